@@ -293,6 +293,7 @@ def _attr_values(key: str, value: Any, place: str) -> tuple[str, list]:
 
 def _metadata_bytes(graph: Graph) -> bytes:
     metadata = {k: v for k, v in graph.metadata.items() if k != "self_test"}
+    metadata["outputs"] = {p.name: [s if isinstance(s, int) else str(s) for s in graph.shape(p.tensor)] for p in graph.outputs}
     if graph.self_test is not None:
         metadata["self_test"] = {"source": graph.self_test.source, "tolerance": graph.self_test.tolerance}
     return json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()

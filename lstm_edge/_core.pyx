@@ -1,0 +1,707 @@
+# cython: language_level=3, binding=True, embedsignature=False
+"""The one crossing from Python to the C core: Model and Stream over the buffer protocol (stable ABI, no NumPy headers).
+
+Shapes. A model's input has a batch axis, a frames axis, both or neither; `run` takes arrays shaped as the framework's, or without the
+batch axis for one sequence; `step` takes one frame: the same without the frames axis. Outputs come back shaped alike.
+A *step model* (metadata `step`, with states) has no frames axis: one call of its network is one frame, and `run` takes frames first.
+"""
+
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
+
+import json
+import os
+from collections import namedtuple
+
+import numpy as np
+
+from .errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
+
+cdef extern from "lstm_edge.h" nogil:
+    enum: LE_MAX_RANK
+    ctypedef enum le_status:
+        LE_OK, LE_ERR_FORMAT, LE_ERR_UNSUPPORTED, LE_ERR_SHAPE, LE_ERR_VALUE, LE_ERR_MEMORY
+    ctypedef struct le_error:
+        le_status status
+        char message[480]
+    ctypedef enum le_dtype:
+        LE_F32, LE_I32, LE_BOOL, LE_F16, LE_I8
+    ctypedef enum le_symbol:
+        LE_NUMBER, LE_BATCH, LE_FRAMES
+    ctypedef struct le_dim:
+        int64_t coef
+        le_symbol symbol
+    ctypedef enum le_role:
+        LE_INPUT, LE_OUTPUT, LE_STATE
+    ctypedef struct le_port:
+        const char *name
+        le_dtype dtype
+        int rank
+        le_dim dims[8]
+        int fill_axis
+    ctypedef struct le_model:
+        pass
+    ctypedef struct le_stream:
+        pass
+    le_model *le_model_open(const void *data, size_t size, const char *isa, le_error *err)
+    void le_model_close(le_model *model)
+    int le_model_count(const le_model *model, le_role role)
+    le_port le_model_port(const le_model *model, le_role role, int index)
+    const char *le_model_isa(const le_model *model)
+    const char *le_model_metadata(const le_model *model, size_t *size)
+    int le_model_op_count(const le_model *model)
+    const char *le_model_op_name(const le_model *model, int index, const char **op)
+    const char *le_isa_name(int index, int *supported)
+    le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err)
+    void le_stream_close(le_stream *stream)
+    void le_stream_reset(le_stream *stream)
+    le_status le_stream_prepare(le_stream *stream, int64_t frames, le_error *err)
+    uint64_t le_stream_generation(const le_stream *stream)
+    int le_stream_output_shape(const le_stream *stream, int index, int64_t *dims)
+    le_status le_stream_run(le_stream *stream, int64_t frames, const void **inputs, void **outputs, le_error *err)
+    le_status le_stream_run_many(le_stream *stream, int64_t count, int64_t frames, const void **inputs, void **outputs, le_error *err)
+    const void *le_stream_state(const le_stream *stream, int index, int64_t *dims)
+    le_status le_stream_set_state(le_stream *stream, int index, const int64_t *dims, const void *data, le_error *err)
+    size_t le_stream_bytes(const le_stream *stream)
+    size_t le_model_bytes(const le_model *model)
+    void le_stream_profile(le_stream *stream, int on)
+    const double *le_stream_op_seconds(const le_stream *stream)
+
+Port = namedtuple("Port", "name shape dtype")
+Port.__doc__ = "An input, output or state: name, shape (ints, 'batch', 'frames' or text such as '2*frames'), dtype."
+
+_DTYPES = {LE_F32: np.dtype(np.float32), LE_I32: np.dtype(np.int32), LE_BOOL: np.dtype(np.bool_)}
+_ERRORS = {LE_ERR_FORMAT: FormatError, LE_ERR_UNSUPPORTED: UnsupportedModelError, LE_ERR_SHAPE: ShapeError,
+           LE_ERR_VALUE: LstmEdgeError, LE_ERR_MEMORY: MemoryError}
+_empty = np.empty
+
+
+cdef raise_error(le_error *err):
+    raise _ERRORS.get(err.status, LstmEdgeError)(err.message.decode("utf-8", "replace"))
+
+
+def isas():
+    """[(name, supported by this CPU)] of the kernel tables in this build, best last."""
+    cdef int supported = 0
+    cdef const char *name
+    found = []
+    while True:
+        name = le_isa_name(<int>len(found), &supported)
+        if name == NULL:
+            return found
+        found.append((name.decode(), bool(supported)))
+
+
+cdef object size_text(le_dim dim):
+    if dim.symbol == LE_NUMBER:
+        return dim.coef
+    symbol = "batch" if dim.symbol == LE_BATCH else "frames"
+    return symbol if dim.coef == 1 else f"{dim.coef}*{symbol}"
+
+
+cdef int axis_of(shape, symbol):
+    """The axis whose size names the symbol; for the batch also a leading axis fixed at 1."""
+    for axis, size in enumerate(shape):
+        if isinstance(size, str) and symbol in size:
+            return axis
+    if symbol == "batch" and len(shape) > 1 and shape[0] == 1:
+        return 0
+    return -1
+
+
+cdef class Layout:
+    """Where batch and frames lie in one input or output."""
+    cdef readonly object port
+    cdef readonly int batch_axis, frames_axis
+    cdef readonly bint known
+
+    def __init__(self, port):
+        self.port = port
+        self.known = port.shape is not None
+        self.batch_axis = axis_of(port.shape, "batch") if self.known else -1
+        self.frames_axis = axis_of(port.shape, "frames") if self.known else -1
+        if self.batch_axis == self.frames_axis:  # one axis that holds both
+            self.batch_axis = -1
+
+    def without(self, shape, bint batch, bint frames):
+        """`shape` without its batch and/or frames axis, where that axis has size 1."""
+        drop = {self.batch_axis if batch else -1, self.frames_axis if frames else -1}
+        return tuple(s for d, s in enumerate(shape) if not (d in drop and s == 1))
+
+
+cdef class Model:
+    """A model read from a .lstm file's bytes: immutable, shared by any number of streams and threads.
+
+    isa: the kernel table to use, by name; None for the environment variable LSTM_EDGE_ISA or the best of this CPU.
+    Raises FormatError (damaged or newer file), UnsupportedModelError (unknown op or ISA).
+    """
+    cdef le_model *c
+    cdef readonly tuple inputs, outputs, states
+    cdef readonly dict metadata
+    cdef readonly str isa
+    cdef tuple in_layouts, out_layouts
+    cdef list idle  # streams of finished runs, kept for the next
+    cdef bint step_model
+
+    def __cinit__(self, data, isa=None):
+        cdef le_error err
+        cdef Py_buffer view
+        cdef const char *wanted = NULL
+        if isa is not None:
+            isa_bytes = str(isa).encode()
+            wanted = isa_bytes
+        PyObject_GetBuffer(data, &view, PyBUF_C_CONTIGUOUS)
+        try:
+            with nogil:
+                self.c = le_model_open(view.buf, <size_t>view.len, wanted, &err)
+        finally:
+            PyBuffer_Release(&view)
+        if self.c == NULL:
+            raise_error(&err)
+
+    def __init__(self, data, isa=None):
+        cdef size_t size = 0
+        cdef const char *text = le_model_metadata(self.c, &size)
+        try:
+            self.metadata = json.loads(text[:size].decode()) if size else {}
+        except ValueError as why:
+            raise FormatError(f"section META: expected JSON, found {why}") from None
+        if not isinstance(self.metadata, dict):
+            raise FormatError(f"section META: expected a JSON object, found {type(self.metadata).__name__}")
+        self.isa = le_model_isa(self.c).decode()
+        self.inputs = self._ports(LE_INPUT)
+        self.outputs = self._ports(LE_OUTPUT)
+        self.states = self._ports(LE_STATE)
+        self.in_layouts = tuple(Layout(p) for p in self.inputs)
+        self.out_layouts = tuple(Layout(p) for p in self.outputs)
+        self.step_model = bool(self.states) and not any((<Layout>l).frames_axis >= 0 for l in self.in_layouts)
+        self.idle = []
+
+    def __dealloc__(self):
+        le_model_close(self.c)
+
+    cdef tuple _ports(self, le_role role):
+        cdef le_port port
+        ports = []
+        shapes = self.metadata.get("outputs", {}) if role == LE_OUTPUT else {}
+        for i in range(le_model_count(self.c, role)):
+            port = le_model_port(self.c, role, <int>i)
+            name = port.name.decode("utf-8", "replace")
+            if role == LE_OUTPUT:
+                shape = shapes.get(name)
+                shape = tuple(shape) if isinstance(shape, list) else None
+            else:
+                shape = tuple([size_text(port.dims[d]) for d in range(port.rank)])
+            ports.append(Port(name, shape, _DTYPES[port.dtype].name))
+        return tuple(ports)
+
+    @property
+    def nbytes(self):
+        """Bytes the model holds in memory: the file's copy and the packed weights."""
+        return le_model_bytes(self.c)
+
+    @property
+    def ops(self):
+        """[(op, node name)] in execution order."""
+        cdef const char *op = NULL
+        cdef const char *name
+        found = []
+        for i in range(le_model_op_count(self.c)):
+            name = le_model_op_name(self.c, <int>i, &op)
+            found.append((op.decode(), name.decode("utf-8", "replace")))
+        return found
+
+    @property
+    def is_step_model(self):
+        """Whether one call of the network is one frame (`run` then takes frames first)."""
+        return self.step_model
+
+    def stream(self, batch=None):
+        """A Stream with its own state, for one sequence or a batch of them. UnsupportedModelError when the model cannot stream."""
+        streaming = self.metadata.get("streaming", {})
+        if not streaming.get("supported", False):
+            raise UnsupportedModelError(f"this model cannot stream: {streaming.get('why', 'the file does not say that it can')}; "
+                                        "run() takes whole sequences")
+        return Stream(self, batch)
+
+    def run(self, *arrays, lengths=None, **named):
+        """Runs whole sequences from the initial state. Returns the output, or a dict of outputs by name when there are several.
+
+        arrays: one per input, in order or by name, in the model's dtypes; with or without the batch axis.
+        lengths: (batch,) frames of each sequence of a ragged batch; each then gives the bits it would give alone, and outputs are
+        zero beyond its end.
+        """
+        values = self._arrange(arrays, named)
+        if lengths is not None:
+            return self._run_ragged(values, lengths)
+        return self._pack(self._run_arrays(values))
+
+    def _arrange(self, arrays, named):
+        if len(arrays) > len(self.inputs):
+            raise ShapeError(f"run: expected {len(self.inputs)} inputs, found {len(arrays)}")
+        values = list(arrays)
+        for port in self.inputs[len(arrays):]:
+            if port.name not in named:
+                raise ShapeError(f"run: input {port.name!r} is missing; the inputs are {[p.name for p in self.inputs]}")
+            values.append(named.pop(port.name))
+        if named:
+            raise ShapeError(f"run: unknown input {next(iter(named))!r}; the inputs are {[p.name for p in self.inputs]}")
+        return [self._array(i, v) for i, v in enumerate(values)]
+
+    def _array(self, int index, value):
+        """`value` as a C-contiguous array of the input's dtype; only casts that lose nothing."""
+        port = self.inputs[index]
+        array = np.asarray(value)
+        if array.dtype == port.dtype:
+            return np.ascontiguousarray(array) if array.ndim else array
+        if port.dtype == "int32":
+            declared = self.metadata.get("input_dtypes", {}).get(port.name, "")
+            whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and declared.startswith("float"))
+            if whole and array.size == 0:
+                return array.astype(np.int32)
+            if whole and array.min() >= -2**31 and array.max() < 2**31 and (array.dtype.kind != "f" or (array == np.trunc(array)).all()):
+                return np.ascontiguousarray(array, dtype=np.int32)
+        if not isinstance(value, np.ndarray) and array.dtype.kind in "fiu" and port.dtype == "float32":  # lists and numbers
+            return np.ascontiguousarray(array, dtype=np.float32)
+        raise ShapeError(f"input {port.name!r}: expected dtype {port.dtype}, found {array.dtype}")
+
+    def _sizes(self, values, bint no_batch, int batch, int frames, bint lead):
+        """(batch, frames, count) that the arrays stand for; every axis is checked. lead: a leading axis counts steps."""
+        count = -1
+        for port, layout, value in zip(self.inputs, self.in_layouts, values):
+            shape = value.shape
+            expected = list(port.shape)
+            if no_batch and (<Layout>layout).batch_axis >= 0:
+                del expected[(<Layout>layout).batch_axis]
+            if lead and shape:
+                if count not in (-1, shape[0]):
+                    raise ShapeError(f"input {port.name!r}: expected {count} frames, found {shape[0]}")
+                count, shape = shape[0], shape[1:]
+            if len(shape) != len(expected):
+                raise ShapeError(f"input {port.name!r}: expected shape {self._shape_text(expected, lead)}, found {value.shape}")
+            for size, have in zip(expected, shape):
+                coef, symbol = split_size(size)
+                bad = have % coef if coef and symbol else have != coef
+                if not bad and symbol == "batch":
+                    bad = batch not in (-1, have // coef)
+                    batch = have // coef if batch < 0 else batch
+                elif not bad and symbol == "frames":
+                    bad = frames not in (-1, have // coef)
+                    frames = have // coef if frames < 0 else frames
+                if bad:
+                    raise ShapeError(f"input {port.name!r}: expected shape {self._shape_text(expected, lead)}"
+                                     f"{'' if batch < 0 else f' with batch {batch}'}{'' if frames < 0 else f', frames {frames}'}, "
+                                     f"found {value.shape}")
+        return batch, frames, count
+
+    def _shape_text(self, shape, lead):
+        return "(" + ", ".join([str(s) for s in (["frames"] if lead else []) + list(shape)]) + ")"
+
+    def _unbatched(self, values, bint lead):
+        """Whether the arrays come without the batch axis."""
+        for layout, value in zip(self.in_layouts, values):
+            if (<Layout>layout).batch_axis >= 0:
+                return value.ndim - lead < len((<Layout>layout).port.shape)
+        return False
+
+    def _run_arrays(self, values):
+        lead = self.step_model
+        no_batch = self._unbatched(values, lead)
+        batch, frames, count = self._sizes(values, no_batch, -1, -1, lead)
+        batch, frames = max(batch, 1), max(frames, 0) if any((<Layout>l).frames_axis >= 0 for l in self.in_layouts) else 1
+        stream = self._borrow(batch, frames)
+        try:
+            return (<Stream>stream)._call(values, frames, count, no_batch, False)
+        finally:
+            if len(self.idle) < 8:
+                self.idle.append(stream)
+
+    def _borrow(self, int64_t batch, int64_t frames):
+        for i, stream in enumerate(self.idle):
+            if (<Stream>stream).batch == batch:
+                del self.idle[i]
+                stream.reset()
+                return stream
+        return Stream(self, batch, frames)
+
+    def _run_ragged(self, values, lengths):
+        lengths = np.asarray(lengths)
+        axes = [((<Layout>l).batch_axis, (<Layout>l).frames_axis) for l in self.in_layouts]
+        if self.step_model or not any(f >= 0 and b >= 0 for b, f in axes):
+            raise ShapeError("lengths: the model has no input with both a batch and a frames axis")
+        batch, frames, _ = self._sizes(values, False, -1, -1, False)
+        if lengths.shape != (batch,) or lengths.dtype.kind not in "iu" or (batch and (lengths.min() < 1 or lengths.max() > frames)):
+            raise ShapeError(f"lengths: expected {batch} integers from 1 to {frames}, found {lengths!r}")
+        results = [None] * len(self.outputs)
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length)
+            part = []
+            for (b, f), value in zip(axes, values):
+                value = value if b < 0 else np.take(value, rows, axis=b)
+                part.append(np.ascontiguousarray(value if f < 0 else value[(slice(None),) * f + (slice(0, length),)]))
+            self._scatter(results, self._run_arrays(part), rows, batch, frames, int(length))
+        return self._pack(results)
+
+    def _scatter(self, results, parts, rows, batch, frames, length):
+        for i, (layout, part) in enumerate(zip(self.out_layouts, parts)):
+            b, f = (<Layout>layout).batch_axis, (<Layout>layout).frames_axis
+            if b < 0 or part is None:
+                raise ShapeError(f"lengths: output {self.outputs[i].name!r} has no batch axis")
+            shape = list(part.shape)
+            shape[b] = batch
+            if f >= 0:
+                shape[f] = max(shape[f] + frames - length, 0) if shape[f] == length else shape[f] * frames // length
+            if results[i] is None:
+                results[i] = np.zeros(shape, part.dtype)
+            elif f >= 0 and results[i].shape[f] < shape[f]:
+                raise ShapeError(f"lengths: output {self.outputs[i].name!r} has a frames axis that does not grow with the frames")
+            place = [slice(None)] * part.ndim
+            place[b] = rows
+            if f >= 0:
+                place[f] = slice(0, part.shape[f])
+            results[i][tuple(place)] = part
+
+    def _pack(self, results):
+        if len(results) == 1:
+            return results[0]
+        return {port.name: value for port, value in zip(self.outputs, results)}
+
+
+cdef tuple split_size(size):
+    """(coefficient, symbol) of a size as Port.shape writes it."""
+    if isinstance(size, str):
+        head, star, tail = size.partition("*")
+        return (int(head), tail) if star else (1, size)
+    return size, ""
+
+
+cdef class Stream:
+    """One sequence (or a batch) in progress: step() a frame, run() a chunk; states are kept between calls.
+
+    Not for two threads at once: a second call while one runs raises LstmEdgeError. Made by Model.stream().
+    """
+    cdef le_stream *c
+    cdef readonly Model model
+    cdef readonly int64_t batch
+    cdef bint busy
+    cdef int n_in, n_out
+    cdef const void **in_pointers
+    cdef void **out_pointers
+    cdef Py_buffer *views
+    cdef int64_t multiple
+    # What the last single-input step looked like: the same again needs no analysis.
+    cdef uint64_t seen_generation
+    cdef int seen_rank
+    cdef Py_ssize_t seen_shape[8]
+    cdef tuple seen_out
+    cdef object seen_dtype
+    cdef bytes seen_format
+
+    def __cinit__(self, Model model, batch=None, frames=1):
+        cdef le_error err
+        cdef int64_t n_batch, n_frames
+        if batch is not None and (not isinstance(batch, (int, np.integer)) or batch < 1):
+            raise ShapeError(f"batch: expected an int of at least 1 or None, found {batch!r}")
+        self.model = model
+        self.batch = n_batch = 1 if batch is None else batch
+        streaming = model.metadata.get("streaming", {})
+        self.multiple = max(int(streaming.get("multiple", 1)), 1)
+        n_frames = max(int(frames), self.multiple)
+        with nogil:
+            self.c = le_stream_open(model.c, n_batch, n_frames, &err)
+        if self.c == NULL:
+            raise_error(&err)
+        self.n_in, self.n_out = len(model.inputs), len(model.outputs)
+        self.in_pointers = <const void **>PyMem_Calloc(self.n_in + 1, sizeof(void *))
+        self.out_pointers = <void **>PyMem_Calloc(self.n_out + 1, sizeof(void *))
+        self.views = <Py_buffer *>PyMem_Calloc(self.n_in + self.n_out, sizeof(Py_buffer))
+        if self.in_pointers == NULL or self.out_pointers == NULL or self.views == NULL:
+            raise MemoryError("a stream's pointers")
+        self.seen_rank = -1
+        if self.n_in == 1:
+            self.seen_format = {"float32": b"f", "int32": b"i", "bool": b"?"}[model.inputs[0].dtype]
+
+    def __dealloc__(self):
+        le_stream_close(self.c)
+        PyMem_Free(self.in_pointers)
+        PyMem_Free(self.out_pointers)
+        PyMem_Free(self.views)
+
+    # ---- calls ----
+
+    def step(self, *arrays, out=None, **named):
+        """One frame in, its answer out (None while a convolution's window is not full). Shapes as run's without the frames axis.
+
+        out: a C-contiguous array of the answer's shape and dtype to write into (models with one output).
+        """
+        if len(arrays) == 1 and self.seen_rank >= 0 and not named:
+            answer = self._step_again(arrays[0], out)
+            if answer is not None:
+                return answer
+        self.seen_rank = -1
+        values = self.model._arrange(arrays, named)
+        return self._step_first(values, out)
+
+    cdef object _step_again(self, array, out):
+        """The fast path: one input shaped like the last step's. None when it is not."""
+        cdef Py_buffer view
+        cdef Py_buffer answer
+        cdef le_error err
+        cdef le_status status
+        cdef int d
+        if PyObject_GetBufferQuietly(array, &view) < 0:
+            return None
+        cdef bint same = view.ndim == self.seen_rank and view.format != NULL and view.format[0] == self.seen_format[0] \
+            and view.format[1] == 0 and le_stream_generation(self.c) == self.seen_generation
+        for d in range(view.ndim):
+            if not same or view.shape[d] != self.seen_shape[d]:
+                same = False
+                break
+        if not same:
+            PyBuffer_Release(&view)
+            return None
+        try:
+            if out is None:
+                out = _empty(self.seen_out, self.seen_dtype)
+            elif getattr(out, "shape", None) != self.seen_out or getattr(out, "dtype", None) != self.seen_dtype:
+                raise ShapeError(f"out: expected {self.seen_dtype} of shape {self.seen_out}, found {describe(out)}")
+            PyObject_GetBuffer(out, &answer, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        except BaseException:
+            PyBuffer_Release(&view)
+            raise
+        if self.busy:
+            PyBuffer_Release(&view)
+            PyBuffer_Release(&answer)
+            raise LstmEdgeError("stream: another thread is running it")
+        self.busy = True
+        self.in_pointers[0] = view.buf
+        self.out_pointers[0] = answer.buf
+        with nogil:
+            status = le_stream_run(self.c, self.multiple, self.in_pointers, self.out_pointers, &err)
+        self.busy = False
+        PyBuffer_Release(&view)
+        PyBuffer_Release(&answer)
+        if status != LE_OK:
+            raise_error(&err)
+        return out
+
+    def _step_first(self, values, out):
+        """Any step: adds the frames (and batch) axis where the caller left it out."""
+        full, drop_frames, drop_batch = [], False, False
+        for layout, value in zip(self.model.in_layouts, values):
+            array, no_frames, no_batch = self._full_frame(layout, value)
+            full.append(array)
+            drop_frames |= no_frames
+            drop_batch |= no_batch
+        self.model._sizes(full, False, self.batch, self.multiple, False)
+        results = self._call(full, self.multiple, -1, drop_batch, drop_frames, out)
+        if self.n_in == 1 and self.n_out == 1 and results[0] is not None:
+            self._remember(values[0], results[0])
+        return self.model._pack(results)
+
+    cdef _remember(self, value, result):
+        if value.ndim > 8 or value.dtype != self.model.inputs[0].dtype:
+            return
+        self.seen_rank = value.ndim
+        for d in range(value.ndim):
+            self.seen_shape[d] = value.shape[d]
+        self.seen_out, self.seen_dtype = result.shape, result.dtype
+        self.seen_generation = le_stream_generation(self.c)
+
+    def _full_frame(self, Layout layout, value):
+        """(array with all axes of the input, whether frames was left out, whether batch was)."""
+        shape = layout.port.shape
+        missing = len(shape) - value.ndim
+        no_frames = missing > 0 and layout.frames_axis >= 0 and self.multiple == 1
+        missing -= no_frames
+        no_batch = missing > 0 and layout.batch_axis >= 0
+        missing -= no_batch
+        if missing:
+            expected = [s for d, s in enumerate(shape) if d not in (layout.frames_axis, layout.batch_axis)]
+            raise ShapeError(f"input {layout.port.name!r}: expected one frame of shape {self.model._shape_text(expected, False)}, "
+                             f"found {value.shape}")
+        for axis in sorted([layout.frames_axis] * no_frames + [layout.batch_axis] * no_batch):
+            value = value.reshape(value.shape[:axis] + (1,) + value.shape[axis:])
+        return value, no_frames, no_batch
+
+    def run(self, *arrays, **named):
+        """Runs a chunk of frames from the current state; shapes as Model.run's. Step models take frames first."""
+        values = self.model._arrange(arrays, named)
+        lead = self.model.step_model
+        no_batch = self.model._unbatched(values, lead)
+        _, frames, count = self.model._sizes(values, no_batch, -1 if no_batch else self.batch, -1, lead)
+        if no_batch and self.batch != 1:
+            raise ShapeError(f"batch: expected {self.batch} sequences, found arrays without a batch axis")
+        if frames % self.multiple and not lead:
+            raise ShapeError(f"frames: expected a multiple of {self.multiple} (the model's hop), found {frames}")
+        self.seen_rank = -1
+        return self.model._pack(self._call(values, 1 if lead else frames, count, no_batch, False))
+
+    def _call(self, values, int64_t frames, int64_t count, bint no_batch, bint no_frames, out=None):
+        """`count` runs (-1: one) on full arrays; a list of outputs, None where absent."""
+        cdef le_error err
+        cdef le_status status
+        cdef int64_t dims[8]
+        if self.busy:
+            raise LstmEdgeError("stream: another thread is running it")
+        self.busy = True
+        cdef int held = 0, i
+        try:
+            if le_stream_prepare(self.c, frames, &err) != LE_OK:
+                raise_error(&err)
+            results, shown = [], []
+            for i in range(self.n_out):
+                rank = le_stream_output_shape(self.c, i, dims)
+                if rank < 0 and count > 0:
+                    raise UnsupportedModelError(f"output {self.model.outputs[i].name!r} has no answer yet in a step model")
+                full = tuple([dims[d] for d in range(rank)]) if rank >= 0 else None
+                results.append(self._output(i, full, count, no_batch, no_frames, out))
+            for i in range(self.n_in):
+                PyObject_GetBuffer(values[i], &self.views[held], PyBUF_C_CONTIGUOUS)
+                self.in_pointers[i] = self.views[held].buf
+                held += 1
+            for i in range(self.n_out):
+                self.out_pointers[i] = NULL
+                if results[i] is not None:
+                    PyObject_GetBuffer(results[i], &self.views[held], PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+                    self.out_pointers[i] = self.views[held].buf
+                    held += 1
+            with nogil:
+                if count < 0:
+                    status = le_stream_run(self.c, frames, self.in_pointers, self.out_pointers, &err)
+                else:
+                    status = le_stream_run_many(self.c, count, frames, self.in_pointers, self.out_pointers, &err)
+            if status != LE_OK:
+                raise_error(&err)
+            return results
+        finally:
+            for i in range(held):
+                PyBuffer_Release(&self.views[i])
+            self.busy = False
+
+    def _output(self, int index, full, int64_t count, bint no_batch, bint no_frames, out):
+        """The array that receives an output, shaped as the caller sees it."""
+        if full is None:
+            return None
+        cdef Layout layout = self.model.out_layouts[index]
+        shape = layout.without(full, no_batch, no_frames)
+        shape = (count,) + shape if count >= 0 else shape
+        dtype = np.dtype(layout.port.dtype)
+        if out is None:
+            return _empty(shape, dtype)
+        if self.n_out != 1 or not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype \
+                or not out.flags.c_contiguous or not out.flags.writeable:
+            raise ShapeError(f"out: expected one writable C-contiguous {dtype} array of shape {shape}, found {describe(out)}")
+        return out
+
+    # ---- states ----
+
+    def reset(self):
+        """Every state back to its initial value."""
+        self._idle()
+        self.seen_rank = -1
+        le_stream_reset(self.c)
+
+    def _idle(self):
+        if self.busy:
+            raise LstmEdgeError("stream: another thread is running it")
+
+    @property
+    def state(self):
+        """{name: array}: a copy of every state. Assigning such a dict restores it; nothing changes if anything in it is wrong."""
+        self._idle()
+        found = {}
+        for i in range(len(self.model.states)):
+            found[self.model.states[i].name] = self._get_state(<int>i)
+        return found
+
+    cdef _get_state(self, int index):
+        cdef int64_t dims[8]
+        cdef Py_buffer view
+        cdef const void *data = le_stream_state(self.c, index, dims)
+        port = self.model.states[index]
+        array = _empty(tuple([dims[d] for d in range(len(port.shape))]), port.dtype)
+        PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        memcpy(view.buf, data, <size_t>view.len)
+        PyBuffer_Release(&view)
+        return array
+
+    @state.setter
+    def state(self, values):
+        self._idle()
+        names = [p.name for p in self.model.states]
+        if not hasattr(values, "keys") or set(values.keys()) != set(names):
+            raise ShapeError(f"state: expected a dict with {names}, found {sorted(values) if hasattr(values, 'keys') else type(values).__name__}")
+        before = self.state
+        try:
+            for i, port in enumerate(self.model.states):
+                self._put_state(<int>i, port, values[port.name])
+        except BaseException:
+            for i, port in enumerate(self.model.states):
+                self._put_state(<int>i, port, before[port.name])
+            raise
+        self.seen_rank = -1
+
+    cdef _put_state(self, int index, port, value):
+        cdef int64_t dims[8]
+        cdef le_error err
+        cdef Py_buffer view
+        cdef le_status status
+        array = np.ascontiguousarray(value)
+        if array.dtype != port.dtype:
+            raise ShapeError(f"state {port.name!r}: expected dtype {port.dtype}, found {array.dtype}")
+        if np.ndim(value) != len(port.shape):
+            raise ShapeError(f"state {port.name!r}: expected shape {port.shape}, found {np.shape(value)}")
+        for d in range(len(port.shape)):
+            dims[d] = array.shape[d]
+        PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
+        status = le_stream_set_state(self.c, index, dims, view.buf, &err)
+        PyBuffer_Release(&view)
+        if status != LE_OK:
+            raise_error(&err)
+
+    # ---- figures ----
+
+    @property
+    def nbytes(self):
+        """Bytes of the stream: its arena and states."""
+        return le_stream_bytes(self.c)
+
+    def profile(self, bint on=True):
+        """Turns the timing of every op on or off; see op_seconds."""
+        self._idle()
+        le_stream_profile(self.c, on)
+
+    @property
+    def op_seconds(self):
+        """Seconds each op of Model.ops took in the last run, None while profiling is off."""
+        cdef const double *seconds = le_stream_op_seconds(self.c)
+        if seconds == NULL:
+            return None
+        return [seconds[i] for i in range(le_model_op_count(self.model.c))]
+
+
+cdef int PyObject_GetBufferQuietly(array, Py_buffer *view):
+    """GetBuffer for reading; -1 instead of an exception when the object has none that is contiguous."""
+    try:
+        return PyObject_GetBuffer(array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    except (TypeError, BufferError, ValueError):
+        return -1
+
+
+cdef describe(value):
+    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def load(path, isa=None):
+    """Reads a .lstm file (path or bytes) into a Model. Raises FormatError, UnsupportedModelError, OSError."""
+    if isinstance(path, (bytes, bytearray, memoryview)):
+        return Model(path, isa)
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        return Model(data, isa)
+    except LstmEdgeError as why:
+        raise type(why)(f"{os.fspath(path)}: {why}") from None

@@ -1,0 +1,176 @@
+"""Symbolic sizes. A dimension is an int or a Dim: a polynomial over `batch`, `frames` and floor divisions of such.
+
+Only importers and passes see a Dim. The core works with numbers: it infers every shape when a stream is opened.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Union
+
+Size = Union[int, "Dim"]
+Atom = Union[str, tuple]  # "batch", "frames", or ("floor", terms, divisor)
+
+
+class Dim:
+    """An integer polynomial; `terms` maps a sorted tuple of atoms (a monomial, () = constant) to its coefficient."""
+
+    __slots__ = ("terms",)
+
+    def __init__(self, terms: dict[tuple, int]):
+        self.terms = {m: c for m, c in terms.items() if c}
+
+    @staticmethod
+    def symbol(name: str) -> "Dim":
+        return Dim({(name,): 1})
+
+    def __add__(self, other: Size) -> Size:
+        terms = dict(self.terms)
+        for m, c in _terms(other).items():
+            terms[m] = terms.get(m, 0) + c
+        return _simple(Dim(terms))
+
+    def __mul__(self, other: Size) -> Size:
+        terms: dict[tuple, int] = {}
+        for m1, c1 in self.terms.items():
+            for m2, c2 in _terms(other).items():
+                m = tuple(sorted(m1 + m2, key=repr))
+                terms[m] = terms.get(m, 0) + c1 * c2
+        return _simple(Dim(terms))
+
+    def __neg__(self) -> Size:
+        return self * -1
+
+    def __sub__(self, other: Size) -> Size:
+        return self + (-1 * other)
+
+    def __rsub__(self, other: Size) -> Size:
+        return (-self) + other
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Size) -> Size:
+        if isinstance(other, Dim):
+            quotient = self._exact_quotient(other)
+            if quotient is None:
+                raise ValueError(f"cannot divide {self} by {other}")
+            return quotient
+        if other <= 0:
+            raise ValueError(f"cannot divide {self} by {other}")
+        whole = {m: c // other for m, c in self.terms.items()}
+        rest = Dim({m: c % other for m, c in self.terms.items()})
+        if not any(m for m in rest.terms):  # only a constant below the divisor is left
+            return _simple(Dim(whole))
+        return _simple(Dim(whole)) + _floor(rest, other)
+
+    def _exact_quotient(self, other: "Dim") -> Size | None:
+        """self / other where other is one monomial that divides every term; None otherwise."""
+        if self == other:
+            return 1
+        if len(other.terms) != 1:
+            return None
+        (divisor, dc), = other.terms.items()
+        terms = {}
+        for m, c in self.terms.items():
+            left = list(m)
+            for atom in divisor:
+                if atom not in left:
+                    return None
+                left.remove(atom)
+            if c % dc:
+                return None
+            terms[tuple(left)] = c // dc
+        return _simple(Dim(terms))
+
+    def __mod__(self, other: Size) -> Size:
+        return self - (self // other) * other
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dim) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.terms.items()))
+
+    def mentions(self, name: str) -> bool:
+        """Whether the symbol occurs anywhere in the expression."""
+        return any(_atom_mentions(a, name) for m in self.terms for a in m)
+
+    def value(self, batch: int, frames: int) -> int:
+        """The number this size has for a given batch and number of frames."""
+        return sum(c * _product(_atom_value(a, batch, frames) for a in m) for m, c in self.terms.items())
+
+    def __repr__(self) -> str:
+        parts = []
+        for m, c in sorted(self.terms.items(), key=lambda t: (-len(t[0]), repr(t[0]))):
+            names = "*".join(_atom_text(a) for a in m)
+            text = str(c) if not m else names if c == 1 else f"-{names}" if c == -1 else f"{c}*{names}"
+            parts.append(text)
+        return "+".join(parts).replace("+-", "-") or "0"
+
+
+BATCH = Dim.symbol("batch")
+FRAMES = Dim.symbol("frames")
+
+
+def mentions(size: Size, name: str) -> bool:
+    return isinstance(size, Dim) and size.mentions(name)
+
+
+def value(size: Size, batch: int, frames: int) -> int:
+    return size.value(batch, frames) if isinstance(size, Dim) else int(size)
+
+
+def product(sizes) -> Size:
+    return _product(sizes)
+
+
+def _product(sizes) -> Size:
+    out: Size = 1
+    for s in sizes:
+        out = out * s
+    return out
+
+
+def _terms(size: Size) -> dict[tuple, int]:
+    return size.terms if isinstance(size, Dim) else {(): int(size)}
+
+
+def _simple(dim: Dim) -> Size:
+    if not dim.terms:
+        return 0
+    if set(dim.terms) == {()}:
+        return dim.terms[()]
+    return dim
+
+
+def _floor(dim: Size, divisor: int) -> Size:
+    """floor(dim / divisor), with nested floors joined: floor((floor(x/a)+c)/b) = floor((x+a*c)/(a*b))."""
+    if not isinstance(dim, Dim):
+        return dim // divisor
+    inner = [m for m in dim.terms if m]
+    if len(inner) == 1 and len(inner[0]) == 1 and isinstance(inner[0][0], tuple) and dim.terms[inner[0]] == 1:
+        _, terms, a = inner[0][0]
+        joined = Dim(dict(terms)) + a * dim.terms.get((), 0)
+        return joined // (a * divisor)
+    common = gcd(divisor, *dim.terms.values())
+    terms = tuple(sorted(((m, c // common) for m, c in dim.terms.items()), key=repr))
+    return Dim({(("floor", terms, divisor // common),): 1})
+
+
+def _atom_mentions(atom: Atom, name: str) -> bool:
+    if isinstance(atom, str):
+        return atom == name
+    return any(_atom_mentions(a, name) for m, _ in atom[1] for a in m)
+
+
+def _atom_value(atom: Atom, batch: int, frames: int) -> int:
+    if isinstance(atom, str):
+        return {"batch": batch, "frames": frames}[atom]
+    return Dim(dict(atom[1])).value(batch, frames) // atom[2]
+
+
+def _atom_text(atom: Atom) -> str:
+    if isinstance(atom, str):
+        return atom
+    return f"({Dim(dict(atom[1]))!r})//{atom[2]}"

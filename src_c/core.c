@@ -1,0 +1,261 @@
+/* Errors, attributes, allocation and shape helpers: what model.c, stream.c and every op use. */
+#include "core.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- errors ---- */
+
+le_status le_fail(le_error *err, le_status status, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    if (err) {
+        err->status = status;
+        vsnprintf(err->message, sizeof err->message, format, args);
+    }
+    va_end(args);
+    return status;
+}
+
+le_status le_fail_op(le_error *err, const le_node *node, le_status status, const char *format, ...) {
+    if (!err)
+        return status;
+    err->status = status;
+    int used = snprintf(err->message, sizeof err->message, "node %.120s (%s): ", node->name, node->type->name);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err->message + used, sizeof err->message - (size_t)used, format, args);
+    va_end(args);
+    return status;
+}
+
+/* ---- numbers ---- */
+
+size_t le_dtype_size(le_dtype dtype) {
+    static const uint8_t size[] = {[LE_F32] = 4, [LE_I32] = 4, [LE_BOOL] = 1, [LE_F16] = 2, [LE_I8] = 1};
+    return size[dtype];
+}
+
+uint32_t le_crc32(uint32_t crc, const void *data, size_t size) {
+    /* The zlib polynomial, four bits at a time: 16 entries are enough for files of a few MB (about 5 ms each on a small CPU). */
+    static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+                                       0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    const uint8_t *bytes = data;
+    crc = ~crc;
+    for (size_t i = 0; i < size; i++) {
+        crc = table[(crc ^ bytes[i]) & 15] ^ (crc >> 4);
+        crc = table[(crc ^ (bytes[i] >> 4)) & 15] ^ (crc >> 4);
+    }
+    return ~crc;
+}
+
+bool le_mul_size(int64_t a, int64_t b, int64_t *out) {
+    const int64_t limit = (int64_t)1 << 40;
+    if (a < 0 || b < 0 || (a != 0 && b > limit / a))
+        return false;
+    *out = a * b;
+    return true;
+}
+
+/* ---- the model's memory ---- */
+
+struct le_block {
+    struct le_block *next;
+    void *data;
+};
+
+void *le_model_alloc(le_model *model, size_t size);
+void le_model_free_blocks(le_model *model);
+
+void *le_model_alloc(le_model *model, size_t size) {
+    size_t rounded = (size + 63) / 64 * 64 + 64;
+    struct le_block *block = malloc(sizeof *block);
+    void *data = rounded > size ? aligned_alloc(64, rounded) : NULL;
+    if (!block || !data) {
+        free(block);
+        free(data);
+        return NULL;
+    }
+    memset(data, 0, rounded);
+    block->data = data;
+    block->next = model->blocks;
+    model->blocks = block;
+    model->bytes += rounded;
+    return data;
+}
+
+void le_model_free_blocks(le_model *model) {
+    struct le_block *block = model->blocks;
+    while (block) {
+        struct le_block *next = block->next;
+        free(block->data);
+        free(block);
+        block = next;
+    }
+    model->blocks = NULL;
+}
+
+void *le_pack_alloc(le_pack_ctx *ctx, size_t size) {
+    void *data = le_model_alloc(ctx->model, size);
+    if (!data)
+        le_fail_op(ctx->err, ctx->node, LE_ERR_MEMORY, "cannot allocate %zu bytes", size);
+    return data;
+}
+
+const le_tensor_def *le_pack_const(const le_pack_ctx *ctx, int i) {
+    if (i >= ctx->node->n_in || ctx->node->in[i] < 0)
+        return NULL;
+    const le_tensor_def *tensor = &ctx->tensors[ctx->node->in[i]];
+    return tensor->is_const ? tensor : NULL;
+}
+
+/* ---- attributes ---- */
+
+const le_attr *le_attr_find(const le_node *node, const char *key) {
+    for (int i = 0; i < node->n_attr; i++)
+        if (strcmp(node->attrs[i].key, key) == 0)
+            return &node->attrs[i];
+    return NULL;
+}
+
+static le_status wrong_kind(le_pack_ctx *ctx, const char *key, const char *expected) {
+    return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "attribute %s: expected %s", key, expected);
+}
+
+le_status le_attr_int(le_pack_ctx *ctx, const char *key, int64_t fallback, int64_t low, int64_t high, int64_t *value) {
+    const le_attr *attr = le_attr_find(ctx->node, key);
+    *value = fallback;
+    if (!attr)
+        return LE_OK;
+    if (attr->kind != LE_ATTR_INT)
+        return wrong_kind(ctx, key, "an int");
+    *value = attr->ints[0];
+    if (*value < low || *value > high)
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "attribute %s: expected %lld to %lld, found %lld", key, (long long)low,
+                          (long long)high, (long long)*value);
+    return LE_OK;
+}
+
+le_status le_attr_float(le_pack_ctx *ctx, const char *key, float fallback, float *value) {
+    const le_attr *attr = le_attr_find(ctx->node, key);
+    *value = fallback;
+    if (!attr)
+        return LE_OK;
+    if (attr->kind != LE_ATTR_FLOAT)
+        return wrong_kind(ctx, key, "a float");
+    *value = attr->floats[0];
+    return LE_OK;
+}
+
+le_status le_attr_word(le_pack_ctx *ctx, const char *key, const char *fallback, const char *const *words, int *index) {
+    const le_attr *attr = le_attr_find(ctx->node, key);
+    if (attr && attr->kind != LE_ATTR_STR)
+        return wrong_kind(ctx, key, "a string");
+    const char *word = attr ? attr->strs[0] : fallback;
+    for (*index = 0; words[*index]; ++*index)
+        if (strcmp(words[*index], word) == 0)
+            return LE_OK;
+    *index = 0;
+    return le_fail_op(ctx->err, ctx->node, LE_ERR_UNSUPPORTED, "attribute %s: unknown word '%.60s'", key, word);
+}
+
+le_status le_attr_ints(le_pack_ctx *ctx, const char *key, int max, int64_t low, int64_t high, int64_t *values, int *count) {
+    const le_attr *attr = le_attr_find(ctx->node, key);
+    *count = 0;
+    if (!attr)
+        return LE_OK;
+    if (attr->kind != LE_ATTR_INTS)
+        return wrong_kind(ctx, key, "ints");
+    if (attr->count > max)
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "attribute %s: expected at most %d values, found %d", key, max, attr->count);
+    for (int i = 0; i < attr->count; i++) {
+        if (attr->ints[i] < low || attr->ints[i] > high)
+            return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "attribute %s[%d]: expected %lld to %lld, found %lld", key, i,
+                              (long long)low, (long long)high, (long long)attr->ints[i]);
+        values[i] = attr->ints[i];
+    }
+    *count = attr->count;
+    return LE_OK;
+}
+
+le_status le_attr_floats(le_pack_ctx *ctx, const char *key, int max, float *values, int *count) {
+    const le_attr *attr = le_attr_find(ctx->node, key);
+    *count = 0;
+    if (!attr)
+        return LE_OK;
+    if (attr->kind != LE_ATTR_FLOATS)
+        return wrong_kind(ctx, key, "floats");
+    if (attr->count > max)
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "attribute %s: expected at most %d values, found %d", key, max, attr->count);
+    *count = attr->count;
+    memcpy(values, attr->floats, (size_t)attr->count * sizeof *values);
+    return LE_OK;
+}
+
+le_status le_attr_check(le_pack_ctx *ctx, const char *const *keys) {
+    for (int i = 0; i < ctx->node->n_attr; i++) {
+        const char *const *key = keys;
+        while (*key && strcmp(*key, ctx->node->attrs[i].key) != 0)
+            key++;
+        if (!*key)
+            return le_fail_op(ctx->err, ctx->node, LE_ERR_UNSUPPORTED, "unknown attribute '%.60s'", ctx->node->attrs[i].key);
+    }
+    return LE_OK;
+}
+
+le_status le_attr_activation(le_pack_ctx *ctx, const char *key, le_activation *act) {
+    int kind = 0;
+    le_status status = le_attr_word(ctx, key, "linear", le_act_names, &kind);
+    act->kind = (le_act)kind;
+    if (status == LE_OK)
+        status = le_attr_float(ctx, "alpha", 0, &act->alpha);
+    if (status == LE_OK)
+        status = le_attr_float(ctx, "beta", 0, &act->beta);
+    return status;
+}
+
+/* ---- shapes ---- */
+
+int64_t le_count(const le_tensor *t) {
+    int64_t count = 1;
+    for (int d = 0; d < t->rank; d++)
+        count *= t->dims[d];
+    return count;
+}
+
+void le_like(le_tensor *out, const le_tensor *x, le_dtype dtype) {
+    out->dtype = dtype;
+    out->rank = x->rank;
+    memcpy(out->dims, x->dims, sizeof out->dims);
+}
+
+le_status le_axis(le_ctx *ctx, int64_t axis, int rank, int *out) {
+    if (axis < -rank || axis >= rank)
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "axis: expected %d to %d, found %lld", -rank, rank - 1, (long long)axis);
+    *out = (int)(axis < 0 ? axis + rank : axis);
+    return LE_OK;
+}
+
+le_status le_expect_dtype(le_ctx *ctx, int i, le_dtype dtype) {
+    static const char *const names[] = {"float32", "int32", "bool", "float16", "int8"};
+    if (ctx->in[i]->dtype == dtype)
+        return LE_OK;
+    return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "input %d: expected dtype %s, found %s", i, names[dtype],
+                      names[ctx->in[i]->dtype]);
+}
+
+le_status le_broadcast(le_ctx *ctx, const le_tensor *a, const le_tensor *b, le_tensor *out) {
+    int rank = a->rank > b->rank ? a->rank : b->rank;
+    for (int d = 0; d < rank; d++) {
+        int da = d - (rank - a->rank), db = d - (rank - b->rank);
+        int64_t na = da < 0 ? 1 : a->dims[da], nb = db < 0 ? 1 : b->dims[db];
+        if (na != nb && na != 1 && nb != 1)
+            return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "cannot broadcast: axis %d of the result is %lld in one input, %lld in another",
+                              d, (long long)na, (long long)nb);
+        out->dims[d] = na == 1 ? nb : na;
+    }
+    out->rank = rank;
+    return LE_OK;
+}

@@ -1,0 +1,112 @@
+/* lstm_edge: runs a trained recurrent network from one .lstm file. The whole public interface of the C core.
+ *
+ *   le_error err;
+ *   le_model *model = le_model_open(bytes, size, NULL, &err);          // immutable; may be shared by threads
+ *   le_stream *stream = le_stream_open(model, 1, 1, &err);             // batch 1, 1 frame a call; has its own state
+ *   le_stream_run(stream, 1, inputs, outputs, &err);                   // touches no allocator
+ *
+ * A model is never written after it was opened. A stream belongs to one thread at a time. Nothing here prints, exits or aborts.
+ * docs/format.md specifies the file, docs/ops.md the ops.
+ */
+#ifndef LSTM_EDGE_H
+#define LSTM_EDGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LE_MAX_RANK 8
+
+typedef enum {
+    LE_OK = 0,
+    LE_ERR_FORMAT,      /* the file is damaged, foreign or of a newer major version */
+    LE_ERR_UNSUPPORTED, /* an op, attribute, activation or ISA this build does not know */
+    LE_ERR_SHAPE,       /* sizes that do not fit together */
+    LE_ERR_VALUE,       /* an index out of range, a bad argument */
+    LE_ERR_MEMORY       /* the allocator gave nothing */
+} le_status;
+
+typedef struct {
+    le_status status;
+    char message[480]; /* place, expected, found */
+} le_error;
+
+typedef enum { LE_F32 = 0, LE_I32 = 1, LE_BOOL = 2, LE_F16 = 3, LE_I8 = 4 } le_dtype;
+
+/* A size of an input or state: coef, or coef times the symbol. */
+typedef enum { LE_NUMBER = 0, LE_BATCH = 1, LE_FRAMES = 2 } le_symbol;
+typedef struct {
+    int64_t coef;
+    le_symbol symbol;
+} le_dim;
+
+typedef enum { LE_INPUT = 0, LE_OUTPUT = 1, LE_STATE = 2 } le_role;
+
+typedef struct {
+    const char *name;
+    le_dtype dtype;
+    int rank;                 /* of an output: -1, its shape is known from a stream alone */
+    le_dim dims[LE_MAX_RANK]; /* of inputs and states */
+    int fill_axis;            /* states: the axis whose extent varies, -1 if none */
+} le_port;
+
+typedef struct le_model le_model;
+typedef struct le_stream le_stream;
+
+/* Verifies and reads a model from memory (copied), packs its weights for one ISA. isa: a name of le_isa_name, or NULL for the
+ * best this CPU has (the environment variable LSTM_EDGE_ISA, when set, then decides). NULL on failure. */
+le_model *le_model_open(const void *data, size_t size, const char *isa, le_error *err);
+void le_model_close(le_model *model); /* after its streams */
+
+int le_model_count(const le_model *model, le_role role);
+le_port le_model_port(const le_model *model, le_role role, int index);
+const char *le_model_isa(const le_model *model);
+/* JSON text and self-test bytes as stored (docs/format.md); size 0 when absent. */
+const char *le_model_metadata(const le_model *model, size_t *size);
+int le_model_op_count(const le_model *model);
+const char *le_model_op_name(const le_model *model, int index, const char **op); /* the node's name and, if asked, its op */
+
+/* ISA names in order of preference, best last; NULL past the end. supported: whether this CPU runs it. */
+const char *le_isa_name(int index, int *supported);
+
+/* A stream for `batch` sequences, laid out for up to `frames` frames a call (more later means a new layout). */
+le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err);
+void le_stream_close(le_stream *stream);
+void le_stream_reset(le_stream *stream); /* every state to its initial value */
+
+/* Prepares for a call with `frames` frames: allocates only if this is more than ever before. Then the outputs' shapes of that
+ * call can be asked for. A rank of -1: the output will be absent (docs/ops.md). */
+le_status le_stream_prepare(le_stream *stream, int64_t frames, le_error *err);
+uint64_t le_stream_generation(const le_stream *stream); /* changes whenever the outputs' shapes may have */
+int le_stream_output_shape(const le_stream *stream, int index, int64_t dims[LE_MAX_RANK]); /* returns the rank */
+
+/* Runs `frames` frames: inputs and outputs are dense arrays in the model's order. Absent outputs are not written. On an error the
+ * states are as before. Calls le_stream_prepare itself when `frames` differs from the last call. */
+le_status le_stream_run(le_stream *stream, int64_t frames, const void *const *inputs, void *const *outputs, le_error *err);
+
+/* `count` runs in a row, of `frames` frames each, reading and writing arrays that lie one after the other. Stops at the first error. */
+le_status le_stream_run_many(le_stream *stream, int64_t count, int64_t frames, const void *const *inputs, void *const *outputs,
+                             le_error *err);
+
+/* A state's current shape and bytes; setting copies (dims: the shape of what is given; only fill_axis may differ from the declared). */
+const void *le_stream_state(const le_stream *stream, int index, int64_t dims[LE_MAX_RANK]);
+le_status le_stream_set_state(le_stream *stream, int index, const int64_t dims[LE_MAX_RANK], const void *data, le_error *err);
+
+/* Bytes: the stream's arena, the model's packed weights. */
+size_t le_stream_bytes(const le_stream *stream);
+size_t le_model_bytes(const le_model *model);
+
+/* Seconds each op took in the last run with profiling on (off after opening); NULL when off. */
+void le_stream_profile(le_stream *stream, int on);
+const double *le_stream_op_seconds(const le_stream *stream);
+
+size_t le_dtype_size(le_dtype dtype);
+uint32_t le_crc32(uint32_t crc, const void *data, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,569 @@
+/* Reads a .lstm file: verifies all of it (docs/format.md), then packs the weights for one ISA. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "lstm_edge reads its little-endian files in place and is built for little-endian machines only"
+#endif
+
+#define FORMAT_MAJOR 1
+
+void *le_model_alloc(le_model *model, size_t size);
+void le_model_free_blocks(le_model *model);
+
+/* ---- records as they lie in the file ---- */
+
+typedef struct {
+    char magic[8];
+    uint16_t major, minor;
+    uint32_t crc;
+    uint64_t file_size;
+    uint32_t sections, zero;
+    uint8_t reserved[32];
+} file_header;
+
+typedef struct {
+    char kind[4];
+    uint32_t count;
+    uint64_t offset, size, zero;
+} file_section;
+
+typedef struct {
+    uint32_t name;
+    uint8_t dtype, rank, is_const, zero;
+    uint64_t data_offset, data_size, scale_offset, scale_count;
+    int64_t dims[LE_MAX_RANK];
+} file_tensor;
+
+typedef struct {
+    uint32_t op, name, first_index;
+    uint16_t n_in, n_out;
+    uint32_t first_attr, n_attr;
+    uint64_t zero;
+} file_node;
+
+typedef struct {
+    uint32_t key;
+    uint8_t kind, zero8[3];
+    uint32_t count, zero;
+    uint64_t offset;
+} file_attr;
+
+typedef struct {
+    int64_t coef;
+    uint32_t symbol, zero;
+} file_dim;
+
+typedef struct {
+    uint32_t name, tensor;
+    int32_t rank;
+    uint32_t zero;
+    file_dim dims[LE_MAX_RANK];
+} file_port;
+
+typedef struct {
+    uint32_t name, read, write, rank;
+    int32_t fill_axis, initial;
+    uint64_t zero;
+    file_dim dims[LE_MAX_RANK];
+} file_state;
+
+_Static_assert(sizeof(file_header) == 64 && sizeof(file_section) == 32 && sizeof(file_tensor) == 104, "docs/format.md");
+_Static_assert(sizeof(file_node) == 32 && sizeof(file_attr) == 24 && sizeof(file_port) == 144 && sizeof(file_state) == 160, "docs/format.md");
+
+enum { STRS, TENS, DATA, NODE, IDXS, ATTR, VALS, INPT, OUTP, STAT, META, TEST, KINDS };
+static const struct {
+    char kind[5];
+    uint8_t record; /* bytes; 0: a byte section */
+    uint8_t needed;
+} kinds[KINDS] = {{"STRS", 0, 1}, {"TENS", sizeof(file_tensor), 1}, {"DATA", 0, 1}, {"NODE", sizeof(file_node), 1},
+                  {"IDXS", 4, 1}, {"ATTR", sizeof(file_attr), 1},   {"VALS", 0, 1}, {"INPT", sizeof(file_port), 1},
+                  {"OUTP", sizeof(file_port), 1}, {"STAT", sizeof(file_state), 1}, {"META", 0, 0}, {"TEST", 0, 0}};
+
+typedef struct {
+    const uint8_t *file;
+    file_section section[KINDS];
+    le_model *model;
+    le_error *err;
+} reader;
+
+#define BAD(...) le_fail(r->err, LE_ERR_FORMAT, __VA_ARGS__)
+#define TRY(call)                 \
+    do {                          \
+        le_status s_ = (call);    \
+        if (s_ != LE_OK)          \
+            return s_;            \
+    } while (0)
+
+static const void *records(const reader *r, int kind) {
+    return r->file + r->section[kind].offset;
+}
+
+static int record_count(const reader *r, int kind) {
+    return (int)r->section[kind].count;
+}
+
+static const char *string_at(const reader *r, uint32_t offset) {
+    return offset < r->section[STRS].size ? (const char *)r->file + r->section[STRS].offset + offset : NULL;
+}
+
+static le_status read_name(reader *r, uint32_t offset, const char *place, int index, const char **name) {
+    *name = string_at(r, offset);
+    return *name ? LE_OK : BAD("%s %d: name at %u is outside the %llu bytes of section STRS", place, index, offset,
+                               (unsigned long long)r->section[STRS].size);
+}
+
+static void *model_array(reader *r, int count, size_t size) {
+    void *data = le_model_alloc(r->model, (size_t)count * size);
+    if (!data)
+        le_fail(r->err, LE_ERR_MEMORY, "cannot allocate %d records of %zu bytes", count, size);
+    return data;
+}
+
+/* ---- header and sections ---- */
+
+static le_status check_header(const void *data, size_t size, le_error *err) {
+    if (size < sizeof(file_header))
+        return le_fail(err, LE_ERR_FORMAT, "header: expected at least 64 bytes, found %zu", size);
+    file_header head;
+    memcpy(&head, data, sizeof head);
+    if (memcmp(head.magic, "LSTMEDGE", 8) != 0)
+        return le_fail(err, LE_ERR_FORMAT, "header: expected magic 'LSTMEDGE': this is not a .lstm file");
+    if (head.major > FORMAT_MAJOR || head.major == 0)
+        return le_fail(err, LE_ERR_FORMAT, "header: expected major version %d or older, found %u.%u: a newer lstm_edge wrote this file",
+                       FORMAT_MAJOR, head.major, head.minor);
+    if (head.file_size != size)
+        return le_fail(err, LE_ERR_FORMAT, "header: expected %llu bytes, found %zu: the file is truncated or grew",
+                       (unsigned long long)head.file_size, size);
+    uint32_t crc = le_crc32(0, (const uint8_t *)data + 16, size - 16);
+    if (crc != head.crc)
+        return le_fail(err, LE_ERR_FORMAT, "header: expected CRC32 %08x, found %08x: the file is damaged", head.crc, crc);
+    if (head.sections > (size - sizeof head) / sizeof(file_section))
+        return le_fail(err, LE_ERR_FORMAT, "header: %u sections do not fit in %zu bytes", head.sections, size);
+    return LE_OK;
+}
+
+static le_status check_section(reader *r, const file_section *s, int known, uint64_t table_end) {
+    uint64_t size = r->model->file_size;
+    if (s->offset % 64 || s->offset < table_end || s->offset > size || s->size > size - s->offset)
+        return BAD("section %.4s: offset %llu and size %llu do not fit in a file of %llu bytes", s->kind, (unsigned long long)s->offset,
+                   (unsigned long long)s->size, (unsigned long long)size);
+    if (known < 0)
+        return LE_OK;
+    if (r->section[known].kind[0])
+        return BAD("section %.4s occurs twice", s->kind);
+    if (kinds[known].record ? s->size != (uint64_t)s->count * kinds[known].record : s->count != 0)
+        return BAD("section %.4s: %u records of %d bytes, but %llu bytes", s->kind, s->count, kinds[known].record,
+                   (unsigned long long)s->size);
+    if (s->count > (1u << 24))
+        return BAD("section %.4s: expected at most 2^24 records, found %u", s->kind, s->count);
+    r->section[known] = *s;
+    return LE_OK;
+}
+
+static le_status read_sections(reader *r) {
+    const file_header *head = (const void *)r->file;
+    const file_section *table = (const void *)(r->file + sizeof *head);
+    uint64_t table_end = sizeof *head + (uint64_t)head->sections * sizeof *table;
+    for (uint32_t i = 0; i < head->sections; i++) {
+        int known = KINDS - 1;
+        while (known >= 0 && memcmp(kinds[known].kind, table[i].kind, 4) != 0)
+            known--;
+        TRY(check_section(r, &table[i], known, table_end));
+        for (uint32_t j = 0; j < i; j++)
+            if (table[i].offset < table[j].offset + table[j].size && table[j].offset < table[i].offset + table[i].size)
+                return BAD("sections %.4s and %.4s overlap", table[j].kind, table[i].kind);
+    }
+    for (int k = 0; k < KINDS; k++)
+        if (kinds[k].needed && !r->section[k].kind[0])
+            return BAD("section %s is missing", kinds[k].kind);
+    const file_section *strs = &r->section[STRS];
+    if (strs->size == 0 || r->file[strs->offset + strs->size - 1] != 0)
+        return BAD("section STRS does not end with a zero byte");
+    r->model->metadata = records(r, META);
+    r->model->metadata_size = r->section[META].kind[0] ? (size_t)r->section[META].size : 0;
+    return LE_OK;
+}
+
+/* ---- records ---- */
+
+static bool in_data(const reader *r, uint64_t offset, uint64_t size) {
+    const file_section *s = &r->section[DATA];
+    return offset % 64 == 0 && offset >= s->offset && offset - s->offset <= s->size && size <= s->size - (offset - s->offset);
+}
+
+static le_status read_constant(reader *r, int i, const file_tensor *f, le_tensor_def *t) {
+    int64_t count = 1;
+    for (int d = 0; d < f->rank; d++) {
+        t->dims[d] = f->dims[d];
+        if (!le_mul_size(count, f->dims[d], &count))
+            return BAD("tensor %d (%.60s): size %lld of axis %d is negative or too large", i, t->name, (long long)f->dims[d], d);
+    }
+    if (f->data_size != (uint64_t)count * le_dtype_size(t->dtype) || !in_data(r, f->data_offset, f->data_size))
+        return BAD("tensor %d (%.60s): expected %lld elements inside section DATA, found %llu bytes at %llu", i, t->name, (long long)count,
+                   (unsigned long long)f->data_size, (unsigned long long)f->data_offset);
+    t->data = r->file + f->data_offset;
+    if (t->dtype == LE_BOOL)
+        for (int64_t j = 0; j < count; j++)
+            if (((const uint8_t *)t->data)[j] > 1)
+                return BAD("tensor %d (%.60s): bool element %lld is %d", i, t->name, (long long)j, ((const uint8_t *)t->data)[j]);
+    if (t->dtype != LE_I8)
+        return f->scale_count == 0 ? LE_OK : BAD("tensor %d (%.60s): scales without int8", i, t->name);
+    if (f->scale_count == 0 || f->scale_count > (uint64_t)INT32_MAX || (uint64_t)count % f->scale_count ||
+        !in_data(r, f->scale_offset, f->scale_count * 4))
+        return BAD("tensor %d (%.60s): %llu scales at %llu do not fit %lld elements", i, t->name, (unsigned long long)f->scale_count,
+                   (unsigned long long)f->scale_offset, (long long)count);
+    t->scale = (const float *)(const void *)(r->file + f->scale_offset);
+    t->n_scale = (int64_t)f->scale_count;
+    return LE_OK;
+}
+
+static le_status read_tensors(reader *r) {
+    const file_tensor *file = records(r, TENS);
+    int n = record_count(r, TENS);
+    le_tensor_def *tensors = model_array(r, n, sizeof *tensors);
+    if (!tensors)
+        return LE_ERR_MEMORY;
+    r->model->tensors = tensors;
+    r->model->n_tensors = n;
+    for (int i = 0; i < n; i++) {
+        TRY(read_name(r, file[i].name, "tensor", i, &tensors[i].name));
+        bool constant = file[i].is_const == 1;
+        if (file[i].dtype > LE_I8 || file[i].rank > LE_MAX_RANK || file[i].is_const > 1 || (!constant && file[i].dtype > LE_BOOL))
+            return BAD("tensor %d (%.60s): dtype %d, rank %d, constant %d are not possible", i, tensors[i].name, file[i].dtype, file[i].rank,
+                       file[i].is_const);
+        tensors[i].dtype = (le_dtype)file[i].dtype;
+        tensors[i].rank = file[i].rank;
+        tensors[i].is_const = constant;
+        if (constant)
+            TRY(read_constant(r, i, &file[i], &tensors[i]));
+    }
+    return LE_OK;
+}
+
+static le_status read_attr(reader *r, const char *node, const file_attr *f, le_attr *attr) {
+    attr->key = string_at(r, f->key);
+    uint64_t width = (f->kind % 3 == LE_ATTR_INT) ? 8 : 4, size = r->section[VALS].size;
+    if (!attr->key || f->kind > LE_ATTR_STRS || (f->kind < LE_ATTR_INTS && f->count != 1) || f->count > (1u << 20) || f->offset % 8 ||
+        f->offset > size || f->count * width > size - f->offset)
+        return BAD("node %.120s: an attribute of kind %d with %u values at %llu does not fit section VALS", node, f->kind, f->count,
+                   (unsigned long long)f->offset);
+    attr->kind = (le_attr_kind)f->kind;
+    attr->count = (int)f->count;
+    const void *values = r->file + r->section[VALS].offset + f->offset;
+    switch (f->kind % 3) {
+    case LE_ATTR_INT: attr->ints = values; return LE_OK;
+    case LE_ATTR_FLOAT: attr->floats = values; return LE_OK;
+    }
+    const uint32_t *offsets = values;
+    const char **strs = model_array(r, attr->count, sizeof *strs);
+    if (!strs)
+        return LE_ERR_MEMORY;
+    attr->strs = strs;
+    for (int i = 0; i < attr->count; i++)
+        TRY(read_name(r, offsets[i], "attribute value", i, &strs[i]));
+    return LE_OK;
+}
+
+static const le_op_type *find_op(const char *name) {
+    for (int i = 0; i < le_op_type_count; i++)
+        if (strcmp(le_op_types[i].name, name) == 0)
+            return &le_op_types[i];
+    return NULL;
+}
+
+static le_status read_node(reader *r, int i, const file_node *f, le_node *node) {
+    const char *op = string_at(r, f->op);
+    TRY(read_name(r, f->name, "node", i, &node->name));
+    if (!op || !(node->type = find_op(op)))
+        return le_fail(r->err, LE_ERR_UNSUPPORTED, "node %d (%.120s): op '%.60s' is not one this version runs", i, node->name, op ? op : "");
+    uint32_t indices = r->section[IDXS].count, attrs = r->section[ATTR].count;
+    if (f->first_index > indices || (uint32_t)f->n_in + f->n_out > indices - f->first_index || f->first_attr > attrs ||
+        f->n_attr > attrs - f->first_attr)
+        return BAD("node %d (%.120s): its inputs, outputs or attributes pass the end of their section", i, node->name);
+    const le_op_type *type = node->type;
+    if (f->n_in < type->min_in || f->n_in > type->max_in || f->n_out < type->min_out || f->n_out > type->max_out)
+        return BAD("node %d (%.120s): %s takes %d to %d inputs and gives %d to %d outputs, found %d and %d", i, node->name, op, type->min_in,
+                   type->max_in, type->min_out, type->max_out, f->n_in, f->n_out);
+    node->n_in = f->n_in;
+    node->n_out = f->n_out;
+    node->in = (const int *)records(r, IDXS) + f->first_index;
+    node->out = node->in + f->n_in;
+    node->n_attr = (int)f->n_attr;
+    le_attr *list = model_array(r, node->n_attr, sizeof *list);
+    if (!list)
+        return LE_ERR_MEMORY;
+    node->attrs = list;
+    const file_attr *file = records(r, ATTR);
+    for (int a = 0; a < node->n_attr; a++)
+        TRY(read_attr(r, node->name, &file[f->first_attr + (uint32_t)a], &list[a]));
+    return LE_OK;
+}
+
+/* Every tensor has one origin, and a node reads only what exists before it. `defined` has one byte per tensor. */
+static le_status check_order(reader *r, uint8_t *defined) {
+    le_model *m = r->model;
+    for (int i = 0; i < m->n_tensors; i++)
+        defined[i] = m->tensors[i].is_const;
+    for (int i = 0; i < m->n_inputs + m->n_states; i++) {
+        int t = i < m->n_inputs ? m->inputs[i].tensor : m->states[i - m->n_inputs].read;
+        if (defined[t]++)
+            return BAD("tensor %d (%.60s) is an input or state, and something else too", t, m->tensors[t].name);
+    }
+    for (int i = 0; i < m->n_nodes; i++) {
+        const le_node *node = &m->nodes[i];
+        for (int j = 0; j < node->n_in + node->n_out; j++) {
+            int t = node->in[j]; /* the outputs lie behind the inputs */
+            bool optional = j < node->n_in ? j >= node->type->min_in : j - node->n_in >= node->type->min_out;
+            if (t == -1 && optional)
+                continue;
+            if (t < 0 || t >= m->n_tensors)
+                return BAD("node %d (%.120s): tensor number %d is not one of %d", i, node->name, t, m->n_tensors);
+            if (j < node->n_in ? !defined[t] : defined[t]++)
+                return BAD("node %d (%.120s): tensor %d (%.60s) is %s", i, node->name, t, m->tensors[t].name,
+                           j < node->n_in ? "read before it is written" : "written twice");
+        }
+    }
+    for (int i = 0; i < m->n_outputs + m->n_states; i++) {
+        int t = i < m->n_outputs ? m->outputs[i].tensor : m->states[i - m->n_outputs].write;
+        if (!defined[t])
+            return BAD("tensor %d (%.60s) is an output or state but is never written", t, m->tensors[t].name);
+    }
+    return LE_OK;
+}
+
+static le_status read_nodes(reader *r) {
+    const file_node *file = records(r, NODE);
+    int n = record_count(r, NODE);
+    r->model->nodes = model_array(r, n, sizeof *r->model->nodes);
+    if (!r->model->nodes)
+        return LE_ERR_MEMORY;
+    r->model->n_nodes = n;
+    for (int i = 0; i < n; i++)
+        TRY(read_node(r, i, &file[i], &r->model->nodes[i]));
+    uint8_t *defined = calloc((size_t)r->model->n_tensors + 1, 1);
+    if (!defined)
+        return le_fail(r->err, LE_ERR_MEMORY, "cannot allocate %d bytes", r->model->n_tensors);
+    le_status status = check_order(r, defined);
+    free(defined);
+    return status;
+}
+
+static le_status read_dims(reader *r, const char *place, const char *name, int rank, const file_dim *file, int max_symbol, le_dim *dims) {
+    if (rank < 0 || rank > LE_MAX_RANK)
+        return BAD("%s %.60s: expected rank 0 to %d, found %d", place, name, LE_MAX_RANK, rank);
+    for (int d = 0; d < rank; d++) {
+        if (file[d].coef < 0 || file[d].coef > ((int64_t)1 << 40) || file[d].symbol > (uint32_t)max_symbol)
+            return BAD("%s %.60s: size %lld times symbol %u of axis %d is not possible", place, name, (long long)file[d].coef,
+                       file[d].symbol, d);
+        dims[d].coef = file[d].coef;
+        dims[d].symbol = (le_symbol)file[d].symbol;
+    }
+    return LE_OK;
+}
+
+static le_status check_tensor_number(reader *r, const char *place, const char *name, int64_t t, bool may_be_const) {
+    if (t < 0 || t >= r->model->n_tensors)
+        return BAD("%s %.60s: tensor number %lld is not one of %d", place, name, (long long)t, r->model->n_tensors);
+    if (!may_be_const && r->model->tensors[t].is_const)
+        return BAD("%s %.60s: tensor %lld is a constant", place, name, (long long)t);
+    if (may_be_const && r->model->tensors[t].dtype > LE_BOOL)
+        return BAD("%s %.60s: a weight cannot be an output", place, name);
+    return LE_OK;
+}
+
+static le_status read_ports(reader *r, int kind, int *count, struct le_io **ports) {
+    const file_port *file = records(r, kind);
+    const char *place = kind == INPT ? "input" : "output";
+    int n = record_count(r, kind);
+    struct le_io *list = model_array(r, n, sizeof *list);
+    if (!list)
+        return LE_ERR_MEMORY;
+    *ports = list;
+    *count = n;
+    for (int i = 0; i < n; i++) {
+        TRY(read_name(r, file[i].name, place, i, &list[i].name));
+        TRY(check_tensor_number(r, place, list[i].name, file[i].tensor, kind == OUTP));
+        list[i].tensor = (int)file[i].tensor;
+        list[i].rank = file[i].rank;
+        if (kind == INPT)
+            TRY(read_dims(r, place, list[i].name, file[i].rank, file[i].dims, LE_FRAMES, list[i].dims));
+        else if (file[i].rank != -1)
+            return BAD("output %.60s: expected rank -1, found %d", list[i].name, file[i].rank);
+    }
+    return LE_OK;
+}
+
+static le_status check_initial(reader *r, const struct le_state_def *s) {
+    if (s->initial == -1)
+        return LE_OK;
+    if (s->initial < 0 || s->initial >= r->model->n_tensors || !r->model->tensors[s->initial].is_const)
+        return BAD("state %.60s: its initial value, tensor %d, is not a constant", s->name, s->initial);
+    const le_tensor_def *t = &r->model->tensors[s->initial];
+    bool fits = t->dtype == r->model->tensors[s->read].dtype && t->rank <= s->rank;
+    for (int d = 0; fits && d < t->rank; d++) {
+        int axis = s->rank - t->rank + d;
+        fits = axis == s->fill_axis ? t->dims[d] <= s->dims[axis].coef
+                                    : t->dims[d] == 1 || (s->dims[axis].symbol == LE_NUMBER && t->dims[d] == s->dims[axis].coef);
+    }
+    if (s->fill_axis >= 0 && t->rank < s->rank - s->fill_axis)
+        fits = false;
+    return fits ? LE_OK : BAD("state %.60s: its initial value does not broadcast to its shape", s->name);
+}
+
+static le_status read_states(reader *r) {
+    const file_state *file = records(r, STAT);
+    int n = record_count(r, STAT);
+    struct le_state_def *list = model_array(r, n, sizeof *list);
+    if (!list)
+        return LE_ERR_MEMORY;
+    r->model->states = list;
+    r->model->n_states = n;
+    for (int i = 0; i < n; i++) {
+        TRY(read_name(r, file[i].name, "state", i, &list[i].name));
+        TRY(check_tensor_number(r, "state", list[i].name, file[i].read, false));
+        TRY(check_tensor_number(r, "state", list[i].name, file[i].write, true));
+        list[i].read = (int)file[i].read;
+        list[i].write = (int)file[i].write;
+        list[i].rank = (int)(file[i].rank > LE_MAX_RANK ? LE_MAX_RANK + 1 : file[i].rank);
+        list[i].fill_axis = file[i].fill_axis;
+        list[i].initial = file[i].initial;
+        TRY(read_dims(r, "state", list[i].name, list[i].rank, file[i].dims, LE_BATCH, list[i].dims));
+        if (list[i].fill_axis < -1 || list[i].fill_axis >= list[i].rank ||
+            (list[i].fill_axis >= 0 && list[i].dims[list[i].fill_axis].symbol != LE_NUMBER))
+            return BAD("state %.60s: fill axis %d does not fit rank %d", list[i].name, list[i].fill_axis, list[i].rank);
+        TRY(check_initial(r, &list[i]));
+    }
+    return LE_OK;
+}
+
+static le_status pack_nodes(reader *r) {
+    for (int i = 0; i < r->model->n_nodes; i++) {
+        le_node *node = &r->model->nodes[i];
+        le_pack_ctx ctx = {node, r->model->tensors, r->model->kernels, r->model, r->err};
+        TRY(node->type->pack(&ctx));
+    }
+    return LE_OK;
+}
+
+static le_status read_model(reader *r) {
+    TRY(read_sections(r));
+    TRY(read_tensors(r));
+    TRY(read_ports(r, INPT, &r->model->n_inputs, &r->model->inputs));
+    TRY(read_ports(r, OUTP, &r->model->n_outputs, &r->model->outputs));
+    TRY(read_states(r));
+    TRY(read_nodes(r));
+    return pack_nodes(r);
+}
+
+/* ---- choice of the kernel table ---- */
+
+const char *le_isa_name(int index, int *supported) {
+    if (index < 0 || index >= le_kernel_table_count)
+        return NULL;
+    if (supported)
+        *supported = le_kernel_supported(le_kernel_tables[index]);
+    return le_kernel_tables[index]->name;
+}
+
+static const le_kernels *choose_kernels(const char *isa, le_error *err) {
+    const char *origin = isa ? "isa" : "LSTM_EDGE_ISA";
+    if (!isa)
+        isa = getenv("LSTM_EDGE_ISA");
+    char known[160] = "";
+    const le_kernels *best = NULL;
+    for (int i = 0; i < le_kernel_table_count; i++) {
+        const le_kernels *table = le_kernel_tables[i];
+        bool supported = le_kernel_supported(table);
+        if (isa && *isa && strcmp(isa, table->name) == 0) {
+            if (!supported)
+                le_fail(err, LE_ERR_UNSUPPORTED, "%s: this CPU cannot run '%s'", origin, isa);
+            return supported ? table : NULL;
+        }
+        if (supported)
+            best = table;
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", table->name);
+    }
+    if (!isa || !*isa)
+        return best;
+    le_fail(err, LE_ERR_UNSUPPORTED, "%s: expected one of %s, found '%.40s'", origin, known, isa);
+    return NULL;
+}
+
+/* ---- public ---- */
+
+le_model *le_model_open(const void *data, size_t size, const char *isa, le_error *err) {
+    const le_kernels *kernels = choose_kernels(isa, err);
+    if (!kernels || check_header(data, size, err) != LE_OK)
+        return NULL;
+    le_model *model = calloc(1, sizeof *model);
+    void *copy = model ? le_model_alloc(model, size) : NULL;
+    if (!copy) {
+        le_fail(err, LE_ERR_MEMORY, "cannot allocate %zu bytes", size);
+        free(model);
+        return NULL;
+    }
+    memcpy(copy, data, size);
+    model->file = copy;
+    model->file_size = size;
+    model->kernels = kernels;
+    reader r = {.file = copy, .model = model, .err = err};
+    if (read_model(&r) == LE_OK)
+        return model;
+    le_model_close(model);
+    return NULL;
+}
+
+void le_model_close(le_model *model) {
+    if (!model)
+        return;
+    le_model_free_blocks(model);
+    free(model);
+}
+
+int le_model_count(const le_model *model, le_role role) {
+    return role == LE_INPUT ? model->n_inputs : role == LE_OUTPUT ? model->n_outputs : model->n_states;
+}
+
+le_port le_model_port(const le_model *model, le_role role, int index) {
+    le_port port = {.fill_axis = -1};
+    const le_dim *dims;
+    if (role == LE_STATE) {
+        const struct le_state_def *s = &model->states[index];
+        port = (le_port){.name = s->name, .dtype = model->tensors[s->read].dtype, .rank = s->rank, .fill_axis = s->fill_axis};
+        dims = s->dims;
+    } else {
+        const struct le_io *io = role == LE_INPUT ? &model->inputs[index] : &model->outputs[index];
+        port = (le_port){.name = io->name, .dtype = model->tensors[io->tensor].dtype, .rank = io->rank, .fill_axis = -1};
+        dims = io->dims;
+    }
+    memcpy(port.dims, dims, sizeof port.dims);
+    return port;
+}
+
+const char *le_model_isa(const le_model *model) {
+    return model->kernels->name;
+}
+
+const char *le_model_metadata(const le_model *model, size_t *size) {
+    *size = model->metadata_size;
+    return model->metadata;
+}
+
+int le_model_op_count(const le_model *model) {
+    return model->n_nodes;
+}
+
+const char *le_model_op_name(const le_model *model, int index, const char **op) {
+    if (op)
+        *op = model->nodes[index].type->name;
+    return model->nodes[index].name;
+}
+
+size_t le_model_bytes(const le_model *model) {
+    return model->bytes;
+}

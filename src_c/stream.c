@@ -1,0 +1,631 @@
+/* A stream: shapes for a call's frames, one arena for all activations, the states. le_stream_run touches no allocator. */
+#define _POSIX_C_SOURCE 199309L /* clock_gettime */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core.h"
+
+#define MAX_ARENA ((uint64_t)1 << 40)
+
+typedef struct {
+    void *buffer[2]; /* [current] is read; a run's new value goes to the other, and all are swapped when the run has succeeded */
+    int64_t dims[LE_MAX_RANK];
+    size_t capacity;
+} state_slot;
+
+struct le_stream {
+    const le_model *model;
+    int64_t batch, frames; /* frames: what the shapes stand for now; -1 none */
+    uint64_t generation;
+    le_tensor *tensors;
+    le_tensor **pointers;     /* every node's inputs and outputs */
+    le_ctx *nodes;
+    int *active, n_active;    /* nodes that run: those without an absent input */
+    uint64_t *capacity;       /* bytes in the arena per tensor, then scratch per node */
+    uint64_t *offset;
+    bool *direct;             /* outputs that a node writes into the caller's array at once */
+    uint8_t *arena;
+    uint64_t arena_size;
+    state_slot *states;
+    int n_states; /* kept here: a stream may be closed after its model */
+    int current;
+    const void **many_in; /* le_stream_run_many's moving pointers */
+    void **many_out;
+    double *seconds;
+    le_error error;
+};
+
+/* ---- shapes ---- */
+
+static int64_t resolve(le_dim dim, int64_t batch, int64_t frames) {
+    return dim.coef * (dim.symbol == LE_BATCH ? batch : dim.symbol == LE_FRAMES ? frames : 1);
+}
+
+static le_status fail(le_stream *s, le_status status) {
+    s->error.status = status;
+    return status;
+}
+
+static void set_inputs(le_stream *s, int64_t frames) {
+    const le_model *m = s->model;
+    for (int i = 0; i < m->n_inputs; i++) {
+        le_tensor *t = &s->tensors[m->inputs[i].tensor];
+        t->rank = m->inputs[i].rank;
+        for (int d = 0; d < t->rank; d++)
+            t->dims[d] = resolve(m->inputs[i].dims[d], s->batch, frames);
+    }
+}
+
+static void set_states(le_stream *s, bool full) {
+    const le_model *m = s->model;
+    for (int i = 0; i < m->n_states; i++) {
+        le_tensor *t = &s->tensors[m->states[i].read];
+        t->rank = m->states[i].rank;
+        memcpy(t->dims, s->states[i].dims, sizeof t->dims);
+        if (full && m->states[i].fill_axis >= 0)
+            t->dims[m->states[i].fill_axis] = m->states[i].dims[m->states[i].fill_axis].coef;
+    }
+}
+
+static bool any_absent(const le_ctx *ctx) {
+    for (int i = 0; i < ctx->node->n_in; i++)
+        if (ctx->in[i] && ctx->in[i]->absent)
+            return true;
+    return false;
+}
+
+static le_status check_outputs(le_stream *s, le_ctx *ctx) {
+    for (int i = 0; i < ctx->node->n_out; i++) {
+        if (!ctx->out[i] || ctx->out[i]->absent)
+            continue;
+        const le_tensor_def *def = &s->model->tensors[ctx->node->out[i]];
+        int64_t bytes = 4;
+        for (int d = 0; d < ctx->out[i]->rank; d++)
+            if (!le_mul_size(bytes, ctx->out[i]->dims[d], &bytes))
+                return le_fail_op(&s->error, ctx->node, LE_ERR_SHAPE, "output %d: its size is negative or too large", i);
+        if (ctx->out[i]->dtype != def->dtype)
+            return le_fail_op(&s->error, ctx->node, LE_ERR_FORMAT, "output %d: the file says dtype %d, the op gives %d", i, def->dtype,
+                              ctx->out[i]->dtype);
+    }
+    return LE_OK;
+}
+
+static le_status infer_node(le_stream *s, int index) {
+    le_ctx *ctx = &s->nodes[index];
+    bool absent = any_absent(ctx);
+    ctx->scratch_size = 0;
+    for (int i = 0; i < ctx->node->n_out; i++)
+        if (ctx->out[i])
+            ctx->out[i]->absent = absent;
+    if (absent)
+        return LE_OK;
+    le_status status = ctx->node->type->shape(ctx);
+    if (status == LE_OK)
+        status = check_outputs(s, ctx);
+    if (status == LE_OK) /* an op may find that it has nothing to answer: then it does not run */
+        for (int i = 0; i < ctx->node->n_out; i++)
+            absent |= ctx->out[i] && ctx->out[i]->absent;
+    if (status == LE_OK && !absent)
+        s->active[s->n_active++] = index;
+    return status;
+}
+
+/* What a run leaves in a state must fit the state. */
+static le_status check_states(le_stream *s) {
+    const le_model *m = s->model;
+    for (int i = 0; i < m->n_states; i++) {
+        const le_tensor *w = &s->tensors[m->states[i].write];
+        const struct le_state_def *def = &m->states[i];
+        if (w->absent)
+            continue;
+        bool fits = w->rank == def->rank && w->dtype == m->tensors[def->read].dtype;
+        for (int d = 0; fits && d < def->rank; d++) {
+            int64_t declared = resolve(def->dims[d], s->batch, 0);
+            fits = d == def->fill_axis ? w->dims[d] <= declared : w->dims[d] == declared;
+        }
+        if (!fits)
+            return le_fail(&s->error, LE_ERR_SHAPE, "state %.60s: tensor %.60s that updates it has another shape or dtype", def->name,
+                           m->tensors[def->write].name);
+    }
+    return LE_OK;
+}
+
+static le_status infer(le_stream *s, int64_t frames, bool full_states) {
+    set_inputs(s, frames);
+    set_states(s, full_states);
+    s->n_active = 0;
+    for (int i = 0; i < s->model->n_nodes; i++) {
+        le_status status = infer_node(s, i);
+        if (status != LE_OK)
+            return fail(s, status);
+    }
+    return check_states(s);
+}
+
+/* ---- the arena ---- */
+
+typedef struct {
+    int item; /* tensor, or n_tensors + node for its scratch */
+    int first, last;
+} lifetime;
+
+static uint64_t tensor_bytes(const le_tensor *t) {
+    return t->absent ? 0 : (uint64_t)le_count(t) * le_dtype_size(t->dtype);
+}
+
+/* Whether the capacities hold what the shapes now need; grows them where they do not. */
+static bool grow_capacities(le_stream *s) {
+    bool grown = false;
+    const le_model *m = s->model;
+    for (int i = 0; i < m->n_tensors + m->n_nodes; i++) {
+        bool tensor = i < m->n_tensors;
+        uint64_t need = tensor ? (m->tensors[i].is_const ? 0 : tensor_bytes(&s->tensors[i])) : s->nodes[i - m->n_tensors].scratch_size;
+        need = (need + 63) / 64 * 64;
+        if (need > s->capacity[i]) {
+            s->capacity[i] = need;
+            grown = true;
+        }
+    }
+    return grown;
+}
+
+static int collect_lifetimes(const le_stream *s, lifetime *list, int *first, int *last) {
+    const le_model *m = s->model;
+    for (int t = 0; t < m->n_tensors; t++)
+        first[t] = last[t] = -1;
+    for (int i = 0; i < m->n_nodes; i++) {
+        for (int j = 0; j < m->nodes[i].n_in; j++)
+            if (m->nodes[i].in[j] >= 0)
+                last[m->nodes[i].in[j]] = i;
+        for (int j = 0; j < m->nodes[i].n_out; j++)
+            if (m->nodes[i].out[j] >= 0)
+                first[m->nodes[i].out[j]] = last[m->nodes[i].out[j]] = i;
+    }
+    for (int i = 0; i < m->n_outputs; i++)
+        last[m->outputs[i].tensor] = m->n_nodes;
+    for (int i = 0; i < m->n_states; i++)
+        last[m->states[i].write] = m->n_nodes;
+    int n = 0;
+    for (int t = 0; t < m->n_tensors; t++)
+        if (first[t] >= 0 && s->capacity[t])
+            list[n++] = (lifetime){t, first[t], last[t]};
+    for (int i = 0; i < m->n_nodes; i++)
+        if (s->capacity[m->n_tensors + i])
+            list[n++] = (lifetime){m->n_tensors + i, i, i};
+    return n;
+}
+
+/* Lowest offset where item k touches none of the items 0..k-1 that live at the same time. placed: those, ordered by offset. */
+static uint64_t place(const le_stream *s, const lifetime *k, const lifetime *placed, int n) {
+    uint64_t at = 0;
+    for (int i = 0; i < n; i++) {
+        if (placed[i].last < k->first || placed[i].first > k->last)
+            continue;
+        uint64_t start = s->offset[placed[i].item];
+        if (start >= at + s->capacity[k->item])
+            break;
+        if (start + s->capacity[placed[i].item] > at)
+            at = start + s->capacity[placed[i].item];
+    }
+    return at;
+}
+
+static void insert_by_offset(const le_stream *s, lifetime *placed, int n, lifetime item) {
+    int i = n;
+    while (i > 0 && s->offset[placed[i - 1].item] > s->offset[item.item]) {
+        placed[i] = placed[i - 1];
+        i--;
+    }
+    placed[i] = item;
+}
+
+/* Greedy in execution order, each item at the lowest free offset. Gives the arena's size. */
+static uint64_t lay_out(le_stream *s, lifetime *list, int n, lifetime *placed) {
+    uint64_t end = 0;
+    for (int i = 0; i < n; i++) {
+        uint64_t at = place(s, &list[i], placed, i);
+        s->offset[list[i].item] = at;
+        insert_by_offset(s, placed, i, list[i]);
+        if (at + s->capacity[list[i].item] > end)
+            end = at + s->capacity[list[i].item];
+    }
+    return end;
+}
+
+static le_status plan(le_stream *s) {
+    const le_model *m = s->model;
+    size_t items = (size_t)m->n_tensors + (size_t)m->n_nodes + 1;
+    lifetime *list = malloc(2 * items * sizeof *list);
+    int *range = malloc(2 * items * sizeof *range);
+    uint64_t total = 0;
+    uint8_t *arena = NULL;
+    if (list && range) {
+        int n = collect_lifetimes(s, list, range, range + items);
+        total = lay_out(s, list, n, list + items);
+        if (total <= MAX_ARENA && total <= SIZE_MAX - 128)
+            arena = aligned_alloc(64, (size_t)total + 64);
+    }
+    free(list);
+    free(range);
+    if (!arena) {
+        memset(s->capacity, 0, (items - 1) * sizeof *s->capacity);
+        return le_fail(&s->error, LE_ERR_MEMORY, "cannot allocate %llu bytes for %lld frames of batch %lld", (unsigned long long)total,
+                       (long long)s->frames, (long long)s->batch);
+    }
+    free(s->arena);
+    s->arena = arena;
+    s->arena_size = total;
+    for (int t = 0; t < m->n_tensors; t++)
+        if (!m->tensors[t].is_const)
+            s->tensors[t].data = arena + s->offset[t];
+    for (int i = 0; i < m->n_nodes; i++)
+        s->nodes[i].scratch = arena + s->offset[m->n_tensors + i];
+    return LE_OK;
+}
+
+static le_status prepare(le_stream *s, int64_t frames) {
+    s->frames = -1;
+    s->generation++;
+    if (frames < 0 || frames > INT32_MAX)
+        return le_fail(&s->error, LE_ERR_VALUE, "frames: expected 0 to 2^31-1, found %lld", (long long)frames);
+    le_status status = infer(s, frames, false);
+    if (status == LE_OK && grow_capacities(s))
+        status = plan(s);
+    if (status == LE_OK)
+        s->frames = frames;
+    return status;
+}
+
+/* ---- states ---- */
+
+static size_t state_elements(const le_stream *s, int index, const int64_t *dims) {
+    size_t count = 1;
+    for (int d = 0; d < s->model->states[index].rank; d++)
+        count *= (size_t)dims[d];
+    return count;
+}
+
+/* Writes a constant, broadcast, over a state's current shape. */
+static void fill_initial(le_stream *s, int index, const le_tensor_def *value) {
+    const struct le_state_def *def = &s->model->states[index];
+    size_t width = le_dtype_size(value->dtype), count = state_elements(s, index, s->states[index].dims);
+    uint8_t *out = s->states[index].buffer[s->current];
+    for (size_t i = 0; i < count; i++) {
+        size_t rest = i, at = 0, step = 1;
+        for (int d = def->rank - 1; d >= 0; d--) {
+            size_t position = rest % (size_t)s->states[index].dims[d];
+            rest /= (size_t)s->states[index].dims[d];
+            int vd = d - (def->rank - value->rank);
+            if (vd >= 0) {
+                at += (value->dims[vd] == 1 ? 0 : position) * step;
+                step *= (size_t)value->dims[vd];
+            }
+        }
+        memcpy(out + i * width, (const uint8_t *)value->data + at * width, width);
+    }
+}
+
+void le_stream_reset(le_stream *s) {
+    const le_model *m = s->model;
+    for (int i = 0; i < m->n_states; i++) {
+        const struct le_state_def *def = &m->states[i];
+        const le_tensor_def *value = def->initial >= 0 ? &m->tensors[def->initial] : NULL;
+        int64_t before = def->fill_axis >= 0 ? s->states[i].dims[def->fill_axis] : 0;
+        for (int d = 0; d < def->rank; d++)
+            s->states[i].dims[d] = resolve(def->dims[d], s->batch, 0);
+        if (def->fill_axis >= 0) {
+            int64_t now = value ? value->dims[def->fill_axis - (def->rank - value->rank)] : 0;
+            s->states[i].dims[def->fill_axis] = now;
+            if (now != before)
+                s->frames = -1;
+        }
+        memset(s->states[i].buffer[s->current], 0, s->states[i].capacity);
+        if (value)
+            fill_initial(s, i, value);
+    }
+}
+
+static le_status allocate_states(le_stream *s) {
+    const le_model *m = s->model;
+    for (int i = 0; i < m->n_states; i++) {
+        int64_t bytes = (int64_t)le_dtype_size(m->tensors[m->states[i].read].dtype);
+        for (int d = 0; d < m->states[i].rank; d++)
+            if (!le_mul_size(bytes, resolve(m->states[i].dims[d], s->batch, 0), &bytes))
+                return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s is too large for batch %lld", m->states[i].name, (long long)s->batch);
+        s->states[i].capacity = (size_t)bytes;
+        for (int b = 0; b < 2; b++) {
+            s->states[i].buffer[b] = aligned_alloc(64, ((size_t)bytes + 127) / 64 * 64);
+            if (!s->states[i].buffer[b])
+                return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s: cannot allocate %lld bytes", m->states[i].name, (long long)bytes);
+        }
+    }
+    return LE_OK;
+}
+
+/* New values of all states, taken at once: none is overwritten while another may still be copied from it. */
+static void commit_states(le_stream *s) {
+    const le_model *m = s->model;
+    int next = 1 - s->current;
+    bool changed = false;
+    for (int i = 0; i < m->n_states; i++) {
+        const le_tensor *w = &s->tensors[m->states[i].write];
+        state_slot *slot = &s->states[i];
+        if (w->absent) {
+            memcpy(slot->buffer[next], slot->buffer[s->current], slot->capacity);
+            continue;
+        }
+        memcpy(slot->buffer[next], w->data, (size_t)tensor_bytes(w));
+        int fill = m->states[i].fill_axis;
+        if (fill >= 0 && slot->dims[fill] != w->dims[fill]) {
+            slot->dims[fill] = w->dims[fill];
+            changed = true;
+        }
+    }
+    s->current = next;
+    if (changed)
+        s->frames = -1;
+}
+
+const void *le_stream_state(const le_stream *s, int index, int64_t dims[LE_MAX_RANK]) {
+    memcpy(dims, s->states[index].dims, sizeof s->states[index].dims);
+    return s->states[index].buffer[s->current];
+}
+
+le_status le_stream_set_state(le_stream *s, int index, const int64_t dims[LE_MAX_RANK], const void *data, le_error *err) {
+    const struct le_state_def *def = &s->model->states[index];
+    for (int d = 0; d < def->rank; d++) {
+        int64_t declared = resolve(def->dims[d], s->batch, 0);
+        if (d == def->fill_axis ? dims[d] < 0 || dims[d] > declared : dims[d] != declared)
+            return le_fail(err, LE_ERR_SHAPE, "state %.60s: axis %d: expected %s%lld, found %lld", def->name, d,
+                           d == def->fill_axis ? "at most " : "", (long long)declared, (long long)dims[d]);
+    }
+    if (def->fill_axis >= 0 && dims[def->fill_axis] != s->states[index].dims[def->fill_axis])
+        s->frames = -1;
+    memcpy(s->states[index].dims, dims, (size_t)def->rank * sizeof *dims);
+    memcpy(s->states[index].buffer[s->current], data,
+           state_elements(s, index, dims) * le_dtype_size(s->model->tensors[def->read].dtype));
+    return LE_OK;
+}
+
+/* ---- opening ---- */
+
+static void connect_nodes(le_stream *s) {
+    const le_model *m = s->model;
+    le_tensor **next = s->pointers;
+    for (int i = 0; i < m->n_nodes; i++) {
+        const le_node *node = &m->nodes[i];
+        s->nodes[i] = (le_ctx){.node = node, .kernels = m->kernels, .in = next, .out = next + node->n_in, .err = &s->error};
+        for (int j = 0; j < node->n_in + node->n_out; j++)
+            *next++ = node->in[j] >= 0 ? &s->tensors[node->in[j]] : NULL;
+    }
+}
+
+static void describe_tensors(le_stream *s) {
+    const le_model *m = s->model;
+    for (int t = 0; t < m->n_tensors; t++) {
+        const le_tensor_def *def = &m->tensors[t];
+        s->tensors[t] = (le_tensor){.dtype = def->dtype, .is_const = def->is_const, .rank = def->rank, .scale = def->scale, .n_scale = def->n_scale};
+        if (def->is_const) {
+            s->tensors[t].data = (void *)(uintptr_t)def->data; /* ops read constants only */
+            memcpy(s->tensors[t].dims, def->dims, sizeof def->dims);
+        }
+    }
+}
+
+/* An output is written in place when a node makes it and no earlier output names the same tensor. */
+static void find_direct(le_stream *s) {
+    const le_model *m = s->model;
+    for (int i = 0; i < m->n_outputs; i++) {
+        for (int n = 0; n < m->n_nodes; n++)
+            for (int j = 0; j < m->nodes[n].n_out; j++)
+                s->direct[i] |= m->nodes[n].out[j] == m->outputs[i].tensor;
+        for (int e = 0; e < i; e++)
+            if (m->outputs[e].tensor == m->outputs[i].tensor)
+                s->direct[i] = false;
+    }
+}
+
+static void *zeroed(size_t count, size_t size) {
+    return calloc(count ? count : 1, size);
+}
+
+static bool allocate(le_stream *s) {
+    const le_model *m = s->model;
+    size_t tensors = (size_t)m->n_tensors, nodes = (size_t)m->n_nodes, pointers = 0;
+    for (int i = 0; i < m->n_nodes; i++)
+        pointers += (size_t)(m->nodes[i].n_in + m->nodes[i].n_out);
+    s->tensors = zeroed(tensors, sizeof *s->tensors);
+    s->pointers = zeroed(pointers, sizeof *s->pointers);
+    s->nodes = zeroed(nodes, sizeof *s->nodes);
+    s->active = zeroed(nodes, sizeof *s->active);
+    s->capacity = zeroed(tensors + nodes, sizeof *s->capacity);
+    s->offset = zeroed(tensors + nodes, sizeof *s->offset);
+    s->direct = zeroed((size_t)m->n_outputs, sizeof *s->direct);
+    s->states = zeroed((size_t)m->n_states, sizeof *s->states);
+    s->many_in = zeroed((size_t)m->n_inputs, sizeof *s->many_in);
+    s->many_out = zeroed((size_t)m->n_outputs, sizeof *s->many_out);
+    return s->many_in && s->many_out && s->tensors && s->pointers && s->nodes && s->active && s->capacity && s->offset && s->direct && s->states;
+}
+
+static le_status open_stream(le_stream *s, int64_t frames) {
+    if (s->batch < 1 || s->batch > INT32_MAX)
+        return le_fail(&s->error, LE_ERR_VALUE, "batch: expected 1 to 2^31-1, found %lld", (long long)s->batch);
+    if (!allocate(s))
+        return le_fail(&s->error, LE_ERR_MEMORY, "cannot allocate a stream");
+    connect_nodes(s);
+    describe_tensors(s);
+    find_direct(s);
+    le_status status = allocate_states(s);
+    if (status != LE_OK)
+        return status;
+    le_stream_reset(s);
+    /* Room for the full windows of convolutions too, so that filling them allocates nothing later. */
+    if (frames >= 0 && frames <= INT32_MAX && infer(s, frames, true) == LE_OK)
+        grow_capacities(s);
+    status = infer(s, frames < 0 ? 0 : frames, false);
+    if (status == LE_OK)
+        grow_capacities(s);
+    if (status == LE_OK)
+        status = plan(s);
+    return status == LE_OK ? prepare(s, frames) : status;
+}
+
+le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err) {
+    le_stream *s = calloc(1, sizeof *s);
+    if (!s) {
+        le_fail(err, LE_ERR_MEMORY, "cannot allocate a stream");
+        return NULL;
+    }
+    s->model = model;
+    s->n_states = model->n_states;
+    s->batch = batch;
+    s->frames = -1;
+    if (open_stream(s, frames) == LE_OK)
+        return s;
+    if (err)
+        *err = s->error;
+    le_stream_close(s);
+    return NULL;
+}
+
+void le_stream_close(le_stream *s) {
+    if (!s)
+        return;
+    for (int i = 0; s->states && i < s->n_states; i++) {
+        free(s->states[i].buffer[0]);
+        free(s->states[i].buffer[1]);
+    }
+    free(s->tensors);
+    free(s->pointers);
+    free(s->nodes);
+    free(s->active);
+    free(s->capacity);
+    free(s->offset);
+    free(s->direct);
+    free(s->states);
+    free(s->many_in);
+    free(s->many_out);
+    free(s->arena);
+    free(s->seconds);
+    free(s);
+}
+
+/* ---- running ---- */
+
+le_status le_stream_prepare(le_stream *s, int64_t frames, le_error *err) {
+    le_status status = frames == s->frames ? LE_OK : prepare(s, frames);
+    if (status != LE_OK && err)
+        *err = s->error;
+    return status;
+}
+
+uint64_t le_stream_generation(const le_stream *s) {
+    return s->generation;
+}
+
+int le_stream_output_shape(const le_stream *s, int index, int64_t dims[LE_MAX_RANK]) {
+    const le_tensor *t = &s->tensors[s->model->outputs[index].tensor];
+    if (t->absent)
+        return -1;
+    memcpy(dims, t->dims, sizeof t->dims);
+    return t->rank;
+}
+
+static void bind_arrays(le_stream *s, const void *const *inputs, void *const *outputs) {
+    const le_model *m = s->model;
+    for (int i = 0; i < m->n_inputs; i++)
+        s->tensors[m->inputs[i].tensor].data = (void *)(uintptr_t)inputs[i]; /* read only */
+    for (int i = 0; i < m->n_states; i++)
+        s->tensors[m->states[i].read].data = s->states[i].buffer[s->current];
+    for (int i = 0; i < m->n_outputs; i++)
+        if (s->direct[i])
+            s->tensors[m->outputs[i].tensor].data = outputs[i];
+}
+
+static void copy_outputs(le_stream *s, void *const *outputs) {
+    for (int i = 0; i < s->model->n_outputs; i++) {
+        const le_tensor *t = &s->tensors[s->model->outputs[i].tensor];
+        if (!s->direct[i] && !t->absent)
+            memcpy(outputs[i], t->data, (size_t)tensor_bytes(t));
+    }
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static le_status run_nodes(le_stream *s) {
+    for (int i = 0; i < s->n_active; i++) {
+        le_ctx *ctx = &s->nodes[s->active[i]];
+        le_status status = ctx->node->type->run(ctx);
+        if (status != LE_OK)
+            return status;
+    }
+    return LE_OK;
+}
+
+static le_status run_nodes_timed(le_stream *s) {
+    memset(s->seconds, 0, (size_t)s->model->n_nodes * sizeof *s->seconds);
+    for (int i = 0; i < s->n_active; i++) {
+        le_ctx *ctx = &s->nodes[s->active[i]];
+        double start = now();
+        le_status status = ctx->node->type->run(ctx);
+        s->seconds[s->active[i]] = now() - start;
+        if (status != LE_OK)
+            return status;
+    }
+    return LE_OK;
+}
+
+le_status le_stream_run(le_stream *s, int64_t frames, const void *const *inputs, void *const *outputs, le_error *err) {
+    le_status status = frames == s->frames ? LE_OK : prepare(s, frames);
+    if (status == LE_OK) {
+        bind_arrays(s, inputs, outputs);
+        status = s->seconds ? run_nodes_timed(s) : run_nodes(s);
+    }
+    if (status == LE_OK) {
+        copy_outputs(s, outputs);
+        commit_states(s);
+    } else if (err) {
+        *err = s->error;
+    }
+    return status;
+}
+
+le_status le_stream_run_many(le_stream *s, int64_t count, int64_t frames, const void *const *inputs, void *const *outputs, le_error *err) {
+    const le_model *m = s->model;
+    const void **in = s->many_in;
+    void **out = s->many_out;
+    memcpy(in, inputs, (size_t)m->n_inputs * sizeof *in);
+    memcpy(out, outputs, (size_t)m->n_outputs * sizeof *out);
+    le_status status = LE_OK;
+    for (int64_t n = 0; n < count && status == LE_OK; n++) {
+        status = le_stream_run(s, frames, in, out, err);
+        for (int i = 0; i < m->n_inputs && status == LE_OK; i++)
+            in[i] = (const uint8_t *)in[i] + tensor_bytes(&s->tensors[m->inputs[i].tensor]);
+        for (int i = 0; i < m->n_outputs && status == LE_OK; i++)
+            out[i] = (uint8_t *)out[i] + tensor_bytes(&s->tensors[m->outputs[i].tensor]);
+    }
+    return status;
+}
+
+/* ---- figures ---- */
+
+size_t le_stream_bytes(const le_stream *s) {
+    size_t bytes = (size_t)s->arena_size;
+    for (int i = 0; i < s->model->n_states; i++)
+        bytes += 2 * s->states[i].capacity;
+    return bytes;
+}
+
+void le_stream_profile(le_stream *s, int on) {
+    free(s->seconds);
+    s->seconds = on ? calloc((size_t)s->model->n_nodes + 1, sizeof *s->seconds) : NULL;
+}
+
+const double *le_stream_op_seconds(const le_stream *s) {
+    return s->seconds;
+}
