@@ -1,0 +1,62 @@
+# make demo | build | test | lint | clean.  VENV: the environment to use; made when it does not exist.
+VENV ?= .venv
+PYTHON ?= python3
+EXTRAS ?= dev
+MACHINE := $(shell uname -m)
+PY := $(VENV)/bin/python
+# The environment is brought up to date only when pyproject.toml changed.
+STAMP := $(VENV)/.lstm_edge-$(EXTRAS).stamp
+LOCK := flock build/.lock
+
+include src_c/flags.mk
+
+.PHONY: build demo test test-c test-python lint clean
+
+build: $(STAMP)
+	@mkdir -p build
+	@$(LOCK) env $$(tools/python_headers.sh $(PY)) $(PY) setup.py -q build_ext --inplace
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml | $(PY)
+	$(PY) -m pip install -q $$($(PY) tools/requirements.py $(EXTRAS))
+	@touch $@
+
+demo: | $(PY)
+	env $$(tools/python_headers.sh $(PY)) $(PY) -m pip install -q '.[keras]'
+	$(PY) tools/demo.py
+
+test: test-c test-python
+
+test-python: build
+	$(PY) -m pytest
+
+# ---- the core without Python: objects, then one program per tests/c/test_*.c
+
+C_SOURCES := $(wildcard src_c/*.c src_c/ops/*.c src_c/kernels/*.c)
+C_HEADERS := $(wildcard src_c/*.h src_c/*/*.h src_c/*.def src_c/*/*.def) src_c/flags.mk
+C_OBJECTS := $(C_SOURCES:src_c/%.c=build/c/%.o)
+C_TESTS := $(patsubst tests/c/%.c,build/c/tests/%,$(wildcard tests/c/test_*.c))
+C_WARNINGS := -Wall -Wextra -Wno-unused-parameter
+TEST_FLAGS := $(C_FLAGS) $(C_WARNINGS) $(SANITIZE_FLAGS) -Isrc_c
+KERNEL_FLAGS = $(KERNEL_FLAGS_$(notdir $*)) $(if $(filter x86_64,$(MACHINE)),$(KERNEL_FLAGS_$(notdir $*)_x86))
+
+build/c/%.o: src_c/%.c $(C_HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(TEST_FLAGS) $(if $(findstring kernels/,$*),$(KERNEL_FLAGS)) -c $< -o $@
+
+build/c/tests/%: tests/c/%.c $(C_OBJECTS) $(wildcard tests/c/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(TEST_FLAGS) -Itests/c $< $(C_OBJECTS) -o $@ -lm -lpthread
+
+test-c: $(C_TESTS)
+	@for test in $(C_TESTS); do echo "$$test"; $$test || exit 1; done
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	clang-format --dry-run -Werror $(C_SOURCES) $(wildcard src_c/*.h src_c/*/*.h tests/c/*.c tests/c/*.h)
+	$(PY) -m mypy
+
+clean:
+	rm -rf build dist *.egg-info lstm_edge/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,84 @@
+"""Builds lstm_edge._core for Python's stable ABI: the C core with flags per kernel file, and the Cython layer on top.
+
+LSTM_EDGE_SANITIZE=1 builds with ASan and UBSan (run Python with LD_PRELOAD="$(gcc -print-file-name=libasan.so)").
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+STABLE_ABI = "0x030B0000"  # CPython 3.11 and later
+SANITIZE = os.environ.get("LSTM_EDGE_SANITIZE") == "1"
+IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+
+def read_flags() -> dict[str, list[str]]:
+    """The variables of src_c/flags.mk."""
+    flags = {}
+    for line in (ROOT / "src_c/flags.mk").read_text().splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            flags[name.strip()] = value.split()
+    return flags
+
+
+def relative(pattern: str) -> list[str]:
+    return sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob(pattern))
+
+
+FLAGS = read_flags()
+HEADERS = [*relative("src_c/**/*.h"), *relative("src_c/**/*.def"), "src_c/flags.mk", "setup.py"]
+
+
+def kernel_flags(source: str) -> list[str]:
+    """The extra flags of one kernel file; none for other sources."""
+    path = Path(source)
+    if path.parent.name != "kernels":
+        return []
+    of_x86 = FLAGS.get(f"KERNEL_FLAGS_{path.stem}_x86", []) if IS_X86 else []
+    return FLAGS.get(f"KERNEL_FLAGS_{path.stem}", []) + of_x86
+
+
+class BuildExt(build_ext):
+    """Compiles with flags per file, and skips objects newer than their source and every header."""
+
+    def build_extensions(self) -> None:
+        compile_one = self.compiler._compile
+        newest_header = max(os.path.getmtime(ROOT / h) for h in HEADERS)
+
+        def compile_with_flags(obj, src, ext, cc_args, extra_postargs, pp_opts):
+            newest = max(newest_header, os.path.getmtime(src))
+            if not os.path.exists(obj) or os.path.getmtime(obj) <= newest:
+                compile_one(obj, src, ext, cc_args, [*extra_postargs, *kernel_flags(src)], pp_opts)
+
+        self.compiler._compile = compile_with_flags
+        if SANITIZE:
+            self.build_temp = os.path.join(self.build_temp, "sanitize")
+        super().build_extensions()
+
+
+sanitize_flags = FLAGS["SANITIZE_FLAGS"] if SANITIZE else []
+core = Extension(
+    "lstm_edge._core",
+    sources=["lstm_edge/_core.pyx", *relative("src_c/**/*.c")],
+    include_dirs=["src_c"],
+    depends=HEADERS,
+    define_macros=[("Py_LIMITED_API", STABLE_ABI)],
+    py_limited_api=True,
+    extra_compile_args=FLAGS["C_FLAGS"] + sanitize_flags,
+    extra_link_args=sanitize_flags,
+    libraries=["m"],
+)
+
+setup(
+    ext_modules=cythonize([core], build_dir="build/cython", compiler_directives={"language_level": "3"}),
+    cmdclass={"build_ext": BuildExt},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
