@@ -5,7 +5,8 @@ Where a size is a Dim, comparisons take batch and frames as large: frames - 3 is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from .dims import Dim, Size, product, value
 from .errors import ShapeError
