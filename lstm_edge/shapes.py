@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from .dims import Dim, Size, product, value
 from .errors import ShapeError
-from .ops import (BINARY_ARITHMETIC, BINARY_COMPARISON, BINARY_LOGIC, MAX_RANK, RUN_DTYPES, UNARY_INT, each, op_spec, place,
-                  read_attrs)
+from .ops import (
+    BINARY_ARITHMETIC,
+    BINARY_COMPARISON,
+    BINARY_LOGIC,
+    MAX_RANK,
+    RUN_DTYPES,
+    UNARY_INT,
+    each,
+    op_spec,
+    place,
+    read_attrs,
+)
 
 if TYPE_CHECKING:
     from .graph import Node, Tensor
