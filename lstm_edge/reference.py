@@ -69,17 +69,14 @@ def run_frames(graph: Graph, inputs: dict[str, Array], states: dict[str, Array] 
 
 
 def constant(tensor: Tensor) -> Array:
-    """A constant's data as the reference computes with it; int8 times its scale, which is per row of the leading axes."""
+    """A constant's data as the reference computes with it. int8: of n scales, each is for 1/n of the elements in order."""
     data = tensor.data
     if tensor.scale is None:
         return data.astype(np.float64) if data.dtype.kind == "f" else data
-    rows = 1
-    while int(np.prod(data.shape[:rows])) != tensor.scale.size:
-        rows += 1
-        if rows > data.ndim:
-            raise ShapeError(f"constant {tensor.name}: expected one scale per row of {data.shape}, found {tensor.scale.size}")
-    scale = tensor.scale.astype(np.float64).reshape(data.shape[:rows] + (1,) * (data.ndim - rows))
-    return data.astype(np.float64) * scale
+    scale = tensor.scale.astype(np.float64).reshape(-1, 1)
+    if scale.size == 0 or data.size % scale.size:
+        raise ShapeError(f"constant {tensor.name}: expected one scale per row of {data.shape}, found {scale.size}")
+    return (data.astype(np.float64).reshape(scale.size, -1) * scale).reshape(data.shape)
 
 
 def initial_states(graph: Graph, batch: int) -> dict[str, Array]:
@@ -248,7 +245,7 @@ def _conv_transpose(node: Node, a: Attrs, arrays: list[Array]) -> Array:
     for k in np.ndindex(*kernel) if 0 not in sizes else ():
         at = tuple(slice(k[d] * dilations[d], k[d] * dilations[d] + (sizes[d] - 1) * strides[d] + 1, strides[d]) for d in range(n))
         y[(..., *at)] += np.einsum("bgc...,gco->bgo...", x_g, w_g[(..., *k)])
-    y = y.reshape(x.shape[0], -1, *full)
+    y = y.reshape(x.shape[0], groups * w.shape[1], *full)
     y = y[(..., *(slice(pads[d], max(pads[d], full[d] - pads[n + d])) for d in range(n)))]
     return _as_laid_out(a, _finish(a, y, bias))
 

@@ -1,0 +1,198 @@
+"""Every op of the C core, on every ISA of this CPU, against the float64 oracle on random single-op graphs.
+
+Bounds, u = 2^-24 being float32's unit roundoff:
+- ops that move or compare: equal, bit for bit;
+- elementwise: 4e-7 (1 + min(|x|, 10)) + 8u |y|, the kernels' promise for sigmoid and tanh and 8 ulp elsewhere;
+- sums of n products (dense, convolution, recurrence, reductions): a float32 sum is the exact sum of inputs changed by at most n u each.
+  So the oracle runs on inputs and weights changed at random by n u, and CONDITION times the largest change of its answer is allowed,
+  plus the elementwise bound: the changes are random, not the worst, and only one of many.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import Builder, Case, bias, cases, recurrent
+
+import lstm_edge
+from lstm_edge import format, reference
+from lstm_edge.ops import OPS
+
+U = 2.0**-24
+CONDITION = 8
+SUMS = {"LSTM", "GRU", "RNN", "Dense", "MatMul", "Conv", "ConvTranspose", "Pool", "Normalize", "Reduce", "Softmax", "CumSum",
+        "ScatterElements"}
+# x f(x) with f(-inf) = 0, or inf / inf: the formula gives NaN where the limit is a number, frameworks differ.
+UNDEFINED_AT_INFINITY = {"silu", "gelu", "gelu_tanh", "hard_silu", "mish", "softsign"}
+ISAS = [name for name, supported in lstm_edge.isas() if supported]
+
+
+def core_outputs(case: Case, isa: str) -> dict[str, np.ndarray | None]:
+    model = lstm_edge.load(format.to_bytes(case.graph), isa=isa)
+    assert model.isa == isa
+    result = model.run(*case.inputs.values())
+    return result if isinstance(result, dict) else {case.graph.outputs[0].name: result}
+
+
+def terms(case: Case) -> int:
+    """How many rounded operations lead to one element of the answer, at most."""
+    node = case.graph.nodes[0]
+    x = case.inputs["x0"]
+    if node.op in ("LSTM", "GRU", "RNN", "Dense"):
+        return 8 + sum(case.graph.shape(i)[-1] for i in node.inputs[:3] if i and isinstance(case.graph.shape(i)[-1], int))
+    if node.op in ("Conv", "ConvTranspose"):
+        return 8 + int(np.prod(case.graph.shape(node.inputs[1])[1:])) * (node.op == "Conv" or case.graph.shape(node.inputs[1])[0])
+    return 8 + (max(x.shape, default=1) if node.op == "MatMul" else x.size)
+
+
+def changed(case: Case, size: float, rng: np.random.Generator) -> Case:
+    """The case with every float changed by up to `size`, relatively, in float64."""
+    def change(a: np.ndarray) -> np.ndarray:
+        return a.astype(np.float64) * (1 + size * rng.uniform(-1, 1, a.shape)) if a.dtype.kind == "f" else a
+
+    graph = copy.deepcopy(case.graph)
+    for t in graph.tensors.values():
+        if t.is_constant:
+            data = reference.constant(t)
+            t.data, t.scale = change(data), None
+    return Case(graph, {n: change(a) for n, a in case.inputs.items()})
+
+
+def allowance(case: Case, expected: dict, seed: int = 0) -> dict[str, np.ndarray | float]:
+    """The allowed difference of each float output."""
+    op = case.graph.nodes[0].op
+    x = next(iter(case.inputs.values()))
+    near = 4e-7 * (1 + np.minimum(np.abs(x), 10)) if op == "Unary" and x.dtype.kind == "f" else 4e-7
+    with np.errstate(invalid="ignore", over="ignore"):
+        bounds = {n: near + 8 * U * np.abs(y) for n, y in expected.items() if y is not None and y.dtype.kind == "f"}
+    if op not in SUMS:
+        return bounds
+    rng = np.random.default_rng(seed)
+    for _ in range(2):
+        other = changed(case, terms(case) * U, rng)
+        moved, _ = reference.run(other.graph, other.inputs)
+        for n in bounds:
+            with np.errstate(invalid="ignore"):
+                bounds[n] = bounds[n] + CONDITION * np.nan_to_num(np.abs(moved[n] - expected[n])).max(initial=0)
+    return bounds
+
+
+def assert_matches(case: Case, found: dict, expected: dict, isa: str) -> None:
+    bounds = allowance(case, expected)
+    assert found.keys() == expected.keys()
+    for name, want in expected.items():
+        have = found[name]
+        assert (have is None) == (want is None), (isa, name)
+        if want is None:
+            continue
+        assert have.shape == want.shape
+        if want.dtype.kind != "f":
+            assert have.dtype == want.dtype
+            np.testing.assert_array_equal(have, want, err_msg=isa)
+            continue
+        assert have.dtype == np.float32
+        with np.errstate(over="ignore", invalid="ignore"):
+            want32 = want.astype(np.float32)
+            same = (have == want32) | (np.isnan(have) & np.isnan(want)) | (np.abs(have - want) <= bounds[name])
+            node = case.graph.nodes[0]
+            if node.op == "Unary" and node.attrs["kind"] in UNDEFINED_AT_INFINITY:
+                same |= np.isinf(next(iter(case.inputs.values())))
+        if not same.all():
+            at = np.unravel_index(int(np.argmin(same)), same.shape)
+            bound = np.broadcast_to(bounds[name], same.shape)[at]
+            pytest.fail(f"{isa} {node.op} {node.attrs} {name}{list(at)}: expected {want[at]!r}, found {have[at]!r}, bound {bound:.3g}")
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_op_is_the_oracle(op):
+    @given(cases(op))
+    def check(case):
+        expected, _ = reference.run(case.graph, case.inputs)
+        for isa in ISAS:
+            assert_matches(case, core_outputs(case, isa), expected, isa)
+
+    check()
+
+
+def unaligned(array: np.ndarray) -> np.ndarray:
+    """The same array 4 bytes past a 64-byte line (1 byte for bool)."""
+    room = np.zeros(array.nbytes + 192, np.uint8)
+    start = -room.ctypes.data % 64 + max(array.itemsize, 1)
+    view = room[start:start + array.nbytes].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN", "Dense", "MatMul", "Conv", "ConvTranspose", "Pool", "Unary", "Binary", "Reduce"])
+def test_unaligned_arrays_give_the_same_bits(op):
+    @settings(max_examples=15)
+    @given(cases(op))
+    def check(case):
+        for isa in ISAS:
+            model = lstm_edge.load(format.to_bytes(case.graph), isa=isa)
+            for a, b in zip(as_list(model.run(*case.inputs.values())), as_list(model.run(*map(unaligned, case.inputs.values())))):
+                assert_same_bits(a, b)
+
+    check()
+
+
+def as_list(result) -> list:
+    return list(result.values()) if isinstance(result, dict) else [result]
+
+
+def assert_same_bits(a: np.ndarray | None, b: np.ndarray | None) -> None:
+    assert (a is None) == (b is None)
+    if a is not None:
+        assert a.shape == b.shape
+        assert a.tobytes() == b.tobytes()
+
+
+@st.composite
+def forward_layers(draw, op: str) -> tuple[Case, list[int]]:
+    """A forward recurrence with a Dense after it, and where to cut its frames."""
+    b = Builder(draw)
+    gates, per_direction = {"LSTM": (4, 5), "GRU": (3, 3), "RNN": (1, 1)}[op]
+    s, attrs, inputs = recurrent(b, gates, per_direction, plain=True)
+    w_proj = b.case.graph.constant(b.values(1, s.width, s.hidden)) if s.width != s.hidden else ""
+    inputs.append(bias(b, s, gates))
+    if w_proj:
+        inputs += [""] * 5 + [w_proj]
+    g = b.case.graph
+    # Weights at run time belong to no stream: a stream's inputs are its frames.
+    for n in range(1, len(inputs)):
+        if inputs[n] in b.case.inputs:
+            array = b.case.inputs.pop(inputs[n])
+            g.inputs = [p for p in g.inputs if p.tensor != inputs[n]]
+            inputs[n] = g.constant(array)
+    y = g.add1(op, inputs, attrs, "layer")
+    g.output("y", g.add1("Dense", [y, g.constant(b.values(5, s.width))], {"activation": "tanh"}))
+    cuts = sorted({0, s.frames, *draw(st.lists(st.integers(0, s.frames), max_size=4))})
+    return b.case, cuts
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+def test_chunks_give_the_bits_of_one_run(op):
+    streaming = pytest.importorskip("lstm_edge.passes.streaming")
+
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+    @given(forward_layers(op))
+    def check(drawn):
+        case, cuts = drawn
+        graph = copy.deepcopy(case.graph)
+        streaming.apply(graph)
+        data = format.to_bytes(graph)
+        x = case.inputs["x0"]
+        expected, _ = reference.run(case.graph, case.inputs)
+        for isa in ISAS:
+            model = lstm_edge.load(data, isa=isa)
+            whole = model.run(x)
+            assert_matches(case, {"y": whole}, expected, isa)
+            stream = model.stream(batch=len(x))
+            chunks = [stream.run(np.ascontiguousarray(x[:, a:b])) for a, b in zip(cuts, cuts[1:])]
+            assert_same_bits(np.concatenate(chunks, axis=1), whole)
+            for row in range(len(x)):  # the batch does not matter either
+                assert_same_bits(model.run(np.ascontiguousarray(x[row:row + 1])), whole[row:row + 1])
+
+    check()
