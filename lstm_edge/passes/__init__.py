@@ -1,0 +1,25 @@
+"""Graph -> Graph, in place. Importers give a Graph; `pipeline` makes it what the core runs best."""
+
+from __future__ import annotations
+
+from ..graph import Graph
+from . import fold, fuse, overlap, states, streaming
+
+
+def pipeline(graph: Graph, states_: dict[str, str] | None = None, overlap_: dict[str, int] | None = None) -> Graph:
+    """Fold, fuse, pair states, declare overlaps, make it stream.
+
+    `states_` maps paired inputs to outputs (None: found by name), `overlap_` inputs to the values that successive frames share.
+    metadata `pairs` and `overlap` keep what was taken, so that a file can be compared with its source.
+    """
+    graph.drop_unused()
+    fold.fold(graph)
+    fuse.fuse(graph)
+    graph.metadata["pairs"] = states.pair(graph, states_)
+    overlap.apply(graph, overlap_ or {})
+    graph.metadata["overlap"] = dict(overlap_ or {})
+    fold.fold(graph)
+    streaming.apply(graph)
+    fold.fold(graph)
+    graph.drop_unused()
+    return graph
