@@ -1,4 +1,4 @@
-"""Trains the model of examples/digits once: handwritten digits read row by row, LSTM128 - Dropout - LSTM64 - Dropout - Dense10.
+"""Trains the model of examples/digits once: LSTM128 - Dropout - LSTM64 - Dropout - Dense10 over digits read row by row.
 
 Needs keras, torch, onnx, onnxruntime and scikit-learn (pip install '.[dev,frameworks]'). Writes digits.keras, the same
 weights as digits.onnx and digits.pt, and the images that training never saw as test.npz and test.csv.

@@ -1,0 +1,70 @@
+"""The `lstm-edge` command: one file per subcommand, each imported only when it is used.
+
+Results go to stdout, progress and notes to stderr. Exit codes: 0 done; 1 an error, named in one line on stderr; 2 a
+wrong command line; 3 `verify` found a difference beyond the tolerance; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from .io import error_line
+
+COMMANDS = ("convert", "info", "run", "verify", "bench")
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"{__name__}.{cmd_name}").command
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 error, 2 wrong command line, 3 verify found a difference, 130 interrupted.",
+)
+@click.version_option(package_name="lstm-edge", prog_name="lstm-edge")
+def group() -> None:
+    """Convert trained recurrent networks to one small file and run it on a CPU, frame by frame."""
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits with its code."""
+    sys.exit(_run(args))
+
+
+def _run(args: Sequence[str] | None) -> int:
+    from ..errors import LstmEdgeError
+
+    try:
+        code = group.main(args, prog_name="lstm-edge", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.UsageError as exc:
+        path = exc.ctx.command_path if exc.ctx else "lstm-edge"
+        error_line(f"{exc.format_message()} See `{path} --help`.")
+        return 2
+    except click.ClickException as exc:
+        error_line(exc.format_message())
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        error_line("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader of stdout has seen enough
+        sys.stderr.close()
+        return 0
+    except OSError as exc:
+        error_line(f"{exc.filename}: {exc.strerror}" if exc.filename and exc.strerror else str(exc))
+        return 1
+    except (LstmEdgeError, ImportError, MemoryError) as exc:
+        error_line(str(exc) or type(exc).__name__)
+        return 1

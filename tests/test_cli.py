@@ -1,0 +1,251 @@
+"""The command line: what it prints, exits with and writes, on the digits model that the repository carries."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lstm_edge
+from lstm_edge import format as le_format
+from lstm_edge.cli import _run
+from lstm_edge.cli.io import frames_of_rows, frames_of_samples, read_csv, read_wav
+from lstm_edge.dims import BATCH, FRAMES
+from lstm_edge.errors import FormatError, ShapeError
+from lstm_edge.graph import Graph, SelfTest
+
+DIGITS = Path(__file__).parents[1] / "examples" / "digits"
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory) -> str:
+    pytest.importorskip("h5py")
+    path = tmp_path_factory.mktemp("digits") / "digits.lstm"
+    assert _run(["convert", str(DIGITS / "digits.keras"), "-o", str(path)]) == 0
+    return str(path)
+
+
+@pytest.fixture
+def doubler(tmp_path) -> str:
+    """y = 2 x over frames of 4 values, with a self-test."""
+    graph = Graph(metadata={"streaming": {"supported": True}, "step": False, "outputs": {"y": ["batch", "frames", 4]}})
+    x = graph.input("x", (BATCH, FRAMES, 4))
+    graph.output("y", graph.add1("Binary", [x, graph.constant(np.float32(2), "two")], {"kind": "mul"}, "double"))
+    sample = np.arange(8, dtype=np.float32).reshape(1, 2, 4)
+    graph.self_test = SelfTest({"x": sample}, {"y": 2 * sample}, "arithmetic", 1e-6)
+    path = tmp_path / "doubler.lstm"
+    le_format.write(graph, path)
+    return str(path)
+
+
+def error_of(capsys, args: list[str], code: int = 1) -> str:
+    assert _run(args) == code
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and "Traceback" not in err and err.count("\n") == 1
+    return err
+
+
+def test_digits_read_right(digits):
+    with np.load(DIGITS / "test.npz") as archive:
+        images, labels = archive["images"].astype(np.float32) / 16, archive["labels"]
+    answers = lstm_edge.load(digits).run(images)
+    assert answers.shape == (len(images), 10)
+    assert (answers.argmax(-1) == labels).mean() > 0.97
+
+
+@pytest.mark.parametrize("other", ["digits.onnx", "digits.pt"])
+def test_digits_are_the_same_in_every_format(digits, other, tmp_path):
+    path = str(tmp_path / "other.lstm")
+    assert _run(["convert", str(DIGITS / other), "-o", path]) == 0
+    with np.load(DIGITS / "test.npz") as archive:
+        images = archive["images"][:20].astype(np.float32) / 16
+    found, expected = (np.asarray(lstm_edge.load(p).run(images)) for p in (path, digits))
+    if other.endswith(".pt"):  # a state dict knows neither the softmax nor that only the last row answers
+        found = found.reshape(20, -1, 10)[:, -1]
+        found = np.exp(found) / np.exp(found).sum(-1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_run_prints_csv(digits, capsys):
+    assert _run(["run", digits, str(DIGITS / "seven.csv"), "--quiet"]) == 0
+    out = capsys.readouterr().out
+    answers = np.array([float(v) for v in out.replace("\n", ",").strip(",").split(",")])
+    assert answers.size == 10 and answers.argmax() == 7
+
+
+def test_run_cuts_into_chunks_and_joins_them(doubler, tmp_path, capsys):
+    rows = np.random.default_rng(0).standard_normal((1000, 4)).astype(np.float32)
+    np.save(tmp_path / "x.npy", rows)
+    assert _run(["run", doubler, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "" and "running" in captured.err
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), 2 * rows)
+
+
+def test_run_wav_to_wav_keeps_rate_and_pads_the_last_frame(doubler, tmp_path):
+    samples = np.arange(-5, 5, dtype="<i2")
+    with wave.open(str(tmp_path / "in.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(samples.tobytes())
+    assert _run(["run", doubler, str(tmp_path / "in.wav"), "-o", str(tmp_path / "out.wav"), "--quiet"]) == 0
+    with wave.open(str(tmp_path / "out.wav"), "rb") as file:
+        assert file.getframerate() == 8000
+        out = np.frombuffer(file.readframes(99), "<i2")
+    np.testing.assert_array_equal(out, [*(2 * samples), 0, 0])
+
+
+def test_info_tells_ports_and_ops(doubler, capsys):
+    assert _run(["info", doubler]) == 0
+    out = capsys.readouterr().out
+    assert "(batch, frames, 4)" in out and "1 Binary" in out and "streaming: yes" in out and "arithmetic" in out
+    assert _run(["info", doubler, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["inputs"] == [{"name": "x", "shape": ["batch", "frames", 4], "dtype": "float32"}]
+    assert told["ops"] == [{"op": "Binary", "name": "double"}]
+
+
+def test_verify_passes_and_fails(doubler, capsys):
+    assert _run(["verify", doubler]) == 0
+    capsys.readouterr()
+    graph = le_format.read(doubler)
+    graph.self_test.outputs["y"] = graph.self_test.outputs["y"] + np.float32(1e-3)
+    le_format.write(graph, doubler)
+    assert _run(["verify", doubler]) == 3
+
+
+def test_bench_json(digits, capsys):
+    assert _run(["bench", digits, "--runs", "20", "--warmup", "2", "--frames", "8", "--json", "--isa", "scalar"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["schema"] == 1 and [r["mode"] for r in told["results"]] == ["step", "sequence"]
+    for row in told["results"]:
+        assert row["isa"] == "scalar" and row["runs"] == 20
+        assert 0 < row["min"] <= row["median"] <= row["p90"] <= row["p99"] <= row["max"]
+
+
+def test_bench_counts_late_calls(doubler, capsys):
+    assert _run(["bench", doubler, "--mode", "step", "--runs", "10", "--period", "0.001us", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["missed"] == 10
+
+
+def test_errors_are_one_line(doubler, tmp_path, capsys):
+    damaged = tmp_path / "damaged.lstm"
+    damaged.write_bytes(Path(doubler).read_bytes()[:-1])
+    assert "truncated" in error_of(capsys, ["info", str(damaged)])
+    assert "expected 4 columns" in error_of(capsys, ["run", doubler, str(DIGITS / "seven.csv")])
+    assert "--select" in error_of(capsys, ["run", doubler, str(DIGITS / "seven.csv"), "--select", "z"])
+    assert "ISA" in error_of(capsys, ["info", doubler, "--isa", "nothing"])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nothing"],
+        ["info"],
+        ["info", "missing.lstm"],
+        ["bench", "--frames", "0", __file__],
+        ["convert", __file__, "--shape", "x"],
+    ],
+)
+def test_wrong_command_lines_exit_2(args, capsys):
+    error_of(capsys, args, 2)
+
+
+def test_module_runs_as_the_command_and_exits_with_its_code(tmp_path):
+    (tmp_path / "x.lstm").write_bytes(b"not a model")
+    command = [sys.executable, "-m", "lstm_edge", "info", str(tmp_path / "x.lstm")]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=root, env={**os.environ, "NO_COLOR": "1"}
+    )
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.startswith("error: ")
+
+
+def test_help_names_every_command(capsys):
+    assert _run(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("convert", "info", "run", "verify", "bench", "Exit codes"))
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+
+def wav_bytes(tag: int, bits: int, data: bytes, channels: int = 1) -> bytes:
+    fmt = struct.pack("<HHIIHH", tag, channels, 16000, 16000 * channels * bits // 8, channels * bits // 8, bits)
+    body = b"WAVE" + b"LIST" + struct.pack("<I", 3) + b"abc\0" + b"fmt " + struct.pack("<I", 16) + fmt
+    body += b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize(
+    "tag, bits, data",
+    [
+        (1, 8, bytes([0, 128, 192])),
+        (1, 16, np.array([-32768, 0, 16384], "<i2").tobytes()),
+        (1, 24, b"\0\0\x80" + b"\0\0\0" + b"\0\0\x40"),
+        (1, 32, np.array([-(2**31), 0, 2**30], "<i4").tobytes()),
+        (3, 32, np.array([-1, 0, 0.5], "<f4").tobytes()),
+        (3, 64, np.array([-1, 0, 0.5], "<f8").tobytes()),
+    ],
+)
+def test_wav_of_every_width(tmp_path, tag, bits, data):
+    (tmp_path / "a.wav").write_bytes(wav_bytes(tag, bits, data))
+    samples, rate = read_wav(str(tmp_path / "a.wav"))
+    assert rate == 16000 and samples.dtype == np.float32
+    np.testing.assert_array_equal(samples, [[-1], [0], [0.5]])
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"RIFF", wav_bytes(2, 4, b"12"), wav_bytes(1, 16, b"12", 0), wav_bytes(1, 16, b"")[:30]]
+)
+def test_foreign_wav_is_named(tmp_path, content):
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(FormatError, match=r"a\.wav: expected"):
+        read_wav(str(tmp_path / "a.wav"))
+
+
+def test_csv_header_and_errors(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("left,right\n1,2\n\n3,4e-1\n")
+    np.testing.assert_array_equal(read_csv(str(path)), [[1, 2], [3, 0.4]])
+    for text, words in (
+        ("1,2\n3\n", "row 2: expected 2 columns, found 1"),
+        ("a,b\n", "found none"),
+        ("1\nx\n", "row 2"),
+    ):
+        path.write_text(text)
+        with pytest.raises(FormatError, match=words):
+            read_csv(str(path))
+
+
+@pytest.mark.parametrize(
+    "shape, step_model, rows, expected",
+    [
+        (("batch", "frames", 6), False, (5, 6), (5, 6)),
+        (("frames", "batch", 6), False, (5, 6), (5, 6)),
+        (("batch", 3, "frames", 2), False, (5, 6), (3, 5, 2)),
+        (("batch", "6*frames"), False, (5, 6), (30,)),
+        (("batch", 2, "3*frames"), False, (5, 6), (2, 15)),
+        (("batch", "frames"), False, (5, 1), (5,)),
+        ((1, 6), True, (5, 6), (5, 6)),
+        (("batch", 1, 6), True, (5, 6), (5, 1, 6)),
+        (("batch", 2, 6), False, (4, 6), (2, 2, 6)),
+    ],
+)
+def test_rows_become_frames_of_the_input(shape, step_model, rows, expected):
+    values = np.arange(np.prod(rows), dtype=np.float64).reshape(rows)
+    array = frames_of_rows(values, lstm_edge.Port("x", shape, "float32"), step_model, "a.csv")
+    assert array.shape == expected and array.dtype == np.float32
+    if "frames" in str(shape) and shape[1] == 2:  # channel 1 of frame 0 holds its second half
+        np.testing.assert_array_equal(array[1, :3], [3, 4, 5])
+
+
+def test_samples_need_a_model_with_frames():
+    with pytest.raises(ShapeError, match="expected a model with frames"):
+        frames_of_samples(np.zeros(8, np.float32), lstm_edge.Port("x", ("batch", 8), "float32"), False, "a.wav")

@@ -1,0 +1,63 @@
+"""What the package promises about itself: light imports, the stable ABI, one version, a public face with docstrings."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import lstm_edge
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("click", "rich", "onnx", "onnxruntime", "h5py", "torch", "keras", "tensorflow", "flatbuffers", "safetensors")
+
+
+def imported_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(' '.join(sorted(m.split('.')[0] for m in sys.modules)))"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.split()
+    )
+
+
+def test_import_brings_only_numpy():
+    assert not imported_by("import lstm_edge") & set(HEAVY)
+
+
+def test_convert_and_verify_import_no_framework():
+    heavy = set(HEAVY) - {"click", "rich"}
+    assert not imported_by("import lstm_edge; lstm_edge.convert; lstm_edge.verify; import lstm_edge.bench") & set(HEAVY)
+    assert not imported_by("import lstm_edge.cli") & heavy
+
+
+def test_extension_is_built_for_the_stable_abi():
+    import lstm_edge._core
+
+    assert lstm_edge._core.__file__.endswith(".abi3.so")
+
+
+def test_one_version():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        assert tomllib.load(file)["project"]["version"] == lstm_edge.__version__
+    assert f"## {lstm_edge.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_public_names_exist_and_say_what_they_do():
+    for name in lstm_edge.__all__:
+        assert getattr(lstm_edge, name).__doc__, name
+
+
+def test_every_package_folder_is_installed():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        listed = set(tomllib.load(file)["tool"]["setuptools"]["packages"])
+    folders = {str(p.parent.relative_to(ROOT)).replace("/", ".") for p in (ROOT / "lstm_edge").rglob("*.py")}
+    assert listed == folders
+
+
+def test_every_kernel_row_has_a_file():
+    rows = re.findall(r"^ISA\((\w+),", (ROOT / "src_c/kernels.def").read_text(), re.MULTILINE)
+    assert rows and all((ROOT / f"src_c/kernels/{name}.c").exists() for name in rows)
+    assert next(name for name, _ in lstm_edge.isas()) == "scalar"
