@@ -1,0 +1,204 @@
+"""ONNX to Graph.
+
+Nodes are interpreted once, in order, on values that are known, partly known (shapes), or run-time tensors; what is known
+folds away, If is resolved, and the rest is lowered to the rows of docs/ops.md. See onnx_lowering.py.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import FormatError, LstmEdgeError, UnsupportedModelError
+from ..graph import Graph
+from . import onnx_control, onnx_layers, onnx_movement, onnx_ops, onnx_quantized, onnx_recurrent  # noqa: F401 (registration)
+from .onnx_dims import InputDims, declared, input_shapes
+from .onnx_folding import fold, refuse_huge
+from .onnx_lowering import LOWER, Call, Lowering, Undecided, Value, known, run_dtype
+from .onnx_read import load_model, tensor_array
+
+MIN_OPSET, MAX_OPSET = 7, 26
+
+
+def read(source: Any, *, shapes: Mapping[str, list[int | str]] | None = None,
+         constants: Mapping[str, Any] | None = None) -> Graph:
+    """The Graph of an ONNX model: a path, the bytes of a file, or a ModelProto.
+
+    shapes: input name -> sizes, each a number, 'batch' or 'frames'. constants: input name -> value that replaces the input.
+    FormatError for a damaged file, UnsupportedModelError (it names the node) for what cannot be converted.
+    """
+    model, folder = load_model(source)
+    model = _inlined(model)
+    opsets = _opsets(model)
+    proto = model.graph
+    ctx = Lowering(opsets, _used_names(proto))
+    scope: ChainMap = ChainMap({})
+    for tensor in proto.initializer:
+        scope[tensor.name] = known(tensor_array(tensor, "initialiser", folder))
+    if len(proto.sparse_initializer):
+        raise UnsupportedModelError("sparse initialisers are not supported; export the model with dense weights")
+    infos = [i for i in proto.input if i.name not in scope]
+    _bind_constants(infos, dict(constants or {}), scope)
+    _declare_inputs(ctx, [i for i in infos if i.name not in scope], shapes, proto, scope)
+    lower_block(ctx, proto, scope)
+    _declare_outputs(ctx, proto, scope)
+    graph = ctx.graph
+    graph.drop_unused()
+    if ctx.folded:
+        ctx.note(f"folded {ctx.folded} nodes that follow from constants and shapes")
+    graph.metadata["notes"] = ctx.notes
+    graph.metadata["source"] = {"format": "onnx", "producer": f"{model.producer_name} {model.producer_version}".strip(),
+                                "opset": opsets.get("", 0)}
+    return graph
+
+
+def _inlined(model: Any) -> Any:
+    if not len(model.functions):
+        return model
+    import onnx.inliner
+
+    return onnx.inliner.inline_local_functions(model)
+
+
+def _opsets(model: Any) -> dict[str, int]:
+    opsets = {"" if o.domain == "ai.onnx" else o.domain: int(o.version) for o in model.opset_import}
+    version = opsets.get("", 1 if not opsets else MIN_OPSET)
+    if not MIN_OPSET <= version <= MAX_OPSET:
+        raise UnsupportedModelError(f"opset {version}: expected {MIN_OPSET} to {MAX_OPSET}; convert the file with "
+                                    "onnx.version_converter or export it again")
+    return opsets
+
+
+def _used_names(graph: Any) -> set[str]:
+    """Every name that a node reads or a graph gives out, subgraphs included."""
+    used = {o.name for o in graph.output}
+    for node in graph.node:
+        used.update(node.input)
+        for attribute in node.attribute:
+            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                used |= _used_names(sub)
+    return used
+
+
+def _dtype(info: Any) -> str:
+    import onnx
+
+    if not info.type.HasField("tensor_type"):
+        raise UnsupportedModelError(f"input {info.name!r}: expected a tensor, found {info.type.WhichOneof('value')}")
+    return onnx.TensorProto.DataType.Name(info.type.tensor_type.elem_type).lower().replace("double", "float64") \
+        .replace("float16", "float32") if info.type.tensor_type.elem_type != 1 else "float32"
+
+
+def _bind_constants(infos: list, constants: dict[str, Any], scope: ChainMap) -> None:
+    for info in infos:
+        if info.name in constants:
+            dtype = _dtype(info)
+            value = np.asarray(constants.pop(info.name)).astype("float32" if dtype == "bfloat32" else dtype)
+            dims = info.type.tensor_type.shape.dim
+            if value.ndim == 0 and all(d.dim_value in (0, 1) for d in dims):
+                value = value.reshape([1] * len(dims))  # a number for an input of one element
+            scope[info.name] = known(value)
+    left = sorted(n for n in constants if n not in scope)
+    if left:
+        raise UnsupportedModelError(f"--set {left[0]}: the model has no such input; its inputs are "
+                                    f"{', '.join(i.name for i in infos)}")
+    for name, value in constants.items():  # an input with a default
+        scope[name] = known(np.asarray(value).astype(scope[name].dtype))
+
+
+def _declare_inputs(ctx: Lowering, infos: list, shapes: Mapping[str, list[int | str]] | None, proto: Any,
+                    scope: ChainMap) -> None:
+    dims: list[InputDims] = [declared(i) for i in infos]
+    sizes = input_shapes(dims, shapes, proto, ctx.notes)
+    dtypes = {}
+    for info in infos:
+        dtype = _dtype(info)
+        run = run_dtype(dtype, f"input {info.name!r}")
+        tensor = ctx.graph.input(info.name, sizes[info.name], run)
+        scope[info.name] = Value(dtype, tensor=tensor)
+        if dtype != run:
+            dtypes[info.name] = dtype
+    if dtypes:
+        ctx.graph.metadata["input_dtypes"] = dtypes
+
+
+def _declare_outputs(ctx: Lowering, proto: Any, scope: ChainMap) -> None:
+    dtypes = {}
+    for info in proto.output:
+        if info.name not in scope:
+            raise FormatError(f"output {info.name!r}: no node computes it")
+        value: Value = scope[info.name]
+        ctx.place = f"output {info.name!r}"
+        ctx.graph.output(info.name, ctx.tensor(value, info.name))
+        if value.dtype != ctx.run_dtype(value):
+            dtypes[info.name] = value.dtype
+    if dtypes:
+        ctx.graph.metadata["output_dtypes"] = dtypes
+
+
+def lower_block(ctx: Lowering, graph: Any, scope: ChainMap) -> None:
+    """Interprets the nodes of a graph or subgraph; binds their outputs in `scope`."""
+    for tensor in graph.initializer:
+        if tensor.name not in scope.maps[0]:
+            scope[tensor.name] = known(tensor_array(tensor, "initialiser"))
+    for node in graph.node:
+        call = Call(ctx, node, [_lookup(node, name, scope) for name in node.input], _attributes(node), scope)
+        outer = ctx.place, ctx.node_name
+        ctx.place, ctx.node_name = call.place, call.name
+        values = _evaluate(call)
+        ctx.place, ctx.node_name = outer
+        for name, value in zip(node.output, values):
+            if name and value is not None:
+                scope[name] = value
+
+
+def _lookup(node: Any, name: str, scope: ChainMap) -> Value | None:
+    if not name:
+        return None
+    if name not in scope:
+        raise FormatError(f"node {node.name or node.output[0]!r} ({node.op_type}): input {name!r} is not computed before it")
+    return scope[name]
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    import onnx
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return [plain(v) for v in value] if isinstance(value, list) else value
+
+    return {a.name: plain(onnx.helper.get_attribute_value(a)) for a in node.attribute}
+
+
+def _evaluate(call: Call) -> list[Value | None]:
+    ctx, since = call.ctx, len(call.ctx.graph.nodes)
+    try:
+        if all(v is None or v.array is not None for v in call.inputs) and call.op not in ("If", "Loop", "Scan"):
+            folded = fold(call)
+            if folded is not None:
+                for value in folded:
+                    if value is not None:
+                        refuse_huge(value, call.place)
+                ctx.folded += 1
+                return folded
+        function = LOWER.get((call.domain, call.op))
+        if function is None:
+            domain = f" of domain {call.domain!r}" if call.domain else ""
+            raise call.refuse(f"operator {call.op}{domain} is not supported; docs/onnx.md lists those that are")
+        result = function(call)
+        call.check_attrs()
+    except LstmEdgeError as e:
+        if call.place in str(e):
+            raise
+        raise type(e)(f"{call.place}: {e}") from e
+    except (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError) as e:
+        raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
+    values = result if isinstance(result, list) else [result]
+    for name, value in zip(call.proto.output, values):
+        if name and value is not None and value.is_run:
+            ctx.rename(value, name, since)
+    return values
