@@ -77,8 +77,9 @@ class OpSpec:
         return self.inputs[min(index, len(self.inputs) - 1)].rstrip("?.")
 
 
-def _spec(inputs: str, outputs: str = "y", weights: tuple[int, ...] = (), **attrs: Attr) -> OpSpec:
-    return OpSpec(tuple(inputs.split()), tuple(outputs.split()), attrs, weights)
+def _spec(inputs: str, outputs: str = "y", weights: tuple[int, ...] = (), shared: dict[str, Attr] | None = None,
+          **attrs: Attr) -> OpSpec:
+    return OpSpec(tuple(inputs.split()), tuple(outputs.split()), {**(shared or {}), **attrs}, weights)
 
 
 def _int(default: Any = REQUIRED) -> Attr:
@@ -116,17 +117,17 @@ _DIMS_SPEC = {"shape": Attr("ints"), "from_input": _ints(-1), "from_axis": _ints
 
 OPS: dict[str, OpSpec] = {
     "LSTM": _spec("x w_ih w_hh bias? h0? c0? lengths? mask? peephole? w_proj?", "y h_n? c_n?", (1, 2, 9),
-                  **_recurrent("sigmoid", "sigmoid", "tanh", "sigmoid", "tanh"),
+                  shared=_recurrent("sigmoid", "sigmoid", "tanh", "sigmoid", "tanh"),
                   coupled=_word(("none", "f=1-i", "i=1-f"), "none"), cell_clip=_float(0.0), proj_clip=_float(0.0)),
     "GRU": _spec("x w_ih w_hh bias_ih? bias_hh? h0? lengths? mask?", "y h_n?", (1, 2),
-                 **_recurrent("sigmoid", "sigmoid", "tanh"), reset_after=_int(1)),
-    "RNN": _spec("x w_ih w_hh bias? h0? lengths? mask?", "y h_n?", (1, 2), **_recurrent("tanh")),
-    "Dense": _spec("x w bias?", weights=(1,), **_ACTIVATION),
+                 shared=_recurrent("sigmoid", "sigmoid", "tanh"), reset_after=_int(1)),
+    "RNN": _spec("x w_ih w_hh bias? h0? lengths? mask?", "y h_n?", (1, 2), shared=_recurrent("tanh")),
+    "Dense": _spec("x w bias?", weights=(1,), shared=_ACTIVATION),
     "MatMul": _spec("a b", trans_a=_int(0), trans_b=_int(0), scale=_float(1.0)),
-    "Conv": _spec("x w bias?", weights=(1,), **_CONV),
-    "ConvTranspose": _spec("x w bias?", weights=(1,), **_CONV, output_padding=_ints(0)),
+    "Conv": _spec("x w bias?", weights=(1,), shared=_CONV),
+    "ConvTranspose": _spec("x w bias?", weights=(1,), shared=_CONV, output_padding=_ints(0)),
     "Pool": _spec("x", kind=_word(("max", "average")), kernel=_ints(), strides=_ints(1), dilations=_ints(1), pads=_ints(0),
-                  ceil_mode=_int(0), count_include_pad=_int(0), **_LAYOUT),
+                  ceil_mode=_int(0), count_include_pad=_int(0), shared=_LAYOUT),
     "Normalize": _spec("x scale? bias?", axes=_ints(), epsilon=_float(), kind=_word(("layer", "rms"), "layer")),
     "Unary": _spec("x", kind=_word(UNARY), alpha=_float(0.0), beta=_float(0.0)),
     "Binary": _spec("a b", kind=_word(BINARY_ARITHMETIC + BINARY_COMPARISON + BINARY_LOGIC)),
@@ -137,9 +138,9 @@ OPS: dict[str, OpSpec] = {
     "Softmax": _spec("x", axis=_int(-1), log=_int(0)),
     "CumSum": _spec("x", axis=_int(), exclusive=_int(0), reverse=_int(0)),
     "TopK": _spec("x", "values indices?", k=_int(), axis=_int(-1), largest=_int(1)),
-    "Reshape": _spec("x sizes...", **_DIMS_SPEC),
-    "Expand": _spec("x sizes...", **_DIMS_SPEC),
-    "Fill": _spec("sizes...", **_DIMS_SPEC, value=_float(), dtype=_word(RUN_DTYPES, "float32")),
+    "Reshape": _spec("x sizes...", shared=_DIMS_SPEC),
+    "Expand": _spec("x sizes...", shared=_DIMS_SPEC),
+    "Fill": _spec("sizes...", shared=_DIMS_SPEC, value=_float(), dtype=_word(RUN_DTYPES, "float32")),
     "Transpose": _spec("x", perm=_ints()),
     "Concat": _spec("x...", axis=_int()),
     "Slice": _spec("x", axes=_ints(), starts=_ints(), ends=_ints(), steps=_ints(1)),

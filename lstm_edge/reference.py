@@ -20,20 +20,20 @@ from .shapes import infer
 if TYPE_CHECKING:
     from .graph import Graph, Node, State, Tensor
 
-Array = np.ndarray
+Array = Any  # an op's operand: np.ndarray, or None where the node leaves it out
 Attrs = dict[str, Any]
 _RUN = {"float32": np.float64, "int32": np.int32, "bool": np.bool_}
 
 
-def run(graph: Graph, inputs: dict[str, Array], states: dict[str, Array] | None = None,
-        trace: dict[str, Array | None] | None = None) -> tuple[dict[str, Array | None], dict[str, Array]]:
+def run(graph: Graph, inputs: dict[str, np.ndarray], states: dict[str, np.ndarray] | None = None,
+        trace: dict[str, np.ndarray | None] | None = None) -> tuple[dict[str, np.ndarray | None], dict[str, np.ndarray]]:
     """One run. `inputs` by input name, shaped as graph.inputs declare; `states` as the last run gave them (None: initial).
 
     Returns outputs by name (None where absent; float64, int32 or bool) and the states after the run. `trace`, when given, is
     filled with every tensor by its name. ShapeError when an array does not fit, the node's errors otherwise.
     """
     batch, _ = _symbols(graph, inputs)
-    values: dict[str, Array | None] = {n: constant(t) for n, t in graph.tensors.items() if t.is_constant}
+    values: dict[str, Array] = {n: constant(t) for n, t in graph.tensors.items() if t.is_constant}
     for port in graph.inputs:
         values[port.tensor] = np.asarray(inputs[port.name]).astype(_RUN[graph.tensors[port.tensor].dtype])
     before = initial_states(graph, batch)
@@ -52,14 +52,14 @@ def run(graph: Graph, inputs: dict[str, Array], states: dict[str, Array] | None 
     return {p.name: values[p.tensor] for p in graph.outputs}, after
 
 
-def run_frames(graph: Graph, inputs: dict[str, Array], states: dict[str, Array] | None = None
-               ) -> tuple[dict[str, Array | None], dict[str, Array]]:
+def run_frames(graph: Graph, inputs: dict[str, np.ndarray], states: dict[str, np.ndarray] | None = None
+               ) -> tuple[dict[str, np.ndarray | None], dict[str, np.ndarray]]:
     """Runs a step model once per element of the inputs' leading axis and stacks the outputs. An absent output is left out of
     the stack (None when it is absent in every frame). Returns outputs by name and the last states."""
     counts = {name: len(a) for name, a in inputs.items()}
     if len(set(counts.values())) != 1:
         raise ShapeError(f"inputs: expected the same number of frames on every leading axis, found {counts}")
-    outs: dict[str, list[Array]] = {p.name: [] for p in graph.outputs}
+    outs: dict[str, list[np.ndarray]] = {p.name: [] for p in graph.outputs}
     for t in range(next(iter(counts.values()))):
         out, states = run(graph, {name: a[t] for name, a in inputs.items()}, states)
         for name, array in out.items():
@@ -68,9 +68,9 @@ def run_frames(graph: Graph, inputs: dict[str, Array], states: dict[str, Array] 
     return {name: np.stack(a) if a else None for name, a in outs.items()}, states or {}
 
 
-def constant(tensor: Tensor) -> Array:
+def constant(tensor: Tensor) -> np.ndarray:
     """A constant's data as the reference computes with it. int8: of n scales, each is for 1/n of the elements in order."""
-    data = tensor.data
+    data: Array = tensor.data
     if tensor.scale is None:
         return data.astype(np.float64) if data.dtype.kind == "f" else data
     scale = tensor.scale.astype(np.float64).reshape(-1, 1)
@@ -79,7 +79,7 @@ def constant(tensor: Tensor) -> Array:
     return (data.astype(np.float64).reshape(scale.size, -1) * scale).reshape(data.shape)
 
 
-def initial_states(graph: Graph, batch: int) -> dict[str, Array]:
+def initial_states(graph: Graph, batch: int) -> dict[str, np.ndarray]:
     """Every state before the first run, by name."""
     return {s.name: _initial(s, batch) for s in graph.states}
 
@@ -94,7 +94,7 @@ def _initial(state: State, batch: int) -> Array:
     return np.broadcast_to(0 if state.initial is None else state.initial, shape).astype(_RUN[state.dtype])
 
 
-def _symbols(graph: Graph, inputs: dict[str, Array]) -> tuple[int, int]:
+def _symbols(graph: Graph, inputs: dict[str, np.ndarray]) -> tuple[int, int]:
     """Solves batch and frames from the inputs' shapes; checks every declared size. Both are 1 where nothing mentions them."""
     names = {p.name for p in graph.inputs}
     if set(inputs) != names:
@@ -105,9 +105,9 @@ def _symbols(graph: Graph, inputs: dict[str, Array]) -> tuple[int, int]:
         if len(declared) != len(shape):
             raise ShapeError(f"input {port.name}: expected shape {declared}, found {shape}")
         for want, have in zip(declared, shape):
-            name = _symbol(want)
-            if name and want.value(1, 1):
-                found.setdefault(name, have // want.value(1, 1))
+            name, coefficient = _symbol(want), value(want, 1, 1)
+            if name and coefficient:
+                found.setdefault(name, have // coefficient)
     batch, frames = found.get("batch", 1), found.get("frames", 1)
     for port in graph.inputs:
         declared, shape = graph.shape(port.tensor), np.shape(inputs[port.name])
@@ -123,7 +123,7 @@ def _symbol(size: Size) -> str | None:
     return monomials[0][0] if plain else None
 
 
-def run_node(node: Node, arrays: list[Array | None]) -> list[Array | None]:
+def run_node(node: Node, arrays: list[np.ndarray | None]) -> list[np.ndarray | None]:
     """One op on `arrays` (float64, int32 or bool; None for an input the node leaves out, or an absent value).
 
     Returns all outputs, optional ones included; None for absent ones. Checks shapes as shapes.infer does.
@@ -219,12 +219,12 @@ def _conv(node: Node, a: Attrs, arrays: list[Array]) -> Array:
     parts = []
     for x_g, w_g in zip(np.split(x, groups, axis=1), np.split(w, groups)):
         windows = _windows(x_g, kernel, strides, dilations, sizes)
-        y = np.tensordot(windows, w_g, [[1, *range(2 + n, 2 + 2 * n)], list(range(1, 2 + n))])  # (B,*sizes,O)
+        y = np.tensordot(windows, w_g, ([1, *range(2 + n, 2 + 2 * n)], list(range(1, 2 + n))))  # (B,*sizes,O)
         parts.append(np.moveaxis(y, -1, 1))
     return _as_laid_out(a, _finish(a, np.concatenate(parts, axis=1), bias))
 
 
-def _finish(a: Attrs, y: Array, bias: Array | None) -> Array:
+def _finish(a: Attrs, y: Array, bias: Array) -> Array:
     if bias is not None:
         y = y + bias.reshape(-1, *[1] * (y.ndim - 2))
     return activate(a["activation"], y, a["alpha"], a["beta"])
@@ -239,7 +239,7 @@ def _conv_transpose(node: Node, a: Attrs, arrays: list[Array]) -> Array:
     extra = each(a["output_padding"], n)
     sizes, kernel = x.shape[2:], w.shape[2:]
     full = [(s - 1) * st + (k - 1) * d + 1 + e if s else 0 for s, st, k, d, e in zip(sizes, strides, kernel, dilations, extra)]
-    y = np.zeros((x.shape[0], groups, w.shape[1], *full))
+    y: Array = np.zeros((x.shape[0], groups, w.shape[1], *full))
     x_g = x.reshape(x.shape[0], groups, w.shape[0] // groups, *sizes)
     w_g = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
     for k in np.ndindex(*kernel) if 0 not in sizes else ():
@@ -256,7 +256,7 @@ def _pool(node: Node, a: Attrs, arrays: list[Array]) -> Array:
     x = _channels_first(a, arrays[0])
     n, kernel = x.ndim - 2, a["kernel"]
     strides, dilations, pads = each(a["strides"], n), each(a["dilations"], n), each(a["pads"], 2 * n)
-    laid_out = infer(node, [_Shaped("float32", arrays[0].shape)])[0][1]
+    laid_out = _shape_of(node, arrays)
     sizes = laid_out[1:-1] if a["layout"] == "channels_last" else laid_out[2:]
     reach = [(o - 1) * s + (k - 1) * d + 1 for o, s, k, d in zip(sizes, strides, kernel, dilations)]
     over = [max(0, r - s - pads[d] - pads[n + d]) for d, (r, s) in enumerate(zip(reach, x.shape[2:]))]
@@ -409,9 +409,10 @@ def _top_k(node: Node, a: Attrs, arrays: list[Array]) -> list[Array]:
 
 # ---- movement --------------------------------------------------------------------------------------------------------
 
-def _shape_of(node: Node, arrays: list[Array | None]) -> tuple[int, ...]:
-    """The output's shape of a dims spec."""
-    return infer(node, [None if x is None else _Shaped(_dtype(x), x.shape) for x in arrays])[0][1]
+def _shape_of(node: Node, arrays: list[Array]) -> tuple[int, ...]:
+    """The shape of the first output."""
+    shape: Any = infer(node, [None if x is None else _Shaped(_dtype(x), x.shape) for x in arrays])[0][1]
+    return shape
 
 
 def _reshape(node: Node, a: Attrs, arrays: list[Array]) -> Array:

@@ -14,12 +14,12 @@ from .ops import each, place
 if TYPE_CHECKING:
     from .graph import Node
 
-Array = np.ndarray
+Array = Any  # np.ndarray, or None where the node leaves an input out
 Step = Callable[[Array, list[Array]], list[Array]]  # (x of one frame (B,I), states) -> new states, the first is fed out as y
 Gate = Callable[[Array], Array]
 
 
-def lstm(node: Node, attrs: dict[str, Any], arrays: list[Array | None]) -> list[Array]:
+def lstm(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
     """Graves, "Generating sequences with recurrent neural networks", 2013, eqs. 7-11, with the variants of docs/ops.md:
     peepholes diagonal or full, coupled gates, projection (Sak et al., 2014), clips. Returns y, h_n (D,B,P), c_n (D,B,H)."""
     x, w_ih, w_hh, bias, h0, c0, lengths, mask, peephole, w_proj = arrays
@@ -57,7 +57,7 @@ def lstm(node: Node, attrs: dict[str, Any], arrays: list[Array | None]) -> list[
     return _run(node, attrs, x, cell, [h0, c0], lengths, mask)
 
 
-def gru(node: Node, attrs: dict[str, Any], arrays: list[Array | None]) -> list[Array]:
+def gru(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
     """Cho et al., 2014 (reset_after 0) and the cuDNN form (reset_after 1). Returns y, h_n (D,B,H)."""
     x, w_ih, w_hh, bias_ih, bias_hh, h0, lengths, mask = arrays
     batch = x.shape[1] if attrs["time_major"] else x.shape[0]
@@ -84,7 +84,7 @@ def gru(node: Node, attrs: dict[str, Any], arrays: list[Array | None]) -> list[A
     return _run(node, attrs, x, cell, [h0], lengths, mask)
 
 
-def rnn(node: Node, attrs: dict[str, Any], arrays: list[Array | None]) -> list[Array]:
+def rnn(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
     """Elman, 1990: h' = act(W x + R h + b). Returns y, h_n (D,B,H)."""
     x, w_ih, w_hh, bias, h0, lengths, mask = arrays
     batch = x.shape[1] if attrs["time_major"] else x.shape[0]
@@ -99,7 +99,7 @@ def rnn(node: Node, attrs: dict[str, Any], arrays: list[Array | None]) -> list[A
 
 
 def _run(node: Node, attrs: dict[str, Any], x: Array, cell: Callable[[int], Step], initial: list[Array],
-         lengths: Array | None, mask: Array | None) -> list[Array]:
+         lengths: Array, mask: Array) -> list[Array]:
     """Runs every direction over the frames that lengths and mask let through. Returns y and the last states, each (D,B,.)."""
     if attrs["time_major"]:
         x, mask = np.swapaxes(x, 0, 1), None if mask is None else mask.T
@@ -136,16 +136,23 @@ def _direction(x: Array, step: Step, states: list[Array], seen: Array, backwards
 
 def _gates(attrs: dict[str, Any], d: int, count: int) -> list[Gate]:
     """The `count` activations of direction d, their arguments clipped."""
-    return [lambda z, act=act: act(_clip(z, attrs["clip"])) for act in _activations(attrs, d, count)]
+    def clipped(act: Gate) -> Gate:
+        return lambda z: act(_clip(z, attrs["clip"]))
+
+    return [clipped(act) for act in _activations(attrs, d, count)]
 
 
 def _activations(attrs: dict[str, Any], d: int, count: int) -> list[Gate]:
     names = each(attrs["activations"], d + 1)
     alpha, beta = each(attrs["activation_alpha"], len(names)), each(attrs["activation_beta"], len(names))
-    return [lambda z, n=n: activate(names[n], z, alpha[n], beta[n]) for n in range(d * count, (d + 1) * count)]
+
+    def gate(n: int) -> Gate:
+        return lambda z: activate(names[n], z, alpha[n], beta[n])
+
+    return [gate(n) for n in range(d * count, (d + 1) * count)]
 
 
-def _peephole(p: Array | None, hidden: int) -> Callable[[int, Array], Array | float]:
+def _peephole(p: Array, hidden: int) -> Callable[[int, Array], Array | float]:
     """The peephole term of gate 0..3 (i, f, o, g) for a cell (B,H): diagonal for p (3|4,H), full for (3H|4H,H), 0 without."""
     if p is None:
         return lambda gate, c: 0.0

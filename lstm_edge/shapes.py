@@ -5,26 +5,15 @@ Where a size is a Dim, comparisons take batch and frames as large: frames - 3 is
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .dims import Dim, Size, product, value
 from .errors import ShapeError
-from .ops import (
-    BINARY_ARITHMETIC,
-    BINARY_COMPARISON,
-    BINARY_LOGIC,
-    MAX_RANK,
-    RUN_DTYPES,
-    UNARY_INT,
-    each,
-    op_spec,
-    place,
-    read_attrs,
-)
+from .ops import BINARY_ARITHMETIC, BINARY_LOGIC, MAX_RANK, RUN_DTYPES, UNARY_INT, each, op_spec, place, read_attrs
 
 if TYPE_CHECKING:
-    from .graph import Node, Tensor
+    from .graph import Node
 
 Shape = tuple[Size, ...]
 Result = list[tuple[str, Shape]]
@@ -33,7 +22,17 @@ END = 2**31 - 1  # a slice bound at or beyond this means to the end, whatever th
 _LARGE = 2**20
 
 
-def infer(node: Node, tensors: list[Tensor | None]) -> Result:
+class Typed(Protocol):
+    """What inference looks at in a graph.Tensor."""
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def shape(self) -> Shape: ...
+
+
+def infer(node: Node, tensors: Sequence[Typed | None]) -> Result:
     """Dtype and shape of every output of `node`, optional ones included.
 
     `tensors`: one per input, None where it is absent. ShapeError when the inputs do not fit together, UnsupportedModelError for an
@@ -85,9 +84,9 @@ def broadcast(node: Node, shapes: list[Shape]) -> Shape:
 class _Call:
     """One node with its inputs and attributes; the checks that the rules share."""
 
-    def __init__(self, node: Node, tensors: list[Tensor | None], attrs: dict[str, Any]):
+    def __init__(self, node: Node, tensors: Sequence[Typed | None], attrs: dict[str, Any]):
         self.node, self.attrs, self.spec = node, attrs, op_spec(node)
-        self.tensors = tensors + [None] * (len(self.spec.inputs) - len(tensors))
+        self.tensors: list[Any] = [*tensors, *[None] * (len(self.spec.inputs) - len(tensors))]
 
     def fail(self, what: str, expected: Any, found: Any) -> ShapeError:
         return ShapeError(f"{place(self.node)}: {what}: expected {expected}, found {found}")
@@ -249,9 +248,9 @@ def _conv_kernel(c: _Call, n: int) -> tuple[Size, Size, list[int], int]:
     """First two sizes of w, its kernel and the groups."""
     w = c.rank(1, n + 2)
     c.dtype(1, "float32")
-    kernel = list(w[2:])
-    if any(isinstance(k, Dim) or k < 1 for k in kernel):
-        raise c.fail("kernel of input w", "sizes of at least 1", kernel)
+    kernel = [k for k in w[2:] if not isinstance(k, Dim) and k > 0]
+    if len(kernel) != n:
+        raise c.fail("kernel of input w", "sizes of at least 1", w[2:])
     if c.attrs["groups"] < 1:
         raise c.fail("attribute groups", "at least 1", c.attrs["groups"])
     return w[0], w[1], kernel, c.attrs["groups"]
@@ -348,9 +347,7 @@ def _binary(c: _Call) -> Result:
         allowed = ("float32",) if kind == "prelu" else NUMBERS
     dtype = c.dtype(0, *allowed)
     c.dtype(1, dtype)
-    out = dtype if kind in BINARY_ARITHMETIC else "bool"
-    assert kind in BINARY_ARITHMETIC + BINARY_COMPARISON + BINARY_LOGIC
-    return [(out, broadcast(c.node, [c.shape(0), c.shape(1)]))]
+    return [(dtype if kind in BINARY_ARITHMETIC else "bool", broadcast(c.node, [c.shape(0), c.shape(1)]))]
 
 
 def _where(c: _Call) -> Result:
@@ -443,10 +440,14 @@ def _quotient(c: _Call, whole: Size, part: Size) -> Size:
     """whole / part without remainder; 0 / 0 is 0."""
     if part == 0 or whole == 0:
         return 0
-    try:
-        quotient = whole // part if isinstance(whole, Dim) or not isinstance(part, Dim) else None
-    except ValueError:
-        quotient = None
+    quotient: Size | None = None
+    if isinstance(whole, Dim):
+        try:
+            quotient = whole // part
+        except ValueError:
+            pass
+    elif not isinstance(part, Dim):
+        quotient = whole // part
     if quotient is None or not same(quotient * part, whole):
         raise c.fail("elements of x", f"a multiple of {part}", whole)
     return quotient
