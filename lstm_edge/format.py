@@ -10,7 +10,8 @@ import os
 import struct
 import zipfile
 import zlib
-from typing import Any, NamedTuple, Union
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ _FLOAT_KEYS = frozenset((
     "value",
 ))  # fmt: skip
 
-Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview]
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------
@@ -293,7 +294,9 @@ def _attr_values(key: str, value: Any, place: str) -> tuple[str, list]:
 
 def _metadata_bytes(graph: Graph) -> bytes:
     metadata = {k: v for k, v in graph.metadata.items() if k != "self_test"}
-    metadata["outputs"] = {p.name: [s if isinstance(s, int) else str(s) for s in graph.shape(p.tensor)] for p in graph.outputs}
+    metadata["outputs"] = {
+        p.name: [s if isinstance(s, int) else str(s) for s in graph.shape(p.tensor)] for p in graph.outputs
+    }
     if graph.self_test is not None:
         metadata["self_test"] = {"source": graph.self_test.source, "tolerance": graph.self_test.tolerance}
     return json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()
@@ -333,7 +336,8 @@ def read(source: Source) -> Graph:
         return _Reader(file.read(), os.path.basename(path)).graph()
 
 
-class _Section(NamedTuple):
+@dataclass(frozen=True)
+class _Section:
     offset: int
     size: int
     count: int

@@ -72,8 +72,8 @@ def command(
         table.add_column(name, justify="right")
     for t in results:
         times = [f"{value:.2f}" for value in (t.min, t.median, t.p90, t.p99, t.max)]
-        late = [] if not period else ["" if t.missed is None else str(t.missed)]
-        table.add_row(t.mode, t.isa, str(t.frames), str(t.batch), str(t.runs), *times, *late)
+        misses = [] if not period else ["" if t.missed is None else str(t.missed)]
+        table.add_row(t.mode, t.isa, str(t.frames), str(t.batch), str(t.runs), *times, *misses)
     out_console().print(table)
 
 

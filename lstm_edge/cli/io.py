@@ -110,7 +110,7 @@ def read_wav(path: str) -> tuple[np.ndarray, int]:
         content = file.read()
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
         raise FormatError(f"{path}: expected a RIFF WAVE file, found {content[:12]!r}")
-    chunks = {}
+    chunks: dict[bytes, bytes] = {}
     at = 12
     while at + 8 <= len(content):
         kind, size = content[at : at + 4], struct.unpack_from("<I", content, at + 4)[0]
