@@ -26,7 +26,7 @@ MAX_RANK = 8
 
 _HEADER = struct.Struct("<8sHHIQII32x")
 _SECTION = struct.Struct("<4sIQQQ")
-_TENSOR = struct.Struct("<IBBBxQQQ8q")
+_TENSOR = struct.Struct("<IBBBxQQQQ8q")
 _NODE = struct.Struct("<IIIHHIIQ")
 _ATTR = struct.Struct("<IB3xIIQ")
 _DIM = struct.Struct("<qII")
@@ -145,10 +145,10 @@ class _Writer:
 
     def tensor_records(self, data_start: int) -> bytes:
         records = []
-        for name, dtype, rank, constant, data, size, scale, dims in self.tensors:
+        for name, dtype, rank, constant, data, size, scale, scales, dims in self.tensors:
             data_at = data_start + data if constant else 0
-            scale_at = data_start + scale if scale is not None else 0
-            records.append(_TENSOR.pack(name, dtype, rank, constant, data_at, size, scale_at, *dims))
+            scale_at = data_start + scale if scales else 0
+            records.append(_TENSOR.pack(name, dtype, rank, constant, data_at, size, scale_at, scales, *dims))
         return b"".join(records)
 
     def string(self, text: str, place: str) -> int:
@@ -173,23 +173,21 @@ class _Writer:
         if tensor.data is None:
             if tensor.dtype not in RUN_DTYPES:
                 raise UnsupportedModelError(f"{place}: expected dtype {_one_of(RUN_DTYPES)}, found {tensor.dtype}")
-            return name, _DTYPES.index(tensor.dtype), 0, 0, 0, 0, None, (0,) * MAX_RANK
+            return name, _DTYPES.index(tensor.dtype), 0, 0, 0, 0, 0, 0, (0,) * MAX_RANK
         data = tensor.data
         if str(data.dtype) not in _DTYPES:
             raise UnsupportedModelError(f"{place}: expected constant dtype {_one_of(_DTYPES)}, found {data.dtype}")
         if data.ndim > MAX_RANK:
             raise UnsupportedModelError(f"{place}: expected rank 0 to {MAX_RANK}, found {data.ndim}")
-        scale = None
+        scale = scales = 0
         if data.dtype == np.int8:
-            rows = data.shape[:1]
-            if not rows or tensor.scale is None or tensor.scale.shape != rows:
-                found = None if tensor.scale is None else tensor.scale.shape
-                raise UnsupportedModelError(
-                    f"{place}: expected one scale per row of an int8 weight {data.shape}, found {found}"
-                )
-            scale = self.bytes_at(tensor.scale.astype(np.float32))
+            if tensor.scale is None or tensor.scale.ndim != 1 or not len(tensor.scale) or data.size % len(tensor.scale):
+                found = "none" if tensor.scale is None else tensor.scale.shape
+                expected = f"scales (n,) whose number divides the {data.size} elements of an int8 weight"
+                raise UnsupportedModelError(f"{place}: expected {expected}, found {found}")
+            scale, scales = self.bytes_at(tensor.scale.astype(np.float32)), len(tensor.scale)
         dims = data.shape + (0,) * (MAX_RANK - data.ndim)
-        return name, _DTYPES.index(str(data.dtype)), data.ndim, 1, self.bytes_at(data), data.nbytes, scale, dims
+        return name, _DTYPES.index(str(data.dtype)), data.ndim, 1, self.bytes_at(data), data.nbytes, scale, scales, dims
 
     def tensor_number(self, name: str, place: str) -> int:
         if name not in self.number:
@@ -464,7 +462,7 @@ class _Reader:
         return flat.reshape(shape).astype(dtype)
 
     def tensor(self, n: int) -> Tensor:
-        name_at, dtype_code, rank, constant, offset, size, scale_at, *dims = self.record(_TENSOR, b"TENS", n)
+        name_at, dtype_code, rank, constant, offset, size, scale_at, scales, *dims = self.record(_TENSOR, b"TENS", n)
         name = self.string(name_at, f"tensor {n}")
         place = f"tensor {n} ({name!r})"
         if dtype_code >= len(_DTYPES) or constant > 1 or rank > MAX_RANK:
@@ -484,9 +482,11 @@ class _Reader:
         data = self.array(place, offset, dtype, shape)
         scale = None
         if dtype == "int8":
-            if not rank:
-                raise self.error(place, "rank of at least 1 in an int8 weight", 0)
-            scale = self.array(f"{place} scale", scale_at, "float32", shape[:1])
+            if not scales or data.size % scales:
+                raise self.error(place, f"a number of scales that divides {data.size} elements", scales)
+            scale = self.array(f"{place} scale", scale_at, "float32", (scales,))
+        elif scales:
+            raise self.error(place, f"no scales in a {dtype} tensor", scales)
         return Tensor(name, dtype, shape, data, scale)
 
     def dims(self, kind: bytes, n: int, at: int, rank: int, place: str, symbols: tuple[Size, ...]) -> tuple[Size, ...]:

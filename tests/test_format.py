@@ -44,6 +44,13 @@ def small_graph() -> Graph:
     ]
     sample = rng.standard_normal((1, 4, 3)).astype(np.float32)
     graph.self_test = SelfTest({"x": sample}, {"y": sample[..., :1]}, "test 1.0", 2e-5)
+    return recorded(graph)
+
+
+def recorded(graph: Graph) -> Graph:
+    """The graph with what the writer adds to the metadata."""
+    shapes = {p.name: [s if isinstance(s, int) else str(s) for s in graph.shape(p.tensor)] for p in graph.outputs}
+    graph.metadata["outputs"] = shapes
     return graph
 
 
@@ -89,7 +96,8 @@ def random_graphs(draw) -> Graph:
     for dtype in draw(st.lists(st.sampled_from(["float32", "int32", "bool", "float16", "int8"]), max_size=5)):
         shape = tuple(draw(st.lists(st.integers(0, 4), min_size=1, max_size=4)))
         data = np.arange(int(np.prod(shape)) + 1)[1:].reshape(shape).astype(dtype)
-        scale = np.linspace(0.5, 1, shape[0], dtype=np.float32) if dtype == "int8" else None
+        scales = draw(st.sampled_from([1, max(shape[0], 1), max(data.size, 1)]))
+        scale = np.linspace(0.5, 1, scales, dtype=np.float32) if dtype == "int8" else None
         name = graph.fresh(draw(names))
         graph.tensors[name] = Tensor(name, dtype, shape, data, scale)
     for _ in range(draw(st.integers(0, 6))):
@@ -102,7 +110,7 @@ def random_graphs(draw) -> Graph:
             attrs = {"kind": "leaky_relu", "alpha": draw(st.floats(-2, 2, width=32))}
             values.append(graph.add1("Unary", [a], attrs, draw(names)))
     graph.output(draw(names), values[-1])
-    return graph
+    return recorded(graph)
 
 
 @settings(max_examples=60, deadline=None)
@@ -197,7 +205,7 @@ def section_row(content: bytes, kind: bytes) -> int:
     "kind, field, value, words",
     [
         (b"TENS", 8, 1 << 40, "TENS.*bytes within"),
-        (b"TENS", 16, 60, "TENS.*records of 96 bytes, found 60"),
+        (b"TENS", 16, 60, "TENS.*records of 104 bytes, found 60"),
         (b"NODE", 8, 65, "NODE.*multiple of 64"),
         (b"VALS", 8, None, "expected its end before"),
         (b"IDXS", 4, 1, "IDXS.*1 records of 4 bytes"),
