@@ -1,0 +1,70 @@
+/* What LSTM, GRU and RNN share: attributes, packed gates, shapes, and the way over frames, directions, lengths and masks. */
+#ifndef LE_RECURRENCE_H
+#define LE_RECURRENCE_H
+
+#include "ops.h"
+
+#define LE_MAX_GATES 4
+#define LE_MAX_GATE_ACTIVATIONS 5
+
+/* Where an op has its inputs (-1: it has none such), and what its attributes default to. */
+typedef struct {
+    int gates, n_activations;
+    le_act activations[LE_MAX_GATE_ACTIVATIONS];
+    const char *const *keys; /* attributes the op knows, NULL-ended */
+    int bias, h0, c0, lengths, mask;
+} le_recurrence_spec;
+
+/* All sequences at one frame, one direction. */
+typedef struct {
+    const le_kernels *kernels;
+    int direction, batch;
+    float *z; /* W x + b; a row per sequence, for the step to use up */
+    ptrdiff_t z_stride;
+    float *h, *c;        /* (batch, width) and (batch, hidden), updated in place */
+    const uint8_t *live; /* a flag per sequence; NULL: all are. The states of others stay */
+    float *work;
+} le_frame;
+
+typedef struct le_recurrence le_recurrence;
+
+/* First member of what each op packs. */
+struct le_recurrence {
+    const le_recurrence_spec *spec;
+    int directions, input, hidden, width;
+    int gate_rows;    /* columns of z */
+    int work_per_row; /* floats of work a sequence needs, and floats needed once */
+    int work_once;
+    bool reverse, time_major, masked_zero; /* reverse: the first direction's */
+    float clip;
+    le_activation activations[2][LE_MAX_GATE_ACTIVATIONS];
+    le_packed w_ih[2];
+    const float *bias[2]; /* or NULL */
+    void (*step)(const le_recurrence *r, const le_frame *frame);
+};
+
+/* Reads the shared attributes and sizes: H from w_ih's rows, P from w_hh's columns. The op then packs gates and sets step. */
+le_status le_recurrence_open(le_pack_ctx *ctx, const le_recurrence_spec *spec, le_recurrence *r);
+le_status le_recurrence_clip(le_pack_ctx *ctx, const char *key, float *clip);
+bool le_recurrence_uses(const le_recurrence *r, const le_act *activations);
+
+/* The constant at input i as a (rank 2 or 3) weight of these sizes; refused by `name` when it is computed in the model. */
+le_status le_gates_open(le_pack_ctx *ctx, int i, const char *name, int rank, const int64_t *dims, le_weight *weight);
+/* Rows of the listed gates, `rows` each, of direction d of a (D, gates * rows, columns) weight. */
+typedef struct {
+    int direction, gates, rows, columns;
+    int n_listed, listed[LE_MAX_GATES];
+} le_gates;
+le_status le_gates_pack(le_pack_ctx *ctx, const le_weight *weight, const le_gates *gates, le_packed *out);
+le_status le_gates_widen(le_pack_ctx *ctx, const le_weight *weight, const le_gates *gates, const float **out);
+/* w_ih and bias of every direction into r. */
+le_status le_recurrence_pack_inputs(le_pack_ctx *ctx, le_recurrence *r, int n_listed, const int *listed);
+
+le_status le_recurrence_shape(le_ctx *ctx, const le_recurrence *r);
+le_status le_recurrence_run(le_ctx *ctx, const le_recurrence *r);
+
+bool le_has_input(const le_pack_ctx *ctx, int i);
+/* x to within [-bound, bound] where bound is not 0; NaN stays. */
+void le_clip(float bound, ptrdiff_t n, float *x);
+
+#endif
