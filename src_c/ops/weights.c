@@ -1,0 +1,149 @@
+/* Weights as stored (float32, float16, int8 with scales) made into what a kernel table multiplies with. */
+#include "ops.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static float half_to_float(uint16_t h) {
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, magnitude = h & 0x7fff, bits;
+    float value;
+    if (magnitude < 0x0400) { /* zero and subnormals: exact in float32 */
+        value = (float)magnitude * 0x1p-24f;
+        memcpy(&bits, &value, sizeof bits);
+        bits |= sign;
+    } else {
+        bits = sign | ((magnitude << 13) + (magnitude >= 0x7c00 ? 0x70000000u : 0x38000000u));
+    }
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static int64_t per_scale(int64_t count, int64_t n_scale) {
+    return n_scale > 0 && count >= n_scale ? count / n_scale : 1;
+}
+
+le_status le_weight_open(le_pack_ctx *ctx, int i, le_weight *weight, const le_tensor_def **def) {
+    const le_tensor_def *t = *def = le_pack_const(ctx, i);
+    if (!t)
+        return LE_OK;
+    if (t->dtype != LE_F32 && t->dtype != LE_F16 && t->dtype != LE_I8)
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "input %d: expected a weight of dtype float32, float16 or int8", i);
+    if (!le_dims_fit(t->rank, t->dims))
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "input %d: its sizes are negative or too large", i);
+    int64_t count = le_product(t->dims, 0, t->rank);
+    if (t->dtype == LE_I8 && (!t->scale || t->n_scale < 1 || count % t->n_scale))
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "input %d: int8 weight of %lld elements cannot have %lld scales", i,
+                          (long long)count, (long long)t->n_scale);
+    *weight = (le_weight){t->data, t->dtype, t->scale, per_scale(count, t->n_scale)};
+    return LE_OK;
+}
+
+le_weight le_weight_of(const le_tensor *t) {
+    return (le_weight){t->data, t->dtype, t->scale, per_scale(le_count(t), t->n_scale)};
+}
+
+static void widen_i8(const le_weight *w, int64_t offset, int64_t n, int64_t stride, float *out) {
+    const int8_t *q = w->data;
+    if (stride != 1) {
+        for (int64_t i = 0, e = offset; i < n; i++, e += stride)
+            out[i] = (float)q[e] * w->scale[e / w->per_scale];
+        return;
+    }
+    for (int64_t i = 0; i < n;) {
+        int64_t row = (offset + i) / w->per_scale, end = (row + 1) * w->per_scale - offset;
+        float scale = w->scale[row];
+        for (end = end < n ? end : n; i < end; i++)
+            out[i] = (float)q[offset + i] * scale;
+    }
+}
+
+void le_weight_widen(const le_weight *w, int64_t offset, int64_t n, int64_t stride, float *out) {
+    if (w->dtype == LE_I8) {
+        widen_i8(w, offset, n, stride, out);
+    } else if (w->dtype == LE_F16) {
+        const uint16_t *h = w->data;
+        for (int64_t i = 0; i < n; i++)
+            out[i] = half_to_float(h[offset + i * stride]);
+    } else {
+        const float *f = w->data;
+        for (int64_t i = 0; i < n; i++)
+            out[i] = f[offset + i * stride];
+    }
+}
+
+void le_weight_gather(const le_weight *w, const le_weight_view *v, float *rows) {
+    for (int64_t j = 0; j < v->n; j++)
+        for (int64_t a = 0; a < v->k0; a++, rows += v->k1)
+            le_weight_widen(w, v->offset + j * v->n_stride + a * v->k0_stride, v->k1, v->k1_stride, rows);
+}
+
+static bool packable(int64_t n, int64_t k) {
+    int64_t count;
+    return n >= 0 && k >= 0 && n <= INT_MAX && k <= INT_MAX && le_mul_size(n, k, &count);
+}
+
+/* Whether the view's rows lie in place: no gathering. */
+static bool contiguous(const le_weight_view *v) {
+    return (v->k1 == 1 || v->k1_stride == 1) && (v->k0 == 1 || v->k0_stride == v->k1);
+}
+
+size_t le_packed_stride(const le_kernels *kernels, int64_t n, int64_t k) {
+    return n && k ? (kernels->pack_f32_size((int)n, (int)k) + 63) / 64 * 64 : 0;
+}
+
+le_status le_pack_weight(le_pack_ctx *ctx, const le_weight *w, const le_weight_view *v, le_packed *out) {
+    int64_t k;
+    if (!le_mul_size(v->k0, v->k1, &k) || !packable(v->n, k))
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "a weight of %lld rows is too large", (long long)v->n);
+    *out = (le_packed){.n = (int)v->n, .k = (int)k};
+    if (v->n == 0 || k == 0)
+        return LE_OK;
+    out->data = le_pack_alloc(ctx, le_packed_stride(ctx->kernels, v->n, k));
+    if (!out->data)
+        return LE_ERR_MEMORY;
+    if (w->dtype == LE_F32 && contiguous(v)) {
+        ctx->kernels->pack_f32(out->n, out->k, (const float *)w->data + v->offset, (ptrdiff_t)v->n_stride, out->data);
+        return LE_OK;
+    }
+    float *rows = malloc((size_t)v->n * (size_t)k * sizeof *rows);
+    if (!rows)
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_MEMORY, "cannot allocate %lld floats", (long long)(v->n * k));
+    le_weight_gather(w, v, rows);
+    ctx->kernels->pack_f32(out->n, out->k, rows, (ptrdiff_t)k, out->data);
+    free(rows);
+    return LE_OK;
+}
+
+void le_repack_weight(const le_kernels *kernels, const float *w, const le_weight_view *v, float *rows, le_packed *out) {
+    int64_t k = v->k0 * v->k1;
+    out->n = (int)v->n;
+    out->k = (int)k;
+    if (v->n == 0 || k == 0)
+        return;
+    if (contiguous(v)) {
+        kernels->pack_f32(out->n, out->k, w + v->offset, (ptrdiff_t)v->n_stride, out->data);
+        return;
+    }
+    le_weight_gather(&(le_weight){.data = w, .dtype = LE_F32}, v, rows);
+    kernels->pack_f32(out->n, out->k, rows, (ptrdiff_t)k, out->data);
+}
+
+le_status le_add_packed_scratch(le_ctx *ctx, int64_t n, int64_t k, int64_t count) {
+    if (!packable(n, k))
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "a weight of %lld x %lld is too large", (long long)n, (long long)k);
+    return le_add_scratch(ctx, count, le_packed_stride(ctx->kernels, n, k));
+}
+
+void le_matmul(const le_kernels *kernels, int64_t rows, const float *x, int64_t x_stride, const le_packed *w, const float *init,
+               int64_t init_stride, float *y, int64_t y_stride) {
+    const int64_t block = 1 << 20;
+    if (w->n == 0)
+        return;
+    for (int64_t r = 0; w->k == 0 && r < rows; r++)
+        for (int j = 0; j < w->n; j++)
+            y[r * y_stride + j] = init ? init[r * init_stride + j] : 0;
+    for (int64_t r = 0; w->k != 0 && r < rows; r += block)
+        kernels->matmul_f32((int)(rows - r < block ? rows - r : block), x + r * x_stride, (ptrdiff_t)x_stride, w,
+                            init ? init + r * init_stride : NULL, (ptrdiff_t)init_stride, y + r * y_stride, (ptrdiff_t)y_stride);
+}
