@@ -18,9 +18,9 @@ from . import onnx_control, onnx_layers, onnx_movement, onnx_ops, onnx_quantized
 from .onnx_dims import InputDims, declared, input_shapes
 from .onnx_folding import fold, refuse_huge
 from .onnx_lowering import LOWER, Call, Lowering, Undecided, Value, known, run_dtype
-from .onnx_read import load_model, tensor_array
+from .onnx_read import element_dtype, load_model, tensor_array
 
-MIN_OPSET, MAX_OPSET = 7, 26
+MIN_OPSET, MAX_OPSET = 7, 28
 
 
 def read(source: Any, *, shapes: Mapping[str, list[int | str]] | None = None,
@@ -34,7 +34,7 @@ def read(source: Any, *, shapes: Mapping[str, list[int | str]] | None = None,
     model = _inlined(model)
     opsets = _opsets(model)
     proto = model.graph
-    ctx = Lowering(opsets, _used_names(proto))
+    ctx = Lowering(opsets, used_names(proto))
     scope: ChainMap = ChainMap({})
     for tensor in proto.initializer:
         scope[tensor.name] = known(tensor_array(tensor, "initialiser", folder))
@@ -72,31 +72,35 @@ def _opsets(model: Any) -> dict[str, int]:
     return opsets
 
 
-def _used_names(graph: Any) -> set[str]:
+def used_names(graph: Any) -> set[str]:
     """Every name that a node reads or a graph gives out, subgraphs included."""
     used = {o.name for o in graph.output}
     for node in graph.node:
         used.update(node.input)
         for attribute in node.attribute:
             for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                used |= _used_names(sub)
+                used |= used_names(sub)
     return used
 
 
 def _dtype(info: Any) -> str:
-    import onnx
-
     if not info.type.HasField("tensor_type"):
         raise UnsupportedModelError(f"input {info.name!r}: expected a tensor, found {info.type.WhichOneof('value')}")
-    return onnx.TensorProto.DataType.Name(info.type.tensor_type.elem_type).lower().replace("double", "float64") \
-        .replace("float16", "float32") if info.type.tensor_type.elem_type != 1 else "float32"
+    return element_dtype(info.type.tensor_type.elem_type, f"input {info.name!r}")
+
+
+def _declared_dtype(info: Any) -> str:
+    """The element type as the file has it."""
+    import onnx
+
+    name = onnx.TensorProto.DataType.Name(info.type.tensor_type.elem_type).lower()
+    return {"float": "float32", "double": "float64"}.get(name, name)
 
 
 def _bind_constants(infos: list, constants: dict[str, Any], scope: ChainMap) -> None:
     for info in infos:
         if info.name in constants:
-            dtype = _dtype(info)
-            value = np.asarray(constants.pop(info.name)).astype("float32" if dtype == "bfloat32" else dtype)
+            value = np.asarray(constants.pop(info.name)).astype(_dtype(info))
             dims = info.type.tensor_type.shape.dim
             if value.ndim == 0 and all(d.dim_value in (0, 1) for d in dims):
                 value = value.reshape([1] * len(dims))  # a number for an input of one element
@@ -119,8 +123,8 @@ def _declare_inputs(ctx: Lowering, infos: list, shapes: Mapping[str, list[int | 
         run = run_dtype(dtype, f"input {info.name!r}")
         tensor = ctx.graph.input(info.name, sizes[info.name], run)
         scope[info.name] = Value(dtype, tensor=tensor)
-        if dtype != run:
-            dtypes[info.name] = dtype
+        if _declared_dtype(info) != run:
+            dtypes[info.name] = _declared_dtype(info)
     if dtypes:
         ctx.graph.metadata["input_dtypes"] = dtypes
 
@@ -133,8 +137,8 @@ def _declare_outputs(ctx: Lowering, proto: Any, scope: ChainMap) -> None:
         value: Value = scope[info.name]
         ctx.place = f"output {info.name!r}"
         ctx.graph.output(info.name, ctx.tensor(value, info.name))
-        if value.dtype != ctx.run_dtype(value):
-            dtypes[info.name] = value.dtype
+        if _declared_dtype(info) not in (ctx.run_dtype(value), "undefined"):
+            dtypes[info.name] = _declared_dtype(info)
     if dtypes:
         ctx.graph.metadata["output_dtypes"] = dtypes
 
@@ -186,11 +190,9 @@ def _evaluate(call: Call) -> list[Value | None]:
                 ctx.folded += 1
                 return folded
         function = LOWER.get((call.domain, call.op))
-        if function is None:
-            domain = f" of domain {call.domain!r}" if call.domain else ""
-            raise call.refuse(f"operator {call.op}{domain} is not supported; docs/onnx.md lists those that are")
-        result = function(call)
-        call.check_attrs()
+        result = onnx_control.by_definition(call) if function is None else function(call)
+        if function is not None:
+            call.check_attrs()
     except LstmEdgeError as e:
         if call.place in str(e):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from typing import Any
 
 import numpy as np
@@ -113,3 +114,70 @@ def _scan(call: Call) -> list[Value | None]:
     ctx.note(f"{call.place}: unrolled {size} trips")
     stacked = [stack(call, kept[::-1] if flip else kept, axis) for kept, flip, axis in zip(scans, out_backward, out_axes)]
     return [*carried, *stacked]
+
+
+def by_definition(call: Call) -> Value | list[Value | None]:
+    """An operator that ONNX itself defines by others: those are lowered in its place."""
+    import onnx
+
+    domain = f" of domain {call.domain!r}" if call.domain else ""
+    refusal = call.refuse(f"operator {call.op}{domain} is not supported; docs/onnx.md lists those that are")
+    try:
+        schema = onnx.defs.get_schema(call.op, call.opset, call.domain)
+    except onnx.defs.SchemaError as e:
+        raise refusal from e
+    if schema.has_context_dependent_function:
+        types = [b"" if v is None else _type_proto(v, call.ctx.shape(v)).SerializeToString() for v in call.inputs]
+        body = schema.get_context_dependent_function_with_opset_version(call.opset, call.proto.SerializeToString(), types)
+        function = onnx.FunctionProto()
+        function.ParseFromString(body)
+    elif schema.has_function:
+        function = schema.function_body
+    else:
+        raise refusal
+    defaults = {n: a.default_value for n, a in schema.attributes.items() if a.default_value.name}
+    return _run_function(call, function, defaults)
+
+
+def _type_proto(value: Value, shape: tuple) -> Any:
+    import onnx
+
+    elem_type = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype))
+    return onnx.helper.make_tensor_type_proto(elem_type, [s if isinstance(s, int) else None for s in shape])
+
+
+def _run_function(call: Call, function: Any, defaults: dict[str, Any]) -> list[Value | None]:
+    """Lowers the nodes of a FunctionProto with the call's inputs and attributes."""
+    import onnx
+
+    from .onnx import lower_block, used_names
+
+    given = {**defaults, **{a.name: a for a in function.attribute_proto}, **{a.name: a for a in call.proto.attribute}}
+    graph = onnx.GraphProto()
+    for node in function.node:
+        copy = graph.node.add()
+        copy.CopyFrom(node)
+        for n in reversed(range(len(copy.attribute))):
+            reference = copy.attribute[n].ref_attr_name
+            if not reference:
+                continue
+            name = copy.attribute[n].name
+            if reference in given:
+                copy.attribute[n].CopyFrom(given[reference])
+                copy.attribute[n].name = name
+            else:
+                del copy.attribute[n]
+    graph.output.extend(onnx.ValueInfoProto(name=o) for o in function.output)
+    scope = ChainMap({n: v for n, v in zip(function.input, call.inputs) if v is not None})
+    absent = set(function.input) - set(scope)
+    for node in graph.node:
+        for n, name in enumerate(node.input):
+            if name in absent:
+                node.input[n] = ""
+    ctx = call.ctx
+    outer = ctx.used, ctx.opsets
+    ctx.used = used_names(graph)
+    ctx.opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in function.opset_import} or outer[1]
+    lower_block(ctx, graph, scope)
+    ctx.used, ctx.opsets = outer
+    return [scope.get(o) for o in function.output]

@@ -15,7 +15,9 @@ import numpy as np
 from ..dims import Dim, Size, product
 from ..errors import UnsupportedModelError
 from .onnx_lowering import FOLD, MAX_FOLDED_BYTES, Call, Undecided, Value, check_bytes, folds, known
+from .onnx_read import element_dtype, tensor_array
 
+NARROW_INTEGERS = (21, 22, 25, 26)  # UINT4, INT4, UINT2, INT2
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
 
@@ -237,7 +239,7 @@ def _identity(call: Call) -> Value:
 
 
 @folds("Cast", "CastLike")
-def _cast(call: Call) -> Value:
+def fold_cast(call: Call) -> Value:
     x = call.input(0)
     dtype = cast_target(call)
     if x.is_known:
@@ -250,18 +252,14 @@ def _cast(call: Call) -> Value:
 
 
 def cast_target(call: Call) -> str:
-    """The element type Cast and CastLike ask for; narrow floats are computed in float32."""
-    import onnx
-
+    """The element type Cast and CastLike ask for."""
+    call.ignore("saturate", "round_mode")
     if call.op == "CastLike":
         return call.input(1).dtype
-    call.ignore("saturate", "round_mode")
     to = call.require_attr("to")
-    name = onnx.TensorProto.DataType.Name(to).lower()
-    dtype = {"float": "float32", "double": "float64", "float16": "float32", "bfloat16": "float32"}.get(name, name)
-    if dtype not in ("float32", "float64", "bool") and dtype.lstrip("u") not in ("int8", "int16", "int32", "int64"):
-        raise call.refuse(f"a cast to {name} is not supported")
-    return dtype
+    if to in NARROW_INTEGERS and call.input(0).dtype.startswith("float"):
+        raise call.refuse("a cast of floats to 2 or 4 bits is not supported")
+    return element_dtype(to, call.place)
 
 
 # ---- movement ---------------------------------------------------------------------------------------------------------
@@ -517,8 +515,6 @@ def split_sizes(call: Call, size: Size) -> list[int]:
 
 @folds("Constant")
 def _constant(call: Call) -> Value:
-    from .onnx_read import tensor_array
-
     for name in ("value", "value_int", "value_ints", "value_float", "value_floats"):
         value = call.attr(name)
         if value is None:
@@ -540,8 +536,6 @@ def _constant_of_shape(call: Call) -> Value:
 
 
 def fill_value(call: Call) -> np.generic:
-    from .onnx_read import tensor_array
-
     value = call.attr("value")
     array = np.zeros(1, np.float32) if value is None else tensor_array(value, call.place)
     if array.size != 1:

@@ -121,7 +121,9 @@ def _pool(call: Call) -> Value:
     attrs = {"kind": "max" if call.op == "MaxPool" else "average", "kernel": kernel, "strides": strides,
              "dilations": dilations, "pads": _window_pads(call, sizes, kernel, strides, dilations),
              "ceil_mode": int(call.attr("ceil_mode", 0)), "count_include_pad": int(call.attr("count_include_pad", 0))}
-    return call.ctx.emit("Pool", [call.input(0)], attrs)
+    x = call.input(0)
+    pooled = call.ctx.emit("Pool", [call.ctx.cast(x, "float32")], attrs)
+    return Value(x.dtype, tensor=call.ctx.tensor(call.ctx.cast(pooled, call.ctx.run_dtype(x))))
 
 
 @lowers("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
@@ -310,3 +312,30 @@ def _stft(call: Call) -> Value:
     frames = ctx.emit("Conv", [signal, known(kernel.astype(np.float32))], {"strides": [step]})
     count = ctx.shape(frames)[2]
     return ctx.reshape(ctx.transpose(frames, [0, 2, 1]), [shape[0], count, bins, 2])
+
+
+@lowers("DFT")
+def _dft(call: Call) -> Value:
+    """A product with the matrix of the transform. x is (..., n, ..., 1 or 2): real, or real and imaginary parts."""
+    ctx, rank = call.ctx, call.rank(0)
+    axis = call.axis(call.attr("axis", 1) if call.opset < 20 else call.known_ints(2)[0] if call.optional(2) else -2, rank)
+    inverse, onesided = call.attr("inverse", 0), call.attr("onesided", 0)
+    size, parts = call.shape(0)[axis], call.shape(0)[-1]
+    if isinstance(size, Dim) or parts not in (1, 2) or inverse and onesided:
+        raise call.refuse(f"an axis of {size} with last axis {parts}, inverse = {inverse}, onesided = {onesided} is not "
+                          "supported; where the size is open, fix it (--shape)")
+    length = call.known_ints(1)[0] if call.optional(1) is not None else int(size)
+    bins = length // 2 + 1 if onesided else length
+    phase = 2 * np.pi * np.outer(np.arange(bins), np.arange(length)) / length * (1 if inverse else -1)
+    real, imaginary = np.cos(phase), np.sin(phase)
+    matrix = np.stack([np.stack([real, imaginary], 1), np.stack([-imaginary, real], 1)], 3)[..., :parts]  # (bins,2,n,parts)
+    if inverse:
+        matrix = matrix / length
+    matrix = np.pad(matrix[:, :, :int(size)], ((0, 0), (0, 0), (0, max(int(size) - length, 0)), (0, 0)))
+    order = [d for d in range(rank) if d not in (axis, rank - 1)] + [axis, rank - 1]
+    x = ctx.transpose(call.input(0), order)
+    lead = list(ctx.shape(x)[:-2])
+    flat = ctx.reshape(x, [*lead, int(size) * int(parts)])
+    weight = known(matrix.reshape(2 * bins, -1).astype(np.float32))
+    y = ctx.reshape(ctx.emit("Dense", [flat, weight]), [*lead, bins, 2])
+    return ctx.transpose(y, [order.index(d) for d in range(rank)])

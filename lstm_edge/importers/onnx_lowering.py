@@ -282,7 +282,8 @@ class Lowering:
             n.inputs = [name if i == old else i for i in n.inputs]
             n.outputs = [name if o == old else o for o in n.outputs]
         self._producers[name] = self._producers.pop(old)
-        self._sizes.update({name: s for s in [self._sizes.pop(old, None)] if s is not None})
+        if old in self._sizes:
+            self._sizes[name] = self._sizes.pop(old)
         self._size_tensors = {s: name if t == old else t for s, t in self._size_tensors.items()}
         self._constants = {i: (v, name if t == old else t) for i, (v, t) in self._constants.items()}
         value.tensor = name
@@ -461,6 +462,16 @@ class Lowering:
         inputs, attrs = self.dims_spec(shape, [], rest=False)
         attrs.update(value=float(value), dtype=run_dtype(dtype, self.place))
         return Value(dtype, tensor=self.graph.add1("Fill", inputs, attrs, self._name("fill")))
+
+    def arange(self, count: Size) -> Value:
+        """0.0, 1.0 ... count - 1 (exact to 2^24)."""
+        ones = self.fill(1.0, [count])
+        return self.emit("CumSum", [ones], {"axis": 0, "exclusive": 1, "reverse": 0})
+
+    def positions(self, shape: Sequence[Size], axis: int) -> Value:
+        """int64 positions along an axis, ready to broadcast with tensors of this shape."""
+        places = self.emit("Cast", [self.arange(shape[axis])], {"to": "int32"}, "int64")
+        return self.reshape(places, [s if d == axis else 1 for d, s in enumerate(shape)])
 
     def expand(self, x: Value, target: Sequence[Size]) -> Value:
         """x broadcast to a shape that is already the broadcast of its own."""

@@ -11,6 +11,7 @@ import numpy as np
 from ..dims import Dim, Size, product
 from .onnx_folding import fill_value, reshape_target, shape_of, slice_args, split_sizes, squeezed, unsqueezed
 from .onnx_lowering import INT_MAX, Call, Lowering, Value, broadcast, known, lowers
+from .onnx_read import element_dtype
 
 
 @lowers("Shape")
@@ -56,6 +57,13 @@ def _transpose(call: Call) -> Value:
 @lowers("Expand")
 def _expand(call: Call) -> Value:
     return call.ctx.expand(call.input(0), broadcast(call.shape(0), call.sizes(1), call.place))
+
+
+@lowers("EyeLike")
+def _eye_like(call: Call) -> Value:
+    rows, columns = fixed_sizes(call, call.shape(0))
+    dtype = element_dtype(call.attr("dtype"), call.place) if "dtype" in call.attrs else call.input(0).dtype
+    return known(np.eye(rows, columns, call.attr("k", 0), dtype))
 
 
 @lowers("ConstantOfShape")
@@ -279,8 +287,8 @@ def scatter_axis(ctx: Lowering, data: Value, part: Value, axis: int, along: np.n
 def _pad(call: Call) -> Value:
     ctx, x, rank = call.ctx, call.input(0), call.rank(0)
     mode = call.attr("mode", "constant")
-    if mode not in ("constant", "reflect", "edge"):
-        raise call.refuse(f"mode = {mode!r} is not supported: expected constant, reflect or edge")
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        raise call.refuse(f"mode = {mode!r} is not supported: expected constant, reflect, edge or wrap")
     value = 0.0
     if call.opset < 11:
         pads, value = list(call.require_attr("pads")), call.attr("value", 0.0)
@@ -300,6 +308,13 @@ def _pad(call: Call) -> Value:
             x = ctx.slice_axis(x, axis, -start, end or INT_MAX)
     full = [max(p, 0) for p in full]
     if not any(full):
+        return x
+    if mode == "wrap":
+        for axis in range(rank):
+            before, after = full[axis], full[rank + axis]
+            pieces = [ctx.slice_axis(x, axis, -before, INT_MAX)] if before else []
+            pieces += [x] + ([ctx.slice_axis(x, axis, 0, after)] if after else [])
+            x = ctx.emit("Concat", pieces, {"axis": axis}) if len(pieces) > 1 else x
         return x
     return ctx.emit("Pad", [x], {"pads": full, "mode": mode, "value": float(value)})
 
@@ -401,8 +416,9 @@ def _depth_space(call: Call) -> Value:
     ctx, x, block = call.ctx, call.input(0), int(call.require_attr("blocksize"))
     n, c, h, w = call.shape(0)
     if call.op == "SpaceToDepth":
+        order = [0, 3, 5, 1, 2, 4] if call.attr("mode", "DCR") == "DCR" else [0, 1, 3, 5, 2, 4]
         split = ctx.reshape(x, [n, c, h // block, block, w // block, block])
-        return ctx.reshape(ctx.transpose(split, [0, 3, 5, 1, 2, 4]), [n, c * block * block, h // block, w // block])
+        return ctx.reshape(ctx.transpose(split, order), [n, c * block * block, h // block, w // block])
     deep = c // (block * block)
     if call.attr("mode", "DCR") == "DCR":
         parts = ctx.transpose(ctx.reshape(x, [n, block, block, deep, h, w]), [0, 3, 4, 1, 5, 2])

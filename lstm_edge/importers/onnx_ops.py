@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dims import Dim, Size, product
-from .onnx_folding import axes_argument, cast_target
+from ..dims import Size, product
+from .onnx_folding import axes_argument, cast_target, fold_cast
 from .onnx_lowering import Call, Lowering, Value, broadcast, known, lowers
 
 # ---- elementwise ------------------------------------------------------------------------------------------------------
@@ -157,7 +157,10 @@ def _where(call: Call) -> Value:
 
 @lowers("Cast", "CastLike")
 def _cast(call: Call) -> Value:
-    ctx, x, dtype = call.ctx, call.input(0), cast_target(call)
+    ctx, x = call.ctx, call.input(0)
+    if x.is_known:  # CastLike a run-time tensor
+        return fold_cast(call)
+    dtype = cast_target(call)
     if call.op == "Cast" and call.attr("to") in (10, 16):
         ctx.note("float16 arithmetic is done in float32")
     wanted = "bool" if dtype == "bool" else "float32" if dtype.startswith("float") else "int32"
@@ -191,9 +194,11 @@ REDUCE = {
 def _reduce(call: Call) -> Value:
     axes = axes_argument(call, 13 if call.op == "ReduceSum" else 18)
     keepdims, noop = call.attr("keepdims", 1), call.attr("noop_with_empty_axes", 0)
-    if not axes and noop:
-        raise call.refuse("noop_with_empty_axes = 1 with no axes is not supported; remove the node")
     x, rank = call.input(0), call.rank(0)
+    if not axes and noop:
+        if REDUCE[call.op] not in ("sum", "mean", "max", "min", "prod"):
+            raise call.refuse("noop_with_empty_axes = 1 with no axes is not supported; give axes")
+        return x
     if rank == 0:
         return x
     attrs = {"kind": REDUCE[call.op], "axes": sorted(call.axis(a, rank) for a in axes or range(rank)),
@@ -214,7 +219,10 @@ def _softmax(call: Call) -> Value:
     log = int(call.op == "LogSoftmax")
     axis = call.axis(call.attr("axis", 1 if call.opset < 13 else -1), len(shape))
     if call.op == "Hardmax":
-        raise call.refuse("Hardmax is not supported; use ArgMax and OneHot")
+        if call.opset < 13 and axis != len(shape) - 1:
+            raise call.refuse(f"axis = {axis} before opset 13 is not supported; use ArgMax and OneHot")
+        best = ctx.emit("ArgReduce", [x], {"kind": "max", "axis": axis}, "int64")
+        return ctx.cast(ctx.binary("equal", best, ctx.positions(shape, axis)), "float32")
     if call.opset >= 13 or axis == len(shape) - 1:
         return ctx.emit("Softmax", [x], {"axis": axis, "log": log})
     flat = ctx.reshape(x, [*shape[:axis], product(shape[axis:])])  # one distribution over all axes from `axis` on
@@ -240,12 +248,11 @@ def _top_k(call: Call) -> list[Value | None]:
 def _trilu(call: Call) -> Value:
     ctx, x, shape = call.ctx, call.input(0), call.shape(0)
     k = call.known_ints(1)[0] if call.optional(1) is not None else 0
-    if len(shape) < 2 or any(isinstance(s, Dim) for s in shape[-2:]):
-        raise call.refuse(f"needs a matrix of fixed size, found shape {list(shape)}; fix its sizes (--shape)")
-    ones = np.ones([int(s) for s in shape[-2:]], bool)
-    mask = np.triu(ones, k) if call.attr("upper", 1) else np.tril(ones, k)
+    row, column = ctx.positions(shape[-2:], 0), ctx.positions(shape[-2:], 1)
+    shifted = ctx.binary("add", row, ctx.constant(k, "int64"))
+    mask = ctx.binary("greater_equal" if call.attr("upper", 1) else "less_equal", column, shifted)
     zero = known(np.zeros((), ctx.run_dtype(x)))
-    return ctx.emit("Where", [known(mask), x, zero], {}, x.dtype)
+    return ctx.emit("Where", [mask, x, zero], {}, x.dtype)
 
 
 @lowers("OneHot")
@@ -389,8 +396,7 @@ def _range(call: Call) -> Value:
     count = (last - first + int(step) - 1) // int(step) if step >= 1 and step == int(step) else None
     if count is None or not isinstance(first, (int, np.integer, np.floating)):
         raise call.refuse(f"a range from {first} to {last} in steps of {step} is not supported")
-    ones = ctx.cast(ctx.fill(1.0, [count]), "float32")
-    places = ctx.emit("CumSum", [ones], {"axis": 0, "exclusive": 1, "reverse": 0})
+    places = ctx.arange(count)
     if step != 1:
         places = ctx.binary("mul", places, ctx.constant(step))
     if first != 0:

@@ -90,6 +90,15 @@ def centred(call: Call, value: Value, zero_point: Value | None, rank: int, axis:
     return call.ctx.binary("sub", x, point)
 
 
+def centred_weight(call: Call, weight: int, zero_point: int) -> np.ndarray:
+    """A convolution's integer weight minus its zero point (one, or one per output channel)."""
+    array = call.known(weight).astype(np.float32)
+    if call.optional(zero_point) is None:
+        return array
+    point = call.known(zero_point).astype(np.float32)
+    return array - point.reshape([-1] + [1] * (array.ndim - 1))
+
+
 def integer_matmul(call: Call, a: Value, b: Value, a_zero: Value | None, b_zero: Value | None) -> Value:
     """(a - a_zero) (b - b_zero) as whole numbers in float32."""
     rank_a, rank_b = len(call.ctx.shape(a)), len(call.ctx.shape(b))
@@ -106,11 +115,9 @@ def _matmul_integer(call: Call) -> Value:
 @lowers("ConvInteger")
 def _conv_integer(call: Call) -> Value:
     ctx = call.ctx
-    weight = centred(call, known(call.known(1)), call.optional(3), call.known(1).ndim, 0)
-    if not weight.is_known:
-        raise call.refuse("the zero point of its weight must be known at conversion")
+    weight = centred_weight(call, 1, 3)
     call.inputs[0] = centred(call, call.input(0), call.optional(2), call.rank(0), 1)
-    return ctx.emit("Cast", [conv(call, weight.array.astype(np.float32), None)], {"to": "int32"}, "int32")
+    return ctx.emit("Cast", [conv(call, weight, None)], {"to": "int32"}, "int32")
 
 
 @lowers("MatMulIntegerToFloat", domain="com.microsoft")
@@ -149,11 +156,11 @@ def _qlinear_matmul(call: Call) -> Value:
 def _qlinear_conv(call: Call) -> Value:
     """inputs x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias?"""
     ctx, rank = call.ctx, call.rank(0)
-    weight = centred(call, known(call.known(3)), call.input(5), call.known(3).ndim, 0)
+    weight = centred_weight(call, 3, 5)
     bias = None if call.optional(8) is None else known(call.known(8).astype(np.float32))
     scale = ctx.binary("mul", call.input(1), spread(call, call.input(4), rank, 1))
     call.inputs[0] = centred(call, call.input(0), call.input(2), rank, 1)
-    return _requantized(call, conv(call, weight.array, bias), scale, call.input(6), call.input(7))
+    return _requantized(call, conv(call, weight, bias), scale, call.input(6), call.input(7))
 
 
 def _requantized(call: Call, total: Value, scale: Value, y_scale: Value, y_zero: Value) -> Value:

@@ -33,14 +33,29 @@ def load_model(source: Any) -> tuple[Any, Path | None]:
     return model, folder
 
 
+WIDENED = {"float": "float32", "double": "float64", "float16": "float32", "bfloat16": "float32"}
+INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (2, 4, 8, 16, 32, 64)}
+
+
+def element_dtype(elem_type: int, place: str) -> str:
+    """An ONNX element type as a NumPy name; the 16-bit floats are computed in float32."""
+    import onnx
+
+    known = elem_type in onnx.TensorProto.DataType.values()
+    name = onnx.TensorProto.DataType.Name(elem_type).lower() if known else f"type {elem_type}"
+    dtype = WIDENED.get(name, name)
+    if dtype not in ("float32", "float64", "bool") and dtype not in INTEGERS:
+        raise UnsupportedModelError(f"{place}: element type {name} is not supported: expected float, double, float16, "
+                                    "bfloat16, bool or an integer")
+    return {"int4": "int8", "int2": "int8", "uint4": "uint8", "uint2": "uint8"}.get(dtype, dtype)
+
+
 def tensor_array(proto: Any, place: str, folder: Path | None = None) -> np.ndarray:
     """The array of a TensorProto: float16 and bfloat16 widened to float32; sizes checked against the data."""
     import onnx
 
     name = f"{place}: tensor {proto.name!r}" if proto.name else place
-    kind = onnx.TensorProto.DataType.Name(proto.data_type) if proto.data_type in onnx.TensorProto.DataType.values() else "?"
-    if kind in ("STRING", "COMPLEX64", "COMPLEX128", "UNDEFINED", "?") or kind.startswith("FLOAT8"):
-        raise UnsupportedModelError(f"{name}: element type {kind} is not supported")
+    dtype = element_dtype(proto.data_type, name)
     if any(d < 0 for d in proto.dims):
         raise FormatError(f"{name}: negative size in {list(proto.dims)}")
     if proto.data_location == onnx.TensorProto.EXTERNAL:
@@ -48,14 +63,8 @@ def tensor_array(proto: Any, place: str, folder: Path | None = None) -> np.ndarr
     try:
         array = onnx.numpy_helper.to_array(proto)
     except (ValueError, TypeError, OverflowError, MemoryError) as e:
-        raise FormatError(f"{name}: shape {list(proto.dims)} of {kind} does not fit its data: {e}") from e
-    if kind in ("FLOAT16", "BFLOAT16"):
-        return array.astype(np.float32)
-    if kind in ("INT4", "INT2"):
-        return array.astype(np.int8)
-    if kind in ("UINT4", "UINT2"):
-        return array.astype(np.uint8)
-    return array
+        raise FormatError(f"{name}: shape {list(proto.dims)} of {dtype} does not fit its data: {e}") from e
+    return array if str(array.dtype) == dtype else array.astype(dtype)
 
 
 def _with_external(proto: Any, name: str, folder: Path | None) -> Any:

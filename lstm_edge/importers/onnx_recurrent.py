@@ -27,10 +27,11 @@ PEEPHOLE_ORDER = [0, 2, 1]
 
 @lowers("LSTM", "GRU", "RNN")
 def _recurrence(call: Call) -> list[Value | None]:
-    return recurrence(call, call.op, call.known(1), call.known(2), call.optional(7))
+    peephole = call.known(7) if call.op == "LSTM" and call.optional(7) is not None else None
+    return recurrence(call, call.op, call.known(1), call.known(2), peephole)
 
 
-def recurrence(call: Call, op: str, w: np.ndarray, r: np.ndarray, peephole: Value | None) -> list[Value | None]:
+def recurrence(call: Call, op: str, w: np.ndarray, r: np.ndarray, peephole: np.ndarray | None) -> list[Value | None]:
     """Y, Y_h and, of an LSTM, Y_c. `w` (D,G*H,I) and `r` (D,G*H,H) in ONNX's gate order; inputs 3 to 6 are B, lengths and
     initial states, as all three operators have them."""
     ctx = call.ctx
@@ -129,16 +130,12 @@ def biases(call: Call, op: str, hidden: int) -> list[Value | None]:
     return [known(p) if p.any() else None for p in parts]
 
 
-def peepholes(call: Call, value: Value | None, hidden: int) -> Value | None:
-    if value is None:
+def peepholes(call: Call, p: np.ndarray | None, hidden: int) -> Value | None:
+    if p is None or not p.any():
         return None
-    if not value.is_known:
-        raise call.refuse("peephole weights P must be known at conversion; give them as a constant (--set)")
-    if not value.array.any():
-        return None
-    if value.array.ndim != 2 or value.array.shape[1] != 3 * hidden:
-        raise call.refuse(f"expected peepholes P with {3 * hidden} columns, found shape {value.array.shape}")
-    rows = value.array.astype(np.float32).reshape(-1, 3, hidden)
+    if p.ndim != 2 or p.shape[1] != 3 * hidden:
+        raise call.refuse(f"expected peepholes P with {3 * hidden} columns, found shape {p.shape}")
+    rows = p.astype(np.float32).reshape(-1, 3, hidden)
     return known(np.ascontiguousarray(rows[:, PEEPHOLE_ORDER]))
 
 
@@ -199,7 +196,8 @@ def _dynamic_quantize_lstm(call: Call) -> list[Value | None]:
     call.ctx.note(f"{call.place}: runs with its weights dequantised to float32 and activations in float32, which is more "
                   "exact than the runtime's 8-bit activations")
     w, r = (weight.transpose(0, 2, 1) for weight in (_dequantized(call, 1, 8, 9), _dequantized(call, 2, 10, 11)))
-    return recurrence(call, "LSTM", np.ascontiguousarray(w), np.ascontiguousarray(r), call.optional(7))
+    return recurrence(call, "LSTM", np.ascontiguousarray(w), np.ascontiguousarray(r),
+                      None if call.optional(7) is None else call.known(7))
 
 
 def _dequantized(call: Call, weight: int, scale: int, zero: int) -> np.ndarray:
