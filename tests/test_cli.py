@@ -140,7 +140,7 @@ def test_errors_are_one_line(doubler, tmp_path, capsys):
     assert "truncated" in error_of(capsys, ["info", str(damaged)])
     assert "expected 4 columns" in error_of(capsys, ["run", doubler, str(DIGITS / "seven.csv")])
     assert "--select" in error_of(capsys, ["run", doubler, str(DIGITS / "seven.csv"), "--select", "z"])
-    assert "ISA" in error_of(capsys, ["info", doubler, "--isa", "nothing"])
+    assert "expected one of scalar" in error_of(capsys, ["info", doubler, "--isa", "nothing"])
 
 
 @pytest.mark.parametrize(

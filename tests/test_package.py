@@ -61,3 +61,11 @@ def test_every_kernel_row_has_a_file():
     rows = re.findall(r"^ISA\((\w+),", (ROOT / "src_c/kernels.def").read_text(), re.MULTILINE)
     assert rows and all((ROOT / f"src_c/kernels/{name}.c").exists() for name in rows)
     assert next(name for name, _ in lstm_edge.isas()) == "scalar"
+
+
+def test_functions_hide_the_modules_of_their_names():
+    code = "from lstm_edge.convert import to_graph; import lstm_edge.verify; print(lstm_edge.convert, lstm_edge.verify)"
+    out = subprocess.run(
+        [sys.executable, "-c", f"import lstm_edge; {code}"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert out.stdout.count("<function") == 2

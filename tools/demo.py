@@ -28,7 +28,10 @@ def main() -> None:
         lstm_edge.convert(str(FOLDER / "digits.keras"), path)
         console.print(f"converted examples/digits/digits.keras: {os.path.getsize(path):,} bytes")
         report = lstm_edge.verify(path)
-        console.print(f"verified: {report}", markup=False)
+        for name, error in report.errors.items():
+            console.print(f"verified against {report.source}: {name} differs by at most {error:.2g}", markup=False)
+        if not report.passed:
+            raise SystemExit(f"error: expected a difference of at most {report.tolerance:g}")
         model = lstm_edge.load(path)
     with np.load(FOLDER / "test.npz") as archive:
         images, labels = archive["images"].astype(np.float32) / MAX_PIXEL, archive["labels"]

@@ -38,8 +38,16 @@ from .summary import describe
     multiple=True,
     help="Values each frame repeats from the one before.",
 )
+@click.option("--no-self-test", is_flag=True, help="Store no sample input with its answer.")
 def command(
-    source: str, output: str | None, shapes: Any, constants: Any, states: Any, no_states: bool, overlaps: Any
+    source: str,
+    output: str | None,
+    shapes: Any,
+    constants: Any,
+    states: Any,
+    no_states: bool,
+    overlaps: Any,
+    no_self_test: bool,
 ) -> None:
     """Convert SOURCE (.onnx, .keras, .h5, .pt, .safetensors) to a .lstm file.
 
@@ -51,14 +59,14 @@ def command(
         raise click.UsageError("--state and --no-states exclude each other.")
     target = output or os.path.splitext(source)[0] + ".lstm"
     with err_console().status(f"converting {os.path.basename(source)}"):
-        lstm_edge.convert(
+        model = lstm_edge.convert(
             source,
             target,
             shapes=dict(shapes) or None,
             constants=dict(constants) or None,
             states={} if no_states else dict(states) or None,
             overlap=dict(overlaps) or None,
+            self_test=not no_self_test,
         )
-        model = lstm_edge.load(target)
     out_console().print(f"{target}: {os.path.getsize(target):,} bytes, {len(model.ops)} ops", markup=False)
     describe(model, out_console())
