@@ -45,10 +45,16 @@ def binary(g, a, b, kind):
 
 
 def reshape(g, x, *shape):
-    return g.add1("Reshape", [x], {"shape": list(shape), "from_input": [-1] * len(shape), "from_axis": [0] * len(shape)}, "reshape")
+    return g.add1(
+        "Reshape",
+        [x],
+        {"shape": list(shape), "from_input": [-1] * len(shape), "from_axis": [0] * len(shape)},
+        "reshape",
+    )
 
 
 # ---- fold ------------------------------------------------------------------------------------------------------------
+
 
 def test_fold_computes_constants_and_drops_what_is_unused():
     g = Graph()
@@ -90,7 +96,9 @@ def test_fold_keeps_a_slice_that_cuts_and_a_transpose_that_turns():
 def test_fold_leaves_large_constants_small():
     g = Graph()
     x = g.input("x", (BATCH, 1024, 1024))
-    ones = g.add1("Fill", [], {"shape": [1024, 1024], "from_input": [-1, -1], "from_axis": [0, 0], "value": 1.0}, "ones")
+    ones = g.add1(
+        "Fill", [], {"shape": [1024, 1024], "from_input": [-1, -1], "from_axis": [0, 0], "value": 1.0}, "ones"
+    )
     g.output("y", binary(g, x, ones, "mul"))
     fold.fold(g)
     assert ops(g) == ["Fill", "Binary"]
@@ -109,6 +117,7 @@ def test_fold_settles_sizes_that_are_numbers():
 
 # ---- fuse ------------------------------------------------------------------------------------------------------------
 
+
 def batch_norm(g, x, channels, rank, axis):
     shape = [1] * rank
     shape[axis] = channels
@@ -123,7 +132,9 @@ def test_pad_batch_norm_and_activation_go_into_the_convolution(layout):
     g = Graph()
     x = g.input("x", (BATCH, 3, 9) if first else (BATCH, 9, 3))
     y = g.add1("Pad", [x], {"pads": [0, 0, 2, 0, 0, 1] if first else [0, 2, 0, 0, 1, 0]}, "pad")
-    y = g.add1("Conv", [y, g.constant(weights(5, 3, 3)), g.constant(weights(5))], {"layout": layout, "pads": [1, 0]}, "conv")
+    y = g.add1(
+        "Conv", [y, g.constant(weights(5, 3, 3)), g.constant(weights(5))], {"layout": layout, "pads": [1, 0]}, "conv"
+    )
     y = batch_norm(g, y, 5, 3, 1 if first else 2)
     g.output("y", unary(g, y, "leaky_relu", alpha=0.1))
     same_answers(g, [fuse.fuse], x=RNG.normal(size=(2, 3, 9) if first else (2, 9, 3)))
@@ -172,7 +183,11 @@ def test_spelt_out_layer_norm(spelling):
     other = binary(g, x, mean(x), "sub") if spelling == "twice" else centred
     square = binary(g, other, g.constant(2.0), "pow") if spelling == "pow" else binary(g, other, other, "mul")
     root = unary(g, binary(g, mean(square), g.constant(1e-3), "add"), "sqrt")
-    y = binary(g, unary(g, root, "reciprocal"), centred, "mul") if spelling == "reciprocal" else binary(g, centred, root, "div")
+    y = (
+        binary(g, unary(g, root, "reciprocal"), centred, "mul")
+        if spelling == "reciprocal"
+        else binary(g, centred, root, "div")
+    )
     y = binary(g, y, g.constant(weights(8)), "mul")
     g.output("y", binary(g, y, g.constant(weights(8)), "add"))
     same_answers(g, [fuse.fuse], x=RNG.normal(size=(2, 3, 8)))
@@ -202,6 +217,7 @@ def test_silu_and_plain_powers():
 
 # ---- states ----------------------------------------------------------------------------------------------------------
 
+
 def carrying(inputs, outputs):
     """A graph whose outputs have the given shapes; inputs and outputs are lists of (name, shape)."""
     g = Graph()
@@ -219,14 +235,33 @@ def carrying(inputs, outputs):
 FRAME, H = (1, 16), (2, 1, 8)
 
 
-@pytest.mark.parametrize("source, target", [
-    ("state", "stateN"), ("h0", "hn"), ("c0", "cn"), ("h", "hn"), ("h_0", "h_n"), ("conv_cache", "conv_cache_out"), ("h", "h_out"),
-    ("in_state", "out_state"), ("hidden_in", "hidden_out"), ("prev_h", "next_h"), ("past_key", "present_key"), ("state", "new_state"),
-    ("initial_hidden", "final_hidden"), ("state_1", "state_1_out"), ("state.1", "state"), ("cacheIn", "cacheOut"), ("h_in:0", "h_out:0"),
-    ("state_3", "state_7"),
-])
+@pytest.mark.parametrize(
+    "source, target",
+    [
+        ("state", "stateN"),
+        ("h0", "hn"),
+        ("c0", "cn"),
+        ("h", "hn"),
+        ("h_0", "h_n"),
+        ("conv_cache", "conv_cache_out"),
+        ("h", "h_out"),
+        ("in_state", "out_state"),
+        ("hidden_in", "hidden_out"),
+        ("prev_h", "next_h"),
+        ("past_key", "present_key"),
+        ("state", "new_state"),
+        ("initial_hidden", "final_hidden"),
+        ("state_1", "state_1_out"),
+        ("state.1", "state"),
+        ("cacheIn", "cacheOut"),
+        ("h_in:0", "h_out:0"),
+        ("state_3", "state_7"),
+    ],
+)
 def test_pairs_found_by_name(source, target):
-    g = carrying([("audio", FRAME), (source, H), ("other", (3, 3))], [("result", FRAME), (target, H), ("another", (5, 5))])
+    g = carrying(
+        [("audio", FRAME), (source, H), ("other", (3, 3))], [("result", FRAME), (target, H), ("another", (5, 5))]
+    )
     assert states.pair(g) == {source: target}
     assert [p.name for p in g.inputs] == ["audio", "other"] and [p.name for p in g.outputs] == ["result", "another"]
     (state,) = g.states
@@ -253,7 +288,10 @@ def test_ambiguous_or_different_pairs_are_left_alone():
 
 
 def test_a_single_pair_by_shape_alone_is_taken_and_noted():
-    g = carrying([("input_2", (1, 1, 257)), ("input_3", (1, 2, 128, 2))], [("activation_2", (1, 1, 257)), ("tf_op_layer_stack_2", (1, 2, 128, 2))])
+    g = carrying(
+        [("input_2", (1, 1, 257)), ("input_3", (1, 2, 128, 2))],
+        [("activation_2", (1, 1, 257)), ("tf_op_layer_stack_2", (1, 2, 128, 2))],
+    )
     assert states.pair(g) == {"input_3": "tf_op_layer_stack_2"}
     assert any("assumed" in note for note in g.metadata["notes"])
 
@@ -272,10 +310,15 @@ def test_frames_are_never_a_state():
     assert states.pair(g) == {}
 
 
-@pytest.mark.parametrize("pairs, word", [
-    ({"nothing": "hn"}, "no input"), ({"h": "nothing"}, "no output"), ({"h": "y"}, "same dtype and shape"),
-    ({"audio": "y", "h": "hn"}, "one must stay"),
-])
+@pytest.mark.parametrize(
+    "pairs, word",
+    [
+        ({"nothing": "hn"}, "no input"),
+        ({"h": "nothing"}, "no output"),
+        ({"h": "y"}, "same dtype and shape"),
+        ({"audio": "y", "h": "hn"}, "one must stay"),
+    ],
+)
 def test_wrong_explicit_pairs_are_refused(pairs, word):
     g = carrying([("audio", FRAME), ("h", H)], [("y", FRAME), ("hn", H)])
     with pytest.raises(UnsupportedModelError, match=word):

@@ -21,12 +21,19 @@ def weights(*shape):
 
 
 def lstm(g, x, width, hidden, name="lstm", **attrs):
-    inputs = [x, g.constant(weights(1, 4 * hidden, width)), g.constant(weights(1, 4 * hidden, hidden)), g.constant(weights(1, 4 * hidden))]
+    inputs = [
+        x,
+        g.constant(weights(1, 4 * hidden, width)),
+        g.constant(weights(1, 4 * hidden, hidden)),
+        g.constant(weights(1, 4 * hidden)),
+    ]
     return g.add("LSTM", inputs, attrs, name)
 
 
 def conv(g, x, channels, out, kernel, name="conv", **attrs):
-    return g.add1("Conv", [x, g.constant(weights(out, channels, *np.atleast_1d(kernel))), g.constant(weights(out))], attrs, name)
+    return g.add1(
+        "Conv", [x, g.constant(weights(out, channels, *np.atleast_1d(kernel))), g.constant(weights(out))], attrs, name
+    )
 
 
 def joined(parts, axis):
@@ -81,7 +88,12 @@ X = RNG.normal(size=(2, sum(CUTS), 3))
 def test_recurrences_carry_their_state(op, time_major):
     g, x = sequence(shape=(FRAMES, BATCH, 3) if time_major else None)
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[op]
-    y = g.add1(op, [x, g.constant(weights(1, gates * 5, 3)), g.constant(weights(1, gates * 5, 5))], {"time_major": time_major}, "r")
+    y = g.add1(
+        op,
+        [x, g.constant(weights(1, gates * 5, 3)), g.constant(weights(1, gates * 5, 5))],
+        {"time_major": time_major},
+        "r",
+    )
     g.output("y", y)
     check(g, X.swapaxes(0, 1) if time_major else X, CUTS, axis=1 - time_major, out_axis=1 - time_major)
     assert {s.name for s in g.states} == ({"r.h", "r.c"} if op == "LSTM" else {"r.h"})
@@ -111,8 +123,12 @@ def test_projection_and_constant_initial_state():
 @pytest.mark.parametrize("output", ["previous", "zero"])
 def test_mask_across_a_cut(output):
     g, x = sequence()
-    mask = g.add1("Binary", [g.add1("Reduce", [x], {"kind": "sum", "axes": [2], "keepdims": 0}, "s"), g.constant(0.0)],
-                  {"kind": "greater"}, "mask")
+    mask = g.add1(
+        "Binary",
+        [g.add1("Reduce", [x], {"kind": "sum", "axes": [2], "keepdims": 0}, "s"), g.constant(0.0)],
+        {"kind": "greater"},
+        "mask",
+    )
     w = [g.constant(weights(1, 12, 3)), g.constant(weights(1, 12, 4))]
     g.output("y", g.add1("GRU", [x, *w, "", "", "", "", mask], {"masked_output": output}, "gru"))
     x = X.copy()
@@ -193,8 +209,18 @@ def test_frames_merged_with_batch_and_back():
 def test_inner_recurrence_over_frequency():
     g, x = sequence(shape=(1, FRAMES, 6, 3))
     flat = g.add1("Reshape", [x], {"shape": [-1, 6, 3], "from_input": [-1] * 3, "from_axis": [0] * 3}, "rows")
-    intra = g.add("RNN", [flat, g.constant(weights(2, 4, 3)), g.constant(weights(2, 4, 4))], {"direction": "bidirectional"}, "intra")[0]
-    y = g.add1("Reshape", [intra, x], {"shape": [1, 1, 6, 8], "from_input": [-1, 1, -1, -1], "from_axis": [0, 1, 0, 0]}, "unrows")
+    intra = g.add(
+        "RNN",
+        [flat, g.constant(weights(2, 4, 3)), g.constant(weights(2, 4, 4))],
+        {"direction": "bidirectional"},
+        "intra",
+    )[0]
+    y = g.add1(
+        "Reshape",
+        [intra, x],
+        {"shape": [1, 1, 6, 8], "from_input": [-1, 1, -1, -1], "from_axis": [0, 1, 0, 0]},
+        "unrows",
+    )
     y = g.add1("Transpose", [y], {"perm": [0, 2, 1, 3]}, "t")
     y = g.add1("Reshape", [y], {"shape": [6, -1, 8], "from_input": [-1] * 3, "from_axis": [0] * 3}, "columns")
     g.output("y", lstm(g, y, 8, 4)[0])
@@ -221,7 +247,14 @@ def test_overlap_of_a_sequence_model():
         wide[row, :4] = wide[row - 1, -4:]
     wide[0, :4] = 0
     g, x = sequence(shape=(FRAMES, 10))
-    y = conv(g, g.add1("Reshape", [x], {"shape": [-1, 1, 10], "from_input": [-1] * 3, "from_axis": [0] * 3}, "r"), 1, 6, 4, strides=[2])
+    y = conv(
+        g,
+        g.add1("Reshape", [x], {"shape": [-1, 1, 10], "from_input": [-1] * 3, "from_axis": [0] * 3}, "r"),
+        1,
+        6,
+        4,
+        strides=[2],
+    )
     y = g.add1("Reduce", [y], {"kind": "sum", "axes": [2], "keepdims": 0}, "s")
     y = g.add1("Reshape", [y], {"shape": [-1, 1, 6], "from_input": [-1] * 3, "from_axis": [0] * 3}, "r2")
     g.output("y", lstm(g, y, 6, 4, time_major=1)[0])
@@ -280,8 +313,11 @@ def test_step_model_is_left_alone():
 
 # ---- refusals --------------------------------------------------------------------------------------------------------
 
+
 def _bidirectional(g, x):
-    return g.add1("LSTM", [x, g.constant(weights(2, 16, 3)), g.constant(weights(2, 16, 4))], {"direction": "bidirectional"}, "bi")
+    return g.add1(
+        "LSTM", [x, g.constant(weights(2, 16, 3)), g.constant(weights(2, 16, 4))], {"direction": "bidirectional"}, "bi"
+    )
 
 
 def _last_to_all(g, x):
@@ -292,21 +328,34 @@ def _last_to_all(g, x):
 REFUSALS = {
     "bidirectional": (_bidirectional, ["bi (LSTM)", "frames to come"]),
     "reverse": (lambda g, x: lstm(g, x, 3, 4, "back", direction="reverse")[0], ["back (LSTM)", "reverse"]),
-    "same": (lambda g, x: conv(g, x, 3, 4, 3, "same", layout="channels_last", pads=[1, 1]), ["same (Conv)", "at the end of time"]),
+    "same": (
+        lambda g, x: conv(g, x, 3, 4, 3, "same", layout="channels_last", pads=[1, 1]),
+        ["same (Conv)", "at the end of time"],
+    ),
     "attention": (lambda g, x: g.add1("MatMul", [x, x], {"trans_b": 1}, "scores"), ["scores (MatMul)", "every other"]),
     "softmax": (lambda g, x: g.add1("Softmax", [x], {"axis": 1}, "soft"), ["soft (Softmax)", "whole sequence"]),
     "norm": (lambda g, x: g.add1("Normalize", [x], {"axes": [1, 2], "epsilon": 1e-5}, "norm"), ["norm (Normalize)"]),
     "prod": (lambda g, x: g.add1("Reduce", [x], {"kind": "prod", "axes": [1]}, "prod"), ["prod (Reduce)"]),
     "argmax": (lambda g, x: g.add1("ArgReduce", [x], {"kind": "max", "axis": 1}, "arg"), ["arg (ArgReduce)"]),
-    "first": (lambda g, x: g.add1("Slice", [x], {"axes": [1], "starts": [0], "ends": [1]}, "first"), ["first (Slice)", "[0:1]"]),
+    "first": (
+        lambda g, x: g.add1("Slice", [x], {"axes": [1], "starts": [0], "ends": [1]}, "first"),
+        ["first (Slice)", "[0:1]"],
+    ),
     "gather": (lambda g, x: g.add1("Gather", [x, g.constant(np.int32(0))], {"axis": 1}, "g0"), ["g0 (Gather)"]),
-    "flip": (lambda g, x: g.add1("Slice", [x], {"axes": [1], "starts": [-1], "ends": [-(2**31)], "steps": [-1]}, "flip"), ["flip (Slice)"]),
+    "flip": (
+        lambda g, x: g.add1("Slice", [x], {"axes": [1], "starts": [-1], "ends": [-(2**31)], "steps": [-1]}, "flip"),
+        ["flip (Slice)"],
+    ),
     "last to all": (_last_to_all, ["difference (Binary)", "after the last frame"]),
     "edge": (lambda g, x: g.add1("Pad", [x], {"pads": [0, 2, 0, 0, 0, 0], "mode": "edge"}, "edge"), ["edge (Pad)"]),
     "end pad": (lambda g, x: g.add1("Pad", [x], {"pads": [0, 0, 0, 0, 2, 0]}, "end"), ["end (Pad)", "end of time"]),
     "tile": (lambda g, x: g.add1("Tile", [x], {"repeats": [1, 2, 1]}, "twice"), ["twice (Tile)"]),
-    "transposed conv": (lambda g, x: g.add1("ConvTranspose", [x, g.constant(weights(3, 4, 4))], {"strides": [2], "layout": "channels_last"},
-                                            "up"), ["up (ConvTranspose)"]),
+    "transposed conv": (
+        lambda g, x: g.add1(
+            "ConvTranspose", [x, g.constant(weights(3, 4, 4))], {"strides": [2], "layout": "channels_last"}, "up"
+        ),
+        ["up (ConvTranspose)"],
+    ),
 }
 
 

@@ -70,7 +70,11 @@ def _settle_sizes(graph: Graph, node: Node) -> None:
 def _fold_constant(graph: Graph, node: Node) -> bool:
     """Makes the outputs of `node` constants where every input is one."""
     arrays = [None if constant_of(graph, i) is None else reference.constant(graph.tensors[i]) for i in node.inputs]
-    if any(a is None and i for a, i in zip(arrays, node.inputs)) or node.op == "Fill" and any(s >= 0 for s in node.attrs["from_input"]):
+    if (
+        any(a is None and i for a, i in zip(arrays, node.inputs))
+        or node.op == "Fill"
+        and any(s >= 0 for s in node.attrs["from_input"])
+    ):
         return False
     given = [o for o in node.outputs if o]
     if any(isinstance(s, Dim) for o in given for s in graph.shape(o)):
@@ -92,7 +96,17 @@ def _is_identity(graph: Graph, node: Node) -> bool:
     """Whether the output always equals the first input, element by element and in shape."""
     if node.op == "Concat":
         return len(node.inputs) == 1
-    if not node.inputs or node.op not in ("Reshape", "Expand", "Transpose", "Slice", "Pad", "Tile", "Resize", "Cast", "Unary"):
+    if not node.inputs or node.op not in (
+        "Reshape",
+        "Expand",
+        "Transpose",
+        "Slice",
+        "Pad",
+        "Tile",
+        "Resize",
+        "Cast",
+        "Unary",
+    ):
         return False
     x, y = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
     if x.dtype != y.dtype or len(x.shape) != len(y.shape) or not all(same(a, b) for a, b in zip(x.shape, y.shape)):
@@ -103,8 +117,12 @@ def _is_identity(graph: Graph, node: Node) -> bool:
     if node.op == "Transpose":
         return attrs["perm"] == sorted(attrs["perm"])
     if node.op == "Slice":
-        return all(step == 1 and start == 0 and (end >= END or _is_number(x.shape[axis]) and end >= x.shape[axis])
-                   for axis, start, end, step in zip(attrs["axes"], attrs["starts"], attrs["ends"], each(attrs["steps"], len(attrs["axes"]))))
+        return all(
+            step == 1 and start == 0 and (end >= END or _is_number(x.shape[axis]) and end >= x.shape[axis])
+            for axis, start, end, step in zip(
+                attrs["axes"], attrs["starts"], attrs["ends"], each(attrs["steps"], len(attrs["axes"]))
+            )
+        )
     if node.op == "Pad":
         return not any(attrs["pads"])
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -67,6 +67,7 @@ def _is_linear(node: Node) -> bool:
 
 # ---- convolution and dense -------------------------------------------------------------------------------------------
 
+
 def _pad_into_conv(v: _View, node: Node) -> bool:
     """A zero Pad of the spatial axes becomes the pads of the Conv that reads it."""
     pad = v.only_feed(node.inputs[0], "Pad") if node.op == "Conv" else None
@@ -95,7 +96,9 @@ def _slice_into_conv(v: _View, node: Node) -> bool:
     spatial = _spatial_axes(conv, len(shape))
     conv_attrs = read_attrs(conv)
     pads, strides = each(conv_attrs["pads"], 2 * len(spatial)), each(conv_attrs["strides"], len(spatial))
-    for axis, start, end, step in zip(attrs["axes"], attrs["starts"], attrs["ends"], each(attrs["steps"], len(attrs["axes"]))):
+    for axis, start, end, step in zip(
+        attrs["axes"], attrs["starts"], attrs["ends"], each(attrs["steps"], len(attrs["axes"]))
+    ):
         axis %= len(shape)
         cut = -end if end < 0 else shape[axis] - end if isinstance(shape[axis], int) and end < END else None
         if axis not in spatial or start != 0 or step != 1 or not isinstance(cut, int) or cut < 0:
@@ -195,15 +198,23 @@ def _activation_into_layer(v: _View, node: Node) -> bool:
 
 # ---- composed functions ----------------------------------------------------------------------------------------------
 
+
 def _plain_power(v: _View, node: Node) -> bool:
     """x^2, x^0.5 and x^-1 without a logarithm and an exponential."""
     if node.op != "Binary" or node.attrs["kind"] != "pow" or v.graph.tensors[node.inputs[0]].dtype != "float32":
         return False
-    exponent, same_shape = scalar_of(v.graph, node.inputs[1]), v.graph.shape(node.inputs[0]) == v.graph.shape(node.outputs[0])
+    exponent, same_shape = (
+        scalar_of(v.graph, node.inputs[1]),
+        v.graph.shape(node.inputs[0]) == v.graph.shape(node.outputs[0]),
+    )
     if exponent == 2 and same_shape:
         node.inputs, node.attrs = [node.inputs[0]] * 2, {"kind": "mul"}
     elif exponent in (0.5, -1) and same_shape:
-        node.op, node.inputs, node.attrs = "Unary", node.inputs[:1], {"kind": "sqrt" if exponent == 0.5 else "reciprocal"}
+        node.op, node.inputs, node.attrs = (
+            "Unary",
+            node.inputs[:1],
+            {"kind": "sqrt" if exponent == 0.5 else "reciprocal"},
+        )
     else:
         return False
     return True
@@ -257,7 +268,11 @@ def _variance(v: _View, root: Node, centred: str) -> tuple[str, list[int], float
     difference = v.producers.get(centred)
     if epsilon is None or mean_square is None or difference is None or not _is_mean(mean_square):
         return None
-    if not _is_square(v, mean_square.inputs[0], difference) or difference.op != "Binary" or difference.attrs["kind"] != "sub":
+    if (
+        not _is_square(v, mean_square.inputs[0], difference)
+        or difference.op != "Binary"
+        or difference.attrs["kind"] != "sub"
+    ):
         return None
     x, mean = difference.inputs[0], v.producers.get(difference.inputs[1])
     if mean is None or not _is_mean(mean) or mean.inputs[0] != x:
@@ -287,8 +302,10 @@ def _same_computation(v: _View, a: Node, b: Node) -> bool:
     """Whether two nodes compute the same from the same (exporters spell x - mean(x) twice)."""
     if a.op != b.op or a.attrs != b.attrs or len(a.inputs) != len(b.inputs):
         return False
-    return all(x == y or (x in v.producers and y in v.producers and _same_computation(v, v.producers[x], v.producers[y]))
-               for x, y in zip(a.inputs, b.inputs))
+    return all(
+        x == y or (x in v.producers and y in v.producers and _same_computation(v, v.producers[x], v.producers[y]))
+        for x, y in zip(a.inputs, b.inputs)
+    )
 
 
 def _scale_into_normalize(v: _View, node: Node) -> bool:

@@ -16,10 +16,14 @@ def apply(graph: Graph, overlaps: dict[str, int]) -> None:
     for name, n in overlaps.items():
         port = next((p for p in graph.inputs if p.name == name), None)
         if port is None:
-            raise UnsupportedModelError(f"overlap {name}={n}: the model has no input {name!r}; its inputs are "
-                                        f"{[p.name for p in graph.inputs]}")
+            raise UnsupportedModelError(
+                f"overlap {name}={n}: the model has no input {name!r}; its inputs are {[p.name for p in graph.inputs]}"
+            )
         _overlap_one(graph, port.name, port.tensor, n)
-        note(graph, f"input {name}: the stream keeps {n} values of overlap, a frame brings {graph.shape(_input_tensor(graph, name))[-1]} new ones")
+        note(
+            graph,
+            f"input {name}: the stream keeps {n} values of overlap, a frame brings {graph.shape(_input_tensor(graph, name))[-1]} new ones",
+        )
 
 
 def _input_tensor(graph: Graph, name: str) -> str:
@@ -30,9 +34,13 @@ def _overlap_one(graph: Graph, name: str, wide: str, n: int) -> None:
     shape, dtype, time = graph.shape(wide), graph.tensors[wide].dtype, graph.time_axis(wide)
     width = shape[-1] if shape else 0
     if not isinstance(width, int) or not 0 < n < width:
-        raise UnsupportedModelError(f"overlap {name}={n}: expected 0 < overlap < the size of the last axis, found a last axis of {width}")
+        raise UnsupportedModelError(
+            f"overlap {name}={n}: expected 0 < overlap < the size of the last axis, found a last axis of {width}"
+        )
     if time >= 0 and n > width - n:
-        raise UnsupportedModelError(f"overlap {name}={n}: a sequence model's overlap may be at most the {width - n} new values of a frame")
+        raise UnsupportedModelError(
+            f"overlap {name}={n}: a sequence model's overlap may be at most the {width - n} new values of a frame"
+        )
     position = [p.name for p in graph.inputs].index(name)
     del graph.tensors[wide]
     old_nodes = list(retrace(graph))

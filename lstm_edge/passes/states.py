@@ -12,8 +12,32 @@ from .edit import note
 IN_WORDS = {"in", "input", "prev", "previous", "old", "init", "initial", "past", "last"}
 OUT_WORDS = {"out", "output", "next", "new", "present", "final", "updated", "n"}
 # A pair of these names is the signal itself on its way in and out, never a state.
-SIGNAL_WORDS = {"x", "y", "audio", "frame", "frames", "signal", "wav", "waveform", "sample", "samples", "mel", "spec",
-                "spectrum", "speech", "mix", "noisy", "data", "feature", "features", "feat", "feats", "pcm", "token", "tokens"}
+SIGNAL_WORDS = {
+    "x",
+    "y",
+    "audio",
+    "frame",
+    "frames",
+    "signal",
+    "wav",
+    "waveform",
+    "sample",
+    "samples",
+    "mel",
+    "spec",
+    "spectrum",
+    "speech",
+    "mix",
+    "noisy",
+    "data",
+    "feature",
+    "features",
+    "feat",
+    "feats",
+    "pcm",
+    "token",
+    "tokens",
+}
 # Spellings of one token that mean two: hn is h, new.
 TWO_WORDS = {f"{s}{mark}": (s, mark) for s in ("h", "c", "state", "hidden", "cell") for mark in ("n", "0", "out", "in")}
 
@@ -36,14 +60,20 @@ def _named(graph: Graph, pairs: dict[str, str]) -> dict[str, str]:
     inputs, outputs = [p.name for p in graph.inputs], [p.name for p in graph.outputs]
     for source, target in pairs.items():
         if source not in inputs:
-            raise UnsupportedModelError(f"state {source}={target}: the model has no input {source!r}; its inputs are {inputs}")
+            raise UnsupportedModelError(
+                f"state {source}={target}: the model has no input {source!r}; its inputs are {inputs}"
+            )
         if target not in outputs:
-            raise UnsupportedModelError(f"state {source}={target}: the model has no output {target!r}; its outputs are {outputs}")
+            raise UnsupportedModelError(
+                f"state {source}={target}: the model has no output {target!r}; its outputs are {outputs}"
+            )
         a, b = _tensor(graph.inputs, source), _tensor(graph.outputs, target)
         if not _alike(graph, a, b):
             ta, tb = graph.tensors[a], graph.tensors[b]
-            raise UnsupportedModelError(f"state {source}={target}: expected the same dtype and shape, found {ta.dtype}{list(ta.shape)} "
-                                        f"and {tb.dtype}{list(tb.shape)}")
+            raise UnsupportedModelError(
+                f"state {source}={target}: expected the same dtype and shape, found {ta.dtype}{list(ta.shape)} "
+                f"and {tb.dtype}{list(tb.shape)}"
+            )
     if len(set(pairs.values())) < len(pairs):
         raise UnsupportedModelError(f"states {pairs}: one output is named for two inputs")
     if pairs and len(pairs) == len(graph.inputs):
@@ -80,17 +110,30 @@ def _match_by_name(graph: Graph, candidates: list[Port], stem, taken: dict[str, 
 
 
 def _match_by_shape(graph: Graph, candidates: list[Port], taken: dict[str, str]) -> None:
-    sources = [p for p in candidates if p.name not in taken and p is not graph.inputs[0]
-               and graph.tensors[p.tensor].dtype == "float32" and len(graph.shape(p.tensor)) >= 2]
+    sources = [
+        p
+        for p in candidates
+        if p.name not in taken
+        and p is not graph.inputs[0]
+        and graph.tensors[p.tensor].dtype == "float32"
+        and len(graph.shape(p.tensor)) >= 2
+    ]
     targets = [p for p in graph.outputs if p.name not in taken.values() and p is not graph.outputs[0]]
     data = graph.inputs[0].tensor
-    fits = [(s, t) for s in sources for t in targets
-            if _alike(graph, s.tensor, t.tensor) and _depends(graph, t.tensor, s.tensor) and _depends(graph, t.tensor, data)]
+    fits = [
+        (s, t)
+        for s in sources
+        for t in targets
+        if _alike(graph, s.tensor, t.tensor) and _depends(graph, t.tensor, s.tensor) and _depends(graph, t.tensor, data)
+    ]
     if len(fits) == 1:
         source, target = fits[0]
         taken[source.name] = target.name
-        note(graph, f"assumed from shapes alone: {source.name} -> {target.name} {list(graph.shape(source.tensor))} carries state "
-                    "(say states={} to keep them as input and output)")
+        note(
+            graph,
+            f"assumed from shapes alone: {source.name} -> {target.name} {list(graph.shape(source.tensor))} carries state "
+            "(say states={} to keep them as input and output)",
+        )
 
 
 def _stem(name: str) -> tuple[str, ...]:
@@ -135,7 +178,9 @@ def _keep(graph: Graph, source: str, target: str) -> None:
     t = graph.tensors[read]
     for axis, size in enumerate(t.shape):
         if not _is_state_size(size):
-            raise UnsupportedModelError(f"state {source}={target}: axis {axis} has size {size}, expected a number or a multiple of batch")
+            raise UnsupportedModelError(
+                f"state {source}={target}: axis {axis} has size {size}, expected a number or a multiple of batch"
+            )
     graph.inputs = [p for p in graph.inputs if p.name != source]
     graph.outputs = [p for p in graph.outputs if p.name != target]
     graph.states.append(State(source, read, write, tuple(t.shape), dtype=t.dtype))

@@ -52,13 +52,22 @@ def _note_fresh_starts(graph: Graph) -> None:
         if node.op in RECURRENT:
             h0 = node.inputs[RECURRENT[node.op][0][0]] if len(node.inputs) > RECURRENT[node.op][0][0] else ""
             if not h0 or graph.tensors[h0].is_constant:
-                note(graph, f"node {node.name} ({node.op}) starts anew at every run: its state is no input of the model")
+                note(
+                    graph, f"node {node.name} ({node.op}) starts anew at every run: its state is no input of the model"
+                )
 
 
 # ---- states ----------------------------------------------------------------------------------------------------------
 
-def _new_state(graph: Graph, name: str, shape: tuple[Size, ...], dtype: str = "float32", fill_axis: int = -1,
-               initial: np.ndarray | None = None) -> State:
+
+def _new_state(
+    graph: Graph,
+    name: str,
+    shape: tuple[Size, ...],
+    dtype: str = "float32",
+    fill_axis: int = -1,
+    initial: np.ndarray | None = None,
+) -> State:
     """A state whose `write` is yet to be set. The read tensor has the shape it has when a stream starts."""
     taken, unique, n = {s.name for s in graph.states} | {p.name for p in graph.inputs + graph.outputs}, name, 1
     while unique in taken:
@@ -74,7 +83,7 @@ def _new_state(graph: Graph, name: str, shape: tuple[Size, ...], dtype: str = "f
 
 
 def _with(shape: tuple[Size, ...], axis: int, size: Size) -> tuple[Size, ...]:
-    return (*shape[:axis], size, *shape[axis + 1:])
+    return (*shape[:axis], size, *shape[axis + 1 :])
 
 
 def _slice(graph: Graph, tensor: str, axis: int, start: int, end: int, name: str) -> str:
@@ -108,7 +117,9 @@ def _put_in_front(graph: Graph, node: Node, plan: Prefix) -> None:
     if node.op == "Pad" and sum(read_attrs(node)["pads"]) != plan.frames.shape[axis]:
         source = _pad_other_axes(graph, node, axis)
     x = graph.tensors[source]
-    state = _new_state(graph, f"{node.name}.front", _with(x.shape, axis, plan.frames.shape[axis]), x.dtype, axis, plan.frames)
+    state = _new_state(
+        graph, f"{node.name}.front", _with(x.shape, axis, plan.frames.shape[axis]), x.dtype, axis, plan.frames
+    )
     replace_by(graph, node, "Concat", [state.read, source], {"axis": axis})
     state.write = _slice(graph, graph.nodes[-1].outputs[0], axis, 0, 0, f"{state.name}.next")
 
@@ -121,6 +132,7 @@ def _pad_other_axes(graph: Graph, node: Node, axis: int) -> str:
 
 # ---- recurrences -----------------------------------------------------------------------------------------------------
 
+
 def _carry(graph: Graph, node: Node, plan: Carry) -> None:
     """h and c become states; a recurrence that has them as paired inputs already only gets its masked output mended."""
     initials, _, mask = RECURRENT[node.op]
@@ -131,8 +143,12 @@ def _carry(graph: Graph, node: Node, plan: Carry) -> None:
             continue
         given = node.inputs[index]
         initial = graph.tensors[given].data if given else None
-        state = _new_state(graph, f"{node.name}.{RECURRENT_STATES[place]}", _state_shape(graph, node, place),
-                           initial=initial if initial is not None and np.any(initial) else None)
+        state = _new_state(
+            graph,
+            f"{node.name}.{RECURRENT_STATES[place]}",
+            _state_shape(graph, node, place),
+            initial=initial if initial is not None and np.any(initial) else None,
+        )
         node.inputs[index] = state.read
         if not node.outputs[place + 1]:
             written = graph.fresh(f"{state.name}.next")
@@ -158,7 +174,9 @@ def _mend_masked_output(graph: Graph, node: Node, h0: str, mask: str) -> None:
     graph.tensors[raw] = Tensor(raw, "float32", graph.tensors.pop(y).shape)
     node.outputs[0] = raw
     name = f"{node.name}.mask"
-    seen = graph.add1("CumSum", [graph.add1("Cast", [mask], {"to": "int32"}, f"{name}.int")], {"axis": time}, f"{name}.count")
+    seen = graph.add1(
+        "CumSum", [graph.add1("Cast", [mask], {"to": "int32"}, f"{name}.int")], {"axis": time}, f"{name}.count"
+    )
     zero = graph.constant(np.zeros((), np.int32), f"{name}.zero")
     seen = graph.add1("Binary", [seen, zero], {"kind": "greater"}, f"{name}.seen")
     seen = _reshape(graph, seen, (0, 1, None), f"{name}.seen3")
@@ -166,16 +184,22 @@ def _mend_masked_output(graph: Graph, node: Node, h0: str, mask: str) -> None:
     graph.add("Where", [seen, raw, before], {}, f"{node.name}.masked", [y])
 
 
-def _reshape(graph: Graph, tensor: str, axes: tuple[int | None, ...], name: str, outputs: list[str] | None = None) -> str:
+def _reshape(
+    graph: Graph, tensor: str, axes: tuple[int | None, ...], name: str, outputs: list[str] | None = None
+) -> str:
     """Reshape to the sizes of these axes of `tensor` (None: 1)."""
     sizes = [1 if a is None else graph.shape(tensor)[a] for a in axes]
     symbolic = [isinstance(s, Dim) for s in sizes]
-    attrs = {"shape": [1 if dim else s for dim, s in zip(symbolic, sizes)], "from_input": [0 if dim else -1 for dim in symbolic],
-             "from_axis": [a if dim else 0 for dim, a in zip(symbolic, axes)]}
+    attrs = {
+        "shape": [1 if dim else s for dim, s in zip(symbolic, sizes)],
+        "from_input": [0 if dim else -1 for dim in symbolic],
+        "from_axis": [a if dim else 0 for dim, a in zip(symbolic, axes)],
+    }
     return graph.add("Reshape", [tensor], attrs, name, outputs or [name])[0]
 
 
 # ---- reductions ------------------------------------------------------------------------------------------------------
+
 
 def _reduce_so_far(graph: Graph, node: Node, plan: Running) -> None:
     """Sum, mean, max or min of all frames up to now, in an order that does not depend on the chunks."""
@@ -189,7 +213,9 @@ def _reduce_so_far(graph: Graph, node: Node, plan: Running) -> None:
     kept = _extreme_so_far if attrs["kind"] in ("max", "min") else _sum_so_far
     total = kept(graph, node.name, x, axis, attrs["kind"])
     if attrs["kind"] == "mean":
-        total = graph.add1("Binary", [total, _count_so_far(graph, node.name, x, axis)], {"kind": "div"}, f"{node.name}.mean")
+        total = graph.add1(
+            "Binary", [total, _count_so_far(graph, node.name, x, axis)], {"kind": "div"}, f"{node.name}.mean"
+        )
     left = tuple(a for a in range(rank) if attrs["keepdims"] or a not in axes)
     _reshape(graph, total, left, node.name, [y])
 
@@ -215,8 +241,12 @@ def _count_so_far(graph: Graph, name: str, x: str, axis: int) -> str:
     ones_shape = [1] * len(graph.shape(x))
     state = _new_state(graph, f"{name}.count", tuple(ones_shape))
     from_input = [0 if a == axis else -1 for a in range(len(ones_shape))]
-    ones = graph.add1("Fill", [x], {"shape": ones_shape, "from_input": from_input, "from_axis": [axis] * len(ones_shape), "value": 1.0},
-                      f"{name}.ones")
+    ones = graph.add1(
+        "Fill",
+        [x],
+        {"shape": ones_shape, "from_input": from_input, "from_axis": [axis] * len(ones_shape), "value": 1.0},
+        f"{name}.ones",
+    )
     now = graph.add1("Reduce", [ones], {"kind": "sum", "axes": [axis], "keepdims": 1}, f"{name}.count.chunk")
     state.write = graph.add1("Binary", [state.read, now], {"kind": "add"}, f"{name}.count.next")
     return state.write

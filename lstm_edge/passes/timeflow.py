@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import gcd
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -154,6 +154,7 @@ class Analysis:
 
     def align(self, node: Node, size: Size, step: int) -> int:
         """Makes a chunk's frames on an axis of `size` a multiple of `step`; returns what is over at a chunk's end, size mod step."""
+
         def count(chunks: int) -> int:
             return value(size, 1, chunks * self.multiple)
 
@@ -176,7 +177,11 @@ class Analysis:
             axis_from_end = flow.axis - own_rank
             if axis_from_end != moving[0][0].axis - moving[0][1]:
                 self.refuse(node, "relates frames with other frames (time lies on different axes of its inputs)")
-            if flow.lead != first.lead or flow.within is not None and not (same(flow.within, first.within) and same(flow.size, first.size)):
+            if (
+                flow.lead != first.lead
+                or flow.within is not None
+                and not (same(flow.within, first.within) and same(flow.size, first.size))
+            ):
                 self.refuse(node, "joins sequences that are out of step")
         return first.at(moving[0][0].axis - moving[0][1] + rank)
 
@@ -273,7 +278,10 @@ def _recurrence(a: Analysis, node: Node, flows: list[Flow]) -> list[Flow]:
     carried = [i for i in initials if not names[i] or a.graph.tensors[names[i]].is_constant]
     for i in set(initials) - set(carried):
         if flows[i].kind != "state":
-            a.refuse(node, f"starts from {names[i]}, which is not a state: pair it with the output that continues it (states={{input: output}})")
+            a.refuse(
+                node,
+                f"starts from {names[i]}, which is not a state: pair it with the output that continues it (states={{input: output}})",
+            )
     masked = bool(names[mask]) and attrs["masked_output"] == "previous"
     if names[mask] and flows[mask].kind != "time":
         a.refuse(node, "takes a mask that does not move with the frames")
@@ -327,7 +335,9 @@ def _conv(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
     if node.op == "Pool" and pads[d] or attrs.get("ceil_mode") and stride > 1:
         a.refuse(node, "pools over time with padding or ceil_mode")
     if pads[n + d]:
-        a.refuse(node, f"pads {pads[n + d]} frames at the end of time ('same' padding): its answer depends on frames to come")
+        a.refuse(
+            node, f"pads {pads[n + d]} frames at the end of time ('same' padding): its answer depends on frames to come"
+        )
     if pads[d] >= span:
         a.refuse(node, f"pads {pads[d]} frames before time, more than its kernel's {span} reach")
     return _window(a, node, span, stride, pads[d])
@@ -396,7 +406,10 @@ def _slice(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
         return _window(a, node, start + 1 + (0 if end >= END else -end), step, 0)
     if step == 1 and end >= END and -start <= flow.lead + 1:
         return LAST
-    a.refuse(node, f"takes frames [{start}:{end if end < END else ''}{f':{step}' if step != 1 else ''}] of the whole sequence")
+    a.refuse(
+        node,
+        f"takes frames [{start}:{end if end < END else ''}{f':{step}' if step != 1 else ''}] of the whole sequence",
+    )
     raise AssertionError
 
 
@@ -412,7 +425,9 @@ def _gather(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
     if indices.kind == "time":
         a.refuse(node, "picks from a sequence by a sequence")
     if data.axis != axis:
-        return a.merge(node, [data], node.inputs[:1]).at(data.axis + (a.rank(node.inputs[1]) - 1 if data.axis > axis else 0))
+        return a.merge(node, [data], node.inputs[:1]).at(
+            data.axis + (a.rank(node.inputs[1]) - 1 if data.axis > axis else 0)
+        )
     a.need_pure(node)
     picked = constant_of(a.graph, node.inputs[1])
     if picked is None or picked.size != 1 or int(picked.reshape(-1)[0]) != -1:
@@ -551,13 +566,35 @@ def _need_state_shape(a: Analysis, node: Node, tensor: str, time: int) -> None:
 
 
 _RULES: dict[str, Rule] = {
-    "LSTM": _recurrence, "GRU": _recurrence, "RNN": _recurrence, "Dense": _dense, "MatMul": _matmul, "Conv": _conv, "Pool": _conv,
-    "ConvTranspose": _conv_transpose, "Unary": _elementwise, "Binary": _elementwise, "Where": _elementwise, "Cast": _elementwise,
+    "LSTM": _recurrence,
+    "GRU": _recurrence,
+    "RNN": _recurrence,
+    "Dense": _dense,
+    "MatMul": _matmul,
+    "Conv": _conv,
+    "Pool": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Unary": _elementwise,
+    "Binary": _elementwise,
+    "Where": _elementwise,
+    "Cast": _elementwise,
     "Normalize": _over_axes(lambda at: at["axes"], "normalises over time, which needs the whole sequence"),
     "Softmax": _over_axes(lambda at: [at["axis"]], "is a softmax over time, which needs the whole sequence"),
     "CumSum": _over_axes(lambda at: [at["axis"]], "sums up over time"),
     "TopK": _over_axes(lambda at: [at["axis"]], "looks for the largest over time, which needs the whole sequence"),
-    "Reduce": _reduce, "ArgReduce": _arg_reduce, "Slice": _slice, "Gather": _gather, "GatherElements": _all_move,
-    "ScatterElements": _all_move, "ReverseSequence": _reverse_sequence, "Transpose": _transpose, "Reshape": _reshape, "Expand": _sized,
-    "Fill": _sized, "Concat": _concat, "Pad": _pad, "Tile": _tile, "Resize": _resize,
+    "Reduce": _reduce,
+    "ArgReduce": _arg_reduce,
+    "Slice": _slice,
+    "Gather": _gather,
+    "GatherElements": _all_move,
+    "ScatterElements": _all_move,
+    "ReverseSequence": _reverse_sequence,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
+    "Expand": _sized,
+    "Fill": _sized,
+    "Concat": _concat,
+    "Pad": _pad,
+    "Tile": _tile,
+    "Resize": _resize,
 }
