@@ -35,20 +35,23 @@ test-python: build
 # ---- the core without Python: objects, then one program per tests/c/test_*.c
 
 C_SOURCES := $(wildcard src_c/*.c src_c/ops/*.c src_c/kernels/*.c)
-C_HEADERS := $(wildcard src_c/*.h src_c/*/*.h src_c/*.def src_c/*/*.def) src_c/flags.mk
+C_HEADERS := $(foreach kind,h inc def mk,$(wildcard src_c/*.$(kind) src_c/*/*.$(kind)))
 C_OBJECTS := $(C_SOURCES:src_c/%.c=build/c/%.o)
 C_TESTS := $(patsubst tests/c/%.c,build/c/tests/%,$(wildcard tests/c/test_*.c))
 C_WARNINGS := -Wall -Wextra -Wno-unused-parameter
 TEST_FLAGS := $(C_FLAGS) $(C_WARNINGS) $(SANITIZE_FLAGS) -Isrc_c
 KERNEL_FLAGS = $(KERNEL_FLAGS_$(notdir $*)) $(if $(filter x86_64,$(MACHINE)),$(KERNEL_FLAGS_$(notdir $*)_x86))
 
+.SECONDARY: $(C_OBJECTS)
 build/c/%.o: src_c/%.c $(C_HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(TEST_FLAGS) $(if $(findstring kernels/,$*),$(KERNEL_FLAGS)) -c $< -o $@
 
+LINK_FLAGS_test_model := -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc
+
 build/c/tests/%: tests/c/%.c $(C_OBJECTS) $(wildcard tests/c/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(TEST_FLAGS) -Itests/c $< $(C_OBJECTS) -o $@ -lm -lpthread
+	$(CC) $(TEST_FLAGS) -Itests/c $< $(C_OBJECTS) $(LINK_FLAGS_$*) -o $@ -lm -lpthread
 
 test-c: $(C_TESTS)
 	@for test in $(C_TESTS); do echo "$$test"; $$test || exit 1; done

@@ -34,7 +34,7 @@ def relative(pattern: str) -> list[str]:
 
 
 FLAGS = read_flags()
-HEADERS = [*relative("src_c/**/*.h"), *relative("src_c/**/*.def"), "src_c/flags.mk", "setup.py"]
+HEADERS = [h for kind in ("h", "inc", "def", "mk") for h in relative(f"src_c/**/*.{kind}")] + ["setup.py"]
 
 
 def kernel_flags(source: str) -> list[str]:
