@@ -139,8 +139,8 @@ def _given(ports: list[_Port], shapes: dict[str, Sequence[int | str | None]] | N
 def _timed(model: Layer, ports: list[_Port]) -> list[str]:
     """Inputs whose axis 1 may be time: sequences of features where the network works over time, and tokens."""
     over_time = any(layer.cls in _OVER_TIME for layer in walk(model))
-    return [p.name for p in ports if over_time and p.sizes and (
-        len(p.sizes) >= 2 or p.sizes[0] is None or (len(p.sizes) == 1 and _feeds_embedding(model, p.name)))]
+    return [p.name for p in ports if p.sizes and (
+        p.sizes[0] is None or (over_time and (len(p.sizes) >= 2 or _feeds_embedding(model, p.name))))]
 
 
 def _feeds_embedding(model: Layer, name: str) -> bool:

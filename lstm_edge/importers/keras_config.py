@@ -184,8 +184,8 @@ def parse_layer(entry: Any, version: Version, path: str, depth: int = 0) -> Laye
                   trainable=values.get("trainable", True) is not False, nodes=_nodes(entry), written=written)
     module = str(entry.get("module") or "")
     layer.is_op = ".ops" in module or cls in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer") or (
-        version.major >= 3 and not module and "trainable" not in values and cls not in MODELS and cls != "InputLayer")
-    layer.children = [parse_layer(c, version, where, depth + 1) for c in _children(layer)]
+        version.major >= 3 and not module and not {"trainable", "dtype"} & set(values) and cls not in MODELS and cls != "InputLayer")
+    layer.children = [parse_layer(c, version, where if depth else "", depth + 1) for c in _children(layer)]
     _refuse_dtype(layer)
     return layer
 

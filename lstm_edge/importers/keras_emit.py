@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from collections.abc import Sequence
 
 import numpy as np
 
-from ..dims import Dim, Size, value
+from ..dims import Dim, Size, product, value
 from ..errors import ShapeError, UnsupportedModelError
 from ..graph import Graph
 from .keras_config import Layer, Version
@@ -31,11 +31,11 @@ class Call:
     args: list[Any] = field(default_factory=list)
 
 
-class From:
+class From(NamedTuple):
     """In a reshape: the size of `axis` of `tensor`."""
 
-    def __init__(self, tensor: str, axis: int, times: int = 1):
-        self.tensor, self.axis, self.times = tensor, axis, times
+    tensor: str
+    axis: int
 
 
 class Emit:
@@ -89,17 +89,29 @@ class Emit:
                     sizes.append(d.tensor)
                 fixed = self.shape(d.tensor)[d.axis]
                 symbolic = isinstance(fixed, Dim)
-                shape.append(d.times if symbolic else d.times * fixed)
+                shape.append(1 if symbolic else fixed)
                 from_input.append(sizes.index(d.tensor) if symbolic else -1)
                 from_axis.append(d.axis if symbolic else 0)
             else:
-                shape.append(int(d))
+                shape.append(self._rest(x, dims) if d == -1 else int(d))
                 from_input.append(-1)
                 from_axis.append(0)
         used = [i for i in range(len(sizes)) if i == 0 or i in from_input]
         renumber = {old: new for new, old in enumerate(used)}
         return self.op("Reshape", [sizes[i] for i in used], name, shape=shape,
                        from_input=[renumber.get(i, -1) for i in from_input], from_axis=from_axis)
+
+    def _rest(self, x: str, dims: Sequence[Any]) -> int:
+        """What -1 stands for: a number where all axes of x that `dims` does not keep are numbers, else -1."""
+        kept = [d.axis for d in dims if isinstance(d, From) and d.tensor == x]
+        others = [d for d in dims if isinstance(d, int) and d != -1]
+        left = [s for a, s in enumerate(self.shape(x)) if a not in kept]
+        if len(kept) + len(others) + 1 != len(dims) or not all(isinstance(s, int) for s in left):
+            return -1
+        whole, part = product(left), product(others)
+        if not part or whole % part:
+            raise ShapeError(f"reshape of {self.shape(x)}: expected a multiple of {part} elements, found {whole}")
+        return whole // part
 
     def keep(self, x: str, *axes: int) -> list[From]:
         return [From(x, a) for a in axes]

@@ -244,6 +244,7 @@ def read_live(model: Any) -> Source:
         reason = str(e)
     else:
         reason = "its config has no layers"
+    config = json.loads(json.dumps(config, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v)))  # tuples as in files
     layers = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
     if not layers:
         raise UnsupportedModelError(f"model {name}: a subclassed model says nothing of its network ({reason}); rebuild it as "

@@ -136,7 +136,7 @@ def _check_name(owner: Layer, var: Var, name: str) -> None:
     """A wrong order would give a wrong answer in silence: names that Keras itself gave must agree."""
     last = name.split("/")[-1].split(":")[0]
     wanted = var.name.split("_", 1)[1] if owner.cls == "MultiHeadAttention" else var.name
-    if last in _KNOWN and wanted in _KNOWN and last != wanted:
+    if last in _KNOWN and wanted in _KNOWN and last != wanted and (last, wanted) != ("kernel", "depthwise_kernel"):
         raise FormatError(f"{owner.place}: expected weight {wanted!r}, found {name!r}; the file's order of weights is not Keras's")
 
 

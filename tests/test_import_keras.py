@@ -1,0 +1,329 @@
+"""The Keras importer against Keras 3 itself (torch backend), against the given real models, and against hand-made old files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstm_edge import reference
+from lstm_edge.dims import FRAMES
+from lstm_edge.errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
+from lstm_edge.importers.keras import read
+
+h5py = pytest.importorskip("h5py")
+RNG = np.random.default_rng(7)
+MODELS = Path(os.environ.get("LSTM_EDGE_MODELS", ""))
+needs_models = pytest.mark.skipif("LSTM_EDGE_MODELS" not in os.environ, reason="LSTM_EDGE_MODELS is not set")
+
+
+def run(graph, *inputs):
+    """Outputs in order; inputs in the graph's order, cast to its dtypes."""
+    feeds = {p.name: np.asarray(x) for p, x in zip(graph.inputs, inputs)}
+    outputs, _ = reference.run(graph, feeds)
+    return [outputs[p.name] for p in graph.outputs]
+
+
+# ---- real files ------------------------------------------------------------------------------------------------------
+
+@needs_models
+@pytest.mark.parametrize("file, answers, x, y", [
+    ("predmaint/binary_model.h5", "predmaint/binary_turbofan_test.ref.npz", "x", "p"),
+    ("emg_cdt406/model.keras", "emg_cdt406/model.keras.ref.npz", "x", "y"),
+    ("har_esp32/lstm_model.keras", "har_esp32/lstm_model.keras.ref.npz", "x", "y"),
+    ("dgad/lstm_best.h5", "dgad/lstm_best.post.ref.npz", "x", "y"),
+])
+def test_real_files_give_their_references(file, answers, x, y):
+    saved = np.load(MODELS / answers)
+    graph = read(MODELS / file)
+    [out] = run(graph, saved[x])
+    np.testing.assert_allclose(out.reshape(saved[y].shape), saved[y], rtol=0, atol=1e-5)
+    from_bytes = read((MODELS / file).read_bytes())
+    np.testing.assert_array_equal(run(from_bytes, saved[x])[0], out)
+
+
+@needs_models
+def test_real_files_say_what_was_assumed():
+    graph = read(MODELS / "predmaint/binary_model.h5")
+    assert graph.metadata["source"]["producer"] == "keras 2.0.5"
+    assert any("0.2 x + 0.5" in n for n in graph.metadata["notes"])
+    assert graph.shape(graph.inputs[0].tensor)[1] == FRAMES
+    tokens = read(MODELS / "dgad/lstm_best.h5")
+    assert tokens.tensors[tokens.inputs[0].tensor].dtype == "int32"
+    assert tokens.metadata["input_dtypes"] == {"embedding_input": "float32"}
+
+
+@needs_models
+def test_weights_only_file_is_refused_with_a_hint():
+    with pytest.raises(UnsupportedModelError, match="--network"):
+        read(MODELS / "dtln/model.h5")
+
+
+# ---- Keras 3 models --------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def keras():
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    module = pytest.importorskip("keras")
+    if module.__version__.split(".")[0] != "3":
+        pytest.skip("needs Keras 3")
+    return module
+
+
+def randomise(model):
+    """Every weight random, so that none is neutral; variances positive."""
+    for v in model.weights:
+        values = RNG.normal(0, 0.4, v.shape)
+        v.assign(np.abs(values) + 0.5 if "variance" in v.path else values)
+
+
+def sample(model, frames):
+    """One input per graph input: tokens below 6 for integers."""
+    xs = []
+    for t in model.inputs:
+        shape = [3] + [frames if s is None else s for s in t.shape[1:]]
+        xs.append(RNG.integers(0, 6, shape) if "int" in str(t.dtype) else RNG.normal(0, 1, shape).astype(np.float32))
+    return xs
+
+
+def close(found, wanted, atol=1e-5):
+    assert len(found) == len(wanted)
+    for f, w in zip(found, wanted):
+        assert f.shape == w.shape
+        np.testing.assert_allclose(f, w, rtol=0, atol=atol)
+
+
+def check(model, tmp_path, xs=None, frames=7, free=True, h5=True):
+    """The model live, as .keras and as .h5 gives Keras's own answers; returns the live graph."""
+    randomise(model)
+    xs = xs or sample(model, frames)
+    wanted = [np.asarray(w) for w in _flat(model.predict(xs if len(xs) > 1 else xs[0], verbose=0))]
+    paths = [tmp_path / "m.keras"] + [tmp_path / "m.h5"] * h5
+    graphs = [read(model)]
+    for path in paths:
+        model.save(path)
+        graphs.append(read(path))
+    for graph in graphs:
+        close(run(graph, *xs), wanted)
+        assert any(graph.time_axis(p.tensor) >= 0 for p in graph.inputs) == free, graph.metadata["notes"]
+    return graphs[0]
+
+
+def _flat(item):
+    if isinstance(item, dict):
+        item = list(item.values())
+    return [v for i in item for v in _flat(i)] if isinstance(item, (list, tuple)) else [item]
+
+
+def _attention_classifier(k):
+    L = k.layers
+    x = k.Input((28, 12))
+    y = L.LSTM(16, return_sequences=True)(x)
+    weights = L.Softmax(axis=1)(L.Dense(1, activation="tanh")(y))
+    return k.Model(x, L.Dense(5, activation="softmax")(L.Flatten()(L.Dot(axes=1)([weights, y]))))
+
+
+def _residual(k):
+    L = k.layers
+    x = k.Input((None, 8))
+    y = L.LSTM(8, return_sequences=True)(x)
+    for _ in range(2):
+        y = L.Add()([y, L.LSTM(8, return_sequences=True)(L.LayerNormalization()(y))])
+    return k.Model(x, L.Dense(3)(y))
+
+
+def _encoder_decoder(k):
+    L = k.layers
+    source, target = k.Input((None, 6), name="source"), k.Input((None, 5), name="target")
+    _, h, c = L.LSTM(9, return_state=True)(source)
+    y = L.LSTM(9, return_sequences=True)(target, initial_state=[h, c])
+    return k.Model([source, target], L.Dense(4, activation="softmax")(y))
+
+
+def _functional(k):
+    L = k.layers
+    x = k.Input((28, 28))
+    y = L.Dropout(0.2)(L.LSTM(128, return_sequences=True)(x))
+    y = L.Dropout(0.2)(L.LSTM(64, return_sequences=True)(y))
+    return k.Model(x, L.Dense(10, activation="softmax")(y))
+
+
+TEXTBOOK = {
+    "lstm_relu": lambda k: k.Sequential([k.Input((10, 1)), k.layers.LSTM(50, activation="relu"), k.layers.Dense(1)]),
+    "stacked": lambda k: k.Sequential([k.Input((None, 10)), k.layers.LSTM(64, return_sequences=True), k.layers.LSTM(32),
+                                       k.layers.Dense(10, activation="softmax")]),
+    "sequences": lambda k: k.Sequential([k.Input((20, 10)), k.layers.LSTM(50, return_sequences=True), k.layers.Dense(1)]),
+    "functional": _functional,
+    "rows": lambda k: k.Sequential([k.Input((28, 28)), k.layers.LSTM(128), k.layers.Dense(10, activation="softmax")]),
+    "gru": lambda k: k.Sequential([k.Input((28, 28)), k.layers.GRU(64, return_sequences=True), k.layers.GRU(32),
+                                   k.layers.Dense(10, activation="softmax")]),
+    "bidirectional": lambda k: k.Sequential([k.Input((28, 28)), k.layers.Bidirectional(k.layers.LSTM(32, return_sequences=True)),
+                                             k.layers.Bidirectional(k.layers.GRU(16)), k.layers.Dense(10, activation="softmax")]),
+    "residual": _residual, "attention": _attention_classifier, "encoder_decoder": _encoder_decoder,
+    "autoencoder": lambda k: k.Sequential([k.Input((10, 3)), k.layers.LSTM(12), k.layers.RepeatVector(10),
+                                           k.layers.LSTM(12, return_sequences=True), k.layers.TimeDistributed(k.layers.Dense(3))]),
+}
+
+
+@pytest.mark.parametrize("name", TEXTBOOK)
+def test_textbook_networks(keras, tmp_path, name):
+    model = TEXTBOOK[name](keras)
+    frames = 28 if name in ("functional", "rows", "gru", "bidirectional", "attention") else 10
+    graph = check(model, tmp_path, frames={"sequences": 20}.get(name, frames))
+    assert graph.metadata["source"]["producer"].startswith("keras 3")
+
+
+def test_frames_stay_free_beyond_what_the_file_says(keras):
+    model = TEXTBOOK["rows"](keras)
+    graph = read(model)
+    x = RNG.normal(0, 1, (2, 28, 28)).astype(np.float32)
+    close(run(graph, x), [model.predict(x, verbose=0)])
+    assert run(graph, x[:, :5])[0].shape == (2, 10)
+    assert any("28 frames in the file, left free" in n for n in graph.metadata["notes"])
+
+
+def test_shapes_override(keras):
+    model = TEXTBOOK["rows"](keras)
+    name = read(model).inputs[0].name
+    assert read(model, shapes={name: ["batch", 9, 28]}).shape(name)[1] == 9
+    assert read(model, shapes={name: [1, "frames", 28]}).shape(name) == (1, FRAMES, 28)
+    with pytest.raises(UnsupportedModelError, match="no input 'nobody'"):
+        read(model, shapes={"nobody": ["batch", 9, 28]})
+    with pytest.raises(UnsupportedModelError, match="expected 3 sizes"):
+        read(model, shapes={name: ["batch", 9]})
+
+
+# ---- layers ----------------------------------------------------------------------------------------------------------
+
+def stack(*layers, shape=(None, 5), dtype=None):
+    return lambda k: k.Sequential([k.Input(shape, dtype=dtype), *(layer(k.layers) for layer in layers)])
+
+
+def merged(make, shapes=((None, 4), (None, 4))):
+    def build(k):
+        inputs = [k.Input(s) for s in shapes]
+        return k.Model(inputs, make(k.layers)(inputs))
+    return build
+
+
+def graph_of(make, shape=(None, 4)):
+    def build(k):
+        x = k.Input(shape)
+        return k.Model(x, make(k, x))
+    return build
+
+
+ACTIVATIONS = ("linear relu sigmoid tanh hard_sigmoid elu selu softplus softsign gelu silu mish relu6 exponential softmax log_softmax leaky_relu "
+               "hard_silu celu log_sigmoid hard_tanh tanh_shrink squareplus").split()
+LAYERS = {
+    **{f"lstm_{a}_{r}": stack(lambda L, a=a, r=r: L.LSTM(6, activation=a, recurrent_activation=r, return_sequences=True))
+       for a, r in (("tanh", "sigmoid"), ("softsign", "hard_sigmoid"), ("elu", "tanh"), ("silu", "hard_silu"))},
+    "lstm_no_bias": stack(lambda L: L.LSTM(6, use_bias=False)),
+    "lstm_backwards": stack(lambda L: L.LSTM(6, go_backwards=True)),
+    "lstm_backwards_sequences": stack(lambda L: L.LSTM(6, go_backwards=True, return_sequences=True)),
+    "lstm_unrolled": stack(lambda L: L.LSTM(6, unroll=True), shape=(7, 5)),
+    "gru_after": stack(lambda L: L.GRU(6, return_sequences=True)), "gru_before": stack(lambda L: L.GRU(6, reset_after=False, return_sequences=True)),
+    "gru_no_bias": stack(lambda L: L.GRU(6, use_bias=False)), "gru_hard": stack(lambda L: L.GRU(6, recurrent_activation="hard_sigmoid")),
+    "simple_rnn": stack(lambda L: L.SimpleRNN(6, return_sequences=True)), "simple_rnn_relu": stack(lambda L: L.SimpleRNN(6, activation="relu")),
+    "rnn_cell": stack(lambda L: L.RNN(L.LSTMCell(6), return_sequences=True)),
+    "rnn_stacked": stack(lambda L: L.RNN([L.LSTMCell(6), L.GRUCell(4), L.SimpleRNNCell(3)])),
+    "rnn_stacked_backwards": stack(lambda L: L.RNN([L.LSTMCell(6), L.LSTMCell(4)], go_backwards=True, return_sequences=True)),
+    **{f"bidirectional_{m}_{s}": stack(lambda L, m=m, s=s: L.Bidirectional(L.LSTM(4, return_sequences=s), merge_mode=m))
+       for m in ("concat", "sum", "mul", "ave") for s in (True, False)},
+    "bidirectional_rnn": stack(lambda L: L.Bidirectional(L.SimpleRNN(4, return_sequences=True))),
+    "bidirectional_stacked": stack(lambda L: L.Bidirectional(L.RNN([L.LSTMCell(3), L.GRUCell(4)], return_sequences=True))),
+    "bidirectional_mixed": stack(lambda L: L.Bidirectional(L.LSTM(4, return_sequences=True),
+                                                           backward_layer=L.GRU(4, go_backwards=True, return_sequences=True))),
+    "time_distributed_dense": stack(lambda L: L.LSTM(4, return_sequences=True), lambda L: L.TimeDistributed(L.Dense(3, activation="relu"))),
+    "time_distributed_conv": stack(lambda L: L.TimeDistributed(L.Conv1D(4, 3, padding="same")), lambda L: L.TimeDistributed(L.MaxPooling1D(2)),
+                                   lambda L: L.TimeDistributed(L.Flatten()), lambda L: L.LSTM(5), shape=(None, 8, 2)),
+    "time_distributed_conv2d": stack(lambda L: L.TimeDistributed(L.Conv2D(4, 3, strides=2)), lambda L: L.TimeDistributed(L.GlobalAveragePooling2D()),
+                                     lambda L: L.GRU(5), shape=(None, 8, 8, 1)),
+    "time_distributed_lstm": stack(lambda L: L.TimeDistributed(L.LSTM(4)), lambda L: L.LSTM(3), shape=(None, 6, 2)),
+    "embedding": stack(lambda L: L.Embedding(6, 4), lambda L: L.LSTM(3), shape=(None,), dtype="int32"),
+    "embedding_float_input": stack(lambda L: L.Embedding(6, 4), lambda L: L.LSTM(3), shape=(9,), dtype="int64"),
+    **{f"dense_{a}": stack(lambda L, a=a: L.Dense(6, activation=a)) for a in ACTIVATIONS},
+    "activation": stack(lambda L: L.Activation("hard_sigmoid"), lambda L: L.LSTM(3)),
+    **{f"act_{n}": stack(make, lambda L: L.LSTM(3)) for n, make in {
+        "leaky": lambda L: L.LeakyReLU(0.13), "elu": lambda L: L.ELU(0.7), "relu6": lambda L: L.ReLU(6.0),
+        "relu_all": lambda L: L.ReLU(max_value=1.5, negative_slope=0.1, threshold=0.3), "relu_slope": lambda L: L.ReLU(negative_slope=0.2),
+        "prelu_shared": lambda L: L.PReLU(shared_axes=[1]), "softmax": lambda L: L.Softmax()}.items()},
+    "regularisers": stack(lambda L: L.Dropout(0.5), lambda L: L.GaussianNoise(0.1), lambda L: L.SpatialDropout1D(0.2), lambda L: L.AlphaDropout(0.1),
+                          lambda L: L.GaussianDropout(0.1), lambda L: L.ActivityRegularization(0.1), lambda L: L.LSTM(3)),
+    "repeat": stack(lambda L: L.LSTM(4), lambda L: L.RepeatVector(3), lambda L: L.LSTM(2, return_sequences=True)),
+    "crop_pad_up": stack(lambda L: L.ZeroPadding1D((1, 2)), lambda L: L.Cropping1D((2, 1)), lambda L: L.UpSampling1D(2), lambda L: L.LSTM(3)),
+    "pad2d": stack(lambda L: L.ZeroPadding2D(((1, 0), (2, 1))), lambda L: L.UpSampling2D((1, 2)), lambda L: L.Conv2D(3, 3),
+                   lambda L: L.TimeDistributed(L.Flatten()), lambda L: L.LSTM(3), shape=(None, 6, 2)),
+    "conv1d_valid": stack(lambda L: L.Conv1D(6, 3, activation="relu"), lambda L: L.LSTM(3)),
+    "conv1d_causal": stack(lambda L: L.Conv1D(6, 3, padding="causal", dilation_rate=2), lambda L: L.LSTM(3)),
+    "conv1d_same": stack(lambda L: L.Conv1D(6, 4, padding="same", activation="softmax"), lambda L: L.LSTM(3)),
+    "conv1d_same_stride": stack(lambda L: L.Conv1D(6, 2, strides=2, padding="same"), lambda L: L.LSTM(3)),
+    "images": stack(lambda L: L.Conv2D(4, 3, padding="same", activation="relu"), lambda L: L.MaxPooling2D(2), lambda L: L.Reshape((4, 16)),
+                    lambda L: L.LSTM(3), shape=(8, 8, 1)),
+    "conv1d_groups": stack(lambda L: L.Conv1D(6, 3, groups=2), lambda L: L.LSTM(3), shape=(None, 4)),
+    "conv1d_transpose": stack(lambda L: L.Conv1DTranspose(6, 3, strides=2, padding="same"), lambda L: L.LSTM(3)),
+    "conv1d_transpose_valid": stack(lambda L: L.Conv1DTranspose(6, 2, strides=3), lambda L: L.LSTM(3)),
+    "depthwise1d": stack(lambda L: L.DepthwiseConv1D(3, depth_multiplier=2, padding="same"), lambda L: L.LSTM(3)),
+    "separable1d": stack(lambda L: L.SeparableConv1D(6, 3, depth_multiplier=2, activation="tanh"), lambda L: L.LSTM(3)),
+    "max_pool_same": stack(lambda L: L.MaxPooling1D(2, padding="same"), lambda L: L.LSTM(3)),
+    "average_pool": stack(lambda L: L.AveragePooling1D(3, strides=1), lambda L: L.LSTM(3)),
+    "global_average": stack(lambda L: L.LSTM(4, return_sequences=True), lambda L: L.GlobalAveragePooling1D()),
+    "global_max": stack(lambda L: L.LSTM(4, return_sequences=True), lambda L: L.GlobalMaxPooling1D()),
+    "batch_norm": stack(lambda L: L.BatchNormalization(), lambda L: L.LSTM(3)),
+    "batch_norm_bare": stack(lambda L: L.BatchNormalization(scale=False, center=False), lambda L: L.LSTM(3)),
+    "layer_norm": stack(lambda L: L.LayerNormalization(), lambda L: L.LSTM(3)),
+    "rms_norm": stack(lambda L: L.RMSNormalization(), lambda L: L.LSTM(3)),
+    "group_norm": stack(lambda L: L.GroupNormalization(2), lambda L: L.LSTM(3), shape=(7, 4)),
+    "unit_norm": stack(lambda L: L.UnitNormalization(), lambda L: L.LSTM(3)),
+    "rescaling": stack(lambda L: L.Rescaling(0.1, offset=-0.5), lambda L: L.LSTM(3)),
+    "normalization": stack(lambda L: L.Normalization(mean=[1.0, 2, 3, 4, 5], variance=[1.0, 2, 3, 4, 5]), lambda L: L.LSTM(3)),
+    **{f"merge_{c}": merged(lambda L, c=c: getattr(L, c)()) for c in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate")},
+    "concatenate_time": merged(lambda L: L.Concatenate(axis=1)),
+    "dot_features": merged(lambda L: L.Dot(axes=2)), "dot_time": merged(lambda L: L.Dot(axes=(1, 1), normalize=True)),
+    "attention": merged(lambda L: L.Attention(use_scale=True)), "attention_concat": merged(lambda L: L.Attention(score_mode="concat", use_scale=True)),
+    "additive_attention": merged(lambda L: L.AdditiveAttention()),
+    "multi_head": graph_of(lambda k, x: k.layers.MultiHeadAttention(2, 3, value_dim=5)(x, x)),
+    "multi_head_causal": graph_of(lambda k, x: k.layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True)),
+    "ops_arithmetic": graph_of(lambda k, x: 2.0 * k.layers.LSTM(3, return_sequences=True)(x) - x[:, :, :3] / 4.0 + 1.0),
+    "ops_last_step": graph_of(lambda k, x: k.layers.LSTM(3, return_sequences=True)(x)[:, -1, :]),
+    "ops_reduce": graph_of(lambda k, x: k.ops.mean(k.layers.GRU(3, return_sequences=True)(x), axis=1) + k.ops.max(x[..., :3], axis=1)),
+    "ops_shape": graph_of(lambda k, x: k.ops.concatenate([k.ops.expand_dims(k.layers.LSTM(3)(x), 1), k.ops.transpose(x, (0, 2, 1))[:, :3, :3]], axis=1),
+                          (7, 4)),
+    "ops_softmax_matmul": graph_of(lambda k, x: k.ops.matmul(k.ops.softmax(k.ops.matmul(x, k.ops.transpose(x, (0, 2, 1))), axis=-1), k.layers.LSTM(
+        3, return_sequences=True)(x))),
+    "ops_unary": graph_of(lambda k, x: k.layers.LSTM(3)(k.ops.clip(k.ops.sqrt(k.ops.abs(x)) + k.ops.square(k.ops.tanh(x)), 0.1, 1.5))),
+    "ops_where": graph_of(lambda k, x: k.layers.LSTM(3)(k.ops.where(x > 0.0, x, 0.1 * x))),
+    "ops_reshape": graph_of(lambda k, x: k.layers.LSTM(3)(k.ops.reshape(x, (-1, 7, 2, 2))[:, :, 0]), (7, 4)),
+    "ops_split": graph_of(lambda k, x: k.layers.LSTM(3)(k.ops.concatenate(k.ops.split(x, 2, axis=-1)[::-1], axis=-1))),
+}
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(keras, tmp_path, name):
+    check(LAYERS[name](keras), tmp_path, frames=9 if name == "embedding_float_input" else 7)
+
+
+FIXED = {  # the frames cannot be free
+    "flatten": stack(lambda L: L.LSTM(3, return_sequences=True), lambda L: L.Flatten(), lambda L: L.Dense(4), shape=(7, 5)),
+    "permute": stack(lambda L: L.Permute((2, 1)), lambda L: L.Dense(6), lambda L: L.LSTM(3), shape=(7, 5)),
+    "reshape": stack(lambda L: L.Reshape((5, 7)), lambda L: L.LSTM(3), shape=(7, 5)),
+    "prelu": stack(lambda L: L.PReLU(), lambda L: L.LSTM(3), shape=(7, 5)),
+    "conv_stride": stack(lambda L: L.Conv1D(4, 3, strides=2, padding="same"), lambda L: L.LSTM(3), shape=(7, 5)),
+    "layer_norm_time": stack(lambda L: L.LayerNormalization(axis=[1, 2]), lambda L: L.LSTM(3), shape=(7, 5)),
+    "batch_norm_time": stack(lambda L: L.BatchNormalization(axis=1), lambda L: L.LSTM(3), shape=(7, 5)),
+    "features": stack(lambda L: L.Dense(12), lambda L: L.Reshape((3, 4)), lambda L: L.LSTM(3), shape=(5,)),
+    "conv2d_all": stack(lambda L: L.DepthwiseConv2D(3, strides=2, padding="same"), lambda L: L.SeparableConv2D(4, 2), lambda L: L.AveragePooling2D(2),
+                        lambda L: L.Conv2DTranspose(3, 3, strides=2), lambda L: L.BatchNormalization(), lambda L: L.Flatten(),
+                        lambda L: L.Dense(3), shape=(11, 11, 2)),
+    "no_time": stack(lambda L: L.Dense(4, activation="relu"), lambda L: L.Dense(2), shape=(5,)),
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_layers_that_fix_the_frames(keras, tmp_path, name):
+    graph = check(FIXED[name](keras), tmp_path, free=False)
+    if name in ("flatten", "permute", "reshape", "conv_stride"):
+        assert any("frames fixed at 7, because" in n for n in graph.metadata["notes"])
