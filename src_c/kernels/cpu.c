@@ -9,9 +9,7 @@
 const char *const le_act_names[LE_ACT_COUNT + 1] = {LE_ACTIVATIONS(X) NULL};
 #undef X
 
-static bool cpu_has_scalar(void) {
-    return true;
-}
+static bool cpu_has_scalar(void) { return true; }
 
 #if LE_X86
 /* AVX2, FMA and F16C in the CPU, and an OS that saves the upper halves of the registers. */

@@ -3,23 +3,27 @@
 
 enum { R, Z, N };
 
-static const char *const gru_keys[] = {"activations", "activation_alpha", "activation_beta", "direction", "time_major",
-                                       "masked_output", "clip", "reset_after", NULL};
-static const le_recurrence_spec gru_spec = {.gates = 3, .n_activations = 3,
-                                            .activations = {LE_ACT_sigmoid, LE_ACT_sigmoid, LE_ACT_tanh}, .keys = gru_keys,
-                                            .bias = 3, .h0 = 5, .c0 = -1, .lengths = 6, .mask = 7};
+static const char *const gru_keys[] = {
+    "activations", "activation_alpha", "activation_beta", "direction", "time_major", "masked_output", "clip", "reset_after", NULL};
+static const le_recurrence_spec gru_spec = {.gates = 3,
+                                            .n_activations = 3,
+                                            .activations = {LE_ACT_sigmoid, LE_ACT_sigmoid, LE_ACT_tanh},
+                                            .keys = gru_keys,
+                                            .bias = 3,
+                                            .h0 = 5,
+                                            .c0 = -1,
+                                            .lengths = 6,
+                                            .mask = 7};
 enum { BIAS_HH = 4 };
 
 typedef struct {
     le_recurrence base;
-    le_packed w_hh[2];        /* reset_after 1: all gates */
+    le_packed w_hh[2];         /* reset_after 1: all gates */
     le_packed w_rz[2], w_n[2]; /* reset_after 0: R_n multiplies r * h */
-    const float *bias_hh[2];  /* or NULL */
+    const float *bias_hh[2];   /* or NULL */
 } gru;
 
-static bool is_live(const le_frame *f, int b) {
-    return !f->live || f->live[b];
-}
+static bool is_live(const le_frame *f, int b) { return !f->live || f->live[b]; }
 
 /* u = R h + c of all gates. */
 static void multiply_hidden(const gru *self, const le_frame *f) {
@@ -148,10 +152,6 @@ le_status le_pack_gru(le_pack_ctx *ctx) {
     return LE_OK;
 }
 
-le_status le_shape_gru(le_ctx *ctx) {
-    return le_recurrence_shape(ctx, ctx->node->packed);
-}
+le_status le_shape_gru(le_ctx *ctx) { return le_recurrence_shape(ctx, ctx->node->packed); }
 
-le_status le_run_gru(le_ctx *ctx) {
-    return le_recurrence_run(ctx, ctx->node->packed);
-}
+le_status le_run_gru(le_ctx *ctx) { return le_recurrence_run(ctx, ctx->node->packed); }

@@ -2,16 +2,22 @@
  * coupled gates (Greff et al., 2017) and projection (Sak et al., 2014). */
 #include "recurrence.h"
 
-enum { I, F, G, O, OUTPUT };                   /* activations; the first four are the gates in order */
-enum { C0 = 5, PEEPHOLE = 8, W_PROJ = 9 };     /* inputs */
-enum { COUPLED_NONE, COUPLED_F, COUPLED_I };   /* f = 1 - i; i = 1 - f */
+enum { I, F, G, O, OUTPUT };                 /* activations; the first four are the gates in order */
+enum { C0 = 5, PEEPHOLE = 8, W_PROJ = 9 };   /* inputs */
+enum { COUPLED_NONE, COUPLED_F, COUPLED_I }; /* f = 1 - i; i = 1 - f */
 enum { PEEP_NONE, PEEP_DIAGONAL, PEEP_FULL };
 
 static const char *const lstm_keys[] = {"activations", "activation_alpha", "activation_beta", "direction", "time_major", "masked_output",
-                                        "clip", "coupled", "cell_clip", "proj_clip", NULL};
-static const le_recurrence_spec lstm_spec = {
-    .gates = 4, .n_activations = 5, .activations = {LE_ACT_sigmoid, LE_ACT_sigmoid, LE_ACT_tanh, LE_ACT_sigmoid, LE_ACT_tanh},
-    .keys = lstm_keys, .bias = 3, .h0 = 4, .c0 = C0, .lengths = 6, .mask = 7};
+                                        "clip",        "coupled",          "cell_clip",       "proj_clip", NULL};
+static const le_recurrence_spec lstm_spec = {.gates = 4,
+                                             .n_activations = 5,
+                                             .activations = {LE_ACT_sigmoid, LE_ACT_sigmoid, LE_ACT_tanh, LE_ACT_sigmoid, LE_ACT_tanh},
+                                             .keys = lstm_keys,
+                                             .bias = 3,
+                                             .h0 = 4,
+                                             .c0 = C0,
+                                             .lengths = 6,
+                                             .mask = 7};
 
 typedef struct {
     le_recurrence base;
@@ -98,13 +104,9 @@ static inline void step_with(const lstm *self, const le_frame *f, bool standard)
         project_hidden(self, f, 0, f->batch);
 }
 
-static void lstm_step_standard(const le_recurrence *r, const le_frame *f) {
-    step_with((const lstm *)r, f, true);
-}
+static void lstm_step_standard(const le_recurrence *r, const le_frame *f) { step_with((const lstm *)r, f, true); }
 
-static void lstm_step_general(const le_recurrence *r, const le_frame *f) {
-    step_with((const lstm *)r, f, false);
-}
+static void lstm_step_general(const le_recurrence *r, const le_frame *f) { step_with((const lstm *)r, f, false); }
 
 /* ---- pack ---- */
 
@@ -120,8 +122,8 @@ static le_status pack_peephole(le_pack_ctx *ctx, lstm *self) {
     /* With a hidden size of 1 both forms are the same. */
     const bool full = rows != 3 && rows != 4;
     if (full && rows != 3 * (int64_t)h && rows != 4 * (int64_t)h)
-        return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "input peephole: expected 3, 4, %lld or %lld rows, found %lld", 3 * (long long)h,
-                          4 * (long long)h, (long long)rows);
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "input peephole: expected 3, 4, %lld or %lld rows, found %lld",
+                          3 * (long long)h, 4 * (long long)h, (long long)rows);
     const int count = (int)(full ? rows / h : rows);
     self->peephole = full ? PEEP_FULL : PEEP_DIAGONAL;
     for (int i = 0; i < count; i++) {
@@ -194,10 +196,6 @@ le_status le_pack_lstm(le_pack_ctx *ctx) {
     return LE_OK;
 }
 
-le_status le_shape_lstm(le_ctx *ctx) {
-    return le_recurrence_shape(ctx, ctx->node->packed);
-}
+le_status le_shape_lstm(le_ctx *ctx) { return le_recurrence_shape(ctx, ctx->node->packed); }
 
-le_status le_run_lstm(le_ctx *ctx) {
-    return le_recurrence_run(ctx, ctx->node->packed);
-}
+le_status le_run_lstm(le_ctx *ctx) { return le_recurrence_run(ctx, ctx->node->packed); }

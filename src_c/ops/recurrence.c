@@ -13,9 +13,7 @@ enum { MAX_BLOCK_FRAMES = 32, MIN_BLOCK_FRAMES = 4, BLOCK_FLOATS = 1 << 16, MAX_
 
 /* ---- pack ---- */
 
-bool le_has_input(const le_pack_ctx *ctx, int i) {
-    return i >= 0 && i < ctx->node->n_in && ctx->node->in[i] >= 0;
-}
+bool le_has_input(const le_pack_ctx *ctx, int i) { return i >= 0 && i < ctx->node->n_in && ctx->node->in[i] >= 0; }
 
 static le_status wrong_sizes(le_error *err, const le_node *node, const char *name, int rank, const int64_t *dims, int found_rank,
                              const int64_t *found) {
@@ -182,13 +180,9 @@ le_status le_recurrence_pack_inputs(le_pack_ctx *ctx, le_recurrence *r, int n_li
 
 /* ---- shape ---- */
 
-static const le_tensor *input_at(const le_ctx *ctx, int i) {
-    return i >= 0 && i < ctx->node->n_in ? ctx->in[i] : NULL;
-}
+static const le_tensor *input_at(const le_ctx *ctx, int i) { return i >= 0 && i < ctx->node->n_in ? ctx->in[i] : NULL; }
 
-static le_tensor *output_at(const le_ctx *ctx, int i) {
-    return i < ctx->node->n_out ? ctx->out[i] : NULL;
-}
+static le_tensor *output_at(const le_ctx *ctx, int i) { return i < ctx->node->n_out ? ctx->out[i] : NULL; }
 
 static le_status expect(le_ctx *ctx, int i, const char *name, le_dtype dtype, int rank, const int64_t *dims) {
     const le_tensor *t = input_at(ctx, i);
@@ -277,7 +271,8 @@ static call open_call(le_ctx *ctx, const le_recurrence *r, uint8_t **scratch) {
     const le_tensor *lengths = input_at(ctx, r->spec->lengths), *mask = input_at(ctx, r->spec->mask);
     const int64_t batch = x->dims[r->time_major], frames = x->dims[!r->time_major];
     const ptrdiff_t in = r->input, out = (ptrdiff_t)r->directions * r->width, z = r->gate_rows;
-    call c = {.r = r, .kernels = ctx->kernels, .batch = (int)batch, .frames = frames, .block = block_frames(r, batch, frames), .x = x->data};
+    call c = {
+        .r = r, .kernels = ctx->kernels, .batch = (int)batch, .frames = frames, .block = block_frames(r, batch, frames), .x = x->data};
     c.y = y ? y->data : NULL;
     c.lengths = lengths ? lengths->data : NULL;
     c.mask = mask ? mask->data : NULL;

@@ -1,10 +1,10 @@
 /* h' = act(W x + R h + b); Elman, "Finding structure in time", 1990. */
 #include "recurrence.h"
 
-static const char *const rnn_keys[] = {"activations", "activation_alpha", "activation_beta", "direction", "time_major",
-                                       "masked_output", "clip", NULL};
-static const le_recurrence_spec rnn_spec = {.gates = 1, .n_activations = 1, .activations = {LE_ACT_tanh}, .keys = rnn_keys,
-                                            .bias = 3, .h0 = 4, .c0 = -1, .lengths = 5, .mask = 6};
+static const char *const rnn_keys[] = {
+    "activations", "activation_alpha", "activation_beta", "direction", "time_major", "masked_output", "clip", NULL};
+static const le_recurrence_spec rnn_spec = {
+    .gates = 1, .n_activations = 1, .activations = {LE_ACT_tanh}, .keys = rnn_keys, .bias = 3, .h0 = 4, .c0 = -1, .lengths = 5, .mask = 6};
 
 typedef struct {
     le_recurrence base;
@@ -42,10 +42,6 @@ le_status le_pack_rnn(le_pack_ctx *ctx) {
     return LE_OK;
 }
 
-le_status le_shape_rnn(le_ctx *ctx) {
-    return le_recurrence_shape(ctx, ctx->node->packed);
-}
+le_status le_shape_rnn(le_ctx *ctx) { return le_recurrence_shape(ctx, ctx->node->packed); }
 
-le_status le_run_rnn(le_ctx *ctx) {
-    return le_recurrence_run(ctx, ctx->node->packed);
-}
+le_status le_run_rnn(le_ctx *ctx) { return le_recurrence_run(ctx, ctx->node->packed); }

@@ -13,15 +13,15 @@
 
 static int passed, failed;
 
-#define CHECK(condition, ...) \
-    do { \
-        if (condition) { \
-            passed++; \
-        } else if (failed++ < 20) { \
+#define CHECK(condition, ...)                                      \
+    do {                                                           \
+        if (condition) {                                           \
+            passed++;                                              \
+        } else if (failed++ < 20) {                                \
             printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-            printf(__VA_ARGS__); \
-            printf("\n"); \
-        } \
+            printf(__VA_ARGS__);                                   \
+            printf("\n");                                          \
+        }                                                          \
     } while (0)
 
 static uint32_t random_state = 1;
@@ -49,9 +49,7 @@ static float float_of(uint32_t bits) {
 }
 
 /* NaN payloads are free. */
-static bool same_bits(float a, float b) {
-    return bits_of(a) == bits_of(b) || (isnan(a) && isnan(b));
-}
+static bool same_bits(float a, float b) { return bits_of(a) == bits_of(b) || (isnan(a) && isnan(b)); }
 
 /* ---- arrays whose end is the end of the readable memory: reading or writing one float too many ends the process ---- */
 
@@ -70,9 +68,7 @@ typedef struct {
     unsigned char *pages;
 } fence;
 
-static float *fenced(const fence *f, size_t n) {
-    return (float *)(f->pages + PAGE) - n;
-}
+static float *fenced(const fence *f, size_t n) { return (float *)(f->pages + PAGE) - n; }
 
 /* ---- matmul ---- */
 
@@ -138,7 +134,8 @@ static void check_against_double(const le_kernels *kernels, const matrix *m, int
 }
 
 static void test_matmul_sizes(const le_kernels *kernels) {
-    static const int sizes_n[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 47, 48, 49, 63, 64, 65, 66, 67, 95, 96, 97, 105, 127};
+    static const int sizes_n[] = {1,  2,  3,  4,  5,  7,  8,  9,  12, 15, 16, 17, 24,  31, 32,
+                                  33, 47, 48, 49, 63, 64, 65, 66, 67, 95, 96, 97, 105, 127};
     static const int sizes_k[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40, 63, 64, 65, 67};
     static const int sizes_rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 67};
     for (size_t a = 0; a < sizeof sizes_n / sizeof *sizes_n; a++)
@@ -199,17 +196,11 @@ static void test_matmul_chains(const le_kernels *kernels) {
 
 /* ---- activations ---- */
 
-static double sigmoid(double x) {
-    return 1 / (1 + exp(-x));
-}
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 
-static double softplus(double x) {
-    return fmax(x, 0) + log1p(exp(-fabs(x)));
-}
+static double softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
 
-static double clamp(double low, double x, double high) {
-    return fmin(fmax(x, low), high);
-}
+static double clamp(double low, double x, double high) { return fmin(fmax(x, low), high); }
 
 static double exact(le_activation act, double x) {
     const double a = act.alpha, b = act.beta;
@@ -308,12 +299,13 @@ static void test_special_values(const le_kernels *kernels) {
     static const struct {
         le_act kind;
         float plus, minus, zero;
-    } cases[] = {{LE_ACT_sigmoid, 1, 0, 0.5f},   {LE_ACT_tanh, 1, -1, 0}, {LE_ACT_exp, INFINITY, 0, 1},
-                 {LE_ACT_softplus, INFINITY, 0, 0.693147182f}, {LE_ACT_relu, INFINITY, 0, 0}, {LE_ACT_gelu, INFINITY, NAN, 0}};
+    } cases[] = {{LE_ACT_sigmoid, 1, 0, 0.5f},  {LE_ACT_tanh, 1, -1, 0},
+                 {LE_ACT_exp, INFINITY, 0, 1},  {LE_ACT_softplus, INFINITY, 0, 0.693147182f},
+                 {LE_ACT_relu, INFINITY, 0, 0}, {LE_ACT_gelu, INFINITY, NAN, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         kernels->activate(usual(cases[i].kind), 5, x, y);
-        CHECK(same_bits(y[1], cases[i].plus) && same_bits(y[2], cases[i].minus) && fabsf(y[3] - cases[i].zero) < 1e-7f,
-              "%s %s: %g %g %g", kernels->name, le_act_names[cases[i].kind], y[1], y[2], y[3]);
+        CHECK(same_bits(y[1], cases[i].plus) && same_bits(y[2], cases[i].minus) && fabsf(y[3] - cases[i].zero) < 1e-7f, "%s %s: %g %g %g",
+              kernels->name, le_act_names[cases[i].kind], y[1], y[2], y[3]);
     }
 }
 
