@@ -196,7 +196,7 @@ le_status le_shape_top_k(le_ctx *ctx) {
     return le_add_scratch(ctx, p->k, sizeof(int32_t));
 }
 
-/* A line of x in the order wanted: NaN above every number, equal values by their place. */
+/* A line of x in the order wanted: NaN after every number, equal values by their place. */
 typedef struct {
     const void *x;
     int64_t stride;
@@ -210,7 +210,7 @@ static int compare(const line *l, int32_t i, int32_t j) {
     }
     float a = ((const float *)l->x)[i * l->stride], b = ((const float *)l->x)[j * l->stride];
     if (a != a || b != b)
-        return (a != a) - (b != b);
+        return ((a != a) - (b != b)) * (l->largest ? -1 : 1);
     return (a > b) - (a < b);
 }
 

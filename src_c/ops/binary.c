@@ -49,14 +49,10 @@ static inline int32_t mod_i32(int32_t a, int32_t b) {
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
 
+/* Saturates; exact, for a power below 2^53 is exact in double. */
 static int32_t pow_i32(int32_t a, int32_t b) {
-    if (b < 0)
-        return a == 1 ? 1 : a == -1 ? (b & 1 ? -1 : 1) : 0;
-    uint32_t result = 1, factor = (uint32_t)a;
-    for (uint32_t e = (uint32_t)b; e; e >>= 1, factor *= factor)
-        if (e & 1)
-            result *= factor;
-    return (int32_t)result;
+    double power = pow(a, b);
+    return power >= INT32_MAX ? INT32_MAX : power <= INT32_MIN ? INT32_MIN : (int32_t)power;
 }
 
 ROW(add_f32, float, float, a + b)

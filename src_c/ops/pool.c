@@ -86,7 +86,7 @@ static void pool_window(const pool *p, const le_window *w, int64_t channels, int
             take_tap(p->is_max, channels, x + (row + ow * w->stride[1] - w->begin[1] + k * w->dilation[1]) * channels, y);
     }
     float count = (float)(count_h * count_w);
-    if (!p->is_max && count > 0)
+    if (!p->is_max)
         for (int64_t c = 0; c < channels; c++)
             y[c] /= count;
 }
