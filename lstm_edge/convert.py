@@ -50,20 +50,32 @@ def convert(
     states: Mapping[str, str] | None = None,
     overlap: Mapping[str, int] | None = None,
     options: Mapping[str, Any] | None = None,
+    example: Any = None,
     sample: Mapping[str, np.ndarray] | None = None,
     self_test: bool = True,
 ) -> Any:
     """Converts `source` (a path, the bytes of a file, a live torch or Keras model) and returns the Model.
 
     path: where the .lstm file is written; None writes none. shapes: input name -> sizes (numbers, 'batch', 'frames').
-    constants: input name -> value that replaces the input. states: input name -> output name of what carries state; None finds the
-    pairs by name, {} pairs nothing. overlap: input name -> values each frame repeats from the one before. sample: arrays for the
-    self-test, shaped as Model.run takes them. options: what one importer alone understands.
+    constants: input name -> value that replaces the input. states: input name -> output name of what carries state;
+    None finds the pairs by name, {} pairs nothing. overlap: input name -> values each frame repeats from the one
+    before.
+    example: an input that a live torch module accepts. sample: arrays for the self-test, shaped as Model.run takes
+    them.
+    options: what one importer alone understands.
     Raises UnsupportedModelError, FormatError (both name the file), OSError.
     """
     from . import load
 
-    graph = to_graph(source, shapes=shapes, constants=constants, states=states, overlap=overlap, options=options)
+    graph = to_graph(
+        source,
+        shapes=shapes,
+        constants=constants,
+        states=states,
+        overlap=overlap,
+        options=options,
+        example=example,
+    )
     if self_test:
         from .verify import make_self_test
 
@@ -83,6 +95,7 @@ def to_graph(
     states: Mapping[str, str] | None = None,
     overlap: Mapping[str, int] | None = None,
     options: Mapping[str, Any] | None = None,
+    example: Any = None,
 ) -> Graph:
     """The Graph that `convert` writes, without its self-test."""
     with _named(source):
@@ -92,7 +105,10 @@ def to_graph(
                 f"a {kind} file cannot be converted yet; what can: {', '.join(sorted(set(IMPORTERS)))}"
             )
         read: Any = import_module(f".importers.{IMPORTERS[kind]}", __package__).read
-        graph = read(source, **_accepted(read, kind, {"shapes": shapes, "constants": constants, "options": options}))
+        graph = read(
+            source,
+            **_accepted(read, kind, {"shapes": shapes, "constants": constants, "options": options, "example": example}),
+        )
         passes.pipeline(graph, dict(states) if states is not None else None, dict(overlap or {}))
     graph.metadata["converter"] = _converter()
     graph.metadata["source"] = {**_about(source, kind), **graph.metadata.get("source", {})}
@@ -173,7 +189,7 @@ def _accepted(read: Any, kind: str, given: dict[str, Any]) -> dict[str, Any]:
     """The arguments that are given, refused by name where this importer has no use for them."""
     known = inspect.signature(read).parameters
     for name, value in given.items():
-        if value and name not in known:
+        if value is not None and name not in known and not (isinstance(value, Mapping) and not value):
             raise UnsupportedModelError(f"{name}: not used for {kind} models")
     return {k: v for k, v in given.items() if v is not None and k in known}
 

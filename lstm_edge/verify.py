@@ -64,7 +64,8 @@ def verify(source: str | os.PathLike[str] | bytes, isa: str | None = None) -> Re
 
 
 def difference(got: np.ndarray | None, want: np.ndarray) -> float:
-    """The largest absolute difference; NaN against NaN and an infinity against the same one count as equal, anything else is infinite."""
+    """The largest absolute difference; NaN against NaN and an infinity against the same one count as equal, anything
+    else is infinite."""
     if got is None or np.shape(got) != np.shape(want):
         return float("inf")
     a, b = np.asarray(got, np.float64), np.asarray(want, np.float64)
@@ -106,7 +107,8 @@ def make_self_test(
 def _framework_answers(
     graph: Graph, source: Any, constants: dict[str, Any], inputs: Arrays
 ) -> tuple[Arrays | None, str]:
-    """The framework's answers and name; None where it is not installed or does not load or run the model (then noted)."""
+    """The framework's answers and name; None where it is not installed or does not load or run the model (then
+    noted)."""
     kind = graph.metadata.get("source", {}).get("format", "")
     maker = {"onnx": _onnxruntime, "torch": _torch, "keras": _keras}.get(kind)
     if source is None or maker is None:
@@ -190,7 +192,8 @@ def _draw(rng: np.random.Generator, graph: Graph, tensor: str, shape: tuple[int,
 
 
 def _use(graph: Graph, tensor: str) -> tuple[str, int]:
-    """What an input is for: ('token', size of the smallest table it picks from), ('lengths', fixed frames or 0) or ('', 0)."""
+    """What an input is for: ('token', size of the smallest table it picks from), ('lengths', fixed frames or 0) or
+    ('', 0)."""
     reached, tables = {tensor}, []
     for node in graph.nodes:
         if (
@@ -227,7 +230,8 @@ def _reference_answers(graph: Graph, inputs: Arrays) -> Arrays:
 
 
 def _original_answers(graph: Graph, runner: Runner, inputs: Arrays) -> Arrays:
-    """The original's answers: paired states fed back, overlaps put in front, frame by frame where that is how it runs."""
+    """The original's answers: paired states fed back, overlaps put in front, frame by frame where that is how it
+    runs."""
     pairs, overlap = graph.metadata.get("pairs", {}), graph.metadata.get("overlap", {})
     names = [p.name for p in graph.outputs]
     states = {s.name: np.zeros([value(d, 1, 1) for d in s.shape], s.dtype) for s in graph.states if s.name in pairs}
@@ -294,7 +298,7 @@ def _onnx_dtype(text: str) -> str:
 def _torch(source: Any, constants: dict[str, Any], graph: Graph) -> tuple[Runner | None, str]:
     import torch
 
-    if not isinstance(source, torch.nn.Module) or graph.metadata.get("pairs"):
+    if not isinstance(source, torch.nn.Module):
         return None, ""
 
     def run(feed: Arrays) -> Arrays:
@@ -302,7 +306,7 @@ def _torch(source: Any, constants: dict[str, Any], graph: Graph) -> tuple[Runner
         source.eval()
         try:
             with torch.no_grad():
-                answer = source(*[torch.from_numpy(_for_torch(feed[p.name])) for p in graph.inputs])
+                answer = source(*[torch.from_numpy(_for_torch(feed[n])) for n in _ports(graph, "inputs")])
         finally:
             source.train(training)
         return _by_order(graph, [t.numpy() for t in _flat(answer) if isinstance(t, torch.Tensor)])
@@ -333,7 +337,7 @@ def _keras(source: Any, constants: dict[str, Any], graph: Graph) -> tuple[Runner
         return None, ""
 
     def run(feed: Arrays) -> Arrays:
-        arrays = [feed[p.name] for p in graph.inputs]
+        arrays = [feed[n] for n in _ports(graph, "inputs")]
         answer = model(arrays[0] if len(arrays) == 1 else arrays, training=False)
         return _by_order(graph, [_to_numpy(t) for t in _flat(answer)])
 
@@ -369,7 +373,13 @@ def _flat(answer: Any) -> list[Any]:
 
 
 def _by_order(graph: Graph, arrays: list[np.ndarray]) -> Arrays:
-    """Outputs by position; the model may give more than the graph keeps only if the shapes say which."""
-    if len(arrays) != len(graph.outputs):
-        raise LstmEdgeError(f"expected {len(graph.outputs)} outputs, found {len(arrays)}")
-    return {p.name: a for p, a in zip(graph.outputs, arrays)}
+    """Outputs by position."""
+    names = _ports(graph, "outputs")
+    if len(arrays) != len(names):
+        raise LstmEdgeError(f"expected {len(names)} outputs, found {len(arrays)}")
+    return dict(zip(names, arrays))
+
+
+def _ports(graph: Graph, side: str) -> list[str]:
+    """The source's own inputs or outputs in order, paired states included."""
+    return graph.metadata["ports"][side]

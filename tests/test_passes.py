@@ -1,4 +1,5 @@
-"""Folding, fusing and state pairing: the graph becomes smaller, its answers stay, and nothing is paired by guesswork."""
+"""Folding, fusing and state pairing: the graph becomes smaller, its answers stay, and nothing is paired by
+guesswork."""
 
 import copy
 

@@ -153,7 +153,8 @@ def test_chunks_do_not_matter(name, isa):
 
 
 def test_dtln_over_a_whole_recording():
-    """The model's own block loop: 512 samples every 128, spectrum masked by block 1, the block then cleaned by block 2."""
+    """The model's own block loop: 512 samples every 128, spectrum masked by block 1, the block then cleaned by block
+    2."""
     reference = np.load(ROOT / CASES["dtln_1"].reference)
     audio, block, hop = reference["audio_in"], 512, 128
     one, two = (lstm_edge.load(converted(name)).stream() for name in ("dtln_1", "dtln_2"))

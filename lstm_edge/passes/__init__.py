@@ -9,9 +9,13 @@ from . import fold, fuse, overlap, states, streaming
 def pipeline(graph: Graph, states_: dict[str, str] | None = None, overlap_: dict[str, int] | None = None) -> Graph:
     """Fold, fuse, pair states, declare overlaps, make it stream.
 
-    `states_` maps paired inputs to outputs (None: found by name), `overlap_` inputs to the values that successive frames share.
-    metadata `pairs` and `overlap` keep what was taken, so that a file can be compared with its source.
+    `states_` maps paired inputs to outputs (None: found by name), `overlap_` inputs to the values that successive
+    frames
+    share. metadata `ports`, `pairs` and `overlap` keep the source's inputs and outputs and what became of them, so
+    that a
+    file can be compared with its source.
     """
+    graph.metadata["ports"] = {"inputs": [p.name for p in graph.inputs], "outputs": [p.name for p in graph.outputs]}
     graph.drop_unused()
     fold.fold(graph)
     fuse.fuse(graph)

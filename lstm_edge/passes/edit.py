@@ -32,7 +32,8 @@ def reader_counts(graph: Graph) -> Counter[str]:
 
 
 def retrace(graph: Graph) -> Iterator[Node]:
-    """Empties graph.nodes and yields the old ones in order: the caller appends each, or what takes its place (Graph.add)."""
+    """Empties graph.nodes and yields the old ones in order: the caller appends each, or what takes its place
+    (Graph.add)."""
     old, graph.nodes = graph.nodes, []
     yield from old
 

@@ -1,4 +1,5 @@
-"""What is known at conversion is computed there: constants folded, movements that move nothing removed, chains of movements joined."""
+"""What is known at conversion is computed there: constants folded, movements that move nothing removed, chains of
+movements joined."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from .edit import constant_of, note, reader_counts, scalar_of
 
 
 def fuse(graph: Graph) -> None:
-    """Applies every rule until none fits. A rule sees a node and what produces its inputs; a fused producer has no other reader."""
+    """Applies every rule until none fits. A rule sees a node and what produces its inputs; a fused producer has no
+    other reader."""
     counts: Counter[str] = Counter()
     changed = True
     while changed:
@@ -88,7 +89,8 @@ def _pad_into_conv(v: _View, node: Node) -> bool:
 
 
 def _slice_into_conv(v: _View, node: Node) -> bool:
-    """A Slice that cuts off what a Conv's end padding made (causal convolution as torch code spells it) becomes less end padding."""
+    """A Slice that cuts off what a Conv's end padding made (causal convolution as torch code spells it) becomes less
+    end padding."""
     conv = v.only_feed(node.inputs[0], "Conv") if node.op == "Slice" else None
     if conv is None:
         return False
@@ -171,7 +173,8 @@ def _add_into_bias(v: _View, node: Node) -> bool:
 
 
 def _per_channel(graph: Graph, layer: Node, data: np.ndarray) -> np.ndarray | None:
-    """`data`, broadcast against the layer's output, as one float64 per output channel; None when it varies elsewhere."""
+    """`data`, broadcast against the layer's output, as one float64 per output channel; None when it varies
+    elsewhere."""
     shape = graph.shape(layer.outputs[0])
     channels_last = layer.op == "Dense" or layer.attrs.get("layout") == "channels_last"
     axis = len(shape) - 1 if channels_last else 1

@@ -8,7 +8,8 @@ from .edit import TO_THE_END, note, retrace
 
 
 def apply(graph: Graph, overlaps: dict[str, int]) -> None:
-    """Narrows each named input's last axis by its overlap n; a state of the last n values, zeros at first, goes in front.
+    """Narrows each named input's last axis by its overlap n; a state of the last n values, zeros at first, goes in
+    front.
 
     An input of w values a frame becomes one of w-n. With a frames axis (0 or 1, not the last one) row t's context is
     the end of row t-1, so n may not pass w-n there.
@@ -22,7 +23,8 @@ def apply(graph: Graph, overlaps: dict[str, int]) -> None:
         _overlap_one(graph, port.name, port.tensor, n)
         note(
             graph,
-            f"input {name}: the stream keeps {n} values of overlap, a frame brings {graph.shape(_input_tensor(graph, name))[-1]} new ones",
+            f"input {name}: the stream keeps {n} values of overlap, "
+            f"a frame brings {graph.shape(_input_tensor(graph, name))[-1]} new ones",
         )
 
 

@@ -1,4 +1,5 @@
-"""One graph for whole sequences and for chunks: what a chunk must know of the chunks before it becomes states of the stream."""
+"""One graph for whole sequences and for chunks: what a chunk must know of the chunks before it becomes states of the
+stream."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ RECURRENT_STATES = ("h", "c")
 def apply(graph: Graph) -> None:
     """Decides whether the graph can stream and rewrites it so that any cutting into chunks gives what one run gives.
 
-    Sets metadata `step` and `streaming` {supported, why, multiple}. A graph that cannot stream is left as it is, and so is
+    Sets metadata `step` and `streaming` {supported, why, multiple}. A graph that cannot stream is left as it is, and
+    so is
     a step model (no input has a frames axis), whose states are its paired inputs and outputs.
     """
     graph.metadata["step"] = graph.is_step_model()

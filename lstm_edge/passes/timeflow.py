@@ -1,6 +1,8 @@
-"""How time runs through a graph: which axis of each tensor is time, and what a chunk needs to know of the chunks before it.
+"""How time runs through a graph: which axis of each tensor is time, and what a chunk needs to know of the chunks
+before it.
 
-The invariant behind every plan: after m frames in all, a tensor has delivered exactly size(m) frames, its size in a whole run of m frames.
+The invariant behind every plan: after m frames in all, a tensor has delivered exactly size(m) frames, its size in a
+whole run of m frames.
 So tensors of equal size stay in step however the sequence is cut.
 """
 
@@ -30,8 +32,10 @@ class Flow:
     """What a tensor knows of time.
 
     `kind`: `still` (the same in every chunk), `state` (kept by the stream), `last` (the answer so far) or `time`.
-    For `time`, `axis` holds it; the axis is all time when its size is `size`, else time lies inside it behind `within` other
-    elements (None: unknown, the content does not vary along it). `lead`: frames of kept context in front of the chunk's own.
+    For `time`, `axis` holds it; the axis is all time when its size is `size`, else time lies inside it behind
+    `within` other
+    elements (None: unknown, the content does not vary along it). `lead`: frames of kept context in front of the
+    chunk's own.
     """
 
     kind: str
@@ -153,7 +157,8 @@ class Analysis:
         return Flow("time", axis, self.graph.shape(node.outputs[0])[axis] if size is None else size, 1, lead)
 
     def align(self, node: Node, size: Size, step: int) -> int:
-        """Makes a chunk's frames on an axis of `size` a multiple of `step`; returns what is over at a chunk's end, size mod step."""
+        """Makes a chunk's frames on an axis of `size` a multiple of `step`; returns what is over at a chunk's end,
+        size mod step."""
 
         def count(chunks: int) -> int:
             return value(size, 1, chunks * self.multiple)
@@ -193,7 +198,7 @@ class Analysis:
                 self.refuse(node, "lets a kept state meet every frame of a chunk")
 
 
-# ---- rules: (analysis, node, flows of its inputs) -> flow of the outputs, one or a list --------------------------------
+# ---- rules: (analysis, node, flows of its inputs) -> flow of the outputs, one or a list ----------------------------
 
 Rule = Callable[[Analysis, Node, list[Flow]], "Flow | list[Flow]"]
 
@@ -280,7 +285,8 @@ def _recurrence(a: Analysis, node: Node, flows: list[Flow]) -> list[Flow]:
         if flows[i].kind != "state":
             a.refuse(
                 node,
-                f"starts from {names[i]}, which is not a state: pair it with the output that continues it (states={{input: output}})",
+                f"starts from {names[i]}, which is not a state: pair it with the output that continues it "
+                "(states={input: output})",
             )
     masked = bool(names[mask]) and attrs["masked_output"] == "previous"
     if names[mask] and flows[mask].kind != "time":
