@@ -60,21 +60,21 @@ def command(
             {**about, "version": lstm_edge.__version__, "period_s": period, "results": [t.as_dict() for t in results]}
         )
         return
-    table = Table(
-        "mode",
-        "isa",
-        "frames",
-        "batch",
-        "runs",
-        title=f"{os.path.basename(model_path)}, microseconds per call, {cpu_name()}",
-    )
+    console = out_console()
+    console.print(f"{os.path.basename(model_path)}, microseconds per call, {cpu_name()}", markup=False)
+    table = Table("mode", "isa", "frames", "batch", "runs", box=None, pad_edge=False)
     for name in ("min", "median", "p90", "p99", "max", *(["late"] if period else [])):
         table.add_column(name, justify="right")
     for t in results:
-        times = [f"{value:.2f}" for value in (t.min, t.median, t.p90, t.p99, t.max)]
+        times = [_microseconds(value) for value in (t.min, t.median, t.p90, t.p99, t.max)]
         misses = [] if not period else ["" if t.missed is None else str(t.missed)]
         table.add_row(t.mode, t.isa, str(t.frames), str(t.batch), str(t.runs), *times, *misses)
-    out_console().print(table)
+    console.print(table)
+
+
+def _microseconds(value: float) -> str:
+    """Four significant digits or whole microseconds."""
+    return f"{value:.2f}" if value < 100 else f"{value:.1f}" if value < 1000 else f"{value:.0f}"
 
 
 def cpu_name() -> str:

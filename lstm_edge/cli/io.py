@@ -20,7 +20,8 @@ PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 
 
 def out_console() -> Console:
-    return Console(soft_wrap=True, highlight=False)
+    """Results: as wide as the terminal, and wide enough for any table where stdout is none."""
+    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def err_console() -> Console:
