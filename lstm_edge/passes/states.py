@@ -46,11 +46,9 @@ def pair(graph: Graph, pairs: dict[str, str] | None = None) -> dict[str, str]:
     """Takes paired inputs and outputs out of the graph's ports and keeps them as states that start as zeros.
 
     `pairs` maps input names to output names and is then all that is paired. Without it, pairs are found by name and
-    identical shape
-    and dtype (state/stateN, h0/hn, cache_in/cache_out, past_k/present_k, conv_cache/conv_cache_out, ...); a single
-    pair that
-    is left and agrees by shape alone is taken too and noted as an assumption. The first input is data and so never
-    paired by shape; an input with a frames axis is never a state. Returns the pairs that were taken.
+    identical shape and dtype (state/stateN, h0/hn, cache_in/cache_out, past_k/present_k, conv_cache/conv_cache_out, ...);
+    a single pair that is left and agrees by shape alone is taken too and noted as an assumption. The first input is data
+    and so never paired by shape; an input with a frames axis is never a state. Returns the pairs that were taken.
     """
     taken = _named(graph, pairs) if pairs is not None else _found(graph)
     for source, target in taken.items():

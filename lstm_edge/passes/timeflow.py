@@ -1,15 +1,14 @@
-"""How time runs through a graph: which axis of each tensor is time, and what a chunk needs to know of the chunks
-before it.
+"""How time runs through a graph: which axis of each tensor is time, and what a chunk must know of the chunks before it.
 
 The invariant behind every plan: after m frames in all, a tensor has delivered exactly size(m) frames, its size in a
-whole run of m frames.
-So tensors of equal size stay in step however the sequence is cut.
+whole run of m frames. So tensors of equal size stay in step however the sequence is cut.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import gcd
+from typing import NoReturn
 from collections.abc import Callable
 
 import numpy as np
@@ -32,9 +31,8 @@ class Flow:
     """What a tensor knows of time.
 
     `kind`: `still` (the same in every chunk), `state` (kept by the stream), `last` (the answer so far) or `time`.
-    For `time`, `axis` holds it; the axis is all time when its size is `size`, else time lies inside it behind
-    `within` other
-    elements (None: unknown, the content does not vary along it). `lead`: frames of kept context in front of the
+    For `time`, `axis` holds it; the axis is all time when its size is `size`, else time lies inside it behind `within`
+    other elements (None: unknown, the content does not vary along it). `lead`: frames of kept context in front of the
     chunk's own.
     """
 
@@ -137,7 +135,7 @@ class Analysis:
 
     # ---- what the rules ask ----
 
-    def refuse(self, node: Node, why: str) -> None:
+    def refuse(self, node: Node, why: str) -> NoReturn:
         raise NotStreamable(f"{place(node)} {why}")
 
     def rank(self, tensor: str) -> int:
@@ -205,7 +203,6 @@ Rule = Callable[[Analysis, Node, list[Flow]], "Flow | list[Flow]"]
 
 def _no_rule(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
     a.refuse(node, "is not known to the streaming pass")
-    raise AssertionError
 
 
 def _elementwise(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
@@ -416,7 +413,6 @@ def _slice(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
         node,
         f"takes frames [{start}:{end if end < END else ''}{f':{step}' if step != 1 else ''}] of the whole sequence",
     )
-    raise AssertionError
 
 
 def _gather(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
