@@ -68,6 +68,10 @@ class Builder:
         x = self.rng.uniform(-9, 9, shape).astype(np.float32)
         return np.where(self.rng.random(shape) < 0.5, self.rng.choice(SPECIALS, shape), x).astype(np.float32)
 
+    def masked(self, x: np.ndarray) -> np.ndarray:
+        """Now and then with -inf in places, as attention masks have it."""
+        return np.where(self.rng.random(x.shape) < 0.3, np.float32(-np.inf), x) if self.draw(st.integers(0, 2)) == 0 else x
+
     def typed(self, shape: tuple[int, ...], *dtypes: str) -> np.ndarray:
         """Any values of one of the dtypes."""
         dtype = self.one_of(*(dtypes or ("float32", "int32", "bool")))
@@ -88,9 +92,9 @@ class Builder:
         """Constant, or given at run time."""
         return self.at_run(array, shape) if self.flag() else self.case.graph.constant(array)
 
-    def weight(self, array: np.ndarray) -> str:
-        """An operand that may also be stored as float16 or int8."""
-        kind = self.one_of("run", "float32", "float16", "int8")
+    def weight(self, array: np.ndarray, leading: int = 1, at_run: bool = True) -> str:
+        """An operand that may also be stored as float16 or int8, a scale per row of its `leading` axes."""
+        kind = self.one_of("float32", "float16", "int8", *(["run"] if at_run else []))
         if kind == "run":
             return self.at_run(array)
         name = self.case.graph.constant(array)
@@ -98,7 +102,7 @@ class Builder:
         if kind == "float16":
             tensor.data, tensor.dtype = array.astype(np.float16), "float16"
         elif kind == "int8":
-            rows = array.reshape(array.shape[0], -1)
+            rows = array.reshape(int(np.prod(array.shape[:leading])), -1)
             scale = np.maximum(np.abs(rows).max(axis=1, initial=0), 1e-6) / np.float32(127)
             tensor.data, tensor.dtype = np.rint(rows / scale[:, None]).astype(np.int8).reshape(array.shape), "int8"
             tensor.scale = scale.astype(np.float32)
@@ -194,11 +198,11 @@ def recurrent(b: Builder, gates: int, per_direction: int, plain: bool = False) -
     w_ih = b.values(d, gates * hidden, s.features) * np.float32(1.5 / s.features**0.5)
     w_hh = b.values(d, gates * hidden, width)
     w_hh *= np.float32(CONTRACTION) / np.abs(w_hh).sum(axis=2, keepdims=True)
-    return s, attrs, [x, b.weight(w_ih.astype(np.float32)), b.weight(w_hh.astype(np.float32))]
+    return s, attrs, [x, b.weight(w_ih.astype(np.float32), 2, False), b.weight(w_hh.astype(np.float32), 2, False)]
 
 
 def bias(b: Builder, s: Sizes, gates: int) -> str:
-    return b.maybe(lambda: b.operand(b.values(s.directions, gates * s.hidden)))
+    return b.maybe(lambda: b.case.graph.constant(b.values(s.directions, gates * s.hidden)))
 
 
 def initial(b: Builder, s: Sizes, width: int) -> str:
@@ -222,8 +226,8 @@ def lstm(b: Builder) -> None:
     inputs += [bias(b, s, 4), initial(b, s, s.width), initial(b, s, s.hidden), *lengths_and_mask(b, s, attrs)]
     rows = b.one_of(3, 4, 3 * s.hidden, 4 * s.hidden)
     peephole = b.values(s.directions, rows, s.hidden) * np.float32(0.3 if rows in (3, 4) else 0.3 / s.hidden)
-    inputs.append(b.operand(peephole) if b.draw(st.integers(0, 2)) == 0 else "")
-    inputs.append(b.weight(b.values(s.directions, s.width, s.hidden) / np.float32(s.hidden)) if projected else "")
+    inputs.append(b.case.graph.constant(peephole) if b.draw(st.integers(0, 2)) == 0 else "")
+    inputs.append(b.weight(b.values(s.directions, s.width, s.hidden) / np.float32(s.hidden), 2, False) if projected else "")
     b.add("LSTM", inputs, attrs)
 
 
@@ -393,6 +397,8 @@ def reduce(b: Builder) -> None:
         x = b.typed(shape)
     else:
         x = b.values(*shape, low=0.1 if kind == "log_sum" else -1.5, high=1.5)
+        if kind == "log_sum_exp":
+            x = b.masked(x)
         if kind in ("sum", "prod") and b.flag():
             x = b.typed(shape, "int32")
     attrs: dict[str, Any] = {"kind": kind} | ({"axes": b.axes(len(shape))} if shape and b.flag() else {})
@@ -411,7 +417,7 @@ def arg_reduce(b: Builder) -> None:
 def softmax(b: Builder) -> None:
     shape = b.shape(1, 3)
     attrs = b.given({"log": b.flag()}) | ({"axis": b.axis(len(shape))} if b.flag() else {})
-    b.add("Softmax", [b.at_run(b.values(*shape, low=-20, high=20))], attrs)
+    b.add("Softmax", [b.at_run(b.masked(b.values(*shape, low=-20, high=20)))], attrs)
 
 
 @strategy
