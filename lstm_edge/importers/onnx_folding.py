@@ -17,7 +17,6 @@ from ..errors import UnsupportedModelError
 from .onnx_lowering import FOLD, MAX_FOLDED_BYTES, Call, Undecided, Value, check_bytes, folds, known
 from .onnx_read import element_dtype, tensor_array
 
-NARROW_INTEGERS = (21, 22, 25, 26)  # UINT4, INT4, UINT2, INT2
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
 
@@ -256,10 +255,7 @@ def cast_target(call: Call) -> str:
     call.ignore("saturate", "round_mode")
     if call.op == "CastLike":
         return call.input(1).dtype
-    to = call.require_attr("to")
-    if to in NARROW_INTEGERS and call.input(0).dtype.startswith("float"):
-        raise call.refuse("a cast of floats to 2 or 4 bits is not supported")
-    return element_dtype(to, call.place)
+    return element_dtype(call.require_attr("to"), call.place)
 
 
 # ---- movement ---------------------------------------------------------------------------------------------------------

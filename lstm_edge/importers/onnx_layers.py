@@ -9,7 +9,7 @@ import numpy as np
 
 from ..dims import Dim, Size, product
 from .onnx_lowering import INT_MAX, Call, Lowering, Value, known, lowers
-from .onnx_ops import gemm, scaled_silu
+from .onnx_ops import gemm, matmul, scaled_silu
 
 # ---- convolution ------------------------------------------------------------------------------------------------------
 
@@ -162,14 +162,22 @@ def normalize(ctx: Lowering, x: Value, axes: Sequence[int], epsilon: float, scal
 
 
 @lowers("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
-def _layer_norm(call: Call) -> Value:
-    if call.wants(1) or call.wants(2):
-        raise call.refuse("its outputs Mean and InvStdDev are used, which is not supported")
+def _layer_norm(call: Call) -> list[Value | None]:
     call.ignore("stash_type")
-    rank = call.rank(0)
+    ctx, x, rank = call.ctx, call.input(0), call.rank(0)
     axes = range(call.axis(call.attr("axis", -1), rank), rank)
-    kind = "layer" if call.op == "LayerNormalization" else "rms"
-    return normalize(call.ctx, call.input(0), axes, call.attr("epsilon", 1e-5), call.input(1), call.optional(2), kind)
+    kind, epsilon = "layer" if call.op == "LayerNormalization" else "rms", call.attr("epsilon", 1e-5)
+    y = normalize(ctx, x, axes, epsilon, call.input(1), call.optional(2), kind)
+    if not call.wants(1) and not call.wants(2):
+        return [y]
+    if kind == "rms":
+        raise call.refuse("its second output is used, which is not supported")
+    over = {"kind": "mean", "axes": list(axes), "keepdims": 1}
+    mean = ctx.emit("Reduce", [x], over)
+    centred = ctx.binary("sub", x, mean)
+    variance = ctx.emit("Reduce", [ctx.binary("mul", centred, centred)], over)
+    deviation = ctx.unary("sqrt", ctx.binary("add", variance, ctx.constant(epsilon)))
+    return [y, mean, ctx.unary("reciprocal", deviation)]
 
 
 lowers("SimplifiedLayerNormalization", domain="com.microsoft")(_layer_norm)
@@ -268,14 +276,12 @@ def _fused_gemm(call: Call) -> Value:
 
 @lowers("FusedMatMul", domain="com.microsoft")
 def _fused_matmul(call: Call) -> Value:
-    from .onnx_ops import matmul
-
-    if call.attr("transBatchA", 0) or call.attr("transBatchB", 0):
-        raise call.refuse("transBatchA and transBatchB are not supported")
     operands = []
-    for n, flag in ((0, "transA"), (1, "transB")):
+    for n, letter in ((0, "A"), (1, "B")):
         value, rank = call.input(n), call.rank(n)
-        if call.attr(flag, 0) and rank > 1:
+        if call.attr(f"transBatch{letter}", 0) and rank > 2:  # the rows are axis 0, before the batch axes
+            value = call.ctx.transpose(value, [*range(1, rank - 1), 0, rank - 1])
+        if call.attr(f"trans{letter}", 0) and rank > 1:
             value = call.ctx.transpose(value, [*range(rank - 2), rank - 1, rank - 2])
         operands.append(value)
     return matmul(call.ctx, operands[0], operands[1], call.attr("alpha", 1.0))

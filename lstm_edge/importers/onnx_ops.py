@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dims import Size, product
+from ..dims import Dim, Size, product
 from .onnx_folding import axes_argument, cast_target, fold_cast
 from .onnx_lowering import Call, Lowering, Value, broadcast, known, lowers
 
@@ -238,10 +238,31 @@ def _cum_sum(call: Call) -> Value:
 
 @lowers("TopK")
 def _top_k(call: Call) -> list[Value | None]:
-    k = call.known_ints(1)[0] if call.opset >= 10 else call.require_attr("k")
+    k = call.sizes(1)[0] if call.opset >= 10 else call.require_attr("k")
     call.ignore("sorted")  # sorted is one of the orders that unsorted allows
-    attrs = {"k": int(k), "axis": call.axis(call.attr("axis", -1), call.rank(0)), "largest": int(call.attr("largest", 1))}
+    axis, largest = call.axis(call.attr("axis", -1), call.rank(0)), int(call.attr("largest", 1))
+    if isinstance(k, Dim):
+        if call.shape(0) != (k,):
+            raise call.refuse(f"k = {k} of shape {list(call.shape(0))}; fix that size (--shape)")
+        return sort(call.ctx, call.input(0), bool(largest))
+    attrs = {"k": int(k), "axis": axis, "largest": largest}
     return call.ctx.emit_all("TopK", [call.input(0)], attrs, [call.input(0).dtype, "int64"])
+
+
+def sort(ctx: Lowering, x: Value, largest: bool) -> list[Value | None]:
+    """Values and indices of a whole vector in order, by counting for each element those before it (torch sorts a batch by
+    length so)."""
+    shape = ctx.shape(x)
+    row, column = ctx.reshape(x, [1, *shape]), ctx.reshape(x, [*shape, 1])
+    both = [*shape, *shape]
+    ahead = ctx.binary("greater" if largest else "less", row, column)
+    tied = ctx.binary("and", ctx.binary("equal", row, column),
+                      ctx.binary("less", ctx.positions(both, 1), ctx.positions(both, 0)))
+    before = ctx.cast(ctx.binary("or", ahead, tied), "float32")
+    rank = ctx.cast(ctx.emit("Reduce", [before], {"kind": "sum", "axes": [1], "keepdims": 0}), "int32")
+    places = ctx.positions(shape, 0)
+    order = ctx.emit("ScatterElements", [places, rank, places], {"axis": 0}, "int64")
+    return [ctx.emit("GatherElements", [x, order], {"axis": 0}), order]
 
 
 @lowers("Trilu")

@@ -34,7 +34,7 @@ def load_model(source: Any) -> tuple[Any, Path | None]:
 
 
 WIDENED = {"float": "float32", "double": "float64", "float16": "float32", "bfloat16": "float32"}
-INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (2, 4, 8, 16, 32, 64)}
+INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 
 
 def element_dtype(elem_type: int, place: str) -> str:
@@ -46,8 +46,8 @@ def element_dtype(elem_type: int, place: str) -> str:
     dtype = WIDENED.get(name, name)
     if dtype not in ("float32", "float64", "bool") and dtype not in INTEGERS:
         raise UnsupportedModelError(f"{place}: element type {name} is not supported: expected float, double, float16, "
-                                    "bfloat16, bool or an integer")
-    return {"int4": "int8", "int2": "int8", "uint4": "uint8", "uint2": "uint8"}.get(dtype, dtype)
+                                    "bfloat16, bool or an integer of 8 to 64 bits")
+    return dtype
 
 
 def tensor_array(proto: Any, place: str, folder: Path | None = None) -> np.ndarray:
