@@ -1,4 +1,4 @@
-# make demo | build | test | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | test | test-sanitize | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -10,7 +10,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-c test-python lint clean
+.PHONY: build demo test test-c test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -31,6 +31,16 @@ test: test-c test-python
 
 test-python: build
 	$(PY) -m pytest
+
+# The Python tests of the core under ASan and UBSan, in a copy: the plain build stays as it is.
+SANITIZED := tests/test_ops.py tests/test_streaming.py tests/test_format.py tests/test_cli.py
+test-sanitize: $(STAMP)
+	rm -rf build/sanitize/tests build/sanitize/lstm_edge build/sanitize/src_c && mkdir -p build/sanitize
+	cp -rp lstm_edge src_c tests examples tools setup.py pyproject.toml README.md CHANGELOG.md build/sanitize
+	cd build/sanitize && env $$($(CURDIR)/tools/python_headers.sh $(abspath $(PY))) LSTM_EDGE_SANITIZE=1 \
+		$(abspath $(PY)) setup.py -q build_ext --inplace --force
+	cd build/sanitize && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		$(abspath $(PY)) -m pytest $(wildcard $(SANITIZED))
 
 # ---- the core without Python: objects, then one program per tests/c/test_*.c
 

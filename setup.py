@@ -65,6 +65,7 @@ class BuildExt(build_ext):
 
 
 sanitize_flags = FLAGS["SANITIZE_FLAGS"] if SANITIZE else []
+debug_flags = [] if SANITIZE else ["-g0"]  # Python's own flags ask for -g, which quadruples the wheel
 core = Extension(
     "lstm_edge._core",
     sources=["lstm_edge/_core.pyx", *relative("src_c/**/*.c")],
@@ -72,7 +73,7 @@ core = Extension(
     depends=HEADERS,
     define_macros=[("Py_LIMITED_API", STABLE_ABI)],
     py_limited_api=True,
-    extra_compile_args=FLAGS["C_FLAGS"] + sanitize_flags,
+    extra_compile_args=FLAGS["C_FLAGS"] + debug_flags + sanitize_flags,
     extra_link_args=sanitize_flags,
     libraries=["m"],
 )

@@ -7,16 +7,15 @@ include=$("$1" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 [ -e "$include/Python.h" ] && exit 0
 
 version=$("$1" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
-target=build/python-headers
+target=$(cd "$(dirname "$0")/.." && pwd)/build/python-headers
 if [ ! -e "$target/usr/include/$version/Python.h" ]; then
     echo "Python.h is not in $include: fetching lib$version-dev into $target" >&2
     mkdir -p "$target"
-    here=$(pwd)
     fetch() { (cd "$target" && apt-get -qq download "lib$version-dev") >&2; }
     if ! fetch; then
         apt-get -qq update >&2 || true
         fetch || { echo "error: Python.h not found: install python3-dev (apt install python3-dev)" >&2; exit 1; }
     fi
-    dpkg -x "$target"/lib"$version"-dev_*.deb "$here/$target"
+    dpkg -x "$target"/lib"$version"-dev_*.deb "$target"
 fi
-echo "CPATH=$(pwd)/$target/usr/include/$version:$(pwd)/$target/usr/include"
+echo "CPATH=$target/usr/include/$version:$target/usr/include"
