@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 from collections.abc import Sequence
@@ -204,6 +205,7 @@ def _attempt(model: Layer, ports: list[_Port], source: Source, version: Version,
         graph.output(name, value.t)
     _retype_tokens(graph, ports)
     _drop_unread_states(graph)
+    _share_constants(graph)
     graph.drop_unused()
     _describe(graph, e, model, ports, source, version, free, why)
     return graph
@@ -267,6 +269,18 @@ def _drop_unread_states(graph: Graph) -> None:
             node.outputs = [o if n == 0 or o in read_tensors else "" for n, o in enumerate(node.outputs)]
             while node.outputs and not node.outputs[-1]:
                 node.outputs.pop()
+
+
+def _share_constants(graph: Graph) -> None:
+    """Equal constants become one: a shared layer's weights, called many times, are kept once."""
+    first: dict[tuple, str] = {}
+    same = {}
+    for name, tensor in graph.tensors.items():
+        if tensor.data is not None:
+            key = (tensor.dtype, tensor.shape, hashlib.sha256(tensor.data.tobytes()).digest())
+            same[name] = first.setdefault(key, name)
+    for node in graph.nodes:
+        node.inputs = [same.get(i, i) for i in node.inputs]
 
 
 def _describe(graph: Graph, e: Emit, model: Layer, ports: list[_Port], source: Source, version: Version, free: list[str],

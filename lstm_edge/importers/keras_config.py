@@ -23,6 +23,9 @@ ALIASES = {
     "GlobalAvgPool2D": "GlobalAveragePooling2D", "GlobalMaxPool1D": "GlobalMaxPooling1D", "GlobalMaxPool2D": "GlobalMaxPooling2D",
 }
 MODELS = ("Sequential", "Functional")
+_TF_OPS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
+# In the HDF5 files of Keras 3 an operation differs from a layer by its config alone, which lacks `trainable` as these do.
+_UNTRAINED = (*MODELS, "InputLayer", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
 
 
 @dataclass(frozen=True)
@@ -183,8 +186,8 @@ def parse_layer(entry: Any, version: Version, path: str, depth: int = 0) -> Laye
     layer = Layer(cls, name, Config(values, f"layer {where!r} ({cls})"), version, custom=custom,
                   trainable=values.get("trainable", True) is not False, nodes=_nodes(entry), written=written)
     module = str(entry.get("module") or "")
-    layer.is_op = ".ops" in module or cls in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer") or (
-        version.major >= 3 and not module and not {"trainable", "dtype"} & set(values) and cls not in MODELS and cls != "InputLayer")
+    layer.is_op = cls in _TF_OPS or ".ops" in module or (version.major >= 3 and not module and "trainable" not in values
+                                                        and cls not in _UNTRAINED)
     layer.children = [parse_layer(c, version, where if depth else "", depth + 1) for c in _children(layer)]
     _refuse_dtype(layer)
     return layer

@@ -300,16 +300,53 @@ def merge(e: Emit, layer: Layer, call: Call) -> Value:
     xs = call.inputs
     if layer.cls == "Subtract" and len(xs) != 2:
         raise unsupported(layer, f"{len(xs)} inputs", "expected 2")
-    if not xs:
-        raise unsupported(layer, "no inputs", "expected at least one")
     rank = max(e.rank(x.t) for x in xs)
-    y = _aligned(e, xs[0].t, rank, layer.name, 0)
-    for i, x in enumerate(xs[1:], 1):
-        last = i == len(xs) - 1 and layer.cls != "Average"
-        y = e.binary(_MERGES[layer.cls], y, _aligned(e, x.t, rank, layer.name, i), layer.name if last else f"{layer.name}/{i}")
-    if layer.cls == "Average":
-        y = e.scaled(y, 1 / len(xs), 0, layer.name)
-    return Value(y, _merged_mask(e, layer, [x.mask for x in xs]))
+    parts = [_aligned(e, x.t, rank, layer.name, i) for i, x in enumerate(xs)]
+    masks = [x.mask for x in xs]
+    mask = _merged_mask(e, layer, masks)
+    if any(masks) and _modern(layer) and layer.cls in ("Multiply", "Maximum", "Minimum"):
+        wide = [_wide(e, m, rank, f"{layer.name}/wide{i}") if m else None for i, m in enumerate(masks)]
+        y = (_masked_product if layer.cls == "Multiply" else _masked_extreme)(e, layer, parts, wide)
+        return Value(y, mask)
+    y = parts[0]
+    for i, part in enumerate(parts[1:], 1):
+        y = e.binary(_MERGES[layer.cls], y, part, f"{layer.name}/{i}" if i < len(parts) - 1 or layer.cls == "Average" else layer.name)
+    return Value(e.scaled(y, 1 / len(xs), 0, layer.name) if layer.cls == "Average" else y, mask)
+
+
+def _masked_product(e: Emit, layer: Layer, parts: list[str], masks: list[str | None]) -> str:
+    """Since Keras 3.4: what is masked counts as 1, and as 0 where all inputs are masked."""
+    one = e.const(np.float32(1), f"{layer.name}/one")
+    parts = [e.op("Where", [m, p, one], f"{layer.name}/valid{i}") if m else p for i, (p, m) in enumerate(zip(parts, masks))]
+    y = parts[0]
+    for i, part in enumerate(parts[1:], 1):
+        y = e.binary("mul", y, part, f"{layer.name}/{i}")
+    if None in masks:
+        return y
+    any_valid = masks[0]
+    for i, m in enumerate(masks[1:], 1):
+        any_valid = e.binary("or", any_valid, m, f"{layer.name}/any{i}")
+    return e.op("Where", [any_valid, y, e.const(np.float32(0), f"{layer.name}/zero")], layer.name)
+
+
+def _masked_extreme(e: Emit, layer: Layer, parts: list[str], masks: list[str | None]) -> str:
+    """Since Keras 3.4: a masked operand is replaced by the other one, two at a time."""
+    y, y_mask = parts[0], masks[0]
+    for i, (x, mask) in enumerate(zip(parts[1:], masks[1:]), 1):
+        x = e.op("Where", [mask, x, y], f"{layer.name}/right{i}") if mask else x
+        y = e.op("Where", [y_mask, y, x], f"{layer.name}/left{i}") if y_mask else y
+        y_mask = e.binary("or", y_mask, mask, f"{layer.name}/or{i}") if mask and y_mask else None
+        y = e.binary(_MERGES[layer.cls], y, x, layer.name)
+    return y
+
+
+def _modern(layer: Layer) -> bool:
+    """Keras 3.4 and later, whose merges treat masks anew."""
+    return (layer.version.major, layer.version.minor) >= (3, 4)
+
+
+def _wide(e: Emit, mask: str, rank: int, name: str) -> str:
+    return e.reshape(mask, [*e.keep(mask, *range(e.rank(mask))), *[1] * (rank - e.rank(mask))], name)
 
 
 def _aligned(e: Emit, x: str, rank: int, name: str, i: int) -> str:
@@ -320,14 +357,15 @@ def _aligned(e: Emit, x: str, rank: int, name: str, i: int) -> str:
 
 
 def _merged_mask(e: Emit, layer: Layer, masks: list[str | None]) -> str | None:
-    """Keras 3 drops the mask unless every input has one and joins by OR; Keras 2 joins those there are by AND."""
-    modern = layer.version.major >= 3
+    """Keras 2 joins the masks there are by AND; 3.0 to 3.3 lost them; since 3.4 they are joined by OR, if every input has one."""
     there = list(dict.fromkeys(m for m in masks if m))
-    if not there or (modern and None in masks):
+    if not there or (layer.version.major >= 3 and (None in masks or not _modern(layer))):
+        if there and not _modern(layer):
+            e.note(f"{layer.place}: Keras {layer.version.text} loses the mask here, and so does the conversion")
         return None
     mask = there[0]
     for i, other in enumerate(there[1:]):
-        mask = e.binary("or" if modern else "and", mask, other, f"{layer.name}/mask{i}")
+        mask = e.binary("or" if _modern(layer) else "and", mask, other, f"{layer.name}/mask{i}")
     return mask
 
 
@@ -339,12 +377,8 @@ def concatenate(e: Emit, layer: Layer, call: Call) -> Value:
     y = e.concat(xs, axis, layer.name)
     masks = [x.mask for x in call.inputs]
     axis %= e.rank(y)
-    if not any(masks) or axis == e.rank(y) - 1:
-        # AND over the features of every input (Keras 2), OR (Keras 3), where an input without a mask counts as unmasked
-        if layer.version.major >= 3:
-            return Value(y, _merged_mask(e, layer, masks))
-        there = list(dict.fromkeys(m for m in masks if m))
-        return Value(y, there[0] if len(there) == 1 else _merged_mask(e, layer, masks))
+    if not any(masks) or axis == e.rank(y) - 1 or (layer.version.major >= 3 and not _modern(layer)):
+        return Value(y, _merged_mask(e, layer, masks))
     if axis != 1:
         raise unsupported(layer, f"masks joined along axis {axis}", "expected axis 1 or the last")
     spread = [m or _ones_mask(e, x, f"{layer.name}/mask{i}") for i, (m, x) in enumerate(zip(masks, xs))]

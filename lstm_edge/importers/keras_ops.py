@@ -28,7 +28,7 @@ _TF = {
     "stop_gradient": "Identity", "reverse": "Flip", "pad": "Pad", "where": "Where", "math.cumsum": "Cumsum", "__operators__.getitem": "GetItem",
     "math.equal": "Equal", "math.not_equal": "NotEqual", "__operators__.ne": "NotEqual", "__operators__.eq": "Equal", "math.less": "Less",
     "math.greater": "Greater", "__operators__.lt": "Less", "__operators__.gt": "Greater", "__operators__.le": "LessEqual",
-    "__operators__.ge": "GreaterEqual", "math.sin": "Sin", "math.cos": "Cos", "convert_to_tensor": "Identity", "unstack": "Unstack",
+    "__operators__.ge": "GreaterEqual", "math.sin": "Sin", "math.cos": "Cos", "convert_to_tensor": "ConvertToTensor", "unstack": "Unstack",
 }
 
 _BINARY = {
@@ -314,6 +314,19 @@ def _cumsum(op: _Op) -> str:
     return op.e.op("CumSum", [op.tensor(0, "x")], op.name, axis=axis)
 
 
+def _filled(op: _Op) -> str:
+    """ZerosLike, OnesLike."""
+    x, dtype = op.tensor(0, "x"), op.arg(1, "dtype")
+    axes = range(op.e.rank(x))
+    to = op.e.dtype(x) if dtype is None else "bool" if "bool" in str(dtype) else "int32" if "int" in str(dtype) else "float32"
+    attrs = {"shape": [1] * len(axes), "from_input": [0] * len(axes), "from_axis": list(axes), "value": float(op.kind == "OnesLike"), "dtype": to}
+    return op.e.g.add1("Fill", [x], attrs, op.name)
+
+
+def _to_tensor(op: _Op) -> str:
+    return op.tensor(0, "x", "value") if op.arg(1, "dtype") is None else _cast(op)
+
+
 def _one_hot(op: _Op) -> str:
     ids, count = op.e.cast(op.tensor(0, "x", "inputs"), "int32", f"{op.name}/ids"), op.arg(1, "num_classes")
     if op.arg(2, "axis", default=-1) != -1 or not isinstance(count, int):
@@ -374,5 +387,6 @@ _RULES: dict[str, Callable[[_Op], Any]] = {
     "Cast": _cast, "Where": _where, "Matmul": _matmul, "Reshape": _reshape, "Transpose": _transpose, "Swapaxes": _swapaxes, "SwapAxes": _swapaxes,
     "Concatenate": _concatenate, "Stack": _stack, "Split": _split, "Unstack": _unstack, "Squeeze": _squeeze, "ExpandDims": _expand_dims,
     "Flip": _flip, "Tile": _tile, "Pad": _pad, "Cumsum": _cumsum, "OneHot": _one_hot, "GetItem": _get_item,
+    "ZerosLike": _filled, "OnesLike": _filled, "ConvertToTensor": _to_tensor,
     "Identity": lambda op: op.tensor(0, "x", "input"), "StopGradient": lambda op: op.tensor(0, "x", "variable"),
 }

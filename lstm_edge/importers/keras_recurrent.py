@@ -179,13 +179,13 @@ def _mask(e: Emit, mask: str | None, time_major: bool, name: str) -> str:
 
 def recurrent(e: Emit, layer: Layer, call: Call) -> list[Value]:
     """LSTM, GRU, SimpleRNN, CuDNNLSTM, CuDNNGRU, RNN(cells)."""
-    x, initial = _arguments(layer, call)
+    x, initial = _arguments(e, layer, call)
     cells = cells_of(e, layer)
     flags = _Flags(e, layer)
     run = _stack(e, cells, x, "reverse" if flags.go_backwards else "forward", initial, layer.name, flags.zero, flags.time_major)
     if flags.return_sequences:
         y = e.flip(run.y, flags.time_axis, f"{layer.name}/flip") if flags.go_backwards else run.y
-        out = Value(y, x.mask)
+        out = Value(y, x.mask or call.inputs[0].mask)
     else:
         out = Value(_last(e, run, x, bool(initial), flags, layer.name))
     if not flags.return_state:
@@ -206,7 +206,7 @@ class _Flags:
             e.note(f"{layer.place} is stateful: a stream carries its state from call to call, run starts from zeros")
 
 
-def _arguments(layer: Layer, call: Call) -> tuple[Value, list[str]]:
+def _arguments(e: Emit, layer: Layer, call: Call) -> tuple[Value, list[str]]:
     """The sequence (with an explicit mask= in place) and the initial states, however the call spelled them."""
     x, *rest = call.inputs
     given = call.kwargs.pop("initial_state", None)
@@ -218,6 +218,10 @@ def _arguments(layer: Layer, call: Call) -> tuple[Value, list[str]]:
     mask = call.kwargs.pop("mask", None)
     if isinstance(mask, Value):
         x = Value(x.t, mask.t)
+    elif states and layer.version.major >= 3 and x.mask:
+        # Keras 3 fills in a mask only for a layer that is called on one tensor
+        e.note(f"{layer.place}: Keras 3 ignores the mask of a sequence that comes with initial states, and so does the conversion")
+        x = Value(x.t)
     return x, [s.t for s in states]
 
 
@@ -259,7 +263,7 @@ def bidirectional(e: Emit, layer: Layer, call: Call) -> list[Value]:
     mode = layer.config.take("merge_mode", "concat")
     if mode not in ("concat", "sum", "mul", "ave", None):
         raise unsupported(layer, f"merge_mode {mode!r}", "expected concat, sum, mul, ave or null")
-    x, initial = _arguments(layer, call)
+    x, initial = _arguments(e, layer, call)
     sides = [cells_of(e, forward), cells_of(e, backward)]
     flags = [_Flags(e, forward), _Flags(e, backward)]
     # Since tf.keras a Bidirectional that returns sequences zeroes masked outputs, whatever its layers say.
@@ -269,7 +273,7 @@ def bidirectional(e: Emit, layer: Layer, call: Call) -> list[Value]:
         outs, states = _fused(e, sides, x, initial, flags[0], layer.name, mode)
     else:
         outs, states = _apart(e, sides, x, initial, flags, layer.name, mode)
-    mask = x.mask if flags[0].return_sequences else None
+    mask = (x.mask or call.inputs[0].mask) if flags[0].return_sequences else None
     values = [Value(o, mask) for o in outs]
     return values + [Value(s) for s in states] if flags[0].return_state else values
 
