@@ -12,7 +12,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from lstm_edge import FormatError, UnsupportedModelError, reference  # noqa: E402
+from lstm_edge import FormatError, LstmEdgeError, UnsupportedModelError, reference  # noqa: E402
 from lstm_edge.dims import BATCH, FRAMES  # noqa: E402
 from lstm_edge.importers import onnx as importer  # noqa: E402
 
@@ -40,7 +40,7 @@ def replay(graph, stream, carried, frames, expected):
     return worst
 
 
-# ---- real models ------------------------------------------------------------------------------------------------------
+# ---- real models ----------------------------------------------------------------------------------------------------
 
 @needs_models
 @pytest.mark.parametrize("name, options", [
@@ -132,7 +132,7 @@ def test_onnx_node_cases(case):
         assert np.abs(outputs[info.name] - expected).max() < TOLERANCE, info.name
 
 
-# ---- every operator, by ONNX's own conformance cases ------------------------------------------------------------------
+# ---- every operator, by ONNX's own conformance cases ----------------------------------------------------------------
 
 # Cases whose answer depends on what this project decided otherwise, each with the reason.
 DECIDED_OTHERWISE = re.compile("|".join([
@@ -167,7 +167,7 @@ def uses_16_bit_floats(model):
 
 
 def test_conformance():
-    """Every case of the onnx package is converted and right, or refused by name: none is wrong, none ends in another error."""
+    """Every case of the onnx package is converted and right, or refused by name; none ends in another error."""
     from onnx.backend.test.loader import load_model_tests
 
     with warnings.catch_warnings():
@@ -207,7 +207,11 @@ def test_table_of_operators_is_true(domain):
     from lstm_edge.importers.onnx_folding import RANDOM
     from lstm_edge.importers.onnx_lowering import FOLD, LOWER
 
-    registered = {op for d, op in [*LOWER, *FOLD] if d == domain} - {"NonZero", "Unique", "SimplifiedLayerNormalization"}
+    registered = {op for d, op in [*LOWER, *FOLD] if d == domain} - {
+        "NonZero",
+        "Unique",
+        "SimplifiedLayerNormalization",
+    }
     listed = set(re.findall(r"`(\w+)`", supported_section(domain or "ai.onnx"))) - {"SimplifiedLayerNormalization"}
     by_definition = listed - registered
     assert registered <= listed
@@ -217,7 +221,7 @@ def test_table_of_operators_is_true(domain):
         assert schema.has_function or schema.has_context_dependent_function, op
 
 
-# ---- small models -----------------------------------------------------------------------------------------------------
+# ---- small models ---------------------------------------------------------------------------------------------------
 
 FLOAT, INT64, BOOL = 1, 7, 9
 
@@ -247,7 +251,9 @@ def against_onnxruntime(model, feeds, tolerance=TOLERANCE, **options):
     outputs = run(graph, {k: v for k, v in feeds.items() if k not in options.get("constants", {})})
     for info, e in zip(session.get_outputs(), expected):
         assert outputs[info.name].shape == e.shape, info.name
-        assert np.allclose(outputs[info.name].astype(np.float64), e.astype(np.float64), rtol=tolerance, atol=tolerance), info.name
+        assert np.allclose(
+            outputs[info.name].astype(np.float64), e.astype(np.float64), rtol=tolerance, atol=tolerance
+        ), info.name
     return graph
 
 
@@ -290,24 +296,43 @@ def test_recurrence(op, direction, extras):
     extras = (*extras, "c0") if op == "LSTM" and "h0" in extras else extras
     model = recurrent_model(op, 5, direction, extras)
     d = 2 if direction == "bidirectional" else 1
-    feeds = {"x": normal(6, 4, 3), "lengths": np.array([6, 3, 1, 5], np.int32), "h0": normal(d, 4, 5), "c0": normal(d, 4, 5)}
+    feeds = {
+        "x": normal(6, 4, 3),
+        "lengths": np.array([6, 3, 1, 5], np.int32),
+        "h0": normal(d, 4, 5),
+        "c0": normal(d, 4, 5),
+    }
     graph = against_onnxruntime(model, {k: v for k, v in feeds.items() if k == "x" or k in extras})
     assert graph.shape(graph.inputs[0].tensor) == (FRAMES, BATCH, 3)
 
 
-@pytest.mark.parametrize("op, attrs, extras", [
-    ("LSTM", {"clip": 0.3}, ("B",)),
-    ("LSTM", {"input_forget": 1}, ("B",)),
-    ("LSTM", {}, ("B", "P")),
-    ("LSTM", {"activations": ["HardSigmoid", "Relu", "Softsign"], "activation_alpha": [0.25], "activation_beta": [0.4]}, ("B",)),
-    ("LSTM", {"activations": ["Sigmoid", "Affine", "ScaledTanh"], "activation_alpha": [0.5, 1.2],
-              "activation_beta": [0.1, 0.7]}, ("B",)),
-    ("LSTM", {"activations": ["Sigmoid", "LeakyRelu", "Elu"]}, ("B",)),
-    ("GRU", {"linear_before_reset": 1}, ("B",)),
-    ("GRU", {"clip": 0.4, "activations": ["HardSigmoid", "Tanh"]}, ("B",)),
-    ("RNN", {"activations": ["ThresholdedRelu"], "activation_alpha": [0.2]}, ("B",)),
-    ("RNN", {"activations": ["Softplus"], "clip": 1.0}, ("B",)),
-])
+@pytest.mark.parametrize(
+    "op, attrs, extras",
+    [
+        ("LSTM", {"clip": 0.3}, ("B",)),
+        ("LSTM", {"input_forget": 1}, ("B",)),
+        ("LSTM", {}, ("B", "P")),
+        (
+            "LSTM",
+            {"activations": ["HardSigmoid", "Relu", "Softsign"], "activation_alpha": [0.25], "activation_beta": [0.4]},
+            ("B",),
+        ),
+        (
+            "LSTM",
+            {
+                "activations": ["Sigmoid", "Affine", "ScaledTanh"],
+                "activation_alpha": [0.5, 1.2],
+                "activation_beta": [0.1, 0.7],
+            },
+            ("B",),
+        ),
+        ("LSTM", {"activations": ["Sigmoid", "LeakyRelu", "Elu"]}, ("B",)),
+        ("GRU", {"linear_before_reset": 1}, ("B",)),
+        ("GRU", {"clip": 0.4, "activations": ["HardSigmoid", "Tanh"]}, ("B",)),
+        ("RNN", {"activations": ["ThresholdedRelu"], "activation_alpha": [0.2]}, ("B",)),
+        ("RNN", {"activations": ["Softplus"], "clip": 1.0}, ("B",)),
+    ],
+)
 def test_recurrence_variants(op, attrs, extras):
     against_onnxruntime(recurrent_model(op, 4, "forward", extras, **attrs), {"x": normal(7, 2, 3)})
 
@@ -323,8 +348,12 @@ def test_zero_initial_states_of_unknown_batch_are_left_out():
     model = recurrent_model("GRU", 4)
     recurrence = model.graph.node[0]
     recurrence.input.extend(["", "", "zeros"])
-    for n in [node("ConstantOfShape", ["h_shape"], ["zeros"]), node("Concat", ["one", "batch", "four"], ["h_shape"], axis=0),
-              node("Gather", ["shape", "at"], ["batch"], axis=0), node("Shape", ["x"], ["shape"])]:
+    for n in [
+        node("ConstantOfShape", ["h_shape"], ["zeros"]),
+        node("Concat", ["one", "batch", "four"], ["h_shape"], axis=0),
+        node("Gather", ["shape", "at"], ["batch"], axis=0),
+        node("Shape", ["x"], ["shape"]),
+    ]:
         model.graph.node.insert(0, n)
     for name, value in (("one", [1]), ("four", [4]), ("at", [1])):
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(value, np.int64), name))
@@ -353,11 +382,13 @@ def test_bidirectional_layers_leave_no_movement_between_them():
     assert np.abs(run(graph, {"x": x})[first] - expected).max() < TOLERANCE
 
 
-# ---- sizes ------------------------------------------------------------------------------------------------------------
+# ---- sizes ----------------------------------------------------------------------------------------------------------
 
 def identity_model(shapes, op="Relu"):
     nodes = [node(op, [n], [f"{n}_out"], name=f"node_{n}") for n in shapes]
-    return make_model(nodes, [value_info(n, s) for n, s in shapes.items()], [value_info(f"{n}_out", None) for n in shapes])
+    return make_model(
+        nodes, [value_info(n, s) for n, s in shapes.items()], [value_info(f"{n}_out", None) for n in shapes]
+    )
 
 
 @pytest.mark.parametrize("dims, expected", [
@@ -389,7 +420,9 @@ def test_states_share_the_batch():
 
 
 def test_given_shapes_hold_for_all_dimensions_of_a_name():
-    graph = importer.read(identity_model({"x": ["batch", "time", 4], "state": [2, "batch", 8]}), shapes={"x": [1, "frames", 4]})
+    graph = importer.read(
+        identity_model({"x": ["batch", "time", 4], "state": [2, "batch", 8]}), shapes={"x": [1, "frames", 4]}
+    )
     assert [graph.shape(p.tensor) for p in graph.inputs] == [(1, FRAMES, 4), (2, 1, 8)]
 
 
@@ -418,13 +451,22 @@ def test_a_baked_size_is_refused_with_what_to_do():
 
 def test_shape_arithmetic_on_free_sizes():
     """(batch, frames, 4) -> (batch * frames, 4) -> (batch, 2 * frames, 2) -> mean of a mask made from Range."""
-    nodes = [node("Shape", ["x"], ["s"]), node("Split", ["s", "ones"], ["b", "t", "f"], axis=0),
-             node("Mul", ["b", "t"], ["bt"]), node("Concat", ["bt", "f"], ["flat_shape"], axis=0),
-             node("Reshape", ["x", "flat_shape"], ["flat"]), node("Mul", ["t", "two"], ["tt"]),
-             node("Concat", ["b", "tt", "minus"], ["wide_shape"], axis=0), node("Reshape", ["flat", "wide_shape"], ["wide"]),
-             node("Squeeze", ["tt"], ["count"]), node("Range", ["zero", "count", "one"], ["places"]),
-             node("Cast", ["places"], ["places_f"], to=FLOAT), node("Unsqueeze", ["places_f", "column"], ["weights"]),
-             node("Mul", ["wide", "weights"], ["weighted"]), node("ReduceSum", ["weighted", "column"], ["y"])]
+    nodes = [
+        node("Shape", ["x"], ["s"]),
+        node("Split", ["s", "ones"], ["b", "t", "f"], axis=0),
+        node("Mul", ["b", "t"], ["bt"]),
+        node("Concat", ["bt", "f"], ["flat_shape"], axis=0),
+        node("Reshape", ["x", "flat_shape"], ["flat"]),
+        node("Mul", ["t", "two"], ["tt"]),
+        node("Concat", ["b", "tt", "minus"], ["wide_shape"], axis=0),
+        node("Reshape", ["flat", "wide_shape"], ["wide"]),
+        node("Squeeze", ["tt"], ["count"]),
+        node("Range", ["zero", "count", "one"], ["places"]),
+        node("Cast", ["places"], ["places_f"], to=FLOAT),
+        node("Unsqueeze", ["places_f", "column"], ["weights"]),
+        node("Mul", ["wide", "weights"], ["weighted"]),
+        node("ReduceSum", ["weighted", "column"], ["y"]),
+    ]
     constants = {"ones": np.array([1, 1, 1]), "two": np.array([2]), "minus": np.array([-1]), "zero": np.array(0),
                  "one": np.array(1), "column": np.array([1])}
     model = make_model(nodes, [value_info("x", ["batch", "time", 4])], [value_info("y", None)], constants)
@@ -440,7 +482,7 @@ def test_sort_of_a_free_batch():
     against_onnxruntime(model, {"lengths": np.array([3, 9, 3, 1, 9, 5]), "x": normal(6, 4)})
 
 
-# ---- control flow -----------------------------------------------------------------------------------------------------
+# ---- control flow ---------------------------------------------------------------------------------------------------
 
 def branch(op, name):
     return onnx.helper.make_graph([node(op, ["x"], [name])], name, [], [value_info(name, None)])
@@ -458,10 +500,17 @@ def test_if_follows_a_constant_and_is_refused_without():
 
 def test_loop_of_known_trips_is_unrolled():
     body = onnx.helper.make_graph(
-        [node("Gather", ["x", "i"], ["row"], axis=0), node("Add", ["acc", "row"], ["total"]), node("Tanh", ["total"], ["next"]),
-         node("Identity", ["keep"], ["keep_out"]), node("Identity", ["next"], ["collected"])],
-        "body", [value_info("i", [], INT64), value_info("keep", [], BOOL), value_info("acc", [3])],
-        [value_info("keep_out", [], BOOL), value_info("next", [3]), value_info("collected", [3])])
+        [
+            node("Gather", ["x", "i"], ["row"], axis=0),
+            node("Add", ["acc", "row"], ["total"]),
+            node("Tanh", ["total"], ["next"]),
+            node("Identity", ["keep"], ["keep_out"]),
+            node("Identity", ["next"], ["collected"]),
+        ],
+        "body",
+        [value_info("i", [], INT64), value_info("keep", [], BOOL), value_info("acc", [3])],
+        [value_info("keep_out", [], BOOL), value_info("next", [3]), value_info("collected", [3])],
+    )
     model = make_model([node("Loop", ["trips", "", "start"], ["last", "all"], body=body)], [value_info("x", [4, 3])],
                        [value_info("last", None), value_info("all", None)],
                        {"trips": np.array(4), "start": np.zeros(3, np.float32)})
@@ -474,22 +523,41 @@ def test_scan_of_known_size_is_unrolled(backward):
                                    node("Identity", ["next"], ["collected"])],
                                   "body", [value_info("acc", [3]), value_info("row", [3])],
                                   [value_info("next", [3]), value_info("collected", [3])])
-    model = make_model([node("Scan", ["start", "x"], ["last", "all"], body=body, num_scan_inputs=1,
-                             scan_input_directions=[backward], scan_output_directions=[backward])],
-                       [value_info("start", [3]), value_info("x", [5, 3])], [value_info("last", None), value_info("all", None)])
+    model = make_model(
+        [
+            node(
+                "Scan",
+                ["start", "x"],
+                ["last", "all"],
+                body=body,
+                num_scan_inputs=1,
+                scan_input_directions=[backward],
+                scan_output_directions=[backward],
+            )
+        ],
+        [value_info("start", [3]), value_info("x", [5, 3])],
+        [value_info("last", None), value_info("all", None)],
+    )
     against_onnxruntime(model, {"start": normal(3), "x": normal(5, 3)})
 
 
-# ---- old opsets, quantised and fused operators ------------------------------------------------------------------------
+# ---- old opsets, quantised and fused operators ----------------------------------------------------------------------
 
 def test_opset_9_spellings():
-    """Attributes that became inputs: Slice, Squeeze, Unsqueeze, Split, Clip, ReduceSum, Pad, TopK, Upsample, Softmax over the rest."""
-    nodes = [node("Slice", ["x"], ["a"], starts=[1], ends=[9], axes=[1]), node("Unsqueeze", ["a"], ["b"], axes=[0]),
-             node("Squeeze", ["b"], ["c"], axes=[0]), node("Split", ["c"], ["d", "e"], axis=1, split=[1, 2]),
-             node("Clip", ["e"], ["f"], min=-0.5, max=0.5), node("Pad", ["f"], ["g"], pads=[0, 1, 0, 0, 0, 1], value=2.0),
-             node("ReduceSum", ["g"], ["h"], axes=[2], keepdims=1), node("Mul", ["g", "h"], ["k"]),
-             node("Softmax", ["k"], ["y"], axis=1), node("Unsqueeze", ["d"], ["four"], axes=[1]),
-             node("Upsample", ["four", "scales"], ["z"], mode="nearest")]
+    """Attributes that became inputs (Slice, Squeeze, Split, Clip, Pad...), and Softmax over all axes that follow."""
+    nodes = [
+        node("Slice", ["x"], ["a"], starts=[1], ends=[9], axes=[1]),
+        node("Unsqueeze", ["a"], ["b"], axes=[0]),
+        node("Squeeze", ["b"], ["c"], axes=[0]),
+        node("Split", ["c"], ["d", "e"], axis=1, split=[1, 2]),
+        node("Clip", ["e"], ["f"], min=-0.5, max=0.5),
+        node("Pad", ["f"], ["g"], pads=[0, 1, 0, 0, 0, 1], value=2.0),
+        node("ReduceSum", ["g"], ["h"], axes=[2], keepdims=1),
+        node("Mul", ["g", "h"], ["k"]),
+        node("Softmax", ["k"], ["y"], axis=1),
+        node("Unsqueeze", ["d"], ["four"], axes=[1]),
+        node("Upsample", ["four", "scales"], ["z"], mode="nearest"),
+    ]
     model = make_model(nodes, [value_info("x", [2, 4, 3])], [value_info("y", None), value_info("z", None)],
                        {"scales": np.array([1, 1, 2, 3], np.float32)}, opset=9)
     against_onnxruntime(model, {"x": normal(2, 4, 3)})
@@ -498,17 +566,30 @@ def test_opset_9_spellings():
 def test_operators_without_a_case_of_their_own():
     nodes = [node("GlobalLpPool", ["x"], ["a"], p=1), node("Scatter", ["x", "places", "news"], ["b"], axis=2),
              node("Gemm", ["rows", "w", "c"], ["d"], alpha=0.5, beta=2.0, transB=1)]
-    model = make_model(nodes, [value_info("x", [2, 3, 4]), value_info("rows", ["batch", 5])],
-                       [value_info(o, None) for o in "abd"],
-                       {"places": np.array([[[1], [0], [3]], [[2], [2], [0]]]), "news": normal(2, 3, 1), "w": normal(6, 5),
-                        "c": normal(6)}, opset=10)
+    model = make_model(
+        nodes,
+        [value_info("x", [2, 3, 4]), value_info("rows", ["batch", 5])],
+        [value_info(o, None) for o in "abd"],
+        {
+            "places": np.array([[[1], [0], [3]], [[2], [2], [0]]]),
+            "news": normal(2, 3, 1),
+            "w": normal(6, 5),
+            "c": normal(6),
+        },
+        opset=10,
+    )
     against_onnxruntime(model, {"x": normal(2, 3, 4), "rows": normal(3, 5)})
 
 
 def test_dynamically_quantised_matmul_is_exact():
     weight = RNG.integers(-128, 127, (6, 5)).astype(np.int8)
-    nodes = [node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]), node("MatMulInteger", ["q", "w", "z"], ["i"]),
-             node("Cast", ["i"], ["f"], to=FLOAT), node("Mul", ["s", "ws"], ["scale"]), node("Mul", ["f", "scale"], ["y"])]
+    nodes = [
+        node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        node("MatMulInteger", ["q", "w", "z"], ["i"]),
+        node("Cast", ["i"], ["f"], to=FLOAT),
+        node("Mul", ["s", "ws"], ["scale"]),
+        node("Mul", ["f", "scale"], ["y"]),
+    ]
     model = make_model(nodes, [value_info("x", ["batch", 6])], [value_info("y", None)],
                        {"w": weight, "ws": np.float32(0.02)})
     against_onnxruntime(model, {"x": normal(4, 6)})
@@ -518,13 +599,28 @@ def test_dynamic_quantize_lstm_is_the_lstm_of_its_weights():
     hidden = 6
     w, r = (RNG.integers(-127, 127, (1, k, 4 * hidden)).astype(np.int8) for k in (3, hidden))
     scales = [RNG.uniform(0.002, 0.006, (1, 4 * hidden)).astype(np.float32) for _ in range(2)]
-    constants = {"W": w, "R": r, "B": normal(1, 8 * hidden), "ws": scales[0], "rs": scales[1], "zero": np.zeros((1, 4 * hidden), np.int8)}
+    constants = {
+        "W": w,
+        "R": r,
+        "B": normal(1, 8 * hidden),
+        "ws": scales[0],
+        "rs": scales[1],
+        "zero": np.zeros((1, 4 * hidden), np.int8),
+    }
     names = ["x", "W", "R", "B", "", "", "", "", "ws", "zero", "rs", "zero"]
-    model = make_model([node("DynamicQuantizeLSTM", names, ["Y", "Y_h", "Y_c"], hidden_size=hidden, domain="com.microsoft")],
-                       [value_info("x", ["T", "N", 3])], [value_info(o, None) for o in ("Y", "Y_h", "Y_c")], constants,
-                       extra=("com.microsoft",))
+    model = make_model(
+        [node("DynamicQuantizeLSTM", names, ["Y", "Y_h", "Y_c"], hidden_size=hidden, domain="com.microsoft")],
+        [value_info("x", ["T", "N", 3])],
+        [value_info(o, None) for o in ("Y", "Y_h", "Y_c")],
+        constants,
+        extra=("com.microsoft",),
+    )
     x = normal(9, 2, 3)
-    floats = {"W": np.swapaxes(w * scales[0][:, None], 1, 2), "R": np.swapaxes(r * scales[1][:, None], 1, 2), "B": constants["B"]}
+    floats = {
+        "W": np.swapaxes(w * scales[0][:, None], 1, 2),
+        "R": np.swapaxes(r * scales[1][:, None], 1, 2),
+        "B": constants["B"],
+    }
     plain = make_model([node("LSTM", ["x", "W", "R", "B"], ["Y", "Y_h", "Y_c"], hidden_size=hidden)],
                        [value_info("x", ["T", "N", 3])], [value_info(o, None) for o in ("Y", "Y_h", "Y_c")],
                        {k: v.astype(np.float32) for k, v in floats.items()})
@@ -550,14 +646,25 @@ def test_onnxruntimes_fused_operators(op, inputs, attrs):
     against_onnxruntime(model, {n: normal(*s) for n, s in inputs.items()})
 
 
-@pytest.mark.parametrize("equation, shapes", [
-    ("bthd,bshd->bhts", [(2, 3, 4, 5), (2, 6, 4, 5)]), ("...ij,jk->...ik", [(2, 3, 4), (4, 5)]), ("ij,ij->", [(3, 4), (3, 4)]),
-    ("abc->ca", [(2, 3, 4)]), ("bi,bj->bij", [(2, 3), (2, 4)]), ("ab,bc,cd->ad", [(2, 3), (3, 4), (4, 5)]), ("ij,jk", [(2, 3), (3, 4)]),
-])
+@pytest.mark.parametrize(
+    "equation, shapes",
+    [
+        ("bthd,bshd->bhts", [(2, 3, 4, 5), (2, 6, 4, 5)]),
+        ("...ij,jk->...ik", [(2, 3, 4), (4, 5)]),
+        ("ij,ij->", [(3, 4), (3, 4)]),
+        ("abc->ca", [(2, 3, 4)]),
+        ("bi,bj->bij", [(2, 3), (2, 4)]),
+        ("ab,bc,cd->ad", [(2, 3), (3, 4), (4, 5)]),
+        ("ij,jk", [(2, 3), (3, 4)]),
+    ],
+)
 def test_einsum(equation, shapes):
     names = [f"x{n}" for n in range(len(shapes))]
-    model = make_model([node("Einsum", names, ["y"], equation=equation)], [value_info(n, s) for n, s in zip(names, shapes)],
-                       [value_info("y", None)])
+    model = make_model(
+        [node("Einsum", names, ["y"], equation=equation)],
+        [value_info(n, s) for n, s in zip(names, shapes)],
+        [value_info("y", None)],
+    )
     against_onnxruntime(model, {n: normal(*s) for n, s in zip(names, shapes)}, tolerance=1e-4)
 
 
@@ -567,8 +674,12 @@ def test_scatter_at_constant_places(places):
     shape = (2, 4, 6)
     index = np.stack(np.unravel_index(np.arange(48).reshape(shape)[places], shape), -1).astype(np.int64)
     update = normal(*index.shape[:-1])
-    model = make_model([node("ScatterND", ["x", "index", "u"], ["y"])], [value_info("x", shape), value_info("u", update.shape)],
-                       [value_info("y", shape)], {"index": index})
+    model = make_model(
+        [node("ScatterND", ["x", "index", "u"], ["y"])],
+        [value_info("x", shape), value_info("u", update.shape)],
+        [value_info("y", shape)],
+        {"index": index},
+    )
     against_onnxruntime(model, {"x": normal(*shape), "u": update})
 
 
@@ -584,7 +695,7 @@ def test_other_float_widths_become_float32(dtype):
     assert np.allclose(run(graph, {"x": x})["y"], x @ weight.astype(np.float32), atol=1e-5)
 
 
-# ---- refusals and damaged files ---------------------------------------------------------------------------------------
+# ---- refusals and damaged files -------------------------------------------------------------------------------------
 
 def test_refusals_name_the_node_and_the_attribute():
     weight = normal(2, 3, 3)
@@ -608,9 +719,25 @@ def test_damaged_files_are_format_errors(tmp_path):
         importer.read(missing)
 
 
+def test_flipped_bytes_end_in_a_named_error_or_a_graph():
+    data = recurrent_model("LSTM", 2, extra_inputs=("B",)).SerializeToString()
+    for place in range(len(data)):
+        for flip in (0x01, 0x80):
+            broken = bytearray(data)
+            broken[place] ^= flip
+            try:
+                importer.read(bytes(broken))
+            except LstmEdgeError:
+                pass  # anything else fails the test
+
+
 def test_a_claimed_huge_tensor_is_refused():
-    model = make_model([node("ConstantOfShape", ["s"], ["big"]), node("Add", ["x", "big"], ["y"])], [value_info("x", [1])],
-                       [value_info("y", None)], {"s": np.array([2**31, 2**20])})
+    model = make_model(
+        [node("ConstantOfShape", ["s"], ["big"]), node("Add", ["x", "big"], ["y"])],
+        [value_info("x", [1])],
+        [value_info("y", None)],
+        {"s": np.array([2**31, 2**20])},
+    )
     with pytest.raises(UnsupportedModelError, match="the_ConstantOfShape"):
         importer.read(model)
     model = identity_model({"x": [1]})
@@ -619,7 +746,9 @@ def test_a_claimed_huge_tensor_is_refused():
         importer.read(model)
 
 
-@pytest.mark.parametrize("location, length", [("../secret.bin", 16), ("/etc/hostname", 16), ("w.bin", 99), ("none.bin", 16)])
+@pytest.mark.parametrize(
+    "location, length", [("../secret.bin", 16), ("/etc/hostname", 16), ("w.bin", 99), ("none.bin", 16)]
+)
 def test_external_data_stays_in_the_folder(tmp_path, location, length):
     folder = tmp_path / "model"
     folder.mkdir()

@@ -1,20 +1,21 @@
 """ONNX to Graph.
 
-Nodes are interpreted once, in order, on values that are known, partly known (shapes), or run-time tensors; what is known
-folds away, If is resolved, and the rest is lowered to the rows of docs/ops.md. See onnx_lowering.py.
+Nodes are interpreted once, in order, on values that are known, partly known (shapes), or run-time tensors. What is
+known folds away, If is resolved, the rest is lowered to the rows of docs/ops.md. See onnx_lowering.py.
 """
 
 from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ..graph import Graph
-from . import onnx_control, onnx_layers, onnx_movement, onnx_ops, onnx_quantized, onnx_recurrent  # noqa: F401 (registration)
+from . import onnx_control, onnx_layers, onnx_movement, onnx_ops, onnx_quantized, onnx_recurrent  # noqa: F401
 from .onnx_dims import InputDims, declared, input_shapes
 from .onnx_folding import fold, refuse_huge
 from .onnx_lowering import LOWER, Call, Lowering, Undecided, Value, known, run_dtype
@@ -27,10 +28,20 @@ def read(source: Any, *, shapes: Mapping[str, list[int | str]] | None = None,
          constants: Mapping[str, Any] | None = None) -> Graph:
     """The Graph of an ONNX model: a path, the bytes of a file, or a ModelProto.
 
-    shapes: input name -> sizes, each a number, 'batch' or 'frames'. constants: input name -> value that replaces the input.
+    shapes: input name -> sizes, each a number, 'batch' or 'frames'. constants: input name -> its value, known now.
     FormatError for a damaged file, UnsupportedModelError (it names the node) for what cannot be converted.
     """
     model, folder = load_model(source)
+    try:
+        return _read(model, folder, shapes, constants)
+    except LstmEdgeError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as e:
+        raise FormatError(f"damaged ONNX file: {type(e).__name__}: {e}") from e
+
+
+def _read(model: Any, folder: Path | None, shapes: Mapping[str, list[int | str]] | None,
+          constants: Mapping[str, Any] | None) -> Graph:
     model = _inlined(model)
     opsets = _opsets(model)
     proto = model.graph
@@ -163,7 +174,8 @@ def _lookup(node: Any, name: str, scope: ChainMap) -> Value | None:
     if not name:
         return None
     if name not in scope:
-        raise FormatError(f"node {node.name or node.output[0]!r} ({node.op_type}): input {name!r} is not computed before it")
+        place = f"node {node.name or node.output[0]!r} ({node.op_type})"
+        raise FormatError(f"{place}: input {name!r} is not computed before it")
     return scope[name]
 
 

@@ -17,8 +17,10 @@ MAX_UNROLLED_NODES = 20000
 def _if(call: Call) -> list[Value | None]:
     condition = call.input(0)
     if not condition.is_known:
-        raise call.refuse(f"its condition {call.input_name(0)!r} is known only at run time. If it follows from the shapes of "
-                          "the inputs, fix them (--shape); if from an input, give that as a constant (--set)")
+        raise call.refuse(
+            f"its condition {call.input_name(0)!r} is known only at run time. If it follows from the shapes of "
+            "the inputs, fix them (--shape); if from an input, give that as a constant (--set)"
+        )
     taken = bool(np.asarray(condition.array).reshape(-1)[0])
     branch = call.require_attr("then_branch" if taken else "else_branch")
     call.ignore("then_branch", "else_branch")
@@ -45,11 +47,15 @@ def _loop(call: Call) -> list[Value | None]:
     trips, condition = call.optional(0), call.optional(1)
     if trips is None or not trips.is_known:
         count = trips.array.reshape(-1)[0] if trips is not None and trips.array is not None else "computed at run time"
-        raise call.refuse(f"its number of trips is {count}; fix the sizes that it depends on (--shape), so that the loop can "
-                          "be unrolled")
+        raise call.refuse(
+            f"its number of trips is {count}; fix the sizes that it depends on (--shape), so that the loop can "
+            "be unrolled"
+        )
     count = int(trips.array.reshape(-1)[0])
     if count * len(body.node) > MAX_UNROLLED_NODES:
-        raise call.refuse(f"{count} trips of {len(body.node)} nodes are more than can be unrolled ({MAX_UNROLLED_NODES})")
+        raise call.refuse(
+            f"{count} trips of {len(body.node)} nodes are more than can be unrolled ({MAX_UNROLLED_NODES})"
+        )
     carried = [call.input(n) for n in range(2, len(call.inputs))]
     running = condition is None or bool(call.known(1).reshape(-1)[0])
     names = [i.name for i in body.input]
@@ -97,7 +103,9 @@ def _scan(call: Call) -> list[Value | None]:
     if isinstance(size, Dim):
         raise call.refuse(f"scans an axis of {size}; fix that size (--shape), so that the scan can be unrolled")
     if size * len(body.node) > MAX_UNROLLED_NODES:
-        raise call.refuse(f"{size} trips of {len(body.node)} nodes are more than can be unrolled ({MAX_UNROLLED_NODES})")
+        raise call.refuse(
+            f"{size} trips of {len(body.node)} nodes are more than can be unrolled ({MAX_UNROLLED_NODES})"
+        )
     carried = [call.input(n) for n in range(states)]
     names = [i.name for i in body.input]
     scans: list[list[Value]] = [[] for _ in range(scan_outputs)]
@@ -112,7 +120,9 @@ def _scan(call: Call) -> list[Value | None]:
         for kept, value in zip(scans, outputs[states:]):
             kept.append(value)
     ctx.note(f"{call.place}: unrolled {size} trips")
-    stacked = [stack(call, kept[::-1] if flip else kept, axis) for kept, flip, axis in zip(scans, out_backward, out_axes)]
+    stacked = [
+        stack(call, kept[::-1] if flip else kept, axis) for kept, flip, axis in zip(scans, out_backward, out_axes)
+    ]
     return [*carried, *stacked]
 
 
@@ -128,7 +138,9 @@ def by_definition(call: Call) -> Value | list[Value | None]:
         raise refusal from e
     if schema.has_context_dependent_function:
         types = [b"" if v is None else _type_proto(v, call.ctx.shape(v)).SerializeToString() for v in call.inputs]
-        body = schema.get_context_dependent_function_with_opset_version(call.opset, call.proto.SerializeToString(), types)
+        body = schema.get_context_dependent_function_with_opset_version(
+            call.opset, call.proto.SerializeToString(), types
+        )
         function = onnx.FunctionProto()
         function.ParseFromString(body)
     elif schema.has_function:

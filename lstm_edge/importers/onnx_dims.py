@@ -60,13 +60,15 @@ def input_shapes(inputs: list[InputDims], shapes: Mapping[str, list[int | str]] 
     bound = _given(inputs, shapes)
     for info in inputs:
         if info.dims is None:
-            raise UnsupportedModelError(f"input {info.name!r}: the file gives no shape; give one (--shape {info.name}=...)")
+            raise UnsupportedModelError(
+                f"input {info.name!r}: the file gives no shape; give one (--shape {info.name}=...)"
+            )
     roles = {k: v for k, v in _roles(inputs, bound, _traced(inputs, graph), notes).items()}
     return {i.name: tuple(d if isinstance(d, int) else roles[d] for d in i.dims or []) for i in inputs}
 
 
 def _given(inputs: list[InputDims], shapes: dict[str, list[int | str]]) -> dict[Key, Size]:
-    """Applies --shape: numbers and symbols replace an input's dimensions and, where these have names, all of that name."""
+    """Applies --shape: numbers and symbols replace an input's dimensions, and all others of the same name."""
     bound: dict[Key, Size] = {}
     for info in inputs:
         given = shapes.get(info.name)
@@ -75,8 +77,9 @@ def _given(inputs: list[InputDims], shapes: dict[str, list[int | str]]) -> dict[
         if info.dims is None:
             info.dims = [(info.name, d) for d in range(len(given))]
         if len(given) != len(info.dims):
-            raise UnsupportedModelError(f"--shape {info.name}: expected {len(info.dims)} sizes (the file has {info.dims}), "
-                                        f"found {len(given)}")
+            raise UnsupportedModelError(
+                f"--shape {info.name}: expected {len(info.dims)} sizes (the file has {info.dims}), found {len(given)}"
+            )
         for axis, size in enumerate(given):
             if isinstance(size, str) and size not in SYMBOLS or isinstance(size, int) and size < 1:
                 raise UnsupportedModelError(f"--shape {info.name}: expected sizes of at least 1, 'batch' or 'frames', "
@@ -86,8 +89,9 @@ def _given(inputs: list[InputDims], shapes: dict[str, list[int | str]]) -> dict[
             if isinstance(key, int):
                 key = info.dims[axis] = (info.name, axis)
             if bound.setdefault(key, value) != value:
-                raise UnsupportedModelError(f"--shape {info.name}: dimension {key!r} is {value} here and {bound[key]} in "
-                                            "another place")
+                raise UnsupportedModelError(
+                    f"--shape {info.name}: dimension {key!r} is {value} here and {bound[key]} in another place"
+                )
     return bound
 
 
@@ -106,14 +110,18 @@ def _roles(inputs: list[InputDims], bound: dict[Key, Size], traced: dict[Key, se
                 notes.append(f"input {info.name!r}: dimension {axis} ({label}) is {role}")
             symbol = roles[key]
             if isinstance(symbol, Dim) and taken.setdefault(repr(symbol), key) != key:
-                raise UnsupportedModelError(f"input {info.name!r}: dimensions {info.dims}: two of them would both be {symbol}; "
-                                            f"say what they are (--shape {info.name}=..., each a number, batch or frames)")
+                raise UnsupportedModelError(
+                    f"input {info.name!r}: dimensions {info.dims}: two of them would both be {symbol}; "
+                    f"say what they are (--shape {info.name}=..., each a number, batch or frames)"
+                )
     named = sorted({k for k, v in roles.items() if v == FRAMES and k not in bound and isinstance(k, str)
                     and not _GENERATED_NAME.match(k)})
     if len(named) > 1:
         places = ", ".join(f"{i.name}={i.dims}" for i in inputs)
-        raise UnsupportedModelError(f"the inputs have more than one open length, {' and '.join(map(repr, named))} ({places}); "
-                                    "fix all but one (--shape)")
+        raise UnsupportedModelError(
+            f"the inputs have more than one open length, {' and '.join(map(repr, named))} ({places}); "
+            "fix all but one (--shape)"
+        )
     return roles
 
 
@@ -125,8 +133,10 @@ def _role(info: InputDims, axis: int, key: Key, traced: dict[Key, set[str]]) -> 
         if _BATCH_NAME.search(key):
             return "batch"
         if _FEATURE_NAME.search(key):
-            raise UnsupportedModelError(f"input {info.name!r}: dimension {axis} ({key!r}) is neither batch nor frames; give "
-                                        f"its size (--shape {info.name}=...)")
+            raise UnsupportedModelError(
+                f"input {info.name!r}: dimension {axis} ({key!r}) is neither batch nor frames; give "
+                f"its size (--shape {info.name}=...)"
+            )
         if _FRAMES_NAME.search(key):
             return "frames"
     if _STATE_NAME.search(info.name):
@@ -134,7 +144,7 @@ def _role(info: InputDims, axis: int, key: Key, traced: dict[Key, set[str]]) -> 
     return "batch" if axis == 0 else "frames"
 
 
-# ---- what the recurrences imply ---------------------------------------------------------------------------------------
+# ---- what the recurrences imply -------------------------------------------------------------------------------------
 
 _SAME = {"Identity", "Cast", "Relu", "Tanh", "Sigmoid", "LeakyRelu", "Dropout", "BatchNormalization", "Clip", "Softmax",
          "LayerNormalization", "Neg", "Sqrt", "Log", "Exp", "Elu", "PRelu", "Softplus", "Gelu", "InstanceNormalization"}
@@ -154,7 +164,9 @@ def _traced(inputs: list[InputDims], graph: Any) -> dict[Key, set[str]]:
         swapped = any(a.name == "layout" and a.i for a in node.attribute)
         x: Roles = ["batch", "frames", None] if swapped else ["frames", "batch", None]
         state: Roles = ["batch", None, None] if swapped else [None, "batch", None]
-        work: list[tuple[str, Roles]] = [(n, r) for n, r in zip(node.input, [x, None, None, None, ["batch"], state, state]) if r]
+        work: list[tuple[str, Roles]] = [
+            (n, r) for n, r in zip(node.input, [x, None, None, None, ["batch"], state, state]) if r
+        ]
         seen = set()
         while work:
             name, roles = work.pop()

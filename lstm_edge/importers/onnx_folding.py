@@ -66,7 +66,7 @@ def _unique(infos: list) -> list:
     return list({i.name: i for i in infos}.values())
 
 
-# ---- elementwise ------------------------------------------------------------------------------------------------------
+# ---- elementwise ----------------------------------------------------------------------------------------------------
 
 def _elementwise(call: Call, function: Callable[[Any, Any], Any]) -> Value:
     a, b = call.input(0), call.input(1)
@@ -258,7 +258,7 @@ def cast_target(call: Call) -> str:
     return element_dtype(call.require_attr("to"), call.place)
 
 
-# ---- movement ---------------------------------------------------------------------------------------------------------
+# ---- movement -------------------------------------------------------------------------------------------------------
 
 def _take(call: Call, array: np.ndarray) -> Value:
     return known(array, call.input(0).dtype)
@@ -361,8 +361,10 @@ def squeezed(call: Call, shape: tuple[Size, ...]) -> list[Size]:
     places = {call.axis(a, len(shape)) for a in axes}
     wrong = [shape[a] for a in sorted(places) if shape[a] != 1]
     if wrong:
-        raise call.refuse(f"squeezes an axis of size {wrong[0]}: expected 1 (axes {sorted(places)} of shape {list(shape)}); "
-                          "fix that size to 1 (--shape)")
+        raise call.refuse(
+            f"squeezes an axis of size {wrong[0]}: expected 1 (axes {sorted(places)} of shape {list(shape)}); "
+            "fix that size to 1 (--shape)"
+        )
     return [s for d, s in enumerate(shape) if d not in places]
 
 
@@ -396,8 +398,10 @@ def reshape_target(call: Call, shape: tuple[Size, ...]) -> list[Size]:
     if target is None:
         target = _resolved_for_multiples(call, asked, product(shape))
     if target is None:
-        raise call.refuse(f"cannot reshape {list(shape)} to {asked}: the number of elements differs. The file has a size "
-                          "baked in that its inputs leave open; fix the sizes of the inputs (--shape)")
+        raise call.refuse(
+            f"cannot reshape {list(shape)} to {asked}: the number of elements differs. The file has a size "
+            "baked in that its inputs leave open; fix the sizes of the inputs (--shape)"
+        )
     return target
 
 
@@ -413,7 +417,7 @@ def resolved(asked: list[Size], total: Size) -> list[Size] | None:
 
 
 def _resolved_for_multiples(call: Call, asked: list[Size], total: Size) -> list[Size] | None:
-    """A Reshape that only fits where frames (or batch) is a multiple of a stride: frames is read as stride * (frames // stride)."""
+    """A Reshape that fits only where frames (or batch) is a multiple of a stride s: it is read as s * (frames // s)."""
     for atom in {a for m in (total.terms if isinstance(total, Dim) else {}) for a in m if isinstance(a, tuple)}:
         inner, divisor = Dim(dict(atom[1])), atom[2]
         for name in ("frames", "batch"):
@@ -507,7 +511,7 @@ def split_sizes(call: Call, size: Size) -> list[int]:
     return [int(p) for p in parts]
 
 
-# ---- making and reducing ----------------------------------------------------------------------------------------------
+# ---- making and reducing --------------------------------------------------------------------------------------------
 
 @folds("Constant")
 def _constant(call: Call) -> Value:

@@ -11,7 +11,7 @@ from ..dims import Dim, Size, product
 from .onnx_lowering import INT_MAX, Call, Lowering, Value, known, lowers
 from .onnx_ops import gemm, matmul, scaled_silu
 
-# ---- convolution ------------------------------------------------------------------------------------------------------
+# ---- convolution ----------------------------------------------------------------------------------------------------
 
 
 def _spatial(call: Call) -> list[Size]:
@@ -21,7 +21,9 @@ def _spatial(call: Call) -> list[Size]:
     return sizes
 
 
-def _window_pads(call: Call, sizes: list[Size], kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
+def _window_pads(
+    call: Call, sizes: list[Size], kernel: list[int], strides: list[int], dilations: list[int]
+) -> list[int]:
     """All begins, then all ends."""
     auto = call.attr("auto_pad", "NOTSET")
     n = len(sizes)
@@ -36,8 +38,9 @@ def _window_pads(call: Call, sizes: list[Size], kernel: list[int], strides: list
     for size, k, stride, dilation in zip(sizes, kernel, strides, dilations):
         rest = size % stride
         if isinstance(rest, Dim):
-            raise call.refuse(f"auto_pad = {auto} with stride {stride} on an axis of {size} depends on that size; fix it "
-                              "(--shape)")
+            raise call.refuse(
+                f"auto_pad = {auto} with stride {stride} on an axis of {size} depends on that size; fix it (--shape)"
+            )
         total = max((k - 1) * dilation + 1 - (stride if rest == 0 else int(rest)), 0)
         small, large = total // 2, total - total // 2
         begins.append(small if auto == "SAME_UPPER" else large)
@@ -95,7 +98,9 @@ def _conv_transpose(call: Call) -> Value:
             full = (sizes[d] - 1) * strides[d] + (kernel[d] - 1) * dilations[d] + 1 + extra[d]
             total = full - wanted[d]
             if isinstance(total, Dim):
-                raise call.refuse(f"output_shape {wanted} on sizes {sizes} depends on a size left open; fix it (--shape)")
+                raise call.refuse(
+                    f"output_shape {wanted} on sizes {sizes} depends on a size left open; fix it (--shape)"
+                )
             if total < 0:
                 extra[d], total = extra[d] - int(total), 0
             small, large = total // 2, total - total // 2
@@ -108,7 +113,7 @@ def _conv_transpose(call: Call) -> Value:
     return ctx.emit("ConvTranspose", [call.input(0), known(weight), call.optional(2)], attrs)
 
 
-# ---- pooling ----------------------------------------------------------------------------------------------------------
+# ---- pooling --------------------------------------------------------------------------------------------------------
 
 @lowers("MaxPool", "AveragePool")
 def _pool(call: Call) -> Value:
@@ -134,7 +139,7 @@ def _global_pool(call: Call) -> Value:
     return call.ctx.emit("Reduce", [call.input(0)], {"kind": kind, "axes": list(range(2, call.rank(0))), "keepdims": 1})
 
 
-# ---- normalisation ----------------------------------------------------------------------------------------------------
+# ---- normalisation --------------------------------------------------------------------------------------------------
 
 def channelwise(array: np.ndarray, rank: int, axis: int = 1) -> Value:
     """A vector along `axis` of tensors with `rank` axes."""
@@ -241,7 +246,7 @@ def _mean_variance_norm(call: Call) -> Value:
     return ctx.binary("div", centred, ctx.binary("add", ctx.unary("sqrt", variance), ctx.constant(1e-9)))
 
 
-# ---- onnxruntime's fused operators ------------------------------------------------------------------------------------
+# ---- onnxruntime's fused operators ----------------------------------------------------------------------------------
 
 FUSED_ACTIVATIONS = {"": "linear", "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "LeakyRelu": "leaky_relu",
                      "HardSigmoid": "hard_sigmoid", "Clip": "clip", "Elu": "elu", "Gelu": "gelu"}
@@ -297,7 +302,7 @@ def _microsoft_gelu(call: Call) -> Value:
     return ctx.unary("gelu_tanh" if call.op == "FastGelu" else "gelu", x)
 
 
-# ---- signal -----------------------------------------------------------------------------------------------------------
+# ---- signal ---------------------------------------------------------------------------------------------------------
 
 @lowers("STFT")
 def _stft(call: Call) -> Value:
@@ -324,17 +329,23 @@ def _stft(call: Call) -> Value:
 def _dft(call: Call) -> Value:
     """A product with the matrix of the transform. x is (..., n, ..., 1 or 2): real, or real and imaginary parts."""
     ctx, rank = call.ctx, call.rank(0)
-    axis = call.axis(call.attr("axis", 1) if call.opset < 20 else call.known_ints(2)[0] if call.optional(2) else -2, rank)
+    axis = call.axis(
+        call.attr("axis", 1) if call.opset < 20 else call.known_ints(2)[0] if call.optional(2) else -2, rank
+    )
     inverse, onesided = call.attr("inverse", 0), call.attr("onesided", 0)
     size, parts = call.shape(0)[axis], call.shape(0)[-1]
     if isinstance(size, Dim) or parts not in (1, 2) or inverse and onesided:
-        raise call.refuse(f"an axis of {size} with last axis {parts}, inverse = {inverse}, onesided = {onesided} is not "
-                          "supported; where the size is open, fix it (--shape)")
+        raise call.refuse(
+            f"an axis of {size} with last axis {parts}, inverse = {inverse}, onesided = {onesided} is not "
+            "supported; where the size is open, fix it (--shape)"
+        )
     length = call.known_ints(1)[0] if call.optional(1) is not None else int(size)
     bins = length // 2 + 1 if onesided else length
     phase = 2 * np.pi * np.outer(np.arange(bins), np.arange(length)) / length * (1 if inverse else -1)
     real, imaginary = np.cos(phase), np.sin(phase)
-    matrix = np.stack([np.stack([real, imaginary], 1), np.stack([-imaginary, real], 1)], 3)[..., :parts]  # (bins,2,n,parts)
+    matrix = np.stack([np.stack([real, imaginary], 1), np.stack([-imaginary, real], 1)], 3)[
+        ..., :parts
+    ]  # (bins,2,n,parts)
     if inverse:
         matrix = matrix / length
     matrix = np.pad(matrix[:, :, :int(size)], ((0, 0), (0, 0), (0, max(int(size) - length, 0)), (0, 0)))

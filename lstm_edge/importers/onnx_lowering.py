@@ -270,7 +270,7 @@ class Lowering:
         return self._producers.get(value.tensor)
 
     def rename(self, value: Value, name: str, since: int) -> None:
-        """Gives the tensor of a value made by a node appended after the first `since` ones the name it has in the file."""
+        """Gives the tensor of a value, made by a node after the first `since` ones, the name it has in the file."""
         old, graph = value.tensor, self.graph
         node = self.producer(value)
         if not value.is_run or name in graph.tensors or node is None or not any(n is node for n in graph.nodes[since:]):
@@ -291,7 +291,7 @@ class Lowering:
     # ---- sizes ----------------------------------------------------------------------------------------------------
 
     def find_axis(self, dim: Dim, own: Sequence[str]) -> tuple[str, int, int] | None:
-        """(tensor, axis, k) with dim = k * size of that axis: from `own` first, then the graph inputs, then the rest."""
+        """(tensor, axis, k) with dim = k * size of that axis: from `own`, then the graph inputs, then the rest."""
         candidates = [*own, *(p.tensor for p in self.graph.inputs), *self.graph.tensors]
         best = None
         for tensor in candidates:
@@ -361,7 +361,7 @@ class Lowering:
         return self.reshape(joined, list(array.shape)).tensor
 
     def _size_tensor(self, size: Size) -> str:
-        """A scalar int32 tensor that holds a size: ones counted along an axis (exact to 2^24), or arithmetic on such."""
+        """A scalar int32 tensor that holds a size: ones counted along an axis (exact to 2^24), or sums of such."""
         if not isinstance(size, Dim):
             return self.graph.constant(np.int32(size), "size")
         if size not in self._size_tensors:

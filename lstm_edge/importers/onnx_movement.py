@@ -80,8 +80,10 @@ def _tile(call: Call) -> Value:
         x = ctx.expand(x, [r if isinstance(r, Dim) else s for s, r in zip(shape, repeats)])
         repeats = [1 if isinstance(r, Dim) else r for r in repeats]
         return x if all(r == 1 for r in repeats) else ctx.emit("Tile", [x], {"repeats": repeats})
-    raise call.refuse(f"repeats {repeats} of shape {list(shape)}: a number of repeats that depends on batch or frames is "
-                      "only supported on an axis of size 1")
+    raise call.refuse(
+        f"repeats {repeats} of shape {list(shape)}: a number of repeats that depends on batch or frames is "
+        "only supported on an axis of size 1"
+    )
 
 
 @lowers("Concat")
@@ -91,7 +93,7 @@ def _concat(call: Call) -> Value:
     return values[0] if len(values) == 1 else call.ctx.emit("Concat", values, {"axis": axis})
 
 
-# ---- slices -----------------------------------------------------------------------------------------------------------
+# ---- slices ---------------------------------------------------------------------------------------------------------
 
 @lowers("Slice")
 def _slice(call: Call) -> Value:
@@ -118,8 +120,10 @@ def slice_bound(call: Call, bound: Size, size: Size) -> int:
     if isinstance(bound, Dim):
         left = bound - size
         if isinstance(left, Dim):
-            raise call.refuse(f"a slice bound of {bound} on an axis of {size} depends on batch or frames in a way that a "
-                              "fixed slice cannot follow; fix those sizes (--shape)")
+            raise call.refuse(
+                f"a slice bound of {bound} on an axis of {size} depends on batch or frames in a way that a "
+                "fixed slice cannot follow; fix those sizes (--shape)"
+            )
         return INT_MAX if left >= 0 else int(left)
     return int(max(-INT_MAX, min(INT_MAX, bound)))
 
@@ -138,7 +142,7 @@ def drop_axis(ctx: Lowering, x: Value, axis: int) -> Value:
     return ctx.reshape(x, [*shape[:axis], *shape[axis + 1:]])
 
 
-# ---- gather -----------------------------------------------------------------------------------------------------------
+# ---- gather ---------------------------------------------------------------------------------------------------------
 
 @lowers("Gather")
 def _gather(call: Call) -> Value:
@@ -195,7 +199,9 @@ def flat_places(call: Call, indices: np.ndarray, outer: list[int]) -> np.ndarray
     if any((indices[..., d] < -s).any() or (indices[..., d] >= s).any() for d, s in enumerate(outer)):
         raise call.refuse(f"an index lies outside the sizes {outer}")
     wrapped = np.where(indices < 0, indices + outer, indices)
-    return np.ravel_multi_index(tuple(np.moveaxis(wrapped, -1, 0)), outer) if outer else np.zeros(indices.shape[:-1], int)
+    return (
+        np.ravel_multi_index(tuple(np.moveaxis(wrapped, -1, 0)), outer) if outer else np.zeros(indices.shape[:-1], int)
+    )
 
 
 @lowers("Compress")
@@ -208,7 +214,7 @@ def _compress(call: Call) -> Value:
     return gather(call, x, known(condition), call.axis(axis, call.rank(0)))
 
 
-# ---- scatter ----------------------------------------------------------------------------------------------------------
+# ---- scatter --------------------------------------------------------------------------------------------------------
 
 @lowers("ScatterElements", "Scatter")
 def _scatter_elements(call: Call) -> Value:
@@ -281,7 +287,7 @@ def scatter_axis(ctx: Lowering, data: Value, part: Value, axis: int, along: np.n
     return ctx.emit("Gather", [both, known(table)], {"axis": axis})
 
 
-# ---- padding and resizing ---------------------------------------------------------------------------------------------
+# ---- padding and resizing -------------------------------------------------------------------------------------------
 
 @lowers("Pad")
 def _pad(call: Call) -> Value:

@@ -8,7 +8,7 @@ from ..dims import Dim, Size, product
 from .onnx_folding import axes_argument, cast_target, fold_cast
 from .onnx_lowering import Call, Lowering, Value, broadcast, known, lowers
 
-# ---- elementwise ------------------------------------------------------------------------------------------------------
+# ---- elementwise ----------------------------------------------------------------------------------------------------
 
 UNARY = {
     "Neg": "neg", "Abs": "abs", "Sqrt": "sqrt", "Log": "log", "Exp": "exp", "Floor": "floor", "Ceil": "ceil",
@@ -111,7 +111,9 @@ def _shrink(call: Call) -> Value:
     bias, lambd = ctx.constant(call.attr("bias", 0.0)), call.attr("lambd", 0.5)
     high = ctx.emit("Where", [ctx.binary("greater", x, ctx.constant(lambd)), ctx.binary("sub", x, bias),
                               ctx.constant(0.0)], {}, x.dtype)
-    return ctx.emit("Where", [ctx.binary("less", x, ctx.constant(-lambd)), ctx.binary("add", x, bias), high], {}, x.dtype)
+    return ctx.emit(
+        "Where", [ctx.binary("less", x, ctx.constant(-lambd)), ctx.binary("add", x, bias), high], {}, x.dtype
+    )
 
 
 @lowers(*BINARY)
@@ -181,7 +183,7 @@ def _identity(call: Call) -> Value:
     return call.input(0)
 
 
-# ---- over axes --------------------------------------------------------------------------------------------------------
+# ---- over axes ------------------------------------------------------------------------------------------------------
 
 REDUCE = {
     "ReduceSum": "sum", "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min", "ReduceProd": "prod",
@@ -250,8 +252,9 @@ def _top_k(call: Call) -> list[Value | None]:
 
 
 def sort(ctx: Lowering, x: Value, largest: bool) -> list[Value | None]:
-    """Values and indices of a whole vector in order, by counting for each element those before it (torch sorts a batch by
-    length so)."""
+    """Values and indices of a whole vector in order, by counting for each element those before it.
+
+    torch sorts a batch by length so."""
     shape = ctx.shape(x)
     row, column = ctx.reshape(x, [1, *shape]), ctx.reshape(x, [*shape, 1])
     both = [*shape, *shape]
@@ -293,7 +296,7 @@ def _one_hot(call: Call) -> Value:
     return ctx.emit("Where", [hit, known(values[1]), known(values[0])], {}, str(values.dtype))
 
 
-# ---- matrix products --------------------------------------------------------------------------------------------------
+# ---- matrix products ------------------------------------------------------------------------------------------------
 
 def matmul(ctx: Lowering, a: Value, b: Value, scale: float = 1.0) -> Value:
     """ONNX MatMul. A known matrix on the right makes a Dense."""
@@ -358,7 +361,7 @@ def _einsum(call: Call) -> Value:
 
 
 def _einsum_terms(call: Call, equation: str) -> tuple[list[list[str]], list[str]]:
-    """The labels of each operand and of the output; an ellipsis becomes labels '.0', '.1' counted from the last axis."""
+    """The labels of each operand and of the output; an ellipsis becomes '.0', '.1' counted from the last axis."""
     left, arrow, right = equation.partition("->")
     terms, widest = [], 0
     for n, text in enumerate(left.split(",")):
@@ -404,7 +407,7 @@ def _einsum_pair(call: Call, left: list[str], a: Value, right: list[str], b: Val
     return batch + rows + columns, ctx.reshape(out, [sizes[x] for x in batch + rows + columns])
 
 
-# ---- counting ---------------------------------------------------------------------------------------------------------
+# ---- counting -------------------------------------------------------------------------------------------------------
 
 @lowers("Range")
 def _range(call: Call) -> Value:

@@ -148,7 +148,9 @@ def _qlinear_matmul(call: Call) -> Value:
     ctx = call.ctx
     out = integer_matmul(call, call.input(0), call.input(3), call.input(2), call.input(5))
     rank_a, rank_b = call.rank(0), call.rank(3)
-    scale = ctx.binary("mul", spread(call, call.input(1), rank_a, rank_a - 2), spread(call, call.input(4), rank_b, rank_b - 1))
+    scale = ctx.binary(
+        "mul", spread(call, call.input(1), rank_a, rank_a - 2), spread(call, call.input(4), rank_b, rank_b - 1)
+    )
     return _requantized(call, out, scale, call.input(6), call.input(7))
 
 

@@ -32,8 +32,9 @@ def _recurrence(call: Call) -> list[Value | None]:
 
 
 def recurrence(call: Call, op: str, w: np.ndarray, r: np.ndarray, peephole: np.ndarray | None) -> list[Value | None]:
-    """Y, Y_h and, of an LSTM, Y_c. `w` (D,G*H,I) and `r` (D,G*H,H) in ONNX's gate order; inputs 3 to 6 are B, lengths and
-    initial states, as all three operators have them."""
+    """Y, Y_h and, of an LSTM, Y_c. `w` (D,G*H,I) and `r` (D,G*H,H) are in ONNX's gate order.
+
+    Inputs 3 to 6 are B, lengths and initial states, as all three operators have them."""
     ctx = call.ctx
     directions, hidden = check_weights(call, op, w, r)
     batch_first = bool(call.attr("layout", 0))
@@ -152,8 +153,10 @@ def initial_state(call: Call, n: int, batch_first: bool, name: str) -> Value | N
         batch = call.shape(0)[0 if batch_first else 1]
         if value.array.shape[1] != batch:
             if value.array.shape[1] != 1:
-                raise call.refuse(f"{name} is a constant for {value.array.shape[1]} sequences and the batch is {batch}; "
-                                  "fix the batch (--shape)")
+                raise call.refuse(
+                    f"{name} is a constant for {value.array.shape[1]} sequences and the batch is {batch}; "
+                    "fix the batch (--shape)"
+                )
             value = ctx.expand(value, [value.array.shape[0], batch, value.array.shape[2]])
     return value
 
@@ -175,7 +178,9 @@ def time_axis(ctx: Lowering, x: Value, batch_first: bool) -> tuple[Value, bool]:
     return x, not batch_first
 
 
-def directions_apart(ctx: Lowering, y: Value, directions: int, hidden: int, time_major: bool, batch_first: bool) -> Value:
+def directions_apart(
+    ctx: Lowering, y: Value, directions: int, hidden: int, time_major: bool, batch_first: bool
+) -> Value:
     """y of docs/ops.md as ONNX's Y: (T,D,B,H), or (B,T,D,H) with layout = 1."""
     shape = ctx.shape(y)
     if directions == 1:
@@ -193,8 +198,10 @@ def directions_apart(ctx: Lowering, y: Value, directions: int, hidden: int, time
 @lowers("DynamicQuantizeLSTM", domain="com.microsoft")
 def _dynamic_quantize_lstm(call: Call) -> list[Value | None]:
     """The LSTM of its dequantised weights: the runtime's rounding of activations to 8 bits is left out."""
-    call.ctx.note(f"{call.place}: runs with its weights dequantised to float32 and activations in float32, which is more "
-                  "exact than the runtime's 8-bit activations")
+    call.ctx.note(
+        f"{call.place}: runs with its weights dequantised to float32 and activations in float32, which is more "
+        "exact than the runtime's 8-bit activations"
+    )
     w, r = (weight.transpose(0, 2, 1) for weight in (_dequantized(call, 1, 8, 9), _dequantized(call, 2, 10, 11)))
     return recurrence(call, "LSTM", np.ascontiguousarray(w), np.ascontiguousarray(r),
                       None if call.optional(7) is None else call.known(7))
