@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 import zipfile
 from pathlib import Path
 
@@ -481,3 +482,364 @@ def test_inputs_of_unlike_lengths_stay_as_they_are(keras, tmp_path):
 def test_unused_states_are_not_asked_for(keras):
     graph = read(TEXTBOOK["stacked"](keras))
     assert [len(n.outputs) for n in graph.nodes if n.op == "LSTM"] == [1, 2]
+
+
+# ---- old versions, written by hand -----------------------------------------------------------------------------------
+
+def h5_file(layers, version, backend="tensorflow", style="{layer}/{weight}:0", model=None):
+    """The bytes of a Keras HDF5 model. `layers`: [(class, config, {weight name: array})]; `model` overrides the config."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as f:
+        config = model or {"class_name": "Sequential", "config": [{"class_name": c, "config": o} for c, o, _ in layers]}
+        f.attrs["model_config"] = json.dumps(config).encode()
+        if version:
+            f.attrs["keras_version"] = version.encode()
+        f.attrs["backend"] = backend.encode()
+        root = f.create_group("model_weights")
+        root.attrs["layer_names"] = [o["name"].encode() for _, o, _ in layers]
+        for _, options, weights in layers:
+            group = root.create_group(options["name"])
+            names = [style.format(layer=options["name"], weight=w) for w in weights]
+            group.attrs["weight_names"] = [n.encode() for n in names]
+            for name, array in zip(names, weights.values()):
+                group[name] = array
+    return stream.getvalue()
+
+
+def normal(*shape):
+    return RNG.normal(0, 0.5, shape).astype(np.float32)
+
+
+def hard_sigmoid_2(x):
+    return np.clip(0.2 * x + 0.5, 0, 1)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def numpy_lstm(x, kernel, recurrent, bias, gate):
+    """Last h of a Keras LSTM, gates i f c o."""
+    h = c = np.zeros((len(x), recurrent.shape[0]))
+    for t in range(x.shape[1]):
+        i, f, g, o = np.split(x[:, t] @ kernel + h @ recurrent + bias, 4, axis=1)
+        c = gate(f) * c + gate(i) * np.tanh(g)
+        h = gate(o) * np.tanh(c)
+    return h
+
+
+def numpy_gru(x, kernel, recurrent, bias, gate):
+    """Last h of a Keras GRU with reset before, gates z r h."""
+    n = recurrent.shape[0]
+    h = np.zeros((len(x), n))
+    for t in range(x.shape[1]):
+        a = x[:, t] @ kernel + bias
+        z, r = gate(a[:, :n] + h @ recurrent[:, :n]), gate(a[:, n:2 * n] + h @ recurrent[:, n:2 * n])
+        h = z * h + (1 - z) * np.tanh(a[:, 2 * n:] + (r * h) @ recurrent[:, 2 * n:])
+    return h
+
+
+X = RNG.normal(0, 1, (3, 6, 4)).astype(np.float32)
+LSTM_WEIGHTS = {"kernel": normal(4, 20), "recurrent_kernel": normal(5, 20), "bias": normal(20)}
+GRU_WEIGHTS = {"kernel": normal(4, 15), "recurrent_kernel": normal(5, 15), "bias": normal(15)}
+
+
+@pytest.mark.parametrize("version, said, gate", [
+    ("2.0.5", {}, hard_sigmoid_2), ("2.2.4", {"recurrent_activation": "hard_sigmoid"}, hard_sigmoid_2), ("2.1.6-tf", {}, hard_sigmoid_2),
+    ("2.5.0", {}, sigmoid), ("2.4.0", {"recurrent_activation": "hard_sigmoid"}, hard_sigmoid_2), (None, {}, hard_sigmoid_2),
+    ("3.2.0", {"recurrent_activation": "hard_sigmoid"}, lambda x: np.clip(x / 6 + 0.5, 0, 1)), ("3.2.0", {}, sigmoid),
+])
+@pytest.mark.parametrize("style", ["{layer}/{weight}:0", "{layer}/lstm_cell_7/{weight}:0"])
+def test_gate_activation_follows_the_version(version, said, gate, style):
+    if version is None:
+        pytest.skip("Keras 1 has names of its own") if "cell" in style else None
+    options = {"name": "lstm_1", "units": 5, "output_dim": 5, "consume_less": "gpu", "batch_input_shape": [None, 6, 4], "trainable": True,
+               "return_sequences": False, **said}
+    if version:
+        del options["output_dim"]
+    graph = read(h5_file([("LSTM", options, LSTM_WEIGHTS)], version, style=style))
+    close(run(graph, X), [numpy_lstm(X, *LSTM_WEIGHTS.values(), gate)])
+    slope = [n for n in graph.metadata["notes"] if "hard_sigmoid" in n]
+    assert bool(slope) == (gate is not sigmoid)
+
+
+def test_gru_without_reset_after_resets_before():
+    options = {"name": "gru", "units": 5, "batch_input_shape": [None, 6, 4], "return_sequences": False}
+    graph = read(h5_file([("GRU", options, GRU_WEIGHTS)], "2.1.3"))
+    close(run(graph, X), [numpy_gru(X, *GRU_WEIGHTS.values(), hard_sigmoid_2)])
+
+
+@pytest.mark.parametrize("cls, gates, numpy_run, weights", [("LSTM", "icfo", numpy_lstm, LSTM_WEIGHTS), ("GRU", "zrh", numpy_gru, GRU_WEIGHTS)])
+def test_keras_1_keeps_gates_apart(cls, gates, numpy_run, weights):
+    order = {"LSTM": "ifco", "GRU": "zrh"}[cls]
+    blocks = {k: dict(zip(order, np.split(w, len(order), axis=-1))) for k, w in zip("WUb", weights.values())}
+    apart = {f"{k}_{g}": blocks[k][g] for g in gates for k in "WUb"}
+    options = {"name": "r_1", "output_dim": 5, "inner_activation": "hard_sigmoid", "activation": "tanh", "init": "glorot_uniform",
+               "inner_init": "orthogonal", "forget_bias_init": "one", "dropout_W": 0.2, "dropout_U": 0.0, "W_regularizer": None, "b_regularizer": None,
+               "go_backwards": False, "stateful": False, "unroll": False, "consume_less": "cpu", "input_dim": 4, "input_length": 6,
+               "return_sequences": False, "trainable": True}
+    graph = read(h5_file([(cls, options, apart)], "1.2.2", style="{layer}_{weight}"))
+    close(run(graph, X), [numpy_run(X, *weights.values(), hard_sigmoid_2)])
+
+
+def test_keras_1_names():
+    kernel, dense = normal(3, 1, 4, 6), normal(6, 2)
+    layers = [("Convolution1D", {"name": "c", "nb_filter": 6, "filter_length": 3, "border_mode": "valid", "subsample_length": 1, "activation": "relu",
+                                 "bias": True, "batch_input_shape": [None, 6, 4]}, {"W": kernel, "b": normal(6)}),
+              ("MaxPooling1D", {"name": "p", "pool_length": 2, "stride": 2, "border_mode": "valid"}, {}),
+              ("GlobalMaxPooling1D", {"name": "g"}, {}),
+              ("Dense", {"name": "d", "output_dim": 2, "activation": "linear", "bias": True, "init": "uniform"}, {"W": dense, "b": normal(2)})]
+    graph = read(h5_file(layers, "1.1.0", style="{layer}_{weight}"))
+    bias, out_bias = layers[0][2]["b"], layers[3][2]["b"]
+    conv = np.maximum(sum(X[:, k:k + 4] @ kernel[k, 0] for k in range(3)) + bias, 0)
+    close(run(graph, X), [conv.max(axis=1) @ dense + out_bias])
+    layers[0][2]["W"] = kernel[:, 0].transpose(2, 1, 0)[..., None].copy()  # as Keras 1.0 laid it out
+    close(run(read(h5_file(layers, "1.0.4", style="{layer}_{weight}")), X), [conv.max(axis=1) @ dense + out_bias])
+
+
+def test_theano_kernels_are_flipped():
+    kernel = normal(3, 4, 5)
+    layers = [("Conv1D", {"name": "c", "filters": 5, "kernel_size": [3], "padding": "valid", "batch_input_shape": [None, 6, 4]},
+               {"kernel": kernel, "bias": np.zeros(5, np.float32)})]
+    wanted = sum(X[:, k:k + 4] @ kernel[2 - k] for k in range(3))
+    close(run(read(h5_file(layers, "2.1.0", backend="theano")), X), [wanted])
+
+
+def cudnn(weights, gates):
+    """Weights as CuDNNLSTM and CuDNNGRU store them: (units, inputs) matrices in the memory of (inputs, units) blocks."""
+    kernel, recurrent, bias = weights.values()
+    blocks = [np.ascontiguousarray(k.T).reshape(k.shape) for k in np.split(kernel, gates, axis=1)]
+    return {"kernel": np.concatenate(blocks, 1), "recurrent_kernel": np.concatenate([k.T for k in np.split(recurrent, gates, axis=1)], 1),
+            "bias": np.ravel(bias)}
+
+
+def test_cudnn_lstm():
+    bias = normal(2, 20)
+    weights = {**LSTM_WEIGHTS, "bias": bias}
+    options = {"name": "l", "units": 5, "batch_input_shape": [None, 6, 4], "return_sequences": False}
+    graph = read(h5_file([("CuDNNLSTM", options, cudnn(weights, 4))], "2.2.4"))
+    close(run(graph, X), [numpy_lstm(X, weights["kernel"], weights["recurrent_kernel"], bias.sum(axis=0), sigmoid)])
+
+
+def test_cudnn_gru():
+    bias = normal(2, 15)
+    weights = {**GRU_WEIGHTS, "bias": bias}
+    options = {"name": "l", "units": 5, "batch_input_shape": [None, 6, 4], "return_sequences": False}
+    as_gru = h5_file([("GRU", {**options, "reset_after": True, "recurrent_activation": "sigmoid"}, weights)], "2.2.4")
+    as_cudnn = h5_file([("Bidirectional", {"name": "b", "merge_mode": "sum", "layer": {"class_name": "CuDNNGRU", "config": options},
+                                           "batch_input_shape": [None, 6, 4]},
+                         {f"{d}_{k}": v for d in ("forward", "backward") for k, v in cudnn(weights, 3).items()})], "2.2.4")
+    both = run(read(as_gru), X)[0] + run(read(as_gru), X[:, ::-1])[0]
+    close(run(read(as_cudnn), X), [both])
+
+
+def test_attributes_in_pieces():
+    options = {"name": "lstm_1", "units": 5, "batch_input_shape": [None, 6, 4], "recurrent_activation": "sigmoid"}
+    whole = h5_file([("LSTM", options, LSTM_WEIGHTS)], "2.3.0")
+    stream = io.BytesIO(whole)
+    with h5py.File(stream, "r+") as f:
+        group = f["model_weights/lstm_1"]
+        names = list(group.attrs["weight_names"])
+        del group.attrs["weight_names"]
+        group.attrs["weight_names0"], group.attrs["weight_names1"] = names[:1], names[1:]
+    close(run(read(stream.getvalue()), X), [numpy_lstm(X, *LSTM_WEIGHTS.values(), sigmoid)])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_nested_models_counted_from_0_or_1(first):
+    inner = {"name": "inner", "layers": [{"class_name": "InputLayer", "config": {"name": "i", "batch_input_shape": [None, 6, 4]}},
+                                         {"class_name": "LSTM", "config": {"name": "l", "units": 5, "recurrent_activation": "sigmoid"}}]}
+    model = {"class_name": "Model", "config": {
+        "name": "m", "layers": [
+            {"class_name": "InputLayer", "name": "x", "config": {"name": "x", "batch_input_shape": [None, 6, 4]}, "inbound_nodes": []},
+            {"class_name": "Sequential", "name": "inner", "config": inner, "inbound_nodes": [[["x", 0, 0, {}]]]},
+            {"class_name": "Activation", "name": "a", "config": {"name": "a", "activation": "relu"}, "inbound_nodes": [[["inner", first, 0, {}]]]}],
+        "input_layers": [["x", 0, 0]], "output_layers": [["a", 0, 0]]}}
+    data = h5_file([("Sequential", {"name": "inner"}, LSTM_WEIGHTS)], "2.3.1", model=model)
+    close(run(read(data), X), [np.maximum(numpy_lstm(X, *LSTM_WEIGHTS.values(), sigmoid), 0)])
+
+
+def keras_zip(config, arrays, version="2.13.1", names=()):
+    """The bytes of a .keras zip. `arrays`: {key in the weights file: array}, keys cut at '/' alone."""
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as f:
+        for key, array in arrays.items():
+            f[key] = array
+        for group, name in names:
+            f[group].attrs["name"] = name
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as z:
+        z.writestr("config.json", json.dumps(config))
+        z.writestr("metadata.json", json.dumps({"keras_version": version}))
+        z.writestr("model.weights.h5", weights.getvalue())
+    return stream.getvalue()
+
+
+def two_lstms(names=("lstm_8", "lstm_9")):
+    layers = [{"module": "keras.layers", "class_name": "InputLayer", "config": {"batch_input_shape": [None, 6, 4], "name": "x"}}]
+    layers += [{"module": "keras.layers", "class_name": "LSTM", "registered_name": None, "config": {
+        "name": n, "units": 5, "activation": "tanh", "recurrent_activation": "sigmoid", "return_sequences": s, "trainable": True}}
+        for n, s in zip(names, (True, False))]
+    return {"module": "keras", "class_name": "Sequential", "config": {"name": "s", "layers": layers}}
+
+
+@pytest.mark.parametrize("first, second, version, extra", [
+    ("layers/lstm/cell/vars/{}", "layers/lstm_1/cell/vars/{}", "3.5.0", ()),
+    ("_layer_checkpoint_dependencies/lstm/cell/vars/{}", "_layer_checkpoint_dependencies/lstm_2/cell/vars/{}", "2.13.1", ()),
+    ("_layer_checkpoint_dependencies\\lstm\\cell/vars/{}", "_layer_checkpoint_dependencies\\lstm_1\\cell/vars/{}", "2.13.1", ()),
+    ("layers/lstm_1/cell/vars/{}", "layers/lstm/cell/vars/{}", "3.9.0",
+     (("layers/lstm/vars", "lstm_9"), ("layers/lstm_1/vars", "lstm_8"))),
+])
+def test_paths_of_keras_files(first, second, version, extra):
+    w1, w2 = LSTM_WEIGHTS, {"kernel": normal(5, 20), "recurrent_kernel": normal(5, 20), "bias": normal(20)}
+    arrays = {first.format(i): a for i, a in enumerate(w1.values())} | {second.format(i): a for i, a in enumerate(w2.values())}
+    for group, _ in extra:
+        arrays[f"{group}/unused"] = np.zeros(1)
+    graph = read(keras_zip(two_lstms(), arrays, version, extra))
+    parts = [numpy_lstm(X[:, :t + 1], *w1.values(), sigmoid) for t in range(6)]
+    close(run(graph, X), [numpy_lstm(np.stack(parts, 1), *w2.values(), sigmoid)])
+
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+
+def sequential(*layers, version="2.9.0", weights=None):
+    configs = [("InputLayer", {"name": "x", "batch_input_shape": [None, 6, 4]}, {}), *[(c, {"name": n, **o}, w) for c, n, o, w in layers]]
+    return h5_file(configs, version)
+
+
+@pytest.mark.parametrize("layer, error, words", [
+    (("Lambda", "lam", {"function": ["4wE=", None, None]}, {}), UnsupportedModelError, "layer 'lam'.*Lambda.*never run"),
+    (("Mine>Attention", "att", {}, {}), UnsupportedModelError, "'att'.*custom class"),
+    (("ConvLSTM2D", "cl", {"filters": 2}, {}), UnsupportedModelError, "'cl'.*ConvLSTM2D"),
+    (("Dense", "d", {"units": 2, "activation": "my_function"}, {"kernel": normal(4, 2), "bias": normal(2)}), UnsupportedModelError,
+     "'d'.*my_function"),
+    (("LSTM", "l", {"units": 5, "recurrent_activation": "softmax"}, LSTM_WEIGHTS), UnsupportedModelError, "'l'.*softmax"),
+    (("LSTM", "l", {"units": 5, "zoneout": 0.1}, LSTM_WEIGHTS), UnsupportedModelError, "'l'.*zoneout"),
+    (("LSTM", "l", {"units": 6}, LSTM_WEIGHTS), ShapeError, "'l'.*kernel.*24.*20"),
+    (("LSTM", "l", {"units": 5}, {"kernel": normal(3, 20), "recurrent_kernel": normal(5, 20), "bias": normal(20)}), ShapeError, "'l'.*expected input"),
+    (("LSTM", "l", {"units": 5}, {"kernel": normal(4, 20), "bias": normal(20)}), FormatError, "'l'.*expected 3 weights.*found 2"),
+    (("LSTM", "l", {"units": 5}, {"bias": normal(20), "kernel": normal(4, 20), "recurrent_kernel": normal(5, 20)}), FormatError, "'l'.*order"),
+    (("LSTM", "l", {"units": -5}, LSTM_WEIGHTS), FormatError, "'l'.*units.*-5"),
+    (("Attention", "a", {}, {"W": normal(4, 4), "b": normal(4)}), UnsupportedModelError, "'a'.*custom"),
+    (("Dense", "d", {"units": 2, "dtype": {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}}}, {}), UnsupportedModelError,
+     "'d'.*quantise"),
+])
+def test_refused_by_name(layer, error, words):
+    with pytest.raises(error, match=words):
+        read(sequential(layer))
+
+
+def test_live_lambda_and_custom_layers_are_refused(keras):
+    class Strange(keras.layers.Layer):
+        def call(self, x):
+            return x * 2
+
+    for layer, words in ((keras.layers.Lambda(lambda x: x * 2, name="twice"), "'twice'"), (Strange(name="strange"), "'strange'.*custom class Strange")):
+        with pytest.raises(UnsupportedModelError, match=words):
+            read(keras.Sequential([keras.Input((6, 4)), layer, keras.layers.LSTM(3)]))
+
+
+def test_subclassed_model_is_refused(keras):
+    class Mine(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(UnsupportedModelError, match="subclassed"):
+        read(Mine())
+
+
+def test_random_at_run_time_is_refused(keras):
+    x = keras.Input((6, 4))
+    model = keras.Model(x, keras.layers.LSTM(3)(keras.layers.Dropout(0.5, name="always")(x, training=True)))
+    with pytest.raises(UnsupportedModelError, match="'always'.*random"):
+        read(model)
+
+
+# ---- hostile files ---------------------------------------------------------------------------------------------------
+
+def refused_fast(data):
+    start = time.perf_counter()
+    with pytest.raises(LstmEdgeError) as caught:
+        read(data)
+    assert time.perf_counter() - start < 1
+    return str(caught.value)
+
+
+def test_zip_bomb():
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("config.json", b" " * (64 << 20))
+    assert "ratio" in refused_fast(stream.getvalue())
+
+
+def test_zip_that_lies_about_a_size():
+    data = bytearray(keras_zip(two_lstms(), {}))
+    at = data.rindex(b"PK\x01\x02")  # the last member's entry in the directory
+    data[at + 24:at + 28] = (3 << 30).to_bytes(4, "little")
+    assert "claims" in refused_fast(bytes(data))
+
+
+def bare_h5(fill):
+    stream = io.BytesIO(sequential(("LSTM", "l", {"units": 5}, LSTM_WEIGHTS)))
+    with h5py.File(stream, "r+") as f:
+        group = f["model_weights/l"]
+        del group["l/kernel:0"]
+        fill(group, f)
+    return stream.getvalue()
+
+
+def test_h5_that_claims_sizes_it_does_not_hold():
+    def claimed(group, f):
+        group["l"].create_dataset("kernel:0", shape=(1 << 20, 1 << 12), dtype="f4", chunks=(1024, 1024))
+    assert "claims" in refused_fast(bare_h5(claimed))
+
+    def bomb(group, f):
+        group["l"].create_dataset("kernel:0", data=np.zeros((4096, 4096), np.float32), compression="gzip")
+    assert "ratio" in refused_fast(bare_h5(bomb))
+
+
+def test_h5_cycles_and_links_out(tmp_path):
+    def cycle(group, f):
+        group["l/again"] = f["model_weights"]
+    assert "expected a dataset" in refused_fast(bare_h5(cycle))
+
+    with h5py.File(tmp_path / "secret.h5", "w") as f:
+        f["kernel"] = LSTM_WEIGHTS["kernel"]
+
+    def out(group, f):
+        group["l/kernel:0"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "kernel")
+    assert "expected a dataset" in refused_fast(bare_h5(out))
+
+    def raw(group, f):
+        group["l"].create_dataset("kernel:0", shape=(4, 20), dtype="f4", external=[(str(tmp_path / "secret.h5"), 0, 320)])
+    assert "outside the file" in refused_fast(bare_h5(raw))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04" + bytes(40), b"\x89HDF\r\n\x1a\n" + bytes(200)])
+def test_not_a_keras_file(data):
+    refused_fast(data)
+
+
+def test_truncated_and_damaged_files():
+    for whole in (sequential(("LSTM", "l", {"units": 5}, LSTM_WEIGHTS)), keras_zip(two_lstms(), {})):
+        for cut in range(0, len(whole), max(len(whole) // 12, 1)):
+            refused_fast(whole[:cut])
+
+
+@pytest.mark.parametrize("config", [
+    {}, {"class_name": "Sequential"}, {"class_name": "Sequential", "config": 3}, {"class_name": "Sequential", "config": {"layers": 3}},
+    {"class_name": "Sequential", "config": []}, {"class_name": "Functional", "config": {"layers": [], "input_layers": [["x", 0, 0]]}},
+    {"class_name": "Functional", "config": {"layers": [], "input_layers": [], "output_layers": []}}, {"class_name": "MyModel", "config": {}},
+    {"class_name": "Functional", "config": {"layers": [{"class_name": "Dense", "name": "d", "config": {"name": "d", "units": 1, "trainable": True},
+                                                         "inbound_nodes": [[["d", 0, 0, {}]]]}],
+                                            "input_layers": [["d", 1, 0]], "output_layers": [["d", 0, 0]]}},
+])
+def test_configs_that_are_none(config):
+    refused_fast(h5_file([], "2.9.0", model=config or {"x": 1}))
+
+
+def test_deep_config():
+    config = {"class_name": "Sequential", "config": {"layers": []}}
+    for _ in range(60):
+        config = {"class_name": "Sequential", "config": {"layers": [config]}}
+    assert "deeper" in refused_fast(h5_file([], "2.9.0", model=config))

@@ -30,9 +30,10 @@ def check_supported(model: Layer) -> None:
         known = layer.cls in HANDLERS or layer.cls in MODELS or layer.cls in _CELLS or layer.cls in ("InputLayer", "TimeDistributed")
         known = keras_ops.is_known(layer) if layer.is_op else known
         if layer.custom or not known:
-            kind = "custom class" if layer.custom else "layer"
+            kind = "custom class" if layer.custom else "operation" if layer.is_op else "layer"
             advice = _ADVICE.get(layer.written, "rebuild the model from standard layers, or export it to ONNX")
-            unknown.append(f"{layer.place}: {kind} {layer.written} is not supported; {advice}")
+            name = keras_ops.kind_of(layer) if layer.is_op else layer.written
+            unknown.append(f"{layer.place}: {kind} {name} is not supported; {advice}")
     if unknown:
         raise UnsupportedModelError("\n".join(unknown[:20]))
 

@@ -114,7 +114,8 @@ _NEUTRAL = frozenset("""
     consume_less init inner_init forget_bias_init dropout_W dropout_U momentum renorm renorm_clipping renorm_momentum fused
     virtual_batch_size synchronized autocast optional lora_rank lora_alpha weights layers experimental_autocast force_generator
     recurrent_dropout_seed input_shapes beta_1 activity_regularizer W_learning_rate_multiplier b_learning_rate_multiplier
-    original_keras_version p sigma stddev l1 l2 jit_compile l2_lambda cast_inputs""".split())
+    original_keras_version p sigma stddev l1 l2 jit_compile l2_lambda cast_inputs
+    query_shape key_shape value_shape""".split())
 _NEUTRAL_ENDINGS = ("_initializer", "_regularizer", "_constraint", "_init")
 
 
@@ -170,7 +171,8 @@ def parse_layer(entry: Any, version: Version, path: str, depth: int = 0) -> Laye
     if not isinstance(values, dict):
         raise FormatError(f"model config at {path}/{cls}: expected a config object, found {str(values)[:80]!r}")
     registered = entry.get("registered_name")
-    custom = ">" in cls or (isinstance(registered, str) and ">" in registered and not registered.startswith("Keras"))
+    module = str(entry.get("module") or "")
+    custom = ">" in f"{cls}{registered}" or module.split(".")[0] not in ("", "keras", "tf_keras", "keras_core", "tensorflow", "builtins")
     cls = cls.split(">")[-1]
     written = cls
     name = str(entry.get("name") or values.get("name") or snake_case(cls))
@@ -185,7 +187,6 @@ def parse_layer(entry: Any, version: Version, path: str, depth: int = 0) -> Laye
         cls = "Sequential"
     layer = Layer(cls, name, Config(values, f"layer {where!r} ({cls})"), version, custom=custom,
                   trainable=values.get("trainable", True) is not False, nodes=_nodes(entry), written=written)
-    module = str(entry.get("module") or "")
     layer.is_op = cls in _TF_OPS or ".ops" in module or (version.major >= 3 and not module and "trainable" not in values
                                                         and cls not in _UNTRAINED)
     layer.children = [parse_layer(c, version, where if depth else "", depth + 1) for c in _children(layer)]

@@ -51,6 +51,8 @@ def _geometry(e: Emit, layer: Layer, x: str, rank: int) -> tuple[list[int], str]
 
 def _finish(e: Emit, layer: Layer, op: str, inputs: list[str], attrs: dict) -> str:
     """The op with its bias and activation."""
+    if layer.config.take("groups", 1) not in (1, None) and layer.cls not in ("Conv1D", "Conv2D"):
+        raise unsupported(layer, f"groups {layer.config.take('groups')}", "expected 1")
     layer.config.take("use_bias")
     if "bias" in layer.weights:
         inputs.append(e.const(layer.weights["bias"], f"{layer.name}/bias"))

@@ -51,7 +51,7 @@ def kind_of(layer: Layer) -> str:
     if layer.cls == "SlicingOpLambda":
         return "GetItem"
     if layer.cls == "TFOpLambda":
-        function = str(layer.config.take("function"))
+        function = str(layer.config.take("function")).removeprefix("compat.v1.")
         return _TF.get(function, function)
     return layer.written
 

@@ -83,6 +83,8 @@ def assign(model: Layer, source: Source) -> None:
         _assign_paths(model, source.paths or {}, source.names, "")
     for layer in walk(model):
         _join_keras1_gates(layer)
+        if source.backend == "theano":
+            _flip_theano_kernels(layer)
 
 
 def walk(layer: Layer) -> Iterator[Layer]:
@@ -147,6 +149,18 @@ def _join_keras1_gates(layer: Layer) -> None:
     order = {"LSTM": "ifco", "GRU": "zrh"}[layer.cls]
     for old, new in (("W", "kernel"), ("U", "recurrent_kernel"), ("b", "bias")):
         layer.weights[new] = np.concatenate([layer.weights.pop(f"{old}_{g}") for g in order], axis=-1)
+
+
+def _flip_theano_kernels(layer: Layer) -> None:
+    """Theano convolves, all others correlate: the spatial axes run the other way."""
+    rank = {"Conv1D": 1, "Conv2D": 2, "Conv1DTranspose": 1, "Conv2DTranspose": 2}.get(layer.cls)
+    if rank is None:
+        return
+    kernel = layer.weights["kernel"]
+    old_form = layer.version.major == 1 and kernel.ndim == 4 and (layer.config.values.get("data_format") == "channels_first" or (
+        rank == 1 and kernel.shape[1:2] != (1,)))
+    axes = (2, 3) if old_form else tuple(range(kernel.ndim - 2))
+    layer.weights["kernel"] = np.ascontiguousarray(np.flip(kernel, axes))
 
 
 # ---- paths -----------------------------------------------------------------------------------------------------------
