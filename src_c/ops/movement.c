@@ -93,7 +93,7 @@ static le_status shape_multiplied(le_ctx *ctx, const char *key) {
     return le_check_size(ctx, y);
 }
 
-/* outer: the axis that repeats is outside (Tile) or inside (Resize) the one of x. */
+/* outside: the axis that repeats is outside (Tile) or inside (Resize) the one of x. */
 static le_status copy_repeated(le_ctx *ctx, bool outside) {
     const axis_values *p = ctx->node->packed;
     const le_tensor *x = ctx->in[0];
