@@ -41,8 +41,8 @@ class Case:
 class Builder:
     """Draws one case."""
 
-    def __init__(self, draw: Callable):
-        self.draw = draw
+    def __init__(self, draw: Callable, weights: tuple[str, ...] = ("float32", "float16", "int8", "run")):
+        self.draw, self.weights = draw, weights
         self.rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
         self.case = Case()
 
@@ -94,7 +94,7 @@ class Builder:
 
     def weight(self, array: np.ndarray, leading: int = 1, at_run: bool = True) -> str:
         """An operand that may also be stored as float16 or int8, a scale per row of its `leading` axes."""
-        kind = self.one_of("float32", "float16", "int8", *(["run"] if at_run else []))
+        kind = self.one_of(*(w for w in self.weights if at_run or w != "run"))
         if kind == "run":
             return self.at_run(array)
         name = self.case.graph.constant(array)
@@ -154,8 +154,8 @@ def strategy(function: Callable[[Builder], None]) -> Callable[[Builder], None]:
 
 
 @st.composite
-def cases(draw: Callable, op: str) -> Case:
-    builder = Builder(draw)
+def cases(draw: Callable, op: str, **options: Any) -> Case:
+    builder = Builder(draw, **options)
     STRATEGIES[op](builder)
     return builder.case
 
@@ -525,7 +525,7 @@ def gather(b: Builder) -> None:
     shape = b.shape(1, 3, zero=False)
     axis = b.axis(len(shape))
     at = b.at_run(indices(b, shape[axis], *b.shape(0, 2)))
-    weight = axis % len(shape) == 0 and b.flag()
+    weight = axis % len(shape) == 0 and (b.flag() or len(b.weights) == 1)
     data = b.weight(b.values(*shape)) if weight else b.operand(b.typed(shape))
     b.add("Gather", [data, at], {"axis": axis} if axis % len(shape) or b.flag() else {})
 

@@ -7,7 +7,8 @@ Bounds, u = 2^-24 being float32's unit roundoff:
 - sums of n products (dense, convolution, recurrence, reductions): a float32 sum is the exact sum of inputs each changed a little, and
   with data of random signs by about sqrt(n) u (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019).
   So the oracle runs on inputs and weights changed at random by sqrt(n) u, and CONDITION times the largest change of its answer is
-  allowed, plus 4e-7 + 8u |y| for an activation: the changes are random, not the worst.
+  allowed, plus 4e-7 + 8u |y| for an activation: the changes are random, not the worst;
+- int8 weights: the core rounds each row of x to 1/127 of its largest, so the changes are by that much; and every ISA gives the same bits.
 """
 
 import copy
@@ -15,7 +16,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from strategies import Builder, Case, bias, cases, recurrent
 
@@ -25,8 +26,7 @@ from lstm_edge.ops import OPS
 
 U = 2.0**-24
 CONDITION = 12
-SUMS = {"LSTM", "GRU", "RNN", "Dense", "MatMul", "Conv", "ConvTranspose", "Pool", "Normalize", "Reduce", "Softmax", "CumSum",
-        "ScatterElements"}
+SUMS = {"LSTM", "GRU", "RNN", "Dense", "MatMul", "Conv", "ConvTranspose", "Pool", "Normalize", "Reduce", "Softmax", "CumSum"}
 EXACT = {"linear", "relu", "neg", "abs", "sqrt", "floor", "ceil", "round", "reciprocal", "sign", "clip", "relu6", "is_nan", "not",
          "thresholded_relu", "max", "min"}
 RELATIVE = {"exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "erf", "pow"}
@@ -61,35 +61,44 @@ def terms(case: Case) -> float:
     return 8 + math.prod(shape[a] for a in axes)
 
 
-def changed(case: Case, size: float, rng: np.random.Generator) -> Case:
-    """The case with every float changed by up to `size`, relatively, in float64."""
+def holds_int8(case: Case) -> bool:
+    return any(t.dtype == "int8" for t in case.graph.tensors.values())
+
+
+def changed(case: Case, rng: np.random.Generator) -> Case:
+    """The case in float64 with every float changed at random, as much as the core's rounding stands for."""
+    size = 1 / 127 if holds_int8(case) else math.sqrt(terms(case)) * U
+
     def change(a: np.ndarray) -> np.ndarray:
-        return a.astype(np.float64) * (1 + size * rng.uniform(-1, 1, a.shape)) if a.dtype.kind == "f" else a
+        if a.dtype.kind != "f":
+            return a
+        reach = np.abs(a).max(axis=-1, keepdims=True, initial=0) if holds_int8(case) else a
+        return a + np.where(np.isfinite(a), size * reach, 0) * rng.uniform(-1, 1, a.shape)
 
     graph = copy.deepcopy(case.graph)
     for t in graph.tensors.values():
         if t.is_constant:
-            data = reference.constant(t)
-            t.data, t.scale = change(data), None
-    return Case(graph, {n: change(a) for n, a in case.inputs.items()})
+            t.data, t.scale = change(reference.constant(t)), None
+    return Case(graph, {n: change(a.astype(np.float64) if a.dtype.kind == "f" else a) for n, a in case.inputs.items()})
 
 
 def allowance(case: Case, expected: dict, seed: int = 0) -> dict[str, np.ndarray | float]:
     """The allowed difference of each float output from the oracle's."""
     node, x = case.graph.nodes[0], case.inputs["x0"]
     kind = node.attrs.get("kind")
-    rounds = node.op in SUMS or node.op == "Unary" or kind == "pow"
+    rounds = node.op in SUMS or node.op == "Unary" or kind == "pow" or node.attrs.get("reduction") == "add"
     if not rounds or kind in EXACT:
         return dict.fromkeys(expected, 0.0)
     near = 0.0 if kind in RELATIVE else 4e-7 * (1 + np.minimum(np.abs(x), 10)) if kind in TIMES_X else 4e-7
     with np.errstate(invalid="ignore", over="ignore"):
-        bounds = {n: near + 8 * U * np.abs(y) for n, y in expected.items() if y is not None and y.dtype.kind == "f"}
-    if node.op not in SUMS:
+        bounds = {n: np.where(np.isfinite(y), near + 8 * U * np.abs(y), 0.0)
+                  for n, y in expected.items() if y is not None and y.dtype.kind == "f"}
+    if node.op in ("Unary", "Binary"):
         return bounds
     rng = np.random.default_rng(seed)
     largest = dict.fromkeys(bounds, 0.0)
     for _ in range(3):
-        other = changed(case, math.sqrt(terms(case)) * U, rng)
+        other = changed(case, rng)
         moved, _ = reference.run(other.graph, other.inputs)
         for n in bounds:
             with np.errstate(invalid="ignore"):  # -inf stays -inf
@@ -130,6 +139,19 @@ def test_op_is_the_oracle(op):
         expected, _ = reference.run(case.graph, case.inputs)
         for isa in ISAS:
             assert_matches(case, core_outputs(case, isa), expected, isa)
+
+    check()
+
+
+@pytest.mark.parametrize("op", [op for op, spec in OPS.items() if spec.weights])
+def test_int8_gives_the_same_bits_on_every_isa(op):
+    @given(cases(op, weights=("int8",)))
+    def check(case):
+        assume(holds_int8(case))
+        first, *others = (core_outputs(case, isa) for isa in ISAS)
+        for other in others:
+            for name in first:
+                assert_same_bits(first[name], other[name])
 
     check()
 
