@@ -1,4 +1,5 @@
-"""Keras 1.x to 3.x models, files (.keras, .h5) and live, as a Graph. Neither Keras nor TensorFlow is needed for files."""
+"""Keras 1.x to 3.x models, files (.keras, .h5) and live, as a Graph. Neither Keras nor TensorFlow is needed for
+files."""
 
 from __future__ import annotations
 
@@ -17,17 +18,33 @@ from .keras_files import Source, is_live, read_file, read_live
 from .keras_recurrent import RECURRENT
 from .keras_weights import assign, walk
 
-_OVER_TIME = (*RECURRENT, "Bidirectional", "TimeDistributed", "Conv1D", "SeparableConv1D", "DepthwiseConv1D", "Conv1DTranspose", "Attention",
-              "AdditiveAttention", "MultiHeadAttention", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "MaxPooling1D", "AveragePooling1D",
-              "Masking")
+_OVER_TIME = (
+    *RECURRENT,
+    "Bidirectional",
+    "TimeDistributed",
+    "Conv1D",
+    "SeparableConv1D",
+    "DepthwiseConv1D",
+    "Conv1DTranspose",
+    "Attention",
+    "AdditiveAttention",
+    "MultiHeadAttention",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
+    "MaxPooling1D",
+    "AveragePooling1D",
+    "Masking",
+)
 _KEEPS_TOKENS = ("InputLayer", "Dropout", "SpatialDropout1D", "Identity")
 
 
 def read(source: str | Path | bytes | Any, *, shapes: dict[str, Sequence[int | str | None]] | None = None) -> Graph:
     """The Graph of a Keras model: a path, the bytes of a file, or a live model.
 
-    The batch is free, and so is the number of frames wherever the network allows it, even when the file names one. `shapes` sets
-    inputs by name: {'input': ['batch', 50, 25]}, entries being numbers, 'batch' or 'frames'. FormatError for a damaged file,
+    The batch is free, and so is the number of frames wherever the network allows it, even when the file names one.
+    `shapes` sets
+    inputs by name: {'input': ['batch', 50, 25]}, entries being numbers, 'batch' or 'frames'. FormatError for a
+    damaged file,
     UnsupportedModelError naming the layer for what lstm_edge does not do, ShapeError where weights and shapes disagree.
     """
     read_source = read_live(source) if is_live(source) else read_file(source)
@@ -54,6 +71,7 @@ class _Port:
 
 
 # ---- inputs ----------------------------------------------------------------------------------------------------------
+
 
 def _ports(model: Layer) -> list[_Port]:
     if model.cls == "Functional":
@@ -94,7 +112,11 @@ def _declared(layer: Layer) -> list[Any] | None:
     if layer.cls == "Embedding":
         return [None, values.get("input_length")]
     if isinstance(values.get("input_dim"), int):
-        return [None, values.get("input_length"), values["input_dim"]] if layer.cls in _OVER_TIME else [None, values["input_dim"]]
+        return (
+            [None, values.get("input_length"), values["input_dim"]]
+            if layer.cls in _OVER_TIME
+            else [None, values["input_dim"]]
+        )
     return None
 
 
@@ -105,7 +127,9 @@ def _port(layer: Layer, name: str) -> _Port:
     if any(s is not None and (isinstance(s, bool) or not isinstance(s, int) or s < 1) for s in shape[1:]):
         raise FormatError(f"{layer.place}: input shape: expected sizes, found {shape}")
     if layer.config.values.get("sparse") or layer.config.values.get("ragged"):
-        raise UnsupportedModelError(f"{layer.place}: sparse or ragged inputs are not supported; feed a dense, padded array")
+        raise UnsupportedModelError(
+            f"{layer.place}: sparse or ragged inputs are not supported; feed a dense, padded array"
+        )
     dtype = layer.config.values.get("dtype", "float32")
     dtype = dtype.get("config", {}).get("name", "float32") if isinstance(dtype, dict) else str(dtype)
     if layer.cls != "InputLayer":
@@ -118,7 +142,9 @@ def _shape_from_weights(layer: Layer) -> list[int | None]:
     if "kernel" in layer.weights and layer.cls in (*RECURRENT, "Dense", "Conv1D"):
         features = layer.weights["kernel"].shape[-2 if layer.cls == "Conv1D" else 0]
         return [None, features] if layer.cls == "Dense" else [None, None, features]
-    raise UnsupportedModelError(f"{layer.place}: the model does not say its input's shape; start it with an Input layer and save again")
+    raise UnsupportedModelError(
+        f"{layer.place}: the model does not say its input's shape; start it with an Input layer and save again"
+    )
 
 
 def _given(ports: list[_Port], shapes: dict[str, Sequence[int | str | None]] | None) -> dict[str, tuple[Size, ...]]:
@@ -128,20 +154,29 @@ def _given(ports: list[_Port], shapes: dict[str, Sequence[int | str | None]] | N
     for name, shape in (shapes or {}).items():
         port = next((p for p in ports if p.name == name), None)
         if port is None:
-            raise UnsupportedModelError(f"shapes: no input {name!r}, expected one of {', '.join(p.name for p in ports)}")
+            raise UnsupportedModelError(
+                f"shapes: no input {name!r}, expected one of {', '.join(p.name for p in ports)}"
+            )
         if len(shape) != len(port.sizes) + 1:
-            raise UnsupportedModelError(f"shapes: input {name!r}: expected {len(port.sizes) + 1} sizes, found {list(shape)}")
+            raise UnsupportedModelError(
+                f"shapes: input {name!r}: expected {len(port.sizes) + 1} sizes, found {list(shape)}"
+            )
         given[name] = tuple(words[s] if s in words else s for s in shape)
         if any(isinstance(s, str) for s in given[name]):
-            raise UnsupportedModelError(f"shapes: input {name!r}: expected numbers, 'batch' or 'frames', found {list(shape)}")
+            raise UnsupportedModelError(
+                f"shapes: input {name!r}: expected numbers, 'batch' or 'frames', found {list(shape)}"
+            )
     return given
 
 
 def _timed(model: Layer, ports: list[_Port]) -> list[str]:
     """Inputs whose axis 1 may be time: sequences of features where the network works over time, and tokens."""
     over_time = any(layer.cls in _OVER_TIME for layer in walk(model))
-    return [p.name for p in ports if p.sizes and (
-        p.sizes[0] is None or (over_time and (len(p.sizes) >= 2 or _feeds_embedding(model, p.name))))]
+    return [
+        p.name
+        for p in ports
+        if p.sizes and (p.sizes[0] is None or (over_time and (len(p.sizes) >= 2 or _feeds_embedding(model, p.name))))
+    ]
 
 
 def _feeds_embedding(model: Layer, name: str) -> bool:
@@ -168,7 +203,10 @@ def _first_input(model: Layer) -> str:
 
 # ---- building --------------------------------------------------------------------------------------------------------
 
-def _build(model: Layer, ports: list[_Port], source: Source, version: Version, given: dict[str, tuple[Size, ...]]) -> Graph:
+
+def _build(
+    model: Layer, ports: list[_Port], source: Source, version: Version, given: dict[str, tuple[Size, ...]]
+) -> Graph:
     """Tries with the frames of all sequences free, then of one input alone, then as the file says."""
     timed = [n for n in _timed(model, ports) if n not in given]
     fixed = {p.name: p.sizes[0] for p in ports if p.name in timed and p.sizes[0] is not None}
@@ -182,16 +220,27 @@ def _build(model: Layer, ports: list[_Port], source: Source, version: Version, g
         try:
             return _attempt(model, ports, source, version, given, free, first_error)
         except (LstmEdgeError, ValueError) as e:
-            first_error = first_error or (e if isinstance(e, LstmEdgeError) else UnsupportedModelError(f"model {model.name!r}: {e}"))
+            first_error = first_error or (
+                e if isinstance(e, LstmEdgeError) else UnsupportedModelError(f"model {model.name!r}: {e}")
+            )
     if first_error is not None:
         raise first_error
     unknown = next(p for p in ports if None in p.sizes)
-    raise UnsupportedModelError(f"input {unknown.name!r}: the model leaves sizes open, found [batch, {unknown.sizes}]; give them: "
-                                f"shapes={{{unknown.name!r}: ['batch', ...]}}")
+    raise UnsupportedModelError(
+        f"input {unknown.name!r}: the model leaves sizes open, found [batch, {unknown.sizes}]; give them: "
+        f"shapes={{{unknown.name!r}: ['batch', ...]}}"
+    )
 
 
-def _attempt(model: Layer, ports: list[_Port], source: Source, version: Version, given: dict[str, tuple[Size, ...]], free: list[str],
-             why: LstmEdgeError | None) -> Graph:
+def _attempt(
+    model: Layer,
+    ports: list[_Port],
+    source: Source,
+    version: Version,
+    given: dict[str, tuple[Size, ...]],
+    free: list[str],
+    why: LstmEdgeError | None,
+) -> Graph:
     graph = Graph()
     trained = next((p.sizes[0] for p in ports if p.name in free and p.sizes[0] is not None), None)
     e = Emit(graph, version, trained)
@@ -214,8 +263,10 @@ def _attempt(model: Layer, ports: list[_Port], source: Source, version: Version,
 def _shape(port: _Port, frames_free: bool, time_major: bool) -> tuple[Size, ...]:
     rest: list[Size] = [FRAMES if frames_free and d == 0 else s for d, s in enumerate(port.sizes)]
     if None in rest:
-        raise UnsupportedModelError(f"input {port.name!r}: the file leaves sizes open, [batch, {port.sizes}]; give them: "
-                                    f"shapes={{{port.name!r}: ['batch', ...]}}")
+        raise UnsupportedModelError(
+            f"input {port.name!r}: the file leaves sizes open, [batch, {port.sizes}]; give them: "
+            f"shapes={{{port.name!r}: ['batch', ...]}}"
+        )
     if time_major and frames_free:
         return (FRAMES, BATCH, *rest[1:])
     return (BATCH, *rest)
@@ -228,7 +279,9 @@ def _run_dtype(port: _Port) -> str:
         return "int32"
     if "float" in port.dtype:
         return "float32"
-    raise UnsupportedModelError(f"input {port.name!r}: dtype {port.dtype} is not supported; expected floats, integers or bool")
+    raise UnsupportedModelError(
+        f"input {port.name!r}: dtype {port.dtype} is not supported; expected floats, integers or bool"
+    )
 
 
 def _output_names(model: Layer, count: int) -> list[str]:
@@ -239,7 +292,7 @@ def _output_names(model: Layer, count: int) -> list[str]:
         names = [model.children[-1].name] * count
     unique: list[str] = []
     for name in names:
-        n = sum(u == name or u.startswith(f"{name}_") and u[len(name) + 1:].isdigit() for u in unique)
+        n = sum(u == name or u.startswith(f"{name}_") and u[len(name) + 1 :].isdigit() for u in unique)
         unique.append(name if not n else f"{name}_{n}")
     return unique
 
@@ -283,11 +336,24 @@ def _share_constants(graph: Graph) -> None:
         node.inputs = [same.get(i, i) for i in node.inputs]
 
 
-def _describe(graph: Graph, e: Emit, model: Layer, ports: list[_Port], source: Source, version: Version, free: list[str],
-              why: LstmEdgeError | None) -> None:
+def _describe(
+    graph: Graph,
+    e: Emit,
+    model: Layer,
+    ports: list[_Port],
+    source: Source,
+    version: Version,
+    free: list[str],
+    why: LstmEdgeError | None,
+) -> None:
     """metadata: where the model came from and what was assumed."""
     producer = "keras " + version.text + (" (theano)" if source.backend == "theano" else "")
-    graph.metadata["source"] = {"format": "keras", "container": source.container, "producer": producer, "model": model.name}
+    graph.metadata["source"] = {
+        "format": "keras",
+        "container": source.container,
+        "producer": producer,
+        "model": model.name,
+    }
     notes = []
     for port in ports:
         if port.name in free and port.sizes[0] is not None:
@@ -295,7 +361,11 @@ def _describe(graph: Graph, e: Emit, model: Layer, ports: list[_Port], source: S
         elif why is not None and port.sizes and port.name in _timed(model, ports):
             notes.append(f"input {port.name!r}: frames fixed at {port.sizes[0]}, because with free frames: {why}")
     slope, offset = version.hard_sigmoid
-    if any(a == "hard_sigmoid" for n in graph.nodes for a in (*n.attrs.get("activations", ()), n.attrs.get("kind"), n.attrs.get("activation"))):
+    if any(
+        a == "hard_sigmoid"
+        for n in graph.nodes
+        for a in (*n.attrs.get("activations", ()), n.attrs.get("kind"), n.attrs.get("activation"))
+    ):
         notes.append(f"hard_sigmoid is {slope:.6g} x + {offset:g}, as in the Keras {version.text} that wrote the model")
     graph.metadata["notes"] = notes + e.notes
 

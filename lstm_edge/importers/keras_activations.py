@@ -20,10 +20,25 @@ class Act(NamedTuple):
 
 
 _PLAIN = {
-    "linear": Act("linear"), "relu": Act("relu"), "sigmoid": Act("sigmoid"), "tanh": Act("tanh"), "softplus": Act("softplus"),
-    "softsign": Act("softsign"), "silu": Act("silu"), "swish": Act("silu"), "mish": Act("mish"), "relu6": Act("relu6"), "exponential": Act("exp"),
-    "exp": Act("exp"), "elu": Act("elu", 1.0), "selu": Act("selu", 1.6732632423543772, 1.0507009873554805), "celu": Act("celu", 1.0),
-    "gelu": Act("gelu"), "hard_silu": Act("hard_silu"), "hard_swish": Act("hard_silu"), "leaky_relu": Act("leaky_relu", 0.2),
+    "linear": Act("linear"),
+    "relu": Act("relu"),
+    "sigmoid": Act("sigmoid"),
+    "tanh": Act("tanh"),
+    "softplus": Act("softplus"),
+    "softsign": Act("softsign"),
+    "silu": Act("silu"),
+    "swish": Act("silu"),
+    "mish": Act("mish"),
+    "relu6": Act("relu6"),
+    "exponential": Act("exp"),
+    "exp": Act("exp"),
+    "elu": Act("elu", 1.0),
+    "selu": Act("selu", 1.6732632423543772, 1.0507009873554805),
+    "celu": Act("celu", 1.0),
+    "gelu": Act("gelu"),
+    "hard_silu": Act("hard_silu"),
+    "hard_swish": Act("hard_silu"),
+    "leaky_relu": Act("leaky_relu", 0.2),
     "identity": Act("linear"),
 }
 COMPOSED = ("softmax", "log_softmax", "log_sigmoid", "hard_tanh", "tanh_shrink", "squareplus", "glu")
@@ -45,11 +60,14 @@ def activation_name(spec: Any, place: str) -> str | dict[str, Any]:
 
 
 def gate_activation(spec: Any, version: Version, place: str) -> Act:
-    """The core's activation for a gate, a cell or the output of Dense and Conv. UnsupportedModelError for anything else."""
+    """The core's activation for a gate, a cell or the output of Dense and Conv. UnsupportedModelError for anything
+    else."""
     act = simple_activation(spec, version, place)
     if act is None:
-        raise UnsupportedModelError(f"{place}: activation {_text(spec)!r}: not supported here, expected one of "
-                                    f"{', '.join([*_PLAIN, 'hard_sigmoid'])}; a custom function must be rebuilt from these")
+        raise UnsupportedModelError(
+            f"{place}: activation {_text(spec)!r}: not supported here, expected one of "
+            f"{', '.join([*_PLAIN, 'hard_sigmoid'])}; a custom function must be rebuilt from these"
+        )
     return act
 
 
@@ -75,7 +93,10 @@ def layer_activation(cls: str, config: Config) -> Act | None:
         return Act("thresholded_relu", config.number("theta", 1.0))
     if cls == "ReLU":
         top, slope, threshold = (config.take(k) for k in ("max_value", "negative_slope", "threshold"))
-        slope, threshold = config.number("negative_slope", 0.0) if slope else 0.0, config.number("threshold", 0.0) if threshold else 0.0
+        slope, threshold = (
+            config.number("negative_slope", 0.0) if slope else 0.0,
+            config.number("threshold", 0.0) if threshold else 0.0,
+        )
         if threshold or (top is not None and (slope or top != 6)):
             return None
         return Act("relu6") if top == 6 else Act("leaky_relu", slope) if slope else Act("relu")
@@ -83,14 +104,19 @@ def layer_activation(cls: str, config: Config) -> Act | None:
 
 
 def relu_layer(e: Emit, layer: Layer, x: str) -> str:
-    """ReLU with max_value, negative_slope and threshold: max_value above, x from the threshold, slope (x - threshold) below."""
+    """ReLU with max_value, negative_slope and threshold: max_value above, x from the threshold, slope (x - threshold)
+    below."""
     act = layer_activation("ReLU", layer.config)
     if act:
         return activate(e, act, x, layer.name)
     top, threshold = layer.config.take("max_value"), float(layer.config.take("threshold") or 0)
     slope = float(layer.config.take("negative_slope") or 0)
     below = e.scaled(x, slope, -slope * threshold, f"{layer.name}/below")
-    above = x if top is None else e.unary("clip", x, f"{layer.name}/above", alpha=float(np.finfo(np.float32).min), beta=float(top))
+    above = (
+        x
+        if top is None
+        else e.unary("clip", x, f"{layer.name}/above", alpha=float(np.finfo(np.float32).min), beta=float(top))
+    )
     kept = e.binary("greater_equal", x, e.const(np.float32(threshold), f"{layer.name}/threshold"), f"{layer.name}/kept")
     return e.op("Where", [kept, above, below], layer.name)
 
@@ -126,9 +152,15 @@ def apply_activation(e: Emit, spec: Any, x: str, layer: Layer, name: str) -> str
             raise UnsupportedModelError(f"{layer.place}: glu: expected an even number of features, found {half}")
         first, second = e.slice(x, -1, 0, half // 2, f"{name}/a"), e.slice(x, -1, half // 2, half, f"{name}/b")
         return e.binary("mul", first, e.unary("sigmoid", second, f"{name}/sigmoid"), name)
-    raise UnsupportedModelError(f"{layer.place}: activation {_text(spec)!r}: not supported, expected one of "
-                                f"{', '.join([*_PLAIN, 'hard_sigmoid', *COMPOSED])}; rebuild the model with one of these")
+    raise UnsupportedModelError(
+        f"{layer.place}: activation {_text(spec)!r}: not supported, expected one of "
+        f"{', '.join([*_PLAIN, 'hard_sigmoid', *COMPOSED])}; rebuild the model with one of these"
+    )
 
 
 def _text(spec: Any) -> str:
-    return spec if isinstance(spec, str) else str(spec.get("config") if isinstance(spec.get("config"), str) else spec.get("class_name"))
+    return (
+        spec
+        if isinstance(spec, str)
+        else str(spec.get("config") if isinstance(spec.get("config"), str) else spec.get("class_name"))
+    )

@@ -45,14 +45,25 @@ def _given_masks(layer: Layer, call: Call, q_mask: str | None, v_mask: str | Non
 
 
 def _additive_scores(e: Emit, layer: Layer, query: str, key: str) -> str:
-    """sum over features of scale * tanh(query + key), for every pair; Attention's concat mode scales inside the tanh."""
-    total = e.binary("add", e.expand_dims(query, 2, f"{layer.name}/q"), e.expand_dims(key, 1, f"{layer.name}/k"), f"{layer.name}/pairs")
+    """sum over features of scale * tanh(query + key), for every pair; Attention's concat mode scales inside the
+    tanh."""
+    total = e.binary(
+        "add",
+        e.expand_dims(query, 2, f"{layer.name}/q"),
+        e.expand_dims(key, 1, f"{layer.name}/k"),
+        f"{layer.name}/pairs",
+    )
     scale = layer.weights.get("scale", np.float32(1))
     if layer.cls == "Attention":
         curved = e.unary("tanh", e.scaled(total, scale, 0, f"{layer.name}/inside"), f"{layer.name}/tanh")
         scores = e.reduce("sum", curved, [3], f"{layer.name}/scores")
         return e.scaled(scores, layer.weights["concat_score_weight"], 0, f"{layer.name}/weighted")
-    return e.reduce("sum", e.scaled(e.unary("tanh", total, f"{layer.name}/tanh"), scale, 0, f"{layer.name}/scaled"), [3], f"{layer.name}/scores")
+    return e.reduce(
+        "sum",
+        e.scaled(e.unary("tanh", total, f"{layer.name}/tanh"), scale, 0, f"{layer.name}/scaled"),
+        [3],
+        f"{layer.name}/scores",
+    )
 
 
 def _score_mask(e: Emit, layer: Layer, call: Call, scores: str, v_mask: str | None) -> str | None:
@@ -68,7 +79,12 @@ def _score_mask(e: Emit, layer: Layer, call: Call, scores: str, v_mask: str | No
 def _causal_mask(e: Emit, scores: str, name: str) -> str:
     """bool (Tq, Tv): key j is no later than query i."""
     rank = e.rank(scores)
-    ones = e.g.add1("Fill", [scores], {"shape": [1, 1], "from_input": [0, 0], "from_axis": [rank - 2, rank - 1], "value": 1.0}, f"{name}/ones")
+    ones = e.g.add1(
+        "Fill",
+        [scores],
+        {"shape": [1, 1], "from_input": [0, 0], "from_axis": [rank - 2, rank - 1], "value": 1.0},
+        f"{name}/ones",
+    )
     rows = e.op("CumSum", [ones], f"{name}/rows", axis=0)
     columns = e.op("CumSum", [ones], f"{name}/columns", axis=1)
     return e.binary("greater_equal", rows, columns, f"{name}/causal")
@@ -90,8 +106,14 @@ def multi_head_attention(e: Emit, layer: Layer, call: Call) -> list[Value]:
     value_width = layer.config.size("value_dim", width) if layer.config.take("value_dim") else width
     for name in ("use_bias", "output_shape", "flash_attention"):
         layer.config.take(name)
-    if layer.config.take("attention_axes") not in (None, 1, [1], [-2]) or layer.config.take("use_gate") or layer.config.take("sliding_window"):
-        raise unsupported(layer, "attention_axes, use_gate or sliding_window", "expected attention over axis 1 without gate or window")
+    if (
+        layer.config.take("attention_axes") not in (None, 1, [1], [-2])
+        or layer.config.take("use_gate")
+        or layer.config.take("sliding_window")
+    ):
+        raise unsupported(
+            layer, "attention_axes, use_gate or sliding_window", "expected attention over axis 1 without gate or window"
+        )
     q = _project(e, layer, "query", query.t, heads, width, (0, 2, 1, 3))
     k = _project(e, layer, "key", key.t, heads, width, (0, 2, 3, 1))
     v = _project(e, layer, "value", value.t, heads, value_width, (0, 2, 1, 3))
@@ -132,16 +154,21 @@ def _project(e: Emit, layer: Layer, part: str, x: str, heads: int, width: int, p
 
 
 def _heads_mask(e: Emit, layer: Layer, call: Call, scores: str, query: Value, value: Value, key: Value) -> str | None:
-    """(B,1,T,S) or less: query, value and key masks, the given attention_mask (B,T,S) and the causal one, all joined by AND."""
+    """(B,1,T,S) or less: query, value and key masks, the given attention_mask (B,T,S) and the causal one, all joined
+    by AND."""
     parts = []
     words = {w: call.kwargs.pop(w, None) for w in ("query_mask", "value_mask", "key_mask", "mask")}
     if any(isinstance(m, Value) for m in words.values()):
         raise unsupported(layer, "masks by keyword", "pass attention_mask instead")
     if query.mask:
-        parts.append(e.reshape(query.mask, [From(query.mask, 0), 1, From(query.mask, 1), 1], f"{layer.name}/query_mask"))
+        parts.append(
+            e.reshape(query.mask, [From(query.mask, 0), 1, From(query.mask, 1), 1], f"{layer.name}/query_mask")
+        )
     for side, word in ((value, "value"), (key, "key")) if key.t != value.t else ((value, "value"),):
         if side.mask:
-            parts.append(e.reshape(side.mask, [From(side.mask, 0), 1, 1, From(side.mask, 1)], f"{layer.name}/{word}_mask"))
+            parts.append(
+                e.reshape(side.mask, [From(side.mask, 0), 1, 1, From(side.mask, 1)], f"{layer.name}/{word}_mask")
+            )
     given = call.kwargs.pop("attention_mask", None)
     if isinstance(given, Value):
         given_t = e.cast(given.t, "bool", f"{layer.name}/attention_mask")

@@ -1,4 +1,5 @@
-"""Walks a tree of Keras layers and writes the graph: Sequential, Functional, nested and shared models, TimeDistributed."""
+"""Walks a tree of Keras layers and writes the graph: Sequential, Functional, nested and shared models,
+TimeDistributed."""
 
 from __future__ import annotations
 
@@ -15,11 +16,27 @@ from .keras_weights import walk
 _CELLS = ("LSTMCell", "GRUCell", "SimpleRNNCell", "PeepholeLSTMCell", "StackedRNNCells")
 _HARMLESS_KWARGS = ("training", "name", "mask")
 # Layers that act on the last axis alone: TimeDistributed of them is the layer itself.
-_LAST_AXIS = ("Dense", "Dropout", "Activation", "LeakyReLU", "ELU", "ReLU", "ThresholdedReLU", "GaussianNoise", "GaussianDropout", "AlphaDropout",
-              "Rescaling", "Embedding", "Identity", "ActivityRegularization")
+_LAST_AXIS = (
+    "Dense",
+    "Dropout",
+    "Activation",
+    "LeakyReLU",
+    "ELU",
+    "ReLU",
+    "ThresholdedReLU",
+    "GaussianNoise",
+    "GaussianDropout",
+    "AlphaDropout",
+    "Rescaling",
+    "Embedding",
+    "Identity",
+    "ActivityRegularization",
+)
 _ADVICE = {
     "Lambda": "it holds Python code, which is never run; replace it by layers or keras.ops and save again",
-    "ConvLSTM2D": "rebuild it without ConvLSTM", "ConvLSTM1D": "rebuild it without ConvLSTM", "ConvLSTM3D": "rebuild it without ConvLSTM",
+    "ConvLSTM2D": "rebuild it without ConvLSTM",
+    "ConvLSTM1D": "rebuild it without ConvLSTM",
+    "ConvLSTM3D": "rebuild it without ConvLSTM",
 }
 
 
@@ -27,7 +44,12 @@ def check_supported(model: Layer) -> None:
     """Names every layer of the tree that has no rule, all at once."""
     unknown = []
     for layer in walk(model):
-        known = layer.cls in HANDLERS or layer.cls in MODELS or layer.cls in _CELLS or layer.cls in ("InputLayer", "TimeDistributed")
+        known = (
+            layer.cls in HANDLERS
+            or layer.cls in MODELS
+            or layer.cls in _CELLS
+            or layer.cls in ("InputLayer", "TimeDistributed")
+        )
         known = keras_ops.is_known(layer) if layer.is_op else known
         if layer.custom or not known:
             kind = "custom class" if layer.custom else "operation" if layer.is_op else "layer"
@@ -53,12 +75,18 @@ def _sequential(e: Emit, model: Layer, inputs: list[Value], prefix: str) -> list
 
 # ---- functional models -----------------------------------------------------------------------------------------------
 
+
 def endpoints(model: Layer, key: str) -> list[tuple[str, int, int]]:
     """input_layers or output_layers as [(layer, node, tensor)], whatever structure the config gives them."""
     found: list[tuple[str, int, int]] = []
 
     def collect(item: Any) -> None:
-        if isinstance(item, (list, tuple)) and len(item) >= 3 and isinstance(item[0], str) and all(isinstance(i, int) for i in item[1:3]):
+        if (
+            isinstance(item, (list, tuple))
+            and len(item) >= 3
+            and isinstance(item[0], str)
+            and all(isinstance(i, int) for i in item[1:3])
+        ):
             found.append((item[0], item[1], item[2]))
         elif isinstance(item, (list, tuple)):
             for i in item:
@@ -84,7 +112,12 @@ def _functional(e: Emit, model: Layer, inputs: list[Value], prefix: str) -> list
     done: dict[tuple[str, int], list[Value]] = {(name, node): [v] for (name, node, _), v in zip(entries, inputs)}
     calls = {layer.name: [_Node(n, layers) for n in layer.nodes] for layer in model.children}
     first = _first_nodes(calls, exits, layers)
-    waiting = [(layer, i) for layer in model.children for i in range(len(calls[layer.name])) if (layer.name, first[layer.name] + i) not in done]
+    waiting = [
+        (layer, i)
+        for layer in model.children
+        for i in range(len(calls[layer.name]))
+        if (layer.name, first[layer.name] + i) not in done
+    ]
     while waiting:
         left = []
         for layer, i in waiting:
@@ -94,17 +127,25 @@ def _functional(e: Emit, model: Layer, inputs: list[Value], prefix: str) -> list
             else:
                 left.append((layer, i))
         if len(left) == len(waiting):
-            raise FormatError(f"{model.place}: calls that wait for tensors nobody makes: {', '.join(layer.name for layer, _ in left[:8])}")
+            raise FormatError(
+                f"{model.place}: calls that wait for tensors nobody makes: {', '.join(w.name for w, _ in left[:8])}"
+            )
         waiting = left
     return [_tensor(done, ref, model) for ref in exits]
 
 
-def _first_nodes(calls: dict[str, list[_Node]], exits: list[tuple[str, int, int]], layers: dict[str, Layer]) -> dict[str, int]:
-    """The number of each layer's first saved node: nested models are counted from 1 by most versions, from 0 by others."""
+def _first_nodes(
+    calls: dict[str, list[_Node]], exits: list[tuple[str, int, int]], layers: dict[str, Layer]
+) -> dict[str, int]:
+    """The number of each layer's first saved node: nested models are counted from 1 by most versions, from 0 by
+    others."""
     highest: dict[str, int] = {}
     for ref in [*exits, *(r for nodes in calls.values() for n in nodes for r in n.references)]:
         highest[ref[0]] = max(highest.get(ref[0], 0), ref[1])
-    return {name: max(highest.get(name, 0) - len(nodes) + 1, 0) if layers[name].cls in MODELS and nodes else 0 for name, nodes in calls.items()}
+    return {
+        name: max(highest.get(name, 0) - len(nodes) + 1, 0) if layers[name].cls in MODELS and nodes else 0
+        for name, nodes in calls.items()
+    }
 
 
 def _tensor(done: dict[tuple[str, int], list[Value]], ref: tuple[str, int, int], model: Layer) -> Value:
@@ -161,7 +202,12 @@ class _Node:
                 return self._parse(item.get("items", []))
             return {k: self._parse(v) for k, v in item.items()}
         if isinstance(item, list):
-            if len(item) in (3, 4) and isinstance(item[0], str) and item[0] in self.layers and all(isinstance(i, int) for i in item[1:3]):
+            if (
+                len(item) in (3, 4)
+                and isinstance(item[0], str)
+                and item[0] in self.layers
+                and all(isinstance(i, int) for i in item[1:3])
+            ):
                 return self._reference(item)
             return [self._parse(i) for i in item]
         return item
@@ -199,6 +245,7 @@ def _values(item: Any) -> list[Value]:
 
 # ---- one call --------------------------------------------------------------------------------------------------------
 
+
 def call_layer(e: Emit, layer: Layer, call: Call, prefix: str, number: int = 0) -> list[Value]:
     """The outputs of one call of a layer. A second call of a shared layer gets its number in the names."""
     plain = layer.name
@@ -232,7 +279,11 @@ def _handled(e: Emit, layer: Layer, call: Call) -> list[Value]:
 def _refuse_unread(layer: Layer, call: Call) -> None:
     unread = layer.config.unread()
     if unread:
-        raise unsupported(layer, f"option {unread[0]}={str(layer.config.values[unread[0]])[:60]!r} is not known", "rebuild the layer without it")
+        raise unsupported(
+            layer,
+            f"option {unread[0]}={str(layer.config.values[unread[0]])[:60]!r} is not known",
+            "rebuild the layer without it",
+        )
     for key, value in call.kwargs.items():
         if key not in _HARMLESS_KWARGS and value is not None and value is not False:
             raise unsupported(layer, f"called with {key}={str(value)[:60]}", "call it without")
@@ -243,7 +294,9 @@ def _model_inputs(model: Layer, call: Call) -> list[Value]:
     given = call.args[0] if call.args else None
     entries = model.config.values.get("input_layers")
     if isinstance(given, dict) and model.cls == "Functional":
-        names = list(entries) if isinstance(entries, dict) else [name for name, _, _ in endpoints(model, "input_layers")]
+        names = (
+            list(entries) if isinstance(entries, dict) else [name for name, _, _ in endpoints(model, "input_layers")]
+        )
         if set(names) <= set(given):
             return [given[n] for n in names]
     return call.inputs
@@ -263,8 +316,14 @@ def _time_distributed(e: Emit, layer: Layer, call: Call, prefix: str) -> list[Va
             return [Value(e.reshape(x.t, [From(x.t, 0), From(x.t, 1), -1], layer.name), x.mask)]
         inner.name = f"{layer.name}/{plain}"
         mask = x.mask if x.mask and e.rank(x.mask) > 2 else None
-        joined = Value(_join(e, x.t, f"{layer.name}/frames"), _join(e, mask, f"{layer.name}/frames_mask") if mask else None)
-        outs = build_model(e, inner, [joined], f"{inner.name}/") if inner.cls in MODELS else _renamed_call(e, inner, [joined])
+        joined = Value(
+            _join(e, x.t, f"{layer.name}/frames"), _join(e, mask, f"{layer.name}/frames_mask") if mask else None
+        )
+        outs = (
+            build_model(e, inner, [joined], f"{inner.name}/")
+            if inner.cls in MODELS
+            else _renamed_call(e, inner, [joined])
+        )
         values = []
         for i, out in enumerate(outs):
             name = layer.name if i == 0 else f"{layer.name}:{i}"
@@ -285,7 +344,9 @@ def _renamed_call(e: Emit, inner: Layer, inputs: list[Value]) -> list[Value]:
 def _join(e: Emit, x: str, name: str) -> str:
     rest = [From(x, a) for a in range(2, e.rank(x))]
     if any(isinstance(e.shape(x)[a], Dim) for a in range(2, e.rank(x))):
-        raise UnsupportedModelError(f"{name}: expected fixed sizes behind batch and frames, found {e.shape(x)}; give shapes=")
+        raise UnsupportedModelError(
+            f"{name}: expected fixed sizes behind batch and frames, found {e.shape(x)}; give shapes="
+        )
     return e.reshape(x, [-1, *rest], name)
 
 

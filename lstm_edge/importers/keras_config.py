@@ -1,4 +1,5 @@
-"""Keras configs of every version as one tree of layers: names of Keras 1 and of TF 1 aliases translated, version rules decided."""
+"""Keras configs of every version as one tree of layers: names of Keras 1 and of TF 1 aliases translated, version
+rules decided."""
 
 from __future__ import annotations
 
@@ -13,18 +14,38 @@ from ..errors import FormatError, UnsupportedModelError
 MAX_DEPTH = 32  # models within models
 
 ALIASES = {
-    "Model": "Functional", "CuDNNLSTMV2": "CuDNNLSTM", "UnifiedLSTM": "LSTM", "LSTMV2": "LSTM", "UnifiedGRU": "GRU", "GRUV2": "GRU",
-    "BatchNormalizationV1": "BatchNormalization", "BatchNormalizationV2": "BatchNormalization",
-    "SyncBatchNormalization": "BatchNormalization", "Convolution1D": "Conv1D", "Convolution2D": "Conv2D", "AtrousConvolution1D": "Conv1D",
-    "AtrousConvolution2D": "Conv2D", "SeparableConvolution1D": "SeparableConv1D", "SeparableConvolution2D": "SeparableConv2D",
-    "Convolution1DTranspose": "Conv1DTranspose", "Convolution2DTranspose": "Conv2DTranspose", "Deconvolution2D": "Conv2DTranspose",
-    "TimeDistributedDense": "Dense", "AvgPool1D": "AveragePooling1D", "AvgPool2D": "AveragePooling2D",
-    "MaxPool1D": "MaxPooling1D", "MaxPool2D": "MaxPooling2D", "GlobalAvgPool1D": "GlobalAveragePooling1D",
-    "GlobalAvgPool2D": "GlobalAveragePooling2D", "GlobalMaxPool1D": "GlobalMaxPooling1D", "GlobalMaxPool2D": "GlobalMaxPooling2D",
+    "Model": "Functional",
+    "CuDNNLSTMV2": "CuDNNLSTM",
+    "UnifiedLSTM": "LSTM",
+    "LSTMV2": "LSTM",
+    "UnifiedGRU": "GRU",
+    "GRUV2": "GRU",
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "SyncBatchNormalization": "BatchNormalization",
+    "Convolution1D": "Conv1D",
+    "Convolution2D": "Conv2D",
+    "AtrousConvolution1D": "Conv1D",
+    "AtrousConvolution2D": "Conv2D",
+    "SeparableConvolution1D": "SeparableConv1D",
+    "SeparableConvolution2D": "SeparableConv2D",
+    "Convolution1DTranspose": "Conv1DTranspose",
+    "Convolution2DTranspose": "Conv2DTranspose",
+    "Deconvolution2D": "Conv2DTranspose",
+    "TimeDistributedDense": "Dense",
+    "AvgPool1D": "AveragePooling1D",
+    "AvgPool2D": "AveragePooling2D",
+    "MaxPool1D": "MaxPooling1D",
+    "MaxPool2D": "MaxPooling2D",
+    "GlobalAvgPool1D": "GlobalAveragePooling1D",
+    "GlobalAvgPool2D": "GlobalAveragePooling2D",
+    "GlobalMaxPool1D": "GlobalMaxPooling1D",
+    "GlobalMaxPool2D": "GlobalMaxPooling2D",
 }
 MODELS = ("Sequential", "Functional")
 _TF_OPS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
-# In the HDF5 files of Keras 3 an operation differs from a layer by its config alone, which lacks `trainable` as these do.
+# In the HDF5 files of Keras 3 an operation differs from a layer by its config alone, which lacks `trainable` as these
+# do.
 _UNTRAINED = (*MODELS, "InputLayer", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
 
 
@@ -81,7 +102,9 @@ class Config:
         """A float; numbers that Keras wrapped as {'value': x} or a serialised array are unwrapped."""
         value = self.take(key, default)
         if isinstance(value, dict):
-            value = value.get("value", value.get("config", {}).get("value") if isinstance(value.get("config"), dict) else None)
+            value = value.get(
+                "value", value.get("config", {}).get("value") if isinstance(value.get("config"), dict) else None
+            )
         value = np.ravel(value)[0] if isinstance(value, (list, tuple)) and len(np.ravel(value)) == 1 else value
         if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
             raise FormatError(f"{self.place}: {key}: expected a number, found {self.values.get(key, default)!r}")
@@ -105,17 +128,28 @@ class Config:
 
     def unread(self) -> list[str]:
         """Keys that nobody read, that are not neutral by name and whose value says something."""
-        return [k for k, v in self.values.items() if k not in self._read and not _neutral(k) and v not in (None, False, 0, "", [], {})]
+        return [
+            k
+            for k, v in self.values.items()
+            if k not in self._read and not _neutral(k) and v not in (None, False, 0, "", [], {})
+        ]
 
 
-_NEUTRAL = frozenset("""
-    name trainable dtype batch_input_shape batch_shape input_shape input_dtype sparse ragged seed noise_shape rate dropout
-    recurrent_dropout implementation unroll stateful unit_forget_bias input_length input_dim use_cudnn build_config shared_object_id
-    consume_less init inner_init forget_bias_init dropout_W dropout_U momentum renorm renorm_clipping renorm_momentum fused
-    virtual_batch_size synchronized autocast optional lora_rank lora_alpha weights layers experimental_autocast force_generator
-    recurrent_dropout_seed input_shapes beta_1 activity_regularizer W_learning_rate_multiplier b_learning_rate_multiplier
+_NEUTRAL = frozenset(
+    """
+    name trainable dtype batch_input_shape batch_shape input_shape input_dtype sparse ragged seed noise_shape rate
+    dropout
+    recurrent_dropout implementation unroll stateful unit_forget_bias input_length input_dim use_cudnn build_config
+    shared_object_id
+    consume_less init inner_init forget_bias_init dropout_W dropout_U momentum renorm renorm_clipping renorm_momentum
+    fused
+    virtual_batch_size synchronized autocast optional lora_rank lora_alpha weights layers experimental_autocast
+    force_generator
+    recurrent_dropout_seed input_shapes beta_1 activity_regularizer W_learning_rate_multiplier
+    b_learning_rate_multiplier
     original_keras_version p sigma stddev l1 l2 jit_compile l2_lambda cast_inputs
-    query_shape key_shape value_shape""".split())
+    query_shape key_shape value_shape""".split()
+)
 _NEUTRAL_ENDINGS = ("_initializer", "_regularizer", "_constraint", "_init")
 
 
@@ -154,15 +188,19 @@ def parse_model(config: dict[str, Any], version: Version) -> Layer:
         raise FormatError(f"model config: expected class_name and config, found keys {sorted(config)[:8]}")
     model = parse_layer(config, version, "")
     if model.cls not in MODELS:
-        raise UnsupportedModelError(f"model {model.name!r}: a subclassed model ({model.cls}) says nothing of its network in its config; "
-                                    "rebuild it as Sequential or functional, or export it to ONNX")
+        raise UnsupportedModelError(
+            f"model {model.name!r}: a subclassed model ({model.cls}) says nothing of its network in its config; "
+            "rebuild it as Sequential or functional, or export it to ONNX"
+        )
     return model
 
 
 def parse_layer(entry: Any, version: Version, path: str, depth: int = 0) -> Layer:
     """`entry`: {class_name, config, module?, registered_name?, inbound_nodes?} as any Keras writes it."""
     if not isinstance(entry, dict) or not isinstance(entry.get("class_name"), str):
-        raise FormatError(f"model config at {path or 'root'}: expected a layer with class_name, found {str(entry)[:80]!r}")
+        raise FormatError(
+            f"model config at {path or 'root'}: expected a layer with class_name, found {str(entry)[:80]!r}"
+        )
     if depth > MAX_DEPTH:
         raise FormatError(f"model config at {path}: models nested deeper than {MAX_DEPTH}")
     cls, values = entry["class_name"], entry.get("config", {})
@@ -172,23 +210,48 @@ def parse_layer(entry: Any, version: Version, path: str, depth: int = 0) -> Laye
         raise FormatError(f"model config at {path}/{cls}: expected a config object, found {str(values)[:80]!r}")
     registered = entry.get("registered_name")
     module = str(entry.get("module") or "")
-    custom = ">" in f"{cls}{registered}" or module.split(".")[0] not in ("", "keras", "tf_keras", "keras_core", "tensorflow", "builtins")
+    custom = ">" in f"{cls}{registered}" or module.split(".")[0] not in (
+        "",
+        "keras",
+        "tf_keras",
+        "keras_core",
+        "tensorflow",
+        "builtins",
+    )
     cls = cls.split(">")[-1]
     written = cls
     name = str(entry.get("name") or values.get("name") or snake_case(cls))
     where = f"{path}/{name}".strip("/")
     if version.major == 1:
         from .keras_v1 import modernise
+
         cls, values = modernise(cls, values, where)
     cls = ALIASES.get(cls, cls)
-    if cls not in MODELS and isinstance(values.get("layers"), list) and ("input_layers" in values or "Sequential" in cls):
-        cls = "Functional" if "input_layers" in values else "Sequential"  # a subclass of Model that kept a functional config
+    if (
+        cls not in MODELS
+        and isinstance(values.get("layers"), list)
+        and ("input_layers" in values or "Sequential" in cls)
+    ):
+        cls = (
+            "Functional" if "input_layers" in values else "Sequential"
+        )  # a subclass of Model that kept a functional config
     if cls == "Functional" and "input_layers" not in values and isinstance(values.get("layers"), list):
         cls = "Sequential"
-    layer = Layer(cls, name, Config(values, f"layer {where!r} ({cls})"), version, custom=custom,
-                  trainable=values.get("trainable", True) is not False, nodes=_nodes(entry), written=written)
-    layer.is_op = cls in _TF_OPS or ".ops" in module or (version.major >= 3 and not module and "trainable" not in values
-                                                        and cls not in _UNTRAINED)
+    layer = Layer(
+        cls,
+        name,
+        Config(values, f"layer {where!r} ({cls})"),
+        version,
+        custom=custom,
+        trainable=values.get("trainable", True) is not False,
+        nodes=_nodes(entry),
+        written=written,
+    )
+    layer.is_op = (
+        cls in _TF_OPS
+        or ".ops" in module
+        or (version.major >= 3 and not module and "trainable" not in values and cls not in _UNTRAINED)
+    )
     layer.children = [parse_layer(c, version, where if depth else "", depth + 1) for c in _children(layer)]
     _refuse_dtype(layer)
     return layer
@@ -208,8 +271,15 @@ def _children(layer: Layer) -> list[dict[str, Any]]:
         layers = layer.config.take("layers")
         if not isinstance(layers, list):
             raise FormatError(f"{layer.place}: expected a list of layers, found {str(layers)[:80]!r}")
-        if layer.cls == "Sequential" and layers and isinstance(layers[0], dict) and layers[0].get("class_name") == "Merge":
-            raise UnsupportedModelError(f"{layer.place}: a Sequential that starts with Merge; rebuild it as a functional model")
+        if (
+            layer.cls == "Sequential"
+            and layers
+            and isinstance(layers[0], dict)
+            and layers[0].get("class_name") == "Merge"
+        ):
+            raise UnsupportedModelError(
+                f"{layer.place}: a Sequential that starts with Merge; rebuild it as a functional model"
+            )
         return layers
     if layer.cls == "Bidirectional":
         forward = _inner(layer, "layer")
@@ -242,8 +312,10 @@ def _refuse_dtype(layer: Layer) -> None:
     inner = dtype.get("config", {}) if isinstance(dtype, dict) else {}
     name = str(inner.get("name") or inner.get("mode") or dtype)
     if "int8" in name or "int4" in name or "float8" in name or "gptq" in name or "Quantized" in str(dtype):
-        raise UnsupportedModelError(f"{layer.place}: quantised by Keras ({name[:40]}); convert the float model and quantise it with "
-                                    "lstm-edge quantize")
+        raise UnsupportedModelError(
+            f"{layer.place}: quantised by Keras ({name[:40]}); convert the float model and quantise it with "
+            "lstm-edge quantize"
+        )
 
 
 def snake_case(name: str) -> str:

@@ -11,7 +11,8 @@ from .keras_emit import Call, Emit, Value, channel_axis, unsupported
 
 
 def same_pads(size: Size, kernel: int, stride: int, dilation: int) -> tuple[int, int] | None:
-    """(begin, end) padding of TensorFlow's 'same' for an axis of `size`; None when it depends on a number of frames that is free.
+    """(begin, end) padding of TensorFlow's 'same' for an axis of `size`; None when it depends on a number of frames
+    that is free.
 
     Free sizes are tried modulo the stride: the beginning must be the same for all, and the most padding at the end must
     not add a window.
@@ -23,11 +24,15 @@ def same_pads(size: Size, kernel: int, stride: int, dilation: int) -> tuple[int,
     sizes = range(4 * extent * stride, 4 * extent * stride + stride)
     totals = [max((-(-n // stride) - 1) * stride + extent - n, 0) for n in sizes]
     begin, end = totals[0] // 2, max(t - t // 2 for t in totals)
-    fits = all(t // 2 == begin for t in totals) and all((n + begin + end - extent) // stride + 1 == -(-n // stride) for n in sizes)
+    fits = all(t // 2 == begin for t in totals) and all(
+        (n + begin + end - extent) // stride + 1 == -(-n // stride) for n in sizes
+    )
     return (begin, end) if fits else None
 
 
-def _pads(e: Emit, layer: Layer, x: str, axes: list[int], kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
+def _pads(
+    e: Emit, layer: Layer, x: str, axes: list[int], kernel: list[int], strides: list[int], dilations: list[int]
+) -> list[int]:
     """pads attribute (begins, then ends) for the layer's padding word."""
     word = layer.config.word("padding", ("valid", "same", "causal"), "valid")
     if word == "valid":
@@ -36,15 +41,22 @@ def _pads(e: Emit, layer: Layer, x: str, axes: list[int], kernel: list[int], str
         return [(k - 1) * d for k, d in zip(kernel, dilations)] + [0] * len(axes)
     pairs = [same_pads(e.shape(x)[a], k, s, d) for a, k, s, d in zip(axes, kernel, strides, dilations)]
     if None in pairs:
-        raise unsupported(layer, f"padding 'same' with strides {strides} depends on the number of frames",
-                          "give the number of frames (shapes=), or pad 'valid' or 'causal'")
+        raise unsupported(
+            layer,
+            f"padding 'same' with strides {strides} depends on the number of frames",
+            "give the number of frames (shapes=), or pad 'valid' or 'causal'",
+        )
     return [p[0] for p in pairs] + [p[1] for p in pairs]
 
 
 def _geometry(e: Emit, layer: Layer, x: str, rank: int) -> tuple[list[int], str]:
     """Spatial axes and layout word."""
     if e.rank(x) != rank + 2:
-        raise unsupported(layer, f"expected an input of rank {rank + 2}, found shape {e.shape(x)}", "check the input's shape (shapes=)")
+        raise unsupported(
+            layer,
+            f"expected an input of rank {rank + 2}, found shape {e.shape(x)}",
+            "check the input's shape (shapes=)",
+        )
     channels = channel_axis(e, x, layer)
     return [a for a in range(1, rank + 2) if a != channels], "channels_first" if channels == 1 else "channels_last"
 
@@ -81,15 +93,25 @@ def conv(e: Emit, layer: Layer, call: Call) -> str:
     axes, layout = _geometry(e, layer, x, rank)
     size, filters = config.sizes("kernel_size", rank), config.size("filters")
     kernel = e.weight(layer, "kernel", (*size, None, filters), _spatial_kernel(layer, "kernel", rank))
-    strides, dilations, groups = config.sizes("strides", rank), config.sizes("dilation_rate", rank), config.size("groups", 1)
-    attrs = {"layout": layout, "strides": strides, "dilations": dilations, "groups": groups,
-             "pads": _pads(e, layer, x, axes, size, strides, dilations)}
+    strides, dilations, groups = (
+        config.sizes("strides", rank),
+        config.sizes("dilation_rate", rank),
+        config.size("groups", 1),
+    )
+    attrs = {
+        "layout": layout,
+        "strides": strides,
+        "dilations": dilations,
+        "groups": groups,
+        "pads": _pads(e, layer, x, axes, size, strides, dilations),
+    }
     weight = kernel.transpose(rank + 1, rank, *range(rank))
     return _finish(e, layer, "Conv", [x, e.const(weight, f"{layer.name}/w")], attrs)
 
 
 def conv_transpose(e: Emit, layer: Layer, call: Call) -> str:
-    """Kernel (*S, out, in). Output sizes: valid (n-1) s + max(k, s), same n s; with output_padding (n-1) s + k + op - 2 p."""
+    """Kernel (*S, out, in). Output sizes: valid (n-1) s + max(k, s), same n s; with output_padding (n-1) s + k + op -
+    2 p."""
     rank = 2 if "2D" in layer.cls else 1
     config, x = layer.config, e.real(call.inputs[0].t, layer.name)
     _, layout = _geometry(e, layer, x, rank)
@@ -106,7 +128,12 @@ def conv_transpose(e: Emit, layer: Layer, call: Call) -> str:
         begin, end, more = _transpose_pads(k, s, word, out)
         pads.append((begin, end))
         extra.append(more)
-    attrs = {"layout": layout, "strides": strides, "pads": [p[0] for p in pads] + [p[1] for p in pads], "output_padding": extra}
+    attrs = {
+        "layout": layout,
+        "strides": strides,
+        "pads": [p[0] for p in pads] + [p[1] for p in pads],
+        "output_padding": extra,
+    }
     weight = kernel.transpose(rank + 1, rank, *range(rank))
     return _finish(e, layer, "ConvTranspose", [x, e.const(weight, f"{layer.name}/w")], attrs)
 
@@ -136,13 +163,22 @@ def _depthwise(e: Emit, layer: Layer, x: str, rank: int, key: str) -> tuple[list
     """Conv with one group per channel: kernel (*S, in, multiplier) -> (in * multiplier, 1, *S)."""
     config = layer.config
     axes, layout = _geometry(e, layer, x, rank)
-    size, strides, dilations = config.sizes("kernel_size", rank), config.sizes("strides", rank), config.sizes("dilation_rate", rank)
+    size, strides, dilations = (
+        config.sizes("kernel_size", rank),
+        config.sizes("strides", rank),
+        config.sizes("dilation_rate", rank),
+    )
     multiplier = config.size("depth_multiplier", 1)
     kernel = e.weight(layer, key, (*size, None, multiplier))
     channels = kernel.shape[rank]
     weight = kernel.transpose(rank, rank + 1, *range(rank)).reshape(channels * multiplier, 1, *size)
-    attrs = {"layout": layout, "strides": strides, "dilations": dilations, "groups": channels,
-             "pads": _pads(e, layer, x, axes, size, strides, dilations)}
+    attrs = {
+        "layout": layout,
+        "strides": strides,
+        "dilations": dilations,
+        "groups": channels,
+        "pads": _pads(e, layer, x, axes, size, strides, dilations),
+    }
     return [x, e.const(weight, f"{layer.name}/depthwise")], attrs
 
 
@@ -163,8 +199,16 @@ def pool(e: Emit, layer: Layer, call: Call) -> str:
     size = config.sizes("pool_size", rank, 2)
     strides = size if config.take("strides") is None else config.sizes("strides", rank)
     pads = _pads(e, layer, x, axes, size, strides, [1] * rank)
-    return e.op("Pool", [x], layer.name, kind="max" if "Max" in layer.cls else "average", kernel=size, strides=strides, pads=pads,
-                layout=layout)
+    return e.op(
+        "Pool",
+        [x],
+        layer.name,
+        kind="max" if "Max" in layer.cls else "average",
+        kernel=size,
+        strides=strides,
+        pads=pads,
+        layout=layout,
+    )
 
 
 def global_pool(e: Emit, layer: Layer, call: Call) -> str:
@@ -190,8 +234,10 @@ def masked_mean(e: Emit, x: str, mask: str, axis: int, keepdims: bool, name: str
 
 
 RULES = {
-    **{f"Conv{r}D": conv for r in (1, 2)}, **{f"Conv{r}DTranspose": conv_transpose for r in (1, 2)},
-    **{f"DepthwiseConv{r}D": depthwise_conv for r in (1, 2)}, **{f"SeparableConv{r}D": separable_conv for r in (1, 2)},
+    **{f"Conv{r}D": conv for r in (1, 2)},
+    **{f"Conv{r}DTranspose": conv_transpose for r in (1, 2)},
+    **{f"DepthwiseConv{r}D": depthwise_conv for r in (1, 2)},
+    **{f"SeparableConv{r}D": separable_conv for r in (1, 2)},
     **{f"{k}Pooling{r}D": pool for k in ("Max", "Average") for r in (1, 2)},
     **{f"Global{k}Pooling{r}D": global_pool for k in ("Max", "Average") for r in (1, 2)},
 }

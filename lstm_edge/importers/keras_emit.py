@@ -24,7 +24,8 @@ class Value:
 
 @dataclass
 class Call:
-    """One call of a layer: tensors in order, keyword arguments (Values, lists of such or plain), positional arguments as written."""
+    """One call of a layer: tensors in order, keyword arguments (Values, lists of such or plain), positional arguments
+    as written."""
 
     inputs: list[Value]
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -98,8 +99,14 @@ class Emit:
                 from_axis.append(0)
         used = [i for i in range(len(sizes)) if i == 0 or i in from_input]
         renumber = {old: new for new, old in enumerate(used)}
-        return self.op("Reshape", [sizes[i] for i in used], name, shape=shape,
-                       from_input=[renumber.get(i, -1) for i in from_input], from_axis=from_axis)
+        return self.op(
+            "Reshape",
+            [sizes[i] for i in used],
+            name,
+            shape=shape,
+            from_input=[renumber.get(i, -1) for i in from_input],
+            from_axis=from_axis,
+        )
 
     def _rest(self, x: str, dims: Sequence[Any]) -> int:
         """What -1 stands for: a number where all axes of x that `dims` does not keep are numbers, else -1."""

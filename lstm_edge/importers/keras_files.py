@@ -1,6 +1,8 @@
-"""Reads Keras containers (.keras zip, HDF5) into a config and a lookup of weights, without Keras and without trusting the file.
+"""Reads Keras containers (.keras zip, HDF5) into a config and a lookup of weights, without Keras and without trusting
+the file.
 
-Every size is checked before memory is taken for it; links out of the file, virtual and external data are never followed.
+Every size is checked before memory is taken for it; links out of the file, virtual and external data are never
+followed.
 """
 
 from __future__ import annotations
@@ -21,16 +23,20 @@ MAX_JSON = 64 << 20
 MAX_RATIO = 200  # uncompressed to compressed; real weights compress by about 1.1, configs by 20
 MAX_OBJECTS = 200_000
 
-WEIGHTS_ONLY = ("this file holds weights without a network: save the whole model (model.save('model.keras')), or describe the "
-                "network in a TOML file and pass it with --network")
+WEIGHTS_ONLY = (
+    "this file holds weights without a network: save the whole model (model.save('model.keras')), or describe the "
+    "network in a TOML file and pass it with --network"
+)
 
 
 @dataclass
 class Source:
     """What a Keras file or live model says, before it is understood.
 
-    `config` is the serialised model ({class_name, config}). Weights are either `groups` (top-level layer name -> ordered
-    [(weight name, array)], as HDF5 models and live layers give them) or `paths` (normalised path -> array, as in a .keras zip).
+    `config` is the serialised model ({class_name, config}). Weights are either `groups` (top-level layer name ->
+    ordered
+    [(weight name, array)], as HDF5 models and live layers give them) or `paths` (normalised path -> array, as in a
+    .keras zip).
     `names` maps a group of the .keras weights to the layer name written beside it, where there is one.
     """
 
@@ -44,13 +50,16 @@ class Source:
 
 
 def read_file(source: str | Path | bytes) -> Source:
-    """Opens a path or the bytes of a file. FormatError when damaged, UnsupportedModelError when it is another kind of file."""
+    """Opens a path or the bytes of a file. FormatError when damaged, UnsupportedModelError when it is another kind of
+    file."""
     if isinstance(source, bytes):
         return _read_stream(io.BytesIO(source), "bytes")
     path = Path(source)
     if path.is_dir():
-        raise UnsupportedModelError(f"{path}: a folder, expected a .keras or .h5 file (a SavedModel: load it in TensorFlow and "
-                                    "save it as .keras or .tflite)")
+        raise UnsupportedModelError(
+            f"{path}: a folder, expected a .keras or .h5 file (a SavedModel: load it in TensorFlow and "
+            "save it as .keras or .tflite)"
+        )
     if not path.is_file():
         raise FormatError(f"{path}: no such file")
     with path.open("rb") as stream:
@@ -69,19 +78,24 @@ def _read_stream(stream: BinaryIO, place: str) -> Source:
 
 # ---- .keras ----------------------------------------------------------------------------------------------------------
 
+
 def _read_zip(stream: BinaryIO, place: str) -> Source:
     try:
         with zipfile.ZipFile(stream) as archive:
             members = {i.filename: i for i in archive.infolist()}
             if "config.json" not in members:
-                raise FormatError(f"{place}: expected config.json in the zip, found {', '.join(sorted(members)[:8]) or 'nothing'}")
+                raise FormatError(
+                    f"{place}: expected config.json in the zip, found {', '.join(sorted(members)[:8]) or 'nothing'}"
+                )
             config = _json(_member(archive, members["config.json"], MAX_JSON, place), f"{place}: config.json")
             metadata = {}
             if "metadata.json" in members:
                 metadata = _json(_member(archive, members["metadata.json"], MAX_JSON, place), f"{place}: metadata.json")
             if "model.weights.h5" not in members:
-                raise UnsupportedModelError(f"{place}: expected model.weights.h5 in the zip, found {', '.join(sorted(members)[:8])}; "
-                                            "save the model again with model.save('model.keras')")
+                raise UnsupportedModelError(
+                    f"{place}: expected model.weights.h5 in the zip, found {', '.join(sorted(members)[:8])}; "
+                    "save the model again with model.save('model.keras')"
+                )
             weights = _member(archive, members["model.weights.h5"], MAX_WEIGHTS, place)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as e:
         raise FormatError(f"{place}: damaged zip: {e}") from e
@@ -95,7 +109,10 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int, place: 
     if claimed > limit:
         raise FormatError(f"{place}: {info.filename} claims {claimed} bytes, expected at most {limit}")
     if claimed > (1 << 20) and claimed > MAX_RATIO * max(packed, 1):
-        raise FormatError(f"{place}: {info.filename} claims {claimed} bytes from {packed} compressed, expected a ratio below {MAX_RATIO}")
+        raise FormatError(
+            f"{place}: {info.filename} claims {claimed} bytes from {packed} compressed, expected a ratio below "
+            f"{MAX_RATIO}"
+        )
     with archive.open(info) as stream:
         data = stream.read(claimed + 1)
     if len(data) != claimed:
@@ -114,6 +131,7 @@ def _json(text: bytes | str, place: str) -> dict[str, Any]:
 
 
 # ---- HDF5 ------------------------------------------------------------------------------------------------------------
+
 
 def _open_h5(stream: BinaryIO, place: str):
     try:
@@ -136,8 +154,14 @@ def _read_h5_model(stream: BinaryIO, place: str) -> Source:
 
 def _h5_model(h5, place: str) -> Source:
     if "model_config" not in h5.attrs:
-        layers = _strings(h5, "layer_names") or [n for n in ("layers", "_layer_checkpoint_dependencies") if n in h5] or list(h5)[:8]
-        raise UnsupportedModelError(f"{place}: no model_config attribute, found {', '.join(layers[:12])}; {WEIGHTS_ONLY}")
+        layers = (
+            _strings(h5, "layer_names")
+            or [n for n in ("layers", "_layer_checkpoint_dependencies") if n in h5]
+            or list(h5)[:8]
+        )
+        raise UnsupportedModelError(
+            f"{place}: no model_config attribute, found {', '.join(layers[:12])}; {WEIGHTS_ONLY}"
+        )
     config = _json(_text(h5.attrs["model_config"]), f"{place}: attribute model_config")
     version, backend = _text(h5.attrs.get("keras_version", "")), _text(h5.attrs.get("backend", ""))
     objects = _walk(h5, place)
@@ -174,7 +198,7 @@ def _h5_arrays(stream: BinaryIO, place: str) -> tuple[dict[str, np.ndarray], dic
                     left -= array.nbytes
                     arrays[path] = array
                 elif path.endswith("/vars") and "name" in item.attrs:
-                    names[path[:-len("/vars")]] = _text(item.attrs["name"])
+                    names[path[: -len("/vars")]] = _text(item.attrs["name"])
             return arrays, names
         except (OSError, RuntimeError, KeyError, AttributeError, UnicodeDecodeError) as e:
             raise FormatError(f"{place}: damaged HDF5 file: {e}") from e
@@ -200,7 +224,10 @@ def _dataset(dataset: Any, place: str, limit: int) -> np.ndarray:
         raise FormatError(f"{place}: data outside the file is not read; save the model again into one file")
     claimed, stored = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize, dataset.id.get_storage_size()
     if claimed > limit or claimed > MAX_RATIO * stored:
-        raise FormatError(f"{place}: claims {claimed} bytes from {stored} stored, expected at most {limit} and a ratio below {MAX_RATIO}")
+        raise FormatError(
+            f"{place}: claims {claimed} bytes from {stored} stored, expected at most {limit} and a ratio below "
+            f"{MAX_RATIO}"
+        )
     array = dataset[()]
     array = np.asarray(array)
     if _text(dataset.attrs.get("dtype", "")) == "bfloat16":
@@ -230,12 +257,14 @@ def _text(value: Any) -> str:
 
 # ---- live models -----------------------------------------------------------------------------------------------------
 
+
 def is_live(source: Any) -> bool:
     return all(hasattr(source, a) for a in ("get_config", "layers", "weights"))
 
 
 def read_live(model: Any) -> Source:
-    """Config and weights of a Keras model object (Keras 3 on any backend, tf_keras, Keras 2), by its public attributes."""
+    """Config and weights of a Keras model object (Keras 3 on any backend, tf_keras, Keras 2), by its public
+    attributes."""
     name = type(model).__name__
     try:
         config = model.get_config()
@@ -244,18 +273,26 @@ def read_live(model: Any) -> Source:
         reason = str(e)
     else:
         reason = "its config has no layers"
-    config = json.loads(json.dumps(config, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v)))  # tuples as in files
+    config = json.loads(
+        json.dumps(config, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
+    )  # tuples as in files
     layers = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
     if not layers:
-        raise UnsupportedModelError(f"model {name}: a subclassed model says nothing of its network ({reason}); rebuild it as "
-                                    "Sequential or functional, or export it to ONNX")
+        raise UnsupportedModelError(
+            f"model {name}: a subclassed model says nothing of its network ({reason}); rebuild it as "
+            "Sequential or functional, or export it to ONNX"
+        )
     functional = isinstance(config, dict) and "input_layers" in config
     groups = {}
     for layer in model.layers:
         variables = [*layer.trainable_weights, *layer.non_trainable_weights]
         groups[layer.name] = [(str(getattr(v, "path", None) or v.name), _live_array(v)) for v in variables]
-    return Source({"class_name": "Functional" if functional else "Sequential", "config": config}, _live_version(model), "live",
-                  groups=groups)
+    return Source(
+        {"class_name": "Functional" if functional else "Sequential", "config": config},
+        _live_version(model),
+        "live",
+        groups=groups,
+    )
 
 
 def _live_array(variable: Any) -> np.ndarray:

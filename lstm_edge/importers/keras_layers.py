@@ -18,7 +18,8 @@ Rule = Callable[[Emit, Layer, Call], Any]
 
 
 class Handler(NamedTuple):
-    """`rule` gives a tensor name, a Value or a list of Values. `passes_mask`: the first input's mask goes on to the outputs."""
+    """`rule` gives a tensor name, a Value or a list of Values. `passes_mask`: the first input's mask goes on to the
+    outputs."""
 
     rule: Rule
     passes_mask: bool
@@ -26,12 +27,15 @@ class Handler(NamedTuple):
 
 # ---- dense, embedding, masks -----------------------------------------------------------------------------------------
 
+
 def dense(e: Emit, layer: Layer, call: Call) -> str:
     units, x = layer.config.size("units"), e.real(call.inputs[0].t, layer.name)
     kernel = e.weight(layer, "kernel", (None, units))
     layer.config.take("use_bias")
     if e.shape(x)[-1] != kernel.shape[0]:
-        raise ShapeError(f"{layer.place}: expected {kernel.shape[0]} features as in its kernel, found input {e.shape(x)}")
+        raise ShapeError(
+            f"{layer.place}: expected {kernel.shape[0]} features as in its kernel, found input {e.shape(x)}"
+        )
     inputs = [x, e.const(kernel.T, f"{layer.name}/w")]
     if "bias" in layer.weights:
         inputs.append(e.const(e.weight(layer, "bias", (units,)), f"{layer.name}/bias"))
@@ -55,7 +59,12 @@ def embedding(e: Emit, layer: Layer, call: Call) -> Value:
 def masking(e: Emit, layer: Layer, call: Call) -> Value:
     """A frame counts where any feature differs from mask_value; the others are set to 0."""
     x = e.real(call.inputs[0].t, layer.name)
-    differs = e.binary("not_equal", x, e.const(np.float32(layer.config.number("mask_value", 0.0)), f"{layer.name}/value"), f"{layer.name}/differs")
+    differs = e.binary(
+        "not_equal",
+        x,
+        e.const(np.float32(layer.config.number("mask_value", 0.0)), f"{layer.name}/value"),
+        f"{layer.name}/differs",
+    )
     kept = e.reduce("max", differs, [-1], f"{layer.name}/kept", keepdims=True)
     mask = e.squeeze(kept, -1, f"{layer.name}/mask")
     return Value(e.binary("mul", x, e.cast(kept, "float32", f"{layer.name}/factor"), layer.name), mask)
@@ -63,9 +72,12 @@ def masking(e: Emit, layer: Layer, call: Call) -> Value:
 
 # ---- activations -----------------------------------------------------------------------------------------------------
 
+
 def identity(e: Emit, layer: Layer, call: Call) -> str:
     if call.kwargs.get("training") is True and layer.cls != "ActivityRegularization":
-        raise unsupported(layer, "called with training=True, so it is random at run time", "call it without and save again")
+        raise unsupported(
+            layer, "called with training=True, so it is random at run time", "call it without and save again"
+        )
     return call.inputs[0].t
 
 
@@ -95,7 +107,11 @@ def softmax(e: Emit, layer: Layer, call: Call) -> str:
     y = x.t
     if mask:
         if e.rank(mask) != e.rank(y):
-            raise unsupported(layer, f"a mask of shape {e.shape(mask)} on input {e.shape(y)}", "give Softmax a mask of its input's shape")
+            raise unsupported(
+                layer,
+                f"a mask of shape {e.shape(mask)} on input {e.shape(y)}",
+                "give Softmax a mask of its input's shape",
+            )
         y = e.op("Where", [mask, y, e.const(np.float32(-3e38), f"{layer.name}/low")], f"{layer.name}/masked")
     if len(axes) != 1:
         raise unsupported(layer, f"axis {axes}", "expected one axis")
@@ -107,29 +123,42 @@ def softmax(e: Emit, layer: Layer, call: Call) -> str:
 
 # ---- movement --------------------------------------------------------------------------------------------------------
 
+
 def reshape(e: Emit, layer: Layer, call: Call) -> str:
     return reshape_to(e, call.inputs[0].t, list(layer.config.take("target_shape")), layer.name, layer.place)
 
 
 def reshape_to(e: Emit, x: str, target: list[int], name: str, place: str) -> str:
-    """(B, *target). Where the target repeats the leading sizes of the input as trained (its number of frames), they stay free."""
+    """(B, *target). Where the target repeats the leading sizes of the input as trained (its number of frames), they
+    stay free."""
     sizes = e.shape(x)
     dims: list[Any] = [From(x, 0)]
     free = 1
-    while free < len(sizes) and free <= len(target) and isinstance(sizes[free], Dim) and (
-            target[free - 1] == e.at_trained(sizes[free]) or (target[free - 1] in (None, -1) and _rest_fits(sizes, target, free))):
+    while (
+        free < len(sizes)
+        and free <= len(target)
+        and isinstance(sizes[free], Dim)
+        and (
+            target[free - 1] == e.at_trained(sizes[free])
+            or (target[free - 1] in (None, -1) and _rest_fits(sizes, target, free))
+        )
+    ):
         dims.append(From(x, free))
         free += 1
     if len(dims) > 1:
         e.note(f"{place}: its target {tuple(target)} was taken with the number of frames left free")
-    dims += [-1 if t is None else t for t in target[free - 1:]]
+    dims += [-1 if t is None else t for t in target[free - 1 :]]
     return e.reshape(x, dims, name)
 
 
 def _rest_fits(sizes: tuple, target: list[int], axis: int) -> bool:
     """Whether -1 at `axis` of the target stands for exactly that axis of the input."""
-    left, right = sizes[axis + 1:], target[axis:]
-    return all(isinstance(s, int) for s in left) and all(t not in (None, -1) for t in right) and int(np.prod(left)) == int(np.prod(right))
+    left, right = sizes[axis + 1 :], target[axis:]
+    return (
+        all(isinstance(s, int) for s in left)
+        and all(t not in (None, -1) for t in right)
+        and int(np.prod(left)) == int(np.prod(right))
+    )
 
 
 def flatten(e: Emit, layer: Layer, call: Call) -> str:
@@ -152,7 +181,9 @@ def cropping(e: Emit, layer: Layer, call: Call) -> str:
     x = call.inputs[0].t
     pads = _amounts(layer, "cropping", e.rank(x) - 2)
     axes = _spatial(e, x, layer)
-    return e.op("Slice", [x], layer.name, axes=axes, starts=[b for b, _ in pads], ends=[-a if a else 2**31 - 1 for _, a in pads])
+    return e.op(
+        "Slice", [x], layer.name, axes=axes, starts=[b for b, _ in pads], ends=[-a if a else 2**31 - 1 for _, a in pads]
+    )
 
 
 def zero_padding(e: Emit, layer: Layer, call: Call) -> str:
@@ -176,7 +207,8 @@ def _spatial(e: Emit, x: str, layer: Layer) -> list[int]:
 
 
 def _amounts(layer: Layer, key: str, rank: int) -> list[tuple[int, int]]:
-    """(before, after) for every spatial axis, from an int, (a, b) or ((a, b), (c, d)); one axis reads (a, b) as before, after."""
+    """(before, after) for every spatial axis, from an int, (a, b) or ((a, b), (c, d)); one axis reads (a, b) as
+    before, after."""
     value = layer.config.take(key, 1)
     if isinstance(value, int):
         return [(value, value)] * rank
@@ -187,10 +219,13 @@ def _amounts(layer: Layer, key: str, rank: int) -> list[tuple[int, int]]:
 
 # ---- normalisation ---------------------------------------------------------------------------------------------------
 
+
 def batch_normalization(e: Emit, layer: Layer, call: Call) -> str:
     """x * scale + offset with the moving statistics folded in float64."""
     if call.kwargs.get("training") is True:
-        raise unsupported(layer, "called with training=True, so it normalises by the batch at hand", "call it without and save again")
+        raise unsupported(
+            layer, "called with training=True, so it normalises by the batch at hand", "call it without and save again"
+        )
     for key in ("scale", "center"):
         layer.config.take(key)
     x = call.inputs[0].t
@@ -206,7 +241,7 @@ def batch_normalization(e: Emit, layer: Layer, call: Call) -> str:
     shape[axis] = mean.size
     if e.shape(x)[axis] != mean.size:
         raise ShapeError(f"{layer.place}: expected {mean.size} features on axis {axis}, found input {e.shape(x)}")
-    keep = shape[axis % len(shape):]  # trailing axes are enough to broadcast
+    keep = shape[axis % len(shape) :]  # trailing axes are enough to broadcast
     return e.scaled(x, scale.reshape(keep), offset.reshape(keep), layer.name)
 
 
@@ -218,13 +253,15 @@ def layer_normalization(e: Emit, layer: Layer, call: Call) -> str:
     epsilon = layer.config.number("epsilon", 1e-6 if rms else 1e-3)
     shape = [e.shape(x)[a] if a in axes else 1 for a in range(e.rank(x))]
     if any(isinstance(s, Dim) for s in shape):
-        raise unsupported(layer, f"normalises axes {axes} of {e.shape(x)}", "the number of frames must be fixed (shapes=)")
+        raise unsupported(
+            layer, f"normalises axes {axes} of {e.shape(x)}", "the number of frames must be fixed (shapes=)"
+        )
     for key in ("scale", "center"):
         layer.config.take(key)
     inputs = [x]
     for key in ("scale" if layer.cls == "RMSNormalization" else "gamma", "beta"):
         given = key in layer.weights
-        inputs.append(e.const(layer.weights[key].reshape(shape[axes[0]:]), f"{layer.name}/{key}") if given else "")
+        inputs.append(e.const(layer.weights[key].reshape(shape[axes[0] :]), f"{layer.name}/{key}") if given else "")
     while not inputs[-1]:
         inputs.pop()
     return e.op("Normalize", inputs, layer.name, axes=axes, epsilon=epsilon, kind="rms" if rms else "layer")
@@ -238,7 +275,7 @@ def group_normalization(e: Emit, layer: Layer, call: Call) -> str:
     for key in ("scale", "center"):
         layer.config.take(key)
     dims: list[Any] = e.keep(x, *range(e.rank(x)))
-    dims[axis:axis + 1] = [groups, channels // groups]
+    dims[axis : axis + 1] = [groups, channels // groups]
     split = e.reshape(x, dims, f"{layer.name}/groups")
     axes = [a for a in range(1, e.rank(split)) if a != axis]
     split = e.op("Normalize", [split], f"{layer.name}/normal", axes=axes, epsilon=layer.config.number("epsilon", 1e-3))
@@ -277,13 +314,16 @@ def normalization(e: Emit, layer: Layer, call: Call) -> str:
         raise unsupported(layer, f"keeps axes {kept} of {e.shape(x)}", "the number of frames must be fixed (shapes=)")
     deviation = np.maximum(np.sqrt(variance), 1e-7)
     scale, offset = (deviation, mean) if layer.config.flag("invert") else (1 / deviation, -mean / deviation)
-    scale, offset = (np.broadcast_to(v.reshape(shape) if v.size == np.prod(shape) else v.reshape(-1), shape) for v in (scale, offset))
+    scale, offset = (
+        np.broadcast_to(v.reshape(shape) if v.size == np.prod(shape) else v.reshape(-1), shape) for v in (scale, offset)
+    )
     first = kept[0] if kept else e.rank(x)
     return e.scaled(x, scale.reshape(shape[first:]), offset.reshape(shape[first:]), layer.name)
 
 
 def _numbers(layer: Layer, key: str, default: Any) -> Any:
-    """A number or array of a config; Keras 3 writes arrays as {'class_name': '__numpy__', 'config': {'value': [...]}}."""
+    """A number or array of a config; Keras 3 writes arrays as {'class_name': '__numpy__', 'config': {'value':
+    [...]}}."""
     value = layer.config.take(key, default)
     if isinstance(value, dict):
         value = value.get("config", value)
@@ -310,14 +350,21 @@ def merge(e: Emit, layer: Layer, call: Call) -> Value:
         return Value(y, mask)
     y = parts[0]
     for i, part in enumerate(parts[1:], 1):
-        y = e.binary(_MERGES[layer.cls], y, part, f"{layer.name}/{i}" if i < len(parts) - 1 or layer.cls == "Average" else layer.name)
+        y = e.binary(
+            _MERGES[layer.cls],
+            y,
+            part,
+            f"{layer.name}/{i}" if i < len(parts) - 1 or layer.cls == "Average" else layer.name,
+        )
     return Value(e.scaled(y, 1 / len(xs), 0, layer.name) if layer.cls == "Average" else y, mask)
 
 
 def _masked_product(e: Emit, layer: Layer, parts: list[str], masks: list[str | None]) -> str:
     """Since Keras 3.4: what is masked counts as 1, and as 0 where all inputs are masked."""
     one = e.const(np.float32(1), f"{layer.name}/one")
-    parts = [e.op("Where", [m, p, one], f"{layer.name}/valid{i}") if m else p for i, (p, m) in enumerate(zip(parts, masks))]
+    parts = [
+        e.op("Where", [m, p, one], f"{layer.name}/valid{i}") if m else p for i, (p, m) in enumerate(zip(parts, masks))
+    ]
     y = parts[0]
     for i, part in enumerate(parts[1:], 1):
         y = e.binary("mul", y, part, f"{layer.name}/{i}")
@@ -353,11 +400,16 @@ def _aligned(e: Emit, x: str, rank: int, name: str, i: int) -> str:
     """Keras's merges line up axes after the batch from the left: size-1 axes are put in behind the batch."""
     x = e.real(x, f"{name}/{i}")
     missing = rank - e.rank(x)
-    return x if not missing or e.rank(x) == 0 else e.reshape(x, [From(x, 0), *[1] * missing, *e.keep(x, *range(1, e.rank(x)))], f"{name}/x{i}")
+    return (
+        x
+        if not missing or e.rank(x) == 0
+        else e.reshape(x, [From(x, 0), *[1] * missing, *e.keep(x, *range(1, e.rank(x)))], f"{name}/x{i}")
+    )
 
 
 def _merged_mask(e: Emit, layer: Layer, masks: list[str | None]) -> str | None:
-    """Keras 2 joins the masks there are by AND; 3.0 to 3.3 lost them; since 3.4 they are joined by OR, if every input has one."""
+    """Keras 2 joins the masks there are by AND; 3.0 to 3.3 lost them; since 3.4 they are joined by OR, if every input
+    has one."""
     there = list(dict.fromkeys(m for m in masks if m))
     if not there or (layer.version.major >= 3 and (None in masks or not _modern(layer))):
         if there and not _modern(layer):
@@ -386,7 +438,9 @@ def concatenate(e: Emit, layer: Layer, call: Call) -> Value:
 
 
 def _ones_mask(e: Emit, x: str, name: str) -> str:
-    return e.g.add1("Fill", [x], {"shape": [1, 1], "from_input": [0, 0], "from_axis": [0, 1], "value": 1.0, "dtype": "bool"}, name)
+    return e.g.add1(
+        "Fill", [x], {"shape": [1, 1], "from_input": [0, 0], "from_axis": [0, 1], "value": 1.0, "dtype": "bool"}, name
+    )
 
 
 def dot(e: Emit, layer: Layer, call: Call) -> str:
@@ -400,13 +454,23 @@ def dot(e: Emit, layer: Layer, call: Call) -> str:
     if layer.config.flag("normalize"):
         a, b = (_unit(e, x, axis, f"{layer.name}/unit{i}") for i, (x, axis) in enumerate(zip((a, b), axes)))
     if max(e.rank(a), e.rank(b)) > 3 or min(axes) < 1:
-        raise unsupported(layer, f"inputs of shape {e.shape(a)} and {e.shape(b)} over axes {axes}", "expected rank 2 or 3 and no batch axis")
+        raise unsupported(
+            layer,
+            f"inputs of shape {e.shape(a)} and {e.shape(b)} over axes {axes}",
+            "expected rank 2 or 3 and no batch axis",
+        )
     flat_a, flat_b = e.rank(a) == 2, e.rank(b) == 2
     if flat_a:
         a, axes[0] = e.expand_dims(a, 1, f"{layer.name}/row"), 2
     if flat_b:
         b = e.expand_dims(b, 2, f"{layer.name}/column")
-    y = e.op("MatMul", [a, b], f"{layer.name}/product" if flat_a or flat_b else layer.name, trans_a=int(axes[0] == 1), trans_b=int(axes[1] == 2))
+    y = e.op(
+        "MatMul",
+        [a, b],
+        f"{layer.name}/product" if flat_a or flat_b else layer.name,
+        trans_a=int(axes[0] == 1),
+        trans_b=int(axes[1] == 2),
+    )
     if flat_a and flat_b:
         return e.reshape(y, [From(y, 0), 1], layer.name)
     return e.squeeze(y, 1 if flat_a else 2, layer.name) if flat_a or flat_b else y
@@ -419,21 +483,49 @@ def _unit(e: Emit, x: str, axis: int, name: str) -> str:
 
 
 HANDLERS: dict[str, Handler] = {
-    "Dense": Handler(dense, True), "Embedding": Handler(embedding, False), "Masking": Handler(masking, False),
-    "Activation": Handler(activation, True), "LeakyReLU": Handler(advanced_activation, True), "ELU": Handler(advanced_activation, True),
-    "ThresholdedReLU": Handler(advanced_activation, True), "ReLU": Handler(relu, True), "PReLU": Handler(prelu, True),
-    "Softmax": Handler(softmax, True), "Reshape": Handler(reshape, False), "Flatten": Handler(flatten, False),
-    "Permute": Handler(permute, False), "RepeatVector": Handler(repeat_vector, False), "Cropping1D": Handler(cropping, False),
-    "Cropping2D": Handler(cropping, False), "ZeroPadding1D": Handler(zero_padding, False), "ZeroPadding2D": Handler(zero_padding, False),
-    "UpSampling1D": Handler(up_sampling, False), "UpSampling2D": Handler(up_sampling, False),
-    "BatchNormalization": Handler(batch_normalization, True), "LayerNormalization": Handler(layer_normalization, True),
-    "RMSNormalization": Handler(layer_normalization, True), "GroupNormalization": Handler(group_normalization, True),
-    "UnitNormalization": Handler(unit_normalization, True), "Rescaling": Handler(rescaling, True), "Normalization": Handler(normalization, True),
-    "Concatenate": Handler(concatenate, False), "Dot": Handler(dot, False),
+    "Dense": Handler(dense, True),
+    "Embedding": Handler(embedding, False),
+    "Masking": Handler(masking, False),
+    "Activation": Handler(activation, True),
+    "LeakyReLU": Handler(advanced_activation, True),
+    "ELU": Handler(advanced_activation, True),
+    "ThresholdedReLU": Handler(advanced_activation, True),
+    "ReLU": Handler(relu, True),
+    "PReLU": Handler(prelu, True),
+    "Softmax": Handler(softmax, True),
+    "Reshape": Handler(reshape, False),
+    "Flatten": Handler(flatten, False),
+    "Permute": Handler(permute, False),
+    "RepeatVector": Handler(repeat_vector, False),
+    "Cropping1D": Handler(cropping, False),
+    "Cropping2D": Handler(cropping, False),
+    "ZeroPadding1D": Handler(zero_padding, False),
+    "ZeroPadding2D": Handler(zero_padding, False),
+    "UpSampling1D": Handler(up_sampling, False),
+    "UpSampling2D": Handler(up_sampling, False),
+    "BatchNormalization": Handler(batch_normalization, True),
+    "LayerNormalization": Handler(layer_normalization, True),
+    "RMSNormalization": Handler(layer_normalization, True),
+    "GroupNormalization": Handler(group_normalization, True),
+    "UnitNormalization": Handler(unit_normalization, True),
+    "Rescaling": Handler(rescaling, True),
+    "Normalization": Handler(normalization, True),
+    "Concatenate": Handler(concatenate, False),
+    "Dot": Handler(dot, False),
     **{cls: Handler(merge, False) for cls in _MERGES},
-    **{cls: Handler(identity, True) for cls in (
-        "Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization",
-        "Identity")},
+    **{
+        cls: Handler(identity, True)
+        for cls in (
+            "Dropout",
+            "SpatialDropout1D",
+            "SpatialDropout2D",
+            "GaussianDropout",
+            "GaussianNoise",
+            "AlphaDropout",
+            "ActivityRegularization",
+            "Identity",
+        )
+    },
     **{cls: Handler(keras_recurrent.recurrent, False) for cls in keras_recurrent.RECURRENT},
     "Bidirectional": Handler(keras_recurrent.bidirectional, False),
     **{cls: Handler(rule, False) for cls, rule in {**keras_conv.RULES, **keras_attention.RULES}.items()},

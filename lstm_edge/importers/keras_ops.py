@@ -12,38 +12,133 @@ from ..errors import FormatError
 from .keras_config import Layer
 from .keras_emit import Call, Emit, From, Value, unsupported
 
-_TF = {
-    "add": "Add", "__operators__.add": "Add", "math.add": "Add", "subtract": "Subtract", "__operators__.sub": "Subtract", "math.subtract": "Subtract",
-    "__operators__.mul": "Multiply", "math.multiply": "Multiply", "multiply": "Multiply", "__operators__.truediv": "Divide", "math.divide": "Divide",
-    "math.truediv": "Divide", "realdiv": "Divide", "math.pow": "Power", "__operators__.pow": "Power", "pow": "Power", "math.maximum": "Maximum",
-    "maximum": "Maximum", "math.minimum": "Minimum", "minimum": "Minimum", "__operators__.neg": "Negative", "math.negative": "Negative",
-    "math.abs": "Abs", "abs": "Abs", "math.sqrt": "Sqrt", "sqrt": "Sqrt", "math.rsqrt": "Rsqrt", "math.exp": "Exp", "exp": "Exp", "math.log": "Log",
-    "math.square": "Square", "square": "Square", "math.tanh": "Tanh", "tanh": "Tanh", "nn.tanh": "Tanh", "math.sigmoid": "Sigmoid",
-    "sigmoid": "Sigmoid", "nn.relu": "Relu", "nn.relu6": "Relu6", "nn.elu": "Elu", "nn.selu": "Selu", "nn.gelu": "Gelu", "nn.silu": "Silu",
-    "nn.swish": "Silu", "nn.leaky_relu": "LeakyRelu", "math.softplus": "Softplus", "nn.softplus": "Softplus", "nn.softsign": "Softsign",
-    "nn.softmax": "Softmax", "nn.log_softmax": "LogSoftmax", "math.reduce_mean": "Mean", "math.reduce_sum": "Sum", "math.reduce_max": "Max",
-    "math.reduce_min": "Min", "math.reduce_prod": "Prod", "math.argmax": "Argmax", "math.argmin": "Argmin", "reshape": "Reshape",
-    "transpose": "Transpose", "concat": "Concatenate", "stack": "Stack", "split": "Split", "squeeze": "Squeeze", "expand_dims": "ExpandDims",
-    "tile": "Tile", "linalg.matmul": "Matmul", "__operators__.matmul": "Matmul", "cast": "Cast", "clip_by_value": "Clip", "identity": "Identity",
-    "stop_gradient": "Identity", "reverse": "Flip", "pad": "Pad", "where": "Where", "math.cumsum": "Cumsum", "__operators__.getitem": "GetItem",
-    "math.equal": "Equal", "math.not_equal": "NotEqual", "__operators__.ne": "NotEqual", "__operators__.eq": "Equal", "math.less": "Less",
-    "math.greater": "Greater", "__operators__.lt": "Less", "__operators__.gt": "Greater", "__operators__.le": "LessEqual",
-    "__operators__.ge": "GreaterEqual", "math.sin": "Sin", "math.cos": "Cos", "convert_to_tensor": "ConvertToTensor", "unstack": "Unstack",
+_TF_FUNCTIONS = {
+    "Add": "add __operators__.add math.add",
+    "Subtract": "subtract __operators__.sub math.subtract",
+    "Multiply": "__operators__.mul math.multiply multiply",
+    "Divide": "__operators__.truediv math.divide math.truediv realdiv",
+    "Power": "math.pow __operators__.pow pow",
+    "Maximum": "math.maximum maximum",
+    "Minimum": "math.minimum minimum",
+    "Negative": "__operators__.neg math.negative",
+    "Abs": "math.abs abs",
+    "Sqrt": "math.sqrt sqrt",
+    "Rsqrt": "math.rsqrt",
+    "Exp": "math.exp exp",
+    "Log": "math.log",
+    "Square": "math.square square",
+    "Tanh": "math.tanh tanh nn.tanh",
+    "Sigmoid": "math.sigmoid sigmoid",
+    "Relu": "nn.relu",
+    "Relu6": "nn.relu6",
+    "Elu": "nn.elu",
+    "Selu": "nn.selu",
+    "Gelu": "nn.gelu",
+    "Silu": "nn.silu nn.swish",
+    "LeakyRelu": "nn.leaky_relu",
+    "Softplus": "math.softplus nn.softplus",
+    "Softsign": "nn.softsign",
+    "Softmax": "nn.softmax",
+    "LogSoftmax": "nn.log_softmax",
+    "Mean": "math.reduce_mean",
+    "Sum": "math.reduce_sum",
+    "Max": "math.reduce_max",
+    "Min": "math.reduce_min",
+    "Prod": "math.reduce_prod",
+    "Argmax": "math.argmax",
+    "Argmin": "math.argmin",
+    "Reshape": "reshape",
+    "Transpose": "transpose",
+    "Concatenate": "concat",
+    "Stack": "stack",
+    "Split": "split",
+    "Squeeze": "squeeze",
+    "ExpandDims": "expand_dims",
+    "Tile": "tile",
+    "Matmul": "linalg.matmul __operators__.matmul",
+    "Cast": "cast",
+    "Clip": "clip_by_value",
+    "Identity": "identity stop_gradient",
+    "Flip": "reverse",
+    "Pad": "pad",
+    "Where": "where",
+    "Cumsum": "math.cumsum",
+    "GetItem": "__operators__.getitem",
+    "Equal": "math.equal __operators__.eq",
+    "NotEqual": "math.not_equal __operators__.ne",
+    "Less": "math.less __operators__.lt",
+    "Greater": "math.greater __operators__.gt",
+    "LessEqual": "__operators__.le",
+    "GreaterEqual": "__operators__.ge",
+    "Sin": "math.sin",
+    "Cos": "math.cos",
+    "ConvertToTensor": "convert_to_tensor",
+    "Unstack": "unstack",
 }
-
+_TF = {name: kind for kind, names in _TF_FUNCTIONS.items() for name in names.split()}
 _BINARY = {
-    "Add": "add", "Subtract": "sub", "Multiply": "mul", "Divide": "div", "TrueDivide": "div", "Power": "pow", "Maximum": "max", "Minimum": "min",
-    "Mod": "mod", "Equal": "equal", "NotEqual": "not_equal", "Less": "less", "LessEqual": "less_equal", "Greater": "greater",
-    "GreaterEqual": "greater_equal", "LogicalAnd": "and", "LogicalOr": "or", "LogicalXor": "xor",
+    "Add": "add",
+    "Subtract": "sub",
+    "Multiply": "mul",
+    "Divide": "div",
+    "TrueDivide": "div",
+    "Power": "pow",
+    "Maximum": "max",
+    "Minimum": "min",
+    "Mod": "mod",
+    "Equal": "equal",
+    "NotEqual": "not_equal",
+    "Less": "less",
+    "LessEqual": "less_equal",
+    "Greater": "greater",
+    "GreaterEqual": "greater_equal",
+    "LogicalAnd": "and",
+    "LogicalOr": "or",
+    "LogicalXor": "xor",
 }
 _UNARY = {
-    "Abs": "abs", "Absolute": "abs", "Negative": "neg", "Sqrt": "sqrt", "Log": "log", "Exp": "exp", "Floor": "floor", "Ceil": "ceil",
-    "Reciprocal": "reciprocal", "Sign": "sign", "Sin": "sin", "Cos": "cos", "Tan": "tan", "Arcsin": "asin", "Arccos": "acos", "Arctan": "atan",
-    "Sinh": "sinh", "Cosh": "cosh", "Erf": "erf", "Tanh": "tanh", "Sigmoid": "sigmoid", "Relu": "relu", "Relu6": "relu6", "Softplus": "softplus",
-    "Softsign": "softsign", "Silu": "silu", "HardSilu": "hard_silu", "LogicalNot": "not", "Isnan": "is_nan",
+    "Abs": "abs",
+    "Absolute": "abs",
+    "Negative": "neg",
+    "Sqrt": "sqrt",
+    "Log": "log",
+    "Exp": "exp",
+    "Floor": "floor",
+    "Ceil": "ceil",
+    "Reciprocal": "reciprocal",
+    "Sign": "sign",
+    "Sin": "sin",
+    "Cos": "cos",
+    "Tan": "tan",
+    "Arcsin": "asin",
+    "Arccos": "acos",
+    "Arctan": "atan",
+    "Sinh": "sinh",
+    "Cosh": "cosh",
+    "Erf": "erf",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Silu": "silu",
+    "HardSilu": "hard_silu",
+    "LogicalNot": "not",
+    "Isnan": "is_nan",
 }
-_REDUCE = {"Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod", "Amax": "max", "Amin": "min", "Any": "max", "All": "min",
-           "Logsumexp": "log_sum_exp"}
+_REDUCE = {
+    "Mean": "mean",
+    "Sum": "sum",
+    "Max": "max",
+    "Min": "min",
+    "Prod": "prod",
+    "Amax": "max",
+    "Amin": "min",
+    "Any": "max",
+    "All": "min",
+    "Logsumexp": "log_sum_exp",
+}
 
 
 def kind_of(layer: Layer) -> str:
@@ -135,26 +230,47 @@ def _reduce(op: _Op) -> str:
 
 
 def _arg_reduce(op: _Op) -> str:
-    x, axis = op.tensor(0, "x", "input"), op.arg(1, "axis", default=0 if op.layer.is_op and op.layer.cls == "TFOpLambda" else None)
+    x, axis = (
+        op.tensor(0, "x", "input"),
+        op.arg(1, "axis", default=0 if op.layer.is_op and op.layer.cls == "TFOpLambda" else None),
+    )
     if not isinstance(axis, int):
         raise op.fail("no axis")
-    return op.e.op("ArgReduce", [x], op.name, kind=op.kind[3:].lower(), axis=axis, keepdims=int(bool(op.arg(2, "keepdims", default=False))))
+    return op.e.op(
+        "ArgReduce",
+        [x],
+        op.name,
+        kind=op.kind[3:].lower(),
+        axis=axis,
+        keepdims=int(bool(op.arg(2, "keepdims", default=False))),
+    )
 
 
 def _softmax(op: _Op) -> str:
     axis = op.arg(1, "axis")
-    return op.e.op("Softmax", [op.tensor(0, "x", "logits")], op.name, axis=-1 if axis is None else axis, log=int(op.kind == "LogSoftmax"))
+    return op.e.op(
+        "Softmax",
+        [op.tensor(0, "x", "logits")],
+        op.name,
+        axis=-1 if axis is None else axis,
+        log=int(op.kind == "LogSoftmax"),
+    )
 
 
 def _activation(kind: str, alpha_names: tuple[str, ...], alpha: float, beta: float = 0.0) -> Callable[[_Op], str]:
     def rule(op: _Op) -> str:
         given = op.arg(1, *alpha_names) if alpha_names else None
-        return op.e.unary(kind, op.tensor(0, "x", "features"), op.name, alpha=alpha if given is None else float(given), beta=beta)
+        return op.e.unary(
+            kind, op.tensor(0, "x", "features"), op.name, alpha=alpha if given is None else float(given), beta=beta
+        )
+
     return rule
 
 
 def _gelu(op: _Op) -> str:
-    return op.e.unary("gelu_tanh" if op.arg(1, "approximate", default=False) else "gelu", op.tensor(0, "x", "features"), op.name)
+    return op.e.unary(
+        "gelu_tanh" if op.arg(1, "approximate", default=False) else "gelu", op.tensor(0, "x", "features"), op.name
+    )
 
 
 def _square(op: _Op) -> str:
@@ -189,17 +305,26 @@ def _where(op: _Op) -> str:
     a, b = op.arg(1, "x1", "x"), op.arg(2, "x2", "y")
     like = a.t if isinstance(a, Value) else b.t if isinstance(b, Value) else None
     condition = op.e.cast(op.tensor(0, "condition"), "bool", f"{op.name}/condition")
-    return op.e.op("Where", [condition, op.tensor(1, "x1", "x", like=like), op.tensor(2, "x2", "y", like=like)], op.name)
+    return op.e.op(
+        "Where", [condition, op.tensor(1, "x1", "x", like=like), op.tensor(2, "x2", "y", like=like)], op.name
+    )
 
 
 def _matmul(op: _Op) -> str:
     a, b = op.tensor(0, "x1", "a"), op.tensor(1, "x2", "b")
     if min(op.e.rank(a), op.e.rank(b)) < 2:
         raise op.fail(f"operands of shape {op.e.shape(a)} and {op.e.shape(b)}")
-    return op.e.op("MatMul", [a, b], op.name, trans_a=int(bool(op.arg(9, "transpose_a"))), trans_b=int(bool(op.arg(9, "transpose_b"))))
+    return op.e.op(
+        "MatMul",
+        [a, b],
+        op.name,
+        trans_a=int(bool(op.arg(9, "transpose_a"))),
+        trans_b=int(bool(op.arg(9, "transpose_b"))),
+    )
 
 
 # ---- movement --------------------------------------------------------------------------------------------------------
+
 
 def _reshape(op: _Op) -> str:
     from .keras_layers import reshape_to
@@ -219,7 +344,12 @@ def _reshape(op: _Op) -> str:
 
 def _transpose(op: _Op) -> str:
     x, axes = op.tensor(0, "x", "a"), op.arg(1, "axes", "perm")
-    return op.e.op("Transpose", [x], op.name, perm=op.axes(axes, op.e.rank(x)) if axes is not None else list(range(op.e.rank(x)))[::-1])
+    return op.e.op(
+        "Transpose",
+        [x],
+        op.name,
+        perm=op.axes(axes, op.e.rank(x)) if axes is not None else list(range(op.e.rank(x)))[::-1],
+    )
 
 
 def _swapaxes(op: _Op) -> str:
@@ -300,7 +430,11 @@ def _tile(op: _Op) -> str:
 
 
 def _pad(op: _Op) -> str:
-    x, pads, mode = op.tensor(0, "x", "tensor"), op.arg(1, "pad_width", "paddings"), str(op.arg(2, "mode", default="constant")).lower()
+    x, pads, mode = (
+        op.tensor(0, "x", "tensor"),
+        op.arg(1, "pad_width", "paddings"),
+        str(op.arg(2, "mode", default="constant")).lower(),
+    )
     value = op.arg(3, "constant_values", default=0) or 0
     if mode not in ("constant", "reflect") or len(pads) != op.e.rank(x) or not isinstance(value, (int, float)):
         raise op.fail(f"mode {mode}, pads {str(pads)[:60]}")
@@ -318,8 +452,22 @@ def _filled(op: _Op) -> str:
     """ZerosLike, OnesLike."""
     x, dtype = op.tensor(0, "x"), op.arg(1, "dtype")
     axes = range(op.e.rank(x))
-    to = op.e.dtype(x) if dtype is None else "bool" if "bool" in str(dtype) else "int32" if "int" in str(dtype) else "float32"
-    attrs = {"shape": [1] * len(axes), "from_input": [0] * len(axes), "from_axis": list(axes), "value": float(op.kind == "OnesLike"), "dtype": to}
+    to = (
+        op.e.dtype(x)
+        if dtype is None
+        else "bool"
+        if "bool" in str(dtype)
+        else "int32"
+        if "int" in str(dtype)
+        else "float32"
+    )
+    attrs = {
+        "shape": [1] * len(axes),
+        "from_input": [0] * len(axes),
+        "from_axis": list(axes),
+        "value": float(op.kind == "OnesLike"),
+        "dtype": to,
+    }
     return op.e.g.add1("Fill", [x], attrs, op.name)
 
 
@@ -332,7 +480,11 @@ def _one_hot(op: _Op) -> str:
     if op.arg(2, "axis", default=-1) != -1 or not isinstance(count, int):
         raise op.fail("axis or num_classes")
     wide = op.e.expand_dims(ids, op.e.rank(ids), f"{op.name}/wide")
-    return op.e.cast(op.e.binary("equal", wide, op.e.const(np.arange(count), f"{op.name}/classes"), f"{op.name}/equal"), "float32", op.name)
+    return op.e.cast(
+        op.e.binary("equal", wide, op.e.const(np.arange(count), f"{op.name}/classes"), f"{op.name}/equal"),
+        "float32",
+        op.name,
+    )
 
 
 def _get_item(op: _Op) -> str:
@@ -340,12 +492,15 @@ def _get_item(op: _Op) -> str:
     x, key = op.tensor(0, "x"), op.arg(1, "key", "slice_spec")
     items = list(key) if isinstance(key, (list, tuple)) else [key]
     items = [slice(*(i.get(k) for k in ("start", "stop", "step"))) if isinstance(i, dict) else i for i in items]
-    if any(not (i is None or i is Ellipsis or isinstance(i, slice) or (isinstance(i, int) and not isinstance(i, bool))) for i in items):
+    if any(
+        not (i is None or i is Ellipsis or isinstance(i, slice) or (isinstance(i, int) and not isinstance(i, bool)))
+        for i in items
+    ):
         raise op.fail(f"index {str(key)[:80]}", "index with numbers and slices")
     if Ellipsis in items:
         at = items.index(Ellipsis)
         used = sum(i is not None and i is not Ellipsis for i in items)
-        items[at:at + 1] = [slice(None)] * (op.e.rank(x) - used)
+        items[at : at + 1] = [slice(None)] * (op.e.rank(x) - used)
     if sum(i is not None for i in items) > op.e.rank(x):
         raise FormatError(f"{op.layer.place}: {len(items)} indices into {op.e.shape(x)}")
     cut, dims, axis = _cuts(items)
@@ -381,12 +536,41 @@ def _cuts(items: list[Any]) -> tuple[list[tuple[int, int, int, int]], list[int |
 
 
 _RULES: dict[str, Callable[[_Op], Any]] = {
-    "Argmax": _arg_reduce, "Argmin": _arg_reduce, "Softmax": _softmax, "LogSoftmax": _softmax, "Elu": _activation("elu", ("alpha",), 1.0),
-    "LeakyRelu": _activation("leaky_relu", ("negative_slope", "alpha"), 0.2), "Selu": _activation("selu", (), 1.6732632423543772, 1.0507009873554805),
-    "HardSigmoid": _activation("hard_sigmoid", (), 1 / 6, 0.5), "Gelu": _gelu, "Square": _square, "Rsqrt": _rsqrt, "Log1p": _shifted_log, "Clip": _clip,
-    "Cast": _cast, "Where": _where, "Matmul": _matmul, "Reshape": _reshape, "Transpose": _transpose, "Swapaxes": _swapaxes, "SwapAxes": _swapaxes,
-    "Concatenate": _concatenate, "Stack": _stack, "Split": _split, "Unstack": _unstack, "Squeeze": _squeeze, "ExpandDims": _expand_dims,
-    "Flip": _flip, "Tile": _tile, "Pad": _pad, "Cumsum": _cumsum, "OneHot": _one_hot, "GetItem": _get_item,
-    "ZerosLike": _filled, "OnesLike": _filled, "ConvertToTensor": _to_tensor,
-    "Identity": lambda op: op.tensor(0, "x", "input"), "StopGradient": lambda op: op.tensor(0, "x", "variable"),
+    "Argmax": _arg_reduce,
+    "Argmin": _arg_reduce,
+    "Softmax": _softmax,
+    "LogSoftmax": _softmax,
+    "Elu": _activation("elu", ("alpha",), 1.0),
+    "LeakyRelu": _activation("leaky_relu", ("negative_slope", "alpha"), 0.2),
+    "Selu": _activation("selu", (), 1.6732632423543772, 1.0507009873554805),
+    "HardSigmoid": _activation("hard_sigmoid", (), 1 / 6, 0.5),
+    "Gelu": _gelu,
+    "Square": _square,
+    "Rsqrt": _rsqrt,
+    "Log1p": _shifted_log,
+    "Clip": _clip,
+    "Cast": _cast,
+    "Where": _where,
+    "Matmul": _matmul,
+    "Reshape": _reshape,
+    "Transpose": _transpose,
+    "Swapaxes": _swapaxes,
+    "SwapAxes": _swapaxes,
+    "Concatenate": _concatenate,
+    "Stack": _stack,
+    "Split": _split,
+    "Unstack": _unstack,
+    "Squeeze": _squeeze,
+    "ExpandDims": _expand_dims,
+    "Flip": _flip,
+    "Tile": _tile,
+    "Pad": _pad,
+    "Cumsum": _cumsum,
+    "OneHot": _one_hot,
+    "GetItem": _get_item,
+    "ZerosLike": _filled,
+    "OnesLike": _filled,
+    "ConvertToTensor": _to_tensor,
+    "Identity": lambda op: op.tensor(0, "x", "input"),
+    "StopGradient": lambda op: op.tensor(0, "x", "variable"),
 }

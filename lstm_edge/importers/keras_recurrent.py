@@ -1,4 +1,5 @@
-"""LSTM, GRU, SimpleRNN, their cuDNN forms, RNN over cells, Bidirectional: weights in the core's order, outputs in Keras's."""
+"""LSTM, GRU, SimpleRNN, their cuDNN forms, RNN over cells, Bidirectional: weights in the core's order, outputs in
+Keras's."""
 
 from __future__ import annotations
 
@@ -12,19 +13,41 @@ from .keras_activations import Act, gate_activation
 from .keras_config import Layer
 from .keras_emit import Call, Emit, From, Value, unsupported
 
-_OPS = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN", "CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU", "LSTMCell": "LSTM", "GRUCell": "GRU",
-        "SimpleRNNCell": "RNN", "PeepholeLSTMCell": "LSTM"}
+_OPS = {
+    "LSTM": "LSTM",
+    "GRU": "GRU",
+    "SimpleRNN": "RNN",
+    "CuDNNLSTM": "LSTM",
+    "CuDNNGRU": "GRU",
+    "LSTMCell": "LSTM",
+    "GRUCell": "GRU",
+    "SimpleRNNCell": "RNN",
+    "PeepholeLSTMCell": "LSTM",
+}
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _TO_CORE = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2), "RNN": (0,)}  # Keras i f c o and z r h; the core i f g o and r z n
 _BIASES = {"LSTM": 1, "GRU": 2, "RNN": 1}
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "RNN")
-_OPTIONS = ("units", "activation", "recurrent_activation", "reset_after", "use_bias", "time_major", "go_backwards", "return_sequences",
-            "return_state", "stateful", "zero_output_for_mask", "num_constants")
+_OPTIONS = (
+    "units",
+    "activation",
+    "recurrent_activation",
+    "reset_after",
+    "use_bias",
+    "time_major",
+    "go_backwards",
+    "return_sequences",
+    "return_state",
+    "stateful",
+    "zero_output_for_mask",
+    "num_constants",
+)
 
 
 @dataclass
 class Cell:
-    """One direction of one recurrence in the core's layout: weights (G*H, I) and (G*H, H), biases (G*H,), peephole (3, H)."""
+    """One direction of one recurrence in the core's layout: weights (G*H, I) and (G*H, H), biases (G*H,), peephole
+    (3, H)."""
 
     op: str
     units: int
@@ -54,12 +77,17 @@ def cells_of(e: Emit, layer: Layer) -> list[Cell]:
 def _cell(e: Emit, layer: Layer) -> Cell:
     op = _OPS.get(layer.cls)
     if op is None:
-        raise unsupported(layer, f"cell {layer.cls} is not supported", f"expected one of {', '.join(k for k in _OPS if 'Cell' in k)}")
+        raise unsupported(
+            layer, f"cell {layer.cls} is not supported", f"expected one of {', '.join(k for k in _OPS if 'Cell' in k)}"
+        )
     units, gates = layer.config.size("units"), _GATES[op]
     kernel, recurrent = layer.weights["kernel"], layer.weights["recurrent_kernel"]
     bias = layer.weights.get("bias")
-    if layer.cls.startswith("CuDNN") or (op == "LSTM" and bias is not None and bias.shape == (8 * units,)) or (
-            op == "GRU" and bias is not None and bias.shape == (6 * units,)):
+    if (
+        layer.cls.startswith("CuDNN")
+        or (op == "LSTM" and bias is not None and bias.shape == (8 * units,))
+        or (op == "GRU" and bias is not None and bias.shape == (6 * units,))
+    ):
         kernel, recurrent, bias = _from_cudnn(layer, op, units)
     kernel = e.weight(layer, "kernel", (None, gates * units), kernel)
     recurrent = e.weight(layer, "recurrent_kernel", (units, gates * units), recurrent)
@@ -81,16 +109,23 @@ def _cell(e: Emit, layer: Layer) -> Cell:
 
 def _gates(rows: np.ndarray, op: str, units: int) -> np.ndarray:
     """Blocks of `units` rows in the core's gate order."""
-    return np.concatenate([rows[g * units:(g + 1) * units] for g in _TO_CORE[op]])
+    return np.concatenate([rows[g * units : (g + 1) * units] for g in _TO_CORE[op]])
 
 
 def _from_cudnn(layer: Layer, op: str, units: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """cuDNN keeps every gate's matrix as (units, inputs) in the memory of a Keras (inputs, units) block, and two biases."""
+    """cuDNN keeps every gate's matrix as (units, inputs) in the memory of a Keras (inputs, units) block, and two
+    biases."""
     kernel, recurrent, bias = (layer.weights[k] for k in ("kernel", "recurrent_kernel", "bias"))
     gates = _GATES[op]
-    if kernel.shape[1:] != (gates * units,) or recurrent.shape != (units, gates * units) or bias.shape != (2 * gates * units,):
-        raise ShapeError(f"{layer.place}: expected cuDNN weights (any, {gates * units}), ({units}, {gates * units}) and "
-                         f"({2 * gates * units},), found {kernel.shape}, {recurrent.shape}, {bias.shape}")
+    if (
+        kernel.shape[1:] != (gates * units,)
+        or recurrent.shape != (units, gates * units)
+        or bias.shape != (2 * gates * units,)
+    ):
+        raise ShapeError(
+            f"{layer.place}: expected cuDNN weights (any, {gates * units}), ({units}, {gates * units}) and "
+            f"({2 * gates * units},), found {kernel.shape}, {recurrent.shape}, {bias.shape}"
+        )
     kernels = [np.ascontiguousarray(k).reshape(units, -1).T for k in np.split(kernel, gates, axis=1)]
     recurrents = [k.T for k in np.split(recurrent, gates, axis=1)]
     both = bias.reshape(2, -1)
@@ -109,11 +144,15 @@ def _activations(layer: Layer, op: str) -> dict[str, Any]:
             spec = config.take("recurrent_activation", version.recurrent_activation)
             gate = gate_activation(spec, version, layer.place)
     acts = {"LSTM": [gate, gate, cell, gate, cell], "GRU": [gate, gate, cell], "RNN": [cell]}[op]
-    return {"activations": [a.kind for a in acts], "activation_alpha": [a.alpha for a in acts],
-            "activation_beta": [a.beta for a in acts]}
+    return {
+        "activations": [a.kind for a in acts],
+        "activation_alpha": [a.alpha for a in acts],
+        "activation_beta": [a.beta for a in acts],
+    }
 
 
 # ---- one op ----------------------------------------------------------------------------------------------------------
+
 
 @dataclass
 class Run:
@@ -124,13 +163,17 @@ class Run:
     states: list[str]  # of every cell: h and c of an LSTM, h of the others
 
 
-def _emit(e: Emit, cells: list[Cell], x: Value, direction: str, initial: list[str], name: str, zero: bool, time_major: bool) -> Run:
+def _emit(
+    e: Emit, cells: list[Cell], x: Value, direction: str, initial: list[str], name: str, zero: bool, time_major: bool
+) -> Run:
     """`cells`: one per direction. `initial`: states (B,H), direction by direction."""
     first = cells[0]
     op = first.op
     size = e.shape(x.t)[-1] if e.rank(x.t) == 3 else None
     if size != first.w_ih.shape[1]:
-        raise ShapeError(f"layer {name!r} ({op}): expected input (batch, frames, {first.w_ih.shape[1]}), found {e.shape(x.t)}")
+        raise ShapeError(
+            f"layer {name!r} ({op}): expected input (batch, frames, {first.w_ih.shape[1]}), found {e.shape(x.t)}"
+        )
 
     def stack(arrays: list[np.ndarray | None], what: str) -> str:
         if all(a is None for a in arrays):
@@ -177,12 +220,15 @@ def _mask(e: Emit, mask: str | None, time_major: bool, name: str) -> str:
 
 # ---- layers ----------------------------------------------------------------------------------------------------------
 
+
 def recurrent(e: Emit, layer: Layer, call: Call) -> list[Value]:
     """LSTM, GRU, SimpleRNN, CuDNNLSTM, CuDNNGRU, RNN(cells)."""
     x, initial = _arguments(e, layer, call)
     cells = cells_of(e, layer)
     flags = _Flags(e, layer)
-    run = _stack(e, cells, x, "reverse" if flags.go_backwards else "forward", initial, layer.name, flags.zero, flags.time_major)
+    run = _stack(
+        e, cells, x, "reverse" if flags.go_backwards else "forward", initial, layer.name, flags.zero, flags.time_major
+    )
     if flags.return_sequences:
         y = e.flip(run.y, flags.time_axis, f"{layer.name}/flip") if flags.go_backwards else run.y
         out = Value(y, x.mask or call.inputs[0].mask)
@@ -212,7 +258,11 @@ def _arguments(e: Emit, layer: Layer, call: Call) -> tuple[Value, list[str]]:
     given = call.kwargs.pop("initial_state", None)
     states = _flat(given) if given is not None else rest
     if given is not None and rest or any(not isinstance(s, Value) for s in states):
-        raise unsupported(layer, f"initial_state: expected tensors, found {str(given)[:60]}", "pass initial states as inputs of the model")
+        raise unsupported(
+            layer,
+            f"initial_state: expected tensors, found {str(given)[:60]}",
+            "pass initial states as inputs of the model",
+        )
     if _flat(call.kwargs.pop("constants", None)):
         raise unsupported(layer, "constants of a cell are not supported", "pass them as features of the input")
     mask = call.kwargs.pop("mask", None)
@@ -220,7 +270,10 @@ def _arguments(e: Emit, layer: Layer, call: Call) -> tuple[Value, list[str]]:
         x = Value(x.t, mask.t)
     elif states and layer.version.major >= 3 and x.mask:
         # Keras 3 fills in a mask only for a layer that is called on one tensor
-        e.note(f"{layer.place}: Keras 3 ignores the mask of a sequence that comes with initial states, and so does the conversion")
+        e.note(
+            f"{layer.place}: Keras 3 ignores the mask of a sequence that comes with initial states, "
+            "and so does the conversion"
+        )
         x = Value(x.t)
     return x, [s.t for s in states]
 
@@ -231,14 +284,16 @@ def _flat(value: Any) -> list[Any]:
     return [] if value is None else [value]
 
 
-def _stack(e: Emit, cells: list[Cell], x: Value, direction: str, initial: list[str], name: str, zero: bool, time_major: bool) -> Run:
+def _stack(
+    e: Emit, cells: list[Cell], x: Value, direction: str, initial: list[str], name: str, zero: bool, time_major: bool
+) -> Run:
     """Cells one above the other, as one op each. A masked frame carries every state, so the mask goes to each."""
     counts = [2 if c.op == "LSTM" else 1 for c in cells]
     if initial and len(initial) != sum(counts):
         raise ShapeError(f"layer {name!r}: expected {sum(counts)} initial states, found {len(initial)}")
     states: list[str] = []
     for i, cell in enumerate(cells):
-        own = initial[sum(counts[:i]):sum(counts[:i + 1])]
+        own = initial[sum(counts[:i]) : sum(counts[: i + 1])]
         last = i == len(cells) - 1
         run = _emit(e, [cell], x, direction, own, name if last else f"{name}/cell{i}", zero and last, time_major)
         x = Value(run.y, x.mask)
@@ -247,7 +302,8 @@ def _stack(e: Emit, cells: list[Cell], x: Value, direction: str, initial: list[s
 
 
 def _last(e: Emit, run: Run, x: Value, started: bool, flags: _Flags, name: str) -> str:
-    """The last output: the final h, but where a mask can make them differ (all frames masked after a given state, zeroed outputs)."""
+    """The last output: the final h, but where a mask can make them differ (all frames masked after a given state,
+    zeroed outputs)."""
     if x.mask and (started or flags.zero):
         step = 0 if flags.go_backwards else -1
         frame = e.slice(run.y, flags.time_axis, step, step + 1 if step == 0 else 2**31 - 1, f"{name}/frame")
@@ -280,18 +336,30 @@ def bidirectional(e: Emit, layer: Layer, call: Call) -> list[Value]:
 
 def _alike(sides: list[list[Cell]], flags: list[_Flags]) -> bool:
     a, b = sides[0][0], sides[1][0]
-    return (len(sides[0]) == len(sides[1]) == 1 and a.op == b.op and a.units == b.units and a.attrs.get("reset_after") == b.attrs.get("reset_after")
-            and (a.peephole is None) == (b.peephole is None) and not flags[0].go_backwards and flags[1].go_backwards)
+    return (
+        len(sides[0]) == len(sides[1]) == 1
+        and a.op == b.op
+        and a.units == b.units
+        and a.attrs.get("reset_after") == b.attrs.get("reset_after")
+        and (a.peephole is None) == (b.peephole is None)
+        and not flags[0].go_backwards
+        and flags[1].go_backwards
+    )
 
 
-def _fused(e: Emit, sides: list[list[Cell]], x: Value, initial: list[str], flags: _Flags, name: str,
-           mode: str | None) -> tuple[list[str], list[str]]:
+def _fused(
+    e: Emit, sides: list[list[Cell]], x: Value, initial: list[str], flags: _Flags, name: str, mode: str | None
+) -> tuple[list[str], list[str]]:
     merged = f"{name}/both" if mode != "concat" or not flags.return_sequences else name
     run = _emit(e, [s[0] for s in sides], x, "bidirectional", initial, merged, flags.zero, flags.time_major)
     units = sides[0][0].units
     states = []
     if flags.return_state:
-        states = [e.squeeze(e.slice(s, 0, d, d + 1, f"{name}/side{d}"), 0, f"{name}/state{d}") for d in (0, 1) for s in run.states]
+        states = [
+            e.squeeze(e.slice(s, 0, d, d + 1, f"{name}/side{d}"), 0, f"{name}/state{d}")
+            for d in (0, 1)
+            for s in run.states
+        ]
     if flags.return_sequences and mode == "concat":
         return [run.y], states
     if flags.return_sequences or (x.mask and initial):
@@ -308,12 +376,13 @@ def _fused(e: Emit, sides: list[list[Cell]], x: Value, initial: list[str], flags
     return [e.reduce({"sum": "sum", "mul": "prod", "ave": "mean"}[mode], h, [0], name)], states
 
 
-def _apart(e: Emit, sides: list[list[Cell]], x: Value, initial: list[str], flags: list[_Flags], name: str,
-           mode: str | None) -> tuple[list[str], list[str]]:
+def _apart(
+    e: Emit, sides: list[list[Cell]], x: Value, initial: list[str], flags: list[_Flags], name: str, mode: str | None
+) -> tuple[list[str], list[str]]:
     half = len(initial) // 2
     outs, states = [], []
     for d, (cells, flag) in enumerate(zip(sides, flags)):
-        own = initial[half * d:half * (d + 1)]
+        own = initial[half * d : half * (d + 1)]
         side = f"{name}/{('forward', 'backward')[d]}"
         run = _stack(e, cells, x, "reverse" if flag.go_backwards else "forward", own, side, flag.zero, flag.time_major)
         if flags[0].return_sequences:

@@ -13,15 +13,25 @@ from .keras_files import Source
 
 
 class Var(NamedTuple):
-    """A variable of a layer: its name, whether training changes it, and the sub-object that holds it in a .keras path."""
+    """A variable of a layer: its name, whether training changes it, and the sub-object that holds it in a .keras
+    path."""
 
     name: str
     trainable: bool = True
     holder: str = ""
 
 
-_KEYED = {"LSTM": "cell", "GRU": "cell", "SimpleRNN": "cell", "CuDNNLSTM": "", "CuDNNGRU": "", "LSTMCell": "", "GRUCell": "",
-          "SimpleRNNCell": "", "PeepholeLSTMCell": ""}
+_KEYED = {
+    "LSTM": "cell",
+    "GRU": "cell",
+    "SimpleRNN": "cell",
+    "CuDNNLSTM": "",
+    "CuDNNGRU": "",
+    "LSTMCell": "",
+    "GRUCell": "",
+    "SimpleRNNCell": "",
+    "PeepholeLSTMCell": "",
+}
 _KERNEL = ("Dense", "Conv1D", "Conv2D", "Conv1DTranspose", "Conv2DTranspose", "EinsumDense")
 _KERAS1_GATES = {"LSTM": "icfo", "GRU": "zrh"}
 
@@ -54,8 +64,11 @@ def variables(layer: Layer) -> list[Var]:
         scaled = config.flag("use_scale", cls == "AdditiveAttention")
         return [Var("scale")] * scaled + [Var("concat_score_weight")] * (config.take("score_mode", "dot") == "concat")
     if cls == "MultiHeadAttention":
-        return [Var(f"{part}_{v}", True, f"{part}_dense") for part in ("query", "key", "value", "output")
-                for v in (("kernel", "bias") if config.flag("use_bias", True) else ("kernel",))]
+        return [
+            Var(f"{part}_{v}", True, f"{part}_dense")
+            for part in ("query", "key", "value", "output")
+            for v in (("kernel", "bias") if config.flag("use_bias", True) else ("kernel",))
+        ]
     if cls == "Normalization" and config.take("mean") is None:
         return [Var("mean", False), Var("variance", False), Var("count", False)]
     return []
@@ -71,12 +84,19 @@ def _recurrent_variables(layer: Layer) -> list[Var]:
     if layer.version.major == 1 and gates and layer.config.values.get("consume_less", "cpu") != "gpu":
         return [Var(f"{kind}_{gate}") for gate in gates for kind in ("W", "U", "b")]
     bias = cls.startswith("CuDNN") or layer.config.flag("use_bias", True)
-    peepholes = [Var(f"{g}_gate_peephole_weights") for g in ("input", "forget", "output")] if cls == "PeepholeLSTMCell" else []
-    return [Var("kernel", True, holder), Var("recurrent_kernel", True, holder)] + [Var("bias", True, holder)] * bias + peepholes
+    peepholes = (
+        [Var(f"{g}_gate_peephole_weights") for g in ("input", "forget", "output")] if cls == "PeepholeLSTMCell" else []
+    )
+    return (
+        [Var("kernel", True, holder), Var("recurrent_kernel", True, holder)]
+        + [Var("bias", True, holder)] * bias
+        + peepholes
+    )
 
 
 def assign(model: Layer, source: Source) -> None:
-    """Fills `weights` of every layer of the tree. FormatError when what the file holds is not what the config asks for."""
+    """Fills `weights` of every layer of the tree. FormatError when what the file holds is not what the config asks
+    for."""
     if source.groups is not None:
         _assign_groups(model, source.groups)
     else:
@@ -96,6 +116,7 @@ def walk(layer: Layer) -> Iterator[Layer]:
 
 # ---- ordered lists ---------------------------------------------------------------------------------------------------
 
+
 def _assign_groups(model: Layer, groups: dict[str, list[tuple[str, np.ndarray]]]) -> None:
     """One list per top-level layer: all that trains in tree order, then all that does not."""
     for layer in model.children:
@@ -104,8 +125,10 @@ def _assign_groups(model: Layer, groups: dict[str, list[tuple[str, np.ndarray]]]
         found = groups.get(layer.name, [])
         if not wanted:
             if found and not layer.is_op:
-                raise UnsupportedModelError(f"{layer.place}: expected no weights, found {', '.join(n for n, _ in found[:6])}; a custom "
-                                            f"class named {layer.cls}?")
+                raise UnsupportedModelError(
+                    f"{layer.place}: expected no weights, found {', '.join(n for n, _ in found[:6])}; a custom "
+                    f"class named {layer.cls}?"
+                )
             continue
         if len(found) != len(order):
             found, order = _other_count(layer, found, order)
@@ -126,12 +149,26 @@ def _other_count(layer: Layer, found: list, order: list) -> tuple[list, list]:
     """Old files that hold another number of arrays than the config says: Keras 1 recurrences stored joined."""
     if layer.version.major == 1 and layer.cls in _KERAS1_GATES and len(found) == 3:
         return found, [(layer, Var(n), True) for n in ("kernel", "recurrent_kernel", "bias")]
-    raise FormatError(f"{layer.place}: expected {len(order)} weights ({', '.join(v.name for _, v, _ in order[:8])}), "
-                      f"found {len(found)} ({', '.join(n for n, _ in found[:8])})")
+    raise FormatError(
+        f"{layer.place}: expected {len(order)} weights ({', '.join(v.name for _, v, _ in order[:8])}), "
+        f"found {len(found)} ({', '.join(n for n, _ in found[:8])})"
+    )
 
 
-_KNOWN = frozenset(("kernel", "recurrent_kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance", "embeddings",
-                    "depthwise_kernel", "pointwise_kernel"))
+_KNOWN = frozenset(
+    (
+        "kernel",
+        "recurrent_kernel",
+        "bias",
+        "gamma",
+        "beta",
+        "moving_mean",
+        "moving_variance",
+        "embeddings",
+        "depthwise_kernel",
+        "pointwise_kernel",
+    )
+)
 
 
 def _check_name(owner: Layer, var: Var, name: str) -> None:
@@ -139,7 +176,9 @@ def _check_name(owner: Layer, var: Var, name: str) -> None:
     last = name.split("/")[-1].split(":")[0]
     wanted = var.name.split("_", 1)[1] if owner.cls == "MultiHeadAttention" else var.name
     if last in _KNOWN and wanted in _KNOWN and last != wanted and (last, wanted) != ("kernel", "depthwise_kernel"):
-        raise FormatError(f"{owner.place}: expected weight {wanted!r}, found {name!r}; the file's order of weights is not Keras's")
+        raise FormatError(
+            f"{owner.place}: expected weight {wanted!r}, found {name!r}; the file's order of weights is not Keras's"
+        )
 
 
 def _join_keras1_gates(layer: Layer) -> None:
@@ -157,13 +196,17 @@ def _flip_theano_kernels(layer: Layer) -> None:
     if rank is None:
         return
     kernel = layer.weights["kernel"]
-    old_form = layer.version.major == 1 and kernel.ndim == 4 and (layer.config.values.get("data_format") == "channels_first" or (
-        rank == 1 and kernel.shape[1:2] != (1,)))
+    old_form = (
+        layer.version.major == 1
+        and kernel.ndim == 4
+        and (layer.config.values.get("data_format") == "channels_first" or (rank == 1 and kernel.shape[1:2] != (1,)))
+    )
     axes = (2, 3) if old_form else tuple(range(kernel.ndim - 2))
     layer.weights["kernel"] = np.ascontiguousarray(np.flip(kernel, axes))
 
 
 # ---- paths -----------------------------------------------------------------------------------------------------------
+
 
 def _assign_paths(layer: Layer, paths: dict[str, np.ndarray], names: dict[str, str], prefix: str) -> None:
     """Own variables lie at prefix/holder/vars/0, 1...; children below attributes or, in lists, below class counters."""
@@ -174,7 +217,9 @@ def _assign_paths(layer: Layer, paths: dict[str, np.ndarray], names: dict[str, s
         places = [_join(prefix, h, f"vars/{index}") for h in _spellings(var.holder)]
         found = next((p for p in places if p in paths), None)
         if found is None:
-            raise FormatError(f"{layer.place}: weight {var.name}: expected it at {places[0]!r} in model.weights.h5, found none")
+            raise FormatError(
+                f"{layer.place}: weight {var.name}: expected it at {places[0]!r} in model.weights.h5, found none"
+            )
         layer.weights[var.name] = paths[found]
     if layer.cls in MODELS or layer.cls == "StackedRNNCells":
         containers = ("layers", "_layer_checkpoint_dependencies") if layer.cls in MODELS else ("cells", "_cells")
@@ -186,8 +231,10 @@ def _assign_paths(layer: Layer, paths: dict[str, np.ndarray], names: dict[str, s
 
 
 def _assign_container(layer: Layer, paths: dict[str, np.ndarray], names: dict[str, str], containers: list[str]) -> None:
-    """Layers of a list are stored as class, class_1, class_2... in order. Keras 2.12 to 2.15 counted some layers twice, so the
-    n-th group that holds weights belongs to the n-th layer of its class that has any; a name written beside a group must agree."""
+    """Layers of a list are stored as class, class_1, class_2... in order. Keras 2.12 to 2.15 counted some layers
+    twice, so the
+    n-th group that holds weights belongs to the n-th layer of its class that has any; a name written beside a group
+    must agree."""
     owners: dict[str, list[Layer]] = {}
     for child in layer.children:
         if any(True for _ in _slots(child, True)):
@@ -195,8 +242,10 @@ def _assign_container(layer: Layer, paths: dict[str, np.ndarray], names: dict[st
     for base, children in owners.items():
         container, found = next(((c, f) for c in containers if (f := _counted(paths, c, base))), (containers[0], []))
         if len(found) != len(children):
-            raise FormatError(f"{layer.place}: expected weights of {len(children)} {base} layers under {container!r} in model.weights.h5, "
-                              f"found {len(found)}")
+            raise FormatError(
+                f"{layer.place}: expected weights of {len(children)} {base} layers under {container!r}, "
+                f"found {len(found)}"
+            )
         written = [names.get(_join(container, g)) for g in found]
         if set(written) == {c.name for c in children}:
             found = [found[written.index(c.name)] for c in children]
@@ -211,8 +260,8 @@ def _counted(paths: dict[str, np.ndarray], container: str, base: str) -> list[st
     for path in paths:
         if not path.startswith(start):
             continue
-        group = path[len(start):].split("/")[0]
-        counter = group[len(base) + 1:]
+        group = path[len(start) :].split("/")[0]
+        counter = group[len(base) + 1 :]
         if group == base:
             found[0] = group
         elif group.startswith(base + "_") and counter.isascii() and counter.isdigit():
@@ -221,7 +270,8 @@ def _counted(paths: dict[str, np.ndarray], container: str, base: str) -> list[st
 
 
 def _spellings(holder: str) -> tuple[str, ...]:
-    """Attributes were written with and without their underscore; Keras 2.12 kept a recurrence's weights on the layer too."""
+    """Attributes were written with and without their underscore; Keras 2.12 kept a recurrence's weights on the layer
+    too."""
     if not holder:
         return ("",)
     return (holder, "_" + holder, "") if holder == "cell" else (holder, "_" + holder)
