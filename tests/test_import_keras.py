@@ -383,6 +383,12 @@ LAYERS = {
     "rms_norm": stack(lambda L: L.RMSNormalization(), lambda L: L.LSTM(3)),
     "group_norm": stack(lambda L: L.GroupNormalization(2), lambda L: L.LSTM(3), shape=(7, 4)),
     "unit_norm": stack(lambda L: L.UnitNormalization(), lambda L: L.LSTM(3)),
+    "einsum_dense": stack(
+        lambda L: L.EinsumDense("abc,cde->abde", (None, 2, 3), bias_axes="de", activation="relu"),
+        lambda L: L.EinsumDense("abde,def->abf", (None, 4), bias_axes="f"),
+        lambda L: L.LSTM(3),
+    ),
+    "multi_head_output": graph_of(lambda k, x: k.layers.MultiHeadAttention(3, 2, output_shape=7, use_bias=False)(x, x)),
     "rescaling": stack(lambda L: L.Rescaling(0.1, offset=-0.5), lambda L: L.LSTM(3)),
     "normalization": stack(
         lambda L: L.Normalization(mean=[1.0, 2, 3, 4, 5], variance=[1.0, 2, 3, 4, 5]), lambda L: L.LSTM(3)
@@ -451,6 +457,13 @@ FIXED = {  # the frames cannot be free
         lambda L: L.Dense(3),
         shape=(11, 11, 2),
     ),
+    "channels_first": stack(
+        lambda L: L.Conv1D(4, 3, data_format="channels_first"),
+        lambda L: L.MaxPooling1D(2, data_format="channels_first"),
+        lambda L: L.GlobalAveragePooling1D(data_format="channels_first"),
+        lambda L: L.Dense(3),
+        shape=(6, 20),
+    ),
     "no_time": stack(lambda L: L.Dense(4, activation="relu"), lambda L: L.Dense(2), shape=(5,)),
 }
 
@@ -505,6 +518,19 @@ def test_masks_of_masking(keras, tmp_path, name):
     x = RNG.normal(0, 1, (4, 8, 5)).astype(np.float32)
     x[0, :3] = x[1, 6:] = x[2, 4] = -1.0
     check(model, tmp_path, [x])
+
+
+def test_normalization_that_was_adapted(keras, tmp_path):
+    layer = keras.layers.Normalization()
+    layer.adapt(RNG.normal(3, 2, (50, 7, 4)))
+    x = keras.Input((7, 4))
+    model = keras.Model(x, keras.layers.LSTM(3)(layer(x)))
+    xs = [RNG.normal(3, 2, (3, 7, 4)).astype(np.float32)]
+    wanted = model.predict(xs[0], verbose=0)
+    for path in (tmp_path / "m.keras", tmp_path / "m.h5"):
+        model.save(path)
+        close(run(read(path), *xs), [wanted])
+    close(run(read(model), *xs), [wanted])
 
 
 def test_masks_of_attention(keras, tmp_path):
@@ -1100,6 +1126,20 @@ def test_random_at_run_time_is_refused(keras):
     model = keras.Model(x, keras.layers.LSTM(3)(keras.layers.Dropout(0.5, name="always")(x, training=True)))
     with pytest.raises(UnsupportedModelError, match="'always'.*random"):
         read(model)
+    inner = keras.Sequential([keras.Input((6, 4)), keras.layers.BatchNormalization(name="bn")])
+    with pytest.raises(UnsupportedModelError, match="'.*bn'.*by the batch"):
+        read(keras.Model(x, keras.layers.LSTM(3)(inner(x, training=True))))
+
+
+def test_sizes_no_model_has():
+    layers = [("RepeatVector", "r", {"n": 1 << 40}, {})]
+    config = [
+        ("InputLayer", {"name": "x", "batch_input_shape": [None, 4]}, {}),
+        *[(c, {"name": n, **o}, w) for c, n, o, w in layers],
+    ]
+    assert "'r'" in refused_fast(h5_file(config, "2.9.0")) or "node r" in refused_fast(h5_file(config, "2.9.0"))
+    huge = [("InputLayer", {"name": "x", "batch_input_shape": [None, 1 << 40]}, {})]
+    assert "'x'" in refused_fast(h5_file(huge, "2.9.0"))
 
 
 # ---- hostile files ---------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def read(source: str | Path | bytes | Any, *, shapes: dict[str, Sequence[int | s
         raise
     except RecursionError as e:
         raise FormatError("model config: nested too deeply") from e
-    except (KeyError, IndexError, TypeError, AttributeError, OverflowError) as e:
+    except (KeyError, IndexError, TypeError, AttributeError, OverflowError, MemoryError) as e:
         raise FormatError(f"model config: not as Keras writes it: {type(e).__name__}: {e}") from e
 
 
@@ -124,7 +124,9 @@ def _port(layer: Layer, name: str) -> _Port:
     shape = _declared(layer)
     if shape is None:
         shape = _shape_from_weights(layer)
-    if any(s is not None and (isinstance(s, bool) or not isinstance(s, int) or s < 1) for s in shape[1:]):
+    if any(
+        s is not None and (isinstance(s, bool) or not isinstance(s, int) or not 1 <= s <= 1 << 24) for s in shape[1:]
+    ):
         raise FormatError(f"{layer.place}: input shape: expected sizes, found {shape}")
     if layer.config.values.get("sparse") or layer.config.values.get("ragged"):
         raise UnsupportedModelError(

@@ -114,6 +114,8 @@ def multi_head_attention(e: Emit, layer: Layer, call: Call) -> list[Value]:
         raise unsupported(
             layer, "attention_axes, use_gate or sliding_window", "expected attention over axis 1 without gate or window"
         )
+    if (layer.version.major, layer.version.minor) < (2, 10):  # masks of the inputs are used since Keras 2.10
+        query, value, key = (Value(v.t) for v in (query, value, key))
     q = _project(e, layer, "query", query.t, heads, width, (0, 2, 1, 3))
     k = _project(e, layer, "key", key.t, heads, width, (0, 2, 3, 1))
     v = _project(e, layer, "value", value.t, heads, value_width, (0, 2, 1, 3))

@@ -251,6 +251,8 @@ def call_layer(e: Emit, layer: Layer, call: Call, prefix: str, number: int = 0) 
     plain = layer.name
     layer.name = f"{prefix}{plain}" + (f"@{number}" if number else "")
     try:
+        if call.kwargs.get("training") is True:
+            _refuse_training(layer)
         if layer.cls in MODELS:
             return build_model(e, layer, _model_inputs(layer, call), f"{layer.name}/")
         if layer.is_op:
@@ -267,13 +269,29 @@ def call_layer(e: Emit, layer: Layer, call: Call, prefix: str, number: int = 0) 
         layer.name = plain
 
 
+def _refuse_training(layer: Layer) -> None:
+    """A call with training=True is random, or normalises by the batch at hand."""
+    for inner in walk(layer):
+        values = inner.config.values
+        random = any(values.get(k) for k in ("rate", "dropout", "recurrent_dropout", "stddev"))
+        if random or inner.cls == "BatchNormalization":
+            what = "random" if random else "normalised by the batch at hand"
+            raise unsupported(
+                inner, f"called with training=True, so it is {what} at run time", "call it without, save again"
+            )
+
+
 def _handled(e: Emit, layer: Layer, call: Call) -> list[Value]:
     handler = HANDLERS[layer.cls]
     result = handler.rule(e, layer, call)
     if isinstance(result, str):
         result = Value(result)
     values = result if isinstance(result, list) else [result]
-    return [Value(v.t, call.inputs[0].mask) for v in values] if handler.passes_mask else values
+    if not handler.passes_mask:
+        return values
+    given = call.kwargs.get("mask")
+    mask = given.t if isinstance(given, Value) else call.inputs[0].mask
+    return [Value(v.t, mask) for v in values]
 
 
 def _refuse_unread(layer: Layer, call: Call) -> None:

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..dims import Dim, Size, product, value
-from ..errors import ShapeError, UnsupportedModelError
+from ..errors import FormatError, ShapeError, UnsupportedModelError
 from ..graph import Graph
 from .keras_config import Layer, Version
+
+
+MAX_ELEMENTS = 1 << 28  # of a tensor of one sequence and one frame; a config that asks for more is not a real one
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,12 @@ class Emit:
         return size
 
     def op(self, op: str, inputs: Sequence[str], name: str, **attrs: Any) -> str:
-        return self.g.add1(op, list(inputs), attrs, name)
+        tensor = self.g.add1(op, list(inputs), attrs, name)
+        if product(s for s in self.shape(tensor) if isinstance(s, int)) > MAX_ELEMENTS:
+            raise FormatError(
+                f"node {name} ({op}): expected at most {MAX_ELEMENTS} elements, found {self.shape(tensor)}"
+            )
+        return tensor
 
     def const(self, data: Any, name: str) -> str:
         return self.g.constant(np.asarray(data), name)

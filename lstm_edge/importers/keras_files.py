@@ -20,7 +20,7 @@ from ..errors import FormatError, UnsupportedModelError
 
 MAX_WEIGHTS = 2 << 30  # bytes of all weights together
 MAX_JSON = 64 << 20
-MAX_RATIO = 200  # uncompressed to compressed; real weights compress by about 1.1, configs by 20
+MAX_RATIO = 50  # uncompressed to compressed; real weights compress by about 1.1, configs by 20
 MAX_OBJECTS = 200_000
 
 WEIGHTS_ONLY = (

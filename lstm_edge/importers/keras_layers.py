@@ -46,6 +46,33 @@ def dense(e: Emit, layer: Layer, call: Call) -> str:
     return apply_activation(e, spec, e.op("Dense", inputs, f"{layer.name}/dense"), layer, layer.name)
 
 
+def einsum_dense(e: Emit, layer: Layer, call: Call) -> str:
+    """The equations that are a Dense over the last axes: abc,cd->abd, ab,bcd->acd, ...x,xy->...y."""
+    equation, x = str(layer.config.take("equation")).replace(" ", ""), e.real(call.inputs[0].t, layer.name)
+    left, _, out = equation.partition("->")
+    data, _, weight = left.partition(",")
+    summed = "".join(c for c in weight if c in data)
+    new = weight[len(summed) :]
+    bias_axes = layer.config.take("bias_axes") or new
+    layer.config.take("output_shape")
+    if not summed or not data.endswith(summed) or out != data[: -len(summed)] + new or not weight.startswith(summed):
+        raise unsupported(layer, f"equation {equation!r}", "expected a product over the last axes of the input")
+    if bias_axes != new or not new:
+        raise unsupported(layer, f"equation {equation!r} with bias_axes {bias_axes!r}", f"expected bias_axes {new!r}")
+    kernel = layer.weights["kernel"]
+    lead, inner = e.rank(x) - len(summed), int(np.prod(kernel.shape[: len(summed)]))
+    if e.shape(x)[lead:] != kernel.shape[: len(summed)]:
+        raise ShapeError(f"{layer.place}: expected features {kernel.shape[: len(summed)]}, found input {e.shape(x)}")
+    flat = x if len(summed) == 1 else e.reshape(x, [*e.keep(x, *range(lead)), inner], f"{layer.name}/flat")
+    inputs = [flat, e.const(kernel.reshape(inner, -1).T, f"{layer.name}/w")]
+    if "bias" in layer.weights:
+        inputs.append(e.const(layer.weights["bias"].ravel(), f"{layer.name}/bias"))
+    y = e.op("Dense", inputs, f"{layer.name}/dense")
+    if len(new) > 1:
+        y = e.reshape(y, [*e.keep(y, *range(lead)), *kernel.shape[len(summed) :]], f"{layer.name}/parted")
+    return apply_activation(e, layer.config.take("activation"), y, layer, layer.name)
+
+
 def embedding(e: Emit, layer: Layer, call: Call) -> Value:
     rows, width = layer.config.size("input_dim", layer.weights["embeddings"].shape[0]), layer.config.size("output_dim")
     table = e.const(e.weight(layer, "embeddings", (rows, width)), f"{layer.name}/table")
@@ -74,10 +101,6 @@ def masking(e: Emit, layer: Layer, call: Call) -> Value:
 
 
 def identity(e: Emit, layer: Layer, call: Call) -> str:
-    if call.kwargs.get("training") is True and layer.cls != "ActivityRegularization":
-        raise unsupported(
-            layer, "called with training=True, so it is random at run time", "call it without and save again"
-        )
     return call.inputs[0].t
 
 
@@ -222,10 +245,6 @@ def _amounts(layer: Layer, key: str, rank: int) -> list[tuple[int, int]]:
 
 def batch_normalization(e: Emit, layer: Layer, call: Call) -> str:
     """x * scale + offset with the moving statistics folded in float64."""
-    if call.kwargs.get("training") is True:
-        raise unsupported(
-            layer, "called with training=True, so it normalises by the batch at hand", "call it without and save again"
-        )
     for key in ("scale", "center"):
         layer.config.take(key)
     x = call.inputs[0].t
@@ -484,6 +503,7 @@ def _unit(e: Emit, x: str, axis: int, name: str) -> str:
 
 HANDLERS: dict[str, Handler] = {
     "Dense": Handler(dense, True),
+    "EinsumDense": Handler(einsum_dense, False),
     "Embedding": Handler(embedding, False),
     "Masking": Handler(masking, False),
     "Activation": Handler(activation, True),
