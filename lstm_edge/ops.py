@@ -1,4 +1,4 @@
-"""The table of ops: inputs, outputs, attributes with kinds and defaults. docs/ops.md in data; shapes, reference and format read it."""
+"""The table of ops, docs/ops.md as data: inputs, outputs, attributes with kinds and defaults."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ACTIVATIONS = (
     "gelu_tanh", "silu", "hard_silu", "mish", "thresholded_relu", "scaled_tanh", "affine", "celu", "relu6", "exp",
 )
 # How many of alpha, beta a function uses. Those have no default: a missing one is refused, never taken as 0.
-PARAMETERS = {"hard_sigmoid": 2, "leaky_relu": 1, "elu": 1, "selu": 2, "thresholded_relu": 1, "scaled_tanh": 2, "affine": 2,
-              "celu": 1, "clip": 2}
+PARAMETERS = {"hard_sigmoid": 2, "leaky_relu": 1, "elu": 1, "selu": 2, "thresholded_relu": 1, "scaled_tanh": 2,
+              "affine": 2, "celu": 1, "clip": 2}
 
 UNARY_FLOAT = (
-    "neg", "abs", "sqrt", "log", "exp", "floor", "ceil", "round", "reciprocal", "sign", "sin", "cos", "tan", "asin", "acos",
-    "atan", "sinh", "cosh", "erf", "clip", "is_nan",
+    "neg", "abs", "sqrt", "log", "exp", "floor", "ceil", "round", "reciprocal", "sign", "sin", "cos", "tan", "asin",
+    "acos", "atan", "sinh", "cosh", "erf", "clip", "is_nan",
 )
 UNARY = (*ACTIVATIONS, *(k for k in UNARY_FLOAT if k not in ACTIVATIONS), "not")
 UNARY_INT = ("neg", "abs", "sign", "clip", "relu")
@@ -46,7 +46,7 @@ REQUIRED = object()
 
 @dataclass(frozen=True)
 class Attr:
-    """`kind`: int, float, str, ints, floats or strs, as stored in the file. `words`: what a str (or each of strs) may be."""
+    """`kind`: int, float, str, ints, floats or strs, as stored in the file. `words`: what strings may be."""
 
     kind: str
     default: Any = REQUIRED
@@ -55,7 +55,7 @@ class Attr:
 
 @dataclass(frozen=True)
 class OpSpec:
-    """`inputs` names the inputs in order: '?' ends an optional one, '...' one that repeats. `outputs` likewise ('?' only).
+    """`inputs` names the inputs in order: '?' ends an optional one, '...' one that repeats. `outputs` likewise.
 
     `weights`: numbers of the inputs that may be float16 or int8 constants.
     """
@@ -126,8 +126,8 @@ OPS: dict[str, OpSpec] = {
     "MatMul": _spec("a b", trans_a=_int(0), trans_b=_int(0), scale=_float(1.0)),
     "Conv": _spec("x w bias?", weights=(1,), shared=_CONV),
     "ConvTranspose": _spec("x w bias?", weights=(1,), shared=_CONV, output_padding=_ints(0)),
-    "Pool": _spec("x", kind=_word(("max", "average")), kernel=_ints(), strides=_ints(1), dilations=_ints(1), pads=_ints(0),
-                  ceil_mode=_int(0), count_include_pad=_int(0), shared=_LAYOUT),
+    "Pool": _spec("x", kind=_word(("max", "average")), kernel=_ints(), strides=_ints(1), dilations=_ints(1),
+                  pads=_ints(0), ceil_mode=_int(0), count_include_pad=_int(0), shared=_LAYOUT),
     "Normalize": _spec("x scale? bias?", axes=_ints(), epsilon=_float(), kind=_word(("layer", "rms"), "layer")),
     "Unary": _spec("x", kind=_word(UNARY), alpha=_float(0.0), beta=_float(0.0)),
     "Binary": _spec("a b", kind=_word(BINARY_ARITHMETIC + BINARY_COMPARISON + BINARY_LOGIC)),
@@ -169,7 +169,7 @@ def op_spec(node: Node) -> OpSpec:
 def read_attrs(node: Node) -> dict[str, Any]:
     """All attributes of `node` in plain Python types, defaults filled in (Each defaults stay, see `each`).
 
-    UnsupportedModelError for a name the op does not know, a value of the wrong kind, an unknown word or a missing value.
+    UnsupportedModelError for a name the op does not know, a value of the wrong kind, an unknown word, a missing value.
     """
     spec = op_spec(node)
     unknown = sorted(set(node.attrs) - set(spec.attrs))
@@ -209,7 +209,8 @@ def _plain(node: Node, key: str, attr: Attr, value: Any) -> Any:
         raise UnsupportedModelError(f"{place(node)}: attribute {key!r}: expected {attr.kind}, found {value!r}")
     for item in items:
         if attr.words and item not in attr.words:
-            raise UnsupportedModelError(f"{place(node)}: attribute {key!r}: expected one of {', '.join(attr.words)}, found {item!r}")
+            raise UnsupportedModelError(f"{place(node)}: attribute {key!r}: expected one of {', '.join(attr.words)}, "
+                                        f"found {item!r}")
     items = [_TYPES[single](i) for i in items]
     return items if many else items[0]
 
@@ -222,4 +223,5 @@ def _check_parameters(node: Node, values: dict[str, Any]) -> None:
     for name in names.values if isinstance(names, Each) else names:
         for parameter in ("alpha", "beta")[: PARAMETERS.get(name, 0)]:
             if prefix + parameter not in node.attrs:
-                raise UnsupportedModelError(f"{place(node)}: {name} needs attribute {prefix + parameter!r}, it is missing")
+                raise UnsupportedModelError(f"{place(node)}: {name} needs attribute {prefix + parameter!r}, "
+                                            "it is missing")

@@ -26,11 +26,12 @@ _RUN = {"float32": np.float64, "int32": np.int32, "bool": np.bool_}
 
 
 def run(graph: Graph, inputs: dict[str, np.ndarray], states: dict[str, np.ndarray] | None = None,
-        trace: dict[str, np.ndarray | None] | None = None) -> tuple[dict[str, np.ndarray | None], dict[str, np.ndarray]]:
-    """One run. `inputs` by input name, shaped as graph.inputs declare; `states` as the last run gave them (None: initial).
+        trace: dict[str, np.ndarray | None] | None = None
+        ) -> tuple[dict[str, np.ndarray | None], dict[str, np.ndarray]]:
+    """One run. `inputs` by input name, shaped as graph.inputs declare; `states` as the last run gave them (or initial).
 
-    Returns outputs by name (None where absent; float64, int32 or bool) and the states after the run. `trace`, when given, is
-    filled with every tensor by its name. ShapeError when an array does not fit, the node's errors otherwise.
+    Returns outputs by name (None where absent; float64, int32 or bool) and the states after the run.
+    `trace`, when given, is filled with every tensor by its name. ShapeError when an array does not fit, the node's errors otherwise.
     """
     batch, _ = _symbols(graph, inputs)
     values: dict[str, Array] = {n: constant(t) for n, t in graph.tensors.items() if t.is_constant}
@@ -54,8 +55,8 @@ def run(graph: Graph, inputs: dict[str, np.ndarray], states: dict[str, np.ndarra
 
 def run_frames(graph: Graph, inputs: dict[str, np.ndarray], states: dict[str, np.ndarray] | None = None
                ) -> tuple[dict[str, np.ndarray | None], dict[str, np.ndarray]]:
-    """Runs a step model once per element of the inputs' leading axis and stacks the outputs. An absent output is left out of
-    the stack (None when it is absent in every frame). Returns outputs by name and the last states."""
+    """Runs a step model once per element of the inputs' leading axis and stacks the outputs. An absent output
+    is left out of the stack (None when it is absent in every frame). Returns outputs by name and the last states."""
     counts = {name: len(a) for name, a in inputs.items()}
     if len(set(counts.values())) != 1:
         raise ShapeError(f"inputs: expected the same number of frames on every leading axis, found {counts}")
@@ -69,7 +70,7 @@ def run_frames(graph: Graph, inputs: dict[str, np.ndarray], states: dict[str, np
 
 
 def constant(tensor: Tensor) -> np.ndarray:
-    """A constant's data as the reference computes with it. int8: of n scales, each is for 1/n of the elements in order."""
+    """A constant's data as the reference computes with it. int8: of n scales, each is for 1/n of the elements."""
     data: Array = tensor.data
     if tensor.scale is None:
         return data.astype(np.float64) if data.dtype.kind == "f" else data
@@ -95,7 +96,7 @@ def _initial(state: State, batch: int) -> Array:
 
 
 def _symbols(graph: Graph, inputs: dict[str, np.ndarray]) -> tuple[int, int]:
-    """Solves batch and frames from the inputs' shapes; checks every declared size. Both are 1 where nothing mentions them."""
+    """Solves batch and frames from the inputs' shapes; checks every declared size. Both default to 1."""
     names = {p.name for p in graph.inputs}
     if set(inputs) != names:
         raise ShapeError(f"inputs: expected {sorted(names)}, found {sorted(inputs)}")
@@ -112,7 +113,8 @@ def _symbols(graph: Graph, inputs: dict[str, np.ndarray]) -> tuple[int, int]:
     for port in graph.inputs:
         declared, shape = graph.shape(port.tensor), np.shape(inputs[port.name])
         if tuple(value(s, batch, frames) for s in declared) != shape:
-            raise ShapeError(f"input {port.name}: expected shape {declared}, found {shape} (batch {batch}, frames {frames})")
+            raise ShapeError(f"input {port.name}: expected shape {declared}, found {shape} "
+                             f"(batch {batch}, frames {frames})")
     return batch, frames
 
 
@@ -139,7 +141,7 @@ def run_node(node: Node, arrays: list[np.ndarray | None]) -> list[np.ndarray | N
         results = _RULES[node.op](node, attrs, arrays)
     results = [np.asarray(r) for r in (results if isinstance(results, list) else [results])]
     for result, (dtype, shape) in zip(results, shapes):
-        assert result.dtype == _RUN[dtype] and result.shape == shape, (place(node), result.dtype, result.shape, dtype, shape)
+        assert (result.dtype, result.shape) == (_RUN[dtype], shape), (place(node), result.dtype, result.shape, shape)
     return results
 
 
@@ -215,7 +217,8 @@ def _conv(node: Node, a: Attrs, arrays: list[Array]) -> Array:
     strides, dilations, pads = each(a["strides"], n), each(a["dilations"], n), each(a["pads"], 2 * n)
     x = _padded(x, pads[:n], pads[n:], 0.0)
     kernel = list(w.shape[2:])
-    sizes = tuple(max(0, (s - (k - 1) * d - 1) // step + 1) for s, k, d, step in zip(x.shape[2:], kernel, dilations, strides))
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations)]
+    sizes = tuple(max(0, (s - span) // step + 1) for s, span, step in zip(x.shape[2:], spans, strides))
     parts = []
     for x_g, w_g in zip(np.split(x, groups, axis=1), np.split(w, groups)):
         windows = _windows(x_g, kernel, strides, dilations, sizes)
@@ -238,12 +241,14 @@ def _conv_transpose(node: Node, a: Attrs, arrays: list[Array]) -> Array:
     strides, dilations, pads = each(a["strides"], n), each(a["dilations"], n), each(a["pads"], 2 * n)
     extra = each(a["output_padding"], n)
     sizes, kernel = x.shape[2:], w.shape[2:]
-    full = [(s - 1) * st + (k - 1) * d + 1 + e if s else 0 for s, st, k, d, e in zip(sizes, strides, kernel, dilations, extra)]
+    spans = [(k - 1) * d + 1 + e for k, d, e in zip(kernel, dilations, extra)]
+    full = [(s - 1) * step + span if s else 0 for s, step, span in zip(sizes, strides, spans)]
     y: Array = np.zeros((x.shape[0], groups, w.shape[1], *full))
     x_g = x.reshape(x.shape[0], groups, w.shape[0] // groups, *sizes)
     w_g = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
     for k in np.ndindex(*kernel) if 0 not in sizes else ():
-        at = tuple(slice(k[d] * dilations[d], k[d] * dilations[d] + (sizes[d] - 1) * strides[d] + 1, strides[d]) for d in range(n))
+        first = [k[d] * dilations[d] for d in range(n)]
+        at = tuple(slice(first[d], first[d] + (sizes[d] - 1) * strides[d] + 1, strides[d]) for d in range(n))
         y[(..., *at)] += np.einsum("bgc...,gco->bgo...", x_g, w_g[(..., *k)])
     y = y.reshape(x.shape[0], groups * w.shape[1], *full)
     y = y[(..., *(slice(pads[d], max(pads[d], full[d] - pads[n + d])) for d in range(n)))]
@@ -326,8 +331,9 @@ def _power(x: Array, y: Array) -> Array:
 
 
 _BINARY: dict[str, Callable[[Array, Array], Array]] = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _divide, "pow": _power, "min": np.minimum, "max": np.maximum,
-    "mod": np.mod, "fmod": np.fmod, "prelu": lambda a, b: np.where(a < 0, b * a, a), "equal": np.equal,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _divide, "pow": _power, "min": np.minimum,
+    "max": np.maximum, "mod": np.mod, "fmod": np.fmod,
+    "prelu": lambda a, b: np.where(a < 0, b * a, a), "equal": np.equal,
     "not_equal": np.not_equal, "less": np.less, "less_equal": np.less_equal, "greater": np.greater,
     "greater_equal": np.greater_equal, "and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor,
 }
@@ -498,7 +504,8 @@ def _reverse_sequence(node: Node, a: Attrs, arrays: list[Array]) -> Array:
     x, lengths = arrays
     y = np.moveaxis(x.copy(), (a["batch_axis"] % x.ndim, a["time_axis"] % x.ndim), (0, 1))
     if lengths.size and (lengths.min() < 0 or lengths.max() > y.shape[1]):
-        raise ShapeError(f"{place(node)}: input lengths: expected values of 0 to {y.shape[1]}, found {lengths.tolist()}")
+        raise ShapeError(f"{place(node)}: input lengths: expected values of 0 to {y.shape[1]}, "
+                         f"found {lengths.tolist()}")
     for row, length in zip(y, lengths):
         row[:length] = row[:length][::-1].copy()
     return np.moveaxis(y, (0, 1), (a["batch_axis"] % x.ndim, a["time_axis"] % x.ndim))
@@ -512,10 +519,10 @@ def _resize(node: Node, a: Attrs, arrays: list[Array]) -> Array:
 
 
 _RULES: dict[str, Callable[[Node, Attrs, list[Array]], Any]] = {
-    "LSTM": recurrent.lstm, "GRU": recurrent.gru, "RNN": recurrent.rnn, "Dense": _dense, "MatMul": _matmul, "Conv": _conv,
-    "ConvTranspose": _conv_transpose, "Pool": _pool, "Normalize": _normalize, "Unary": _unary, "Binary": _binary,
-    "Where": _where, "Cast": _cast, "Reduce": _reduce, "ArgReduce": _arg_reduce, "Softmax": _softmax, "CumSum": _cum_sum,
-    "TopK": _top_k, "Reshape": _reshape, "Expand": _expand, "Fill": _fill, "Transpose": _transpose, "Concat": _concat,
-    "Slice": _slice, "Pad": _pad, "Tile": _tile, "Gather": _gather, "GatherElements": _gather_elements,
-    "ScatterElements": _scatter_elements, "ReverseSequence": _reverse_sequence, "Resize": _resize,
+    "LSTM": recurrent.lstm, "GRU": recurrent.gru, "RNN": recurrent.rnn, "Dense": _dense, "MatMul": _matmul,
+    "Conv": _conv, "ConvTranspose": _conv_transpose, "Pool": _pool, "Normalize": _normalize, "Unary": _unary,
+    "Binary": _binary, "Where": _where, "Cast": _cast, "Reduce": _reduce, "ArgReduce": _arg_reduce, "Softmax": _softmax,
+    "CumSum": _cum_sum, "TopK": _top_k, "Reshape": _reshape, "Expand": _expand, "Fill": _fill,
+    "Transpose": _transpose, "Concat": _concat, "Slice": _slice, "Pad": _pad, "Tile": _tile, "Gather": _gather,
+    "GatherElements": _gather_elements, "ScatterElements": _scatter_elements, "ReverseSequence": _reverse_sequence, "Resize": _resize,
 }

@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN in float64 NumPy, written as the equations of docs/ops.md stand. Slow on purpose: one frame at a time."""
+"""LSTM, GRU and RNN in float64 NumPy, as the equations of docs/ops.md stand. Slow on purpose: one frame at a time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from .graph import Node
 
 Array = Any  # np.ndarray, or None where the node leaves an input out
-Step = Callable[[Array, list[Array]], list[Array]]  # (x of one frame (B,I), states) -> new states, the first is fed out as y
+Step = Callable[[Array, list[Array]], list[Array]]  # (x of one frame (B,I), states) -> new states; y is the first
 Gate = Callable[[Array], Array]
 
 
 def lstm(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
     """Graves, "Generating sequences with recurrent neural networks", 2013, eqs. 7-11, with the variants of docs/ops.md:
-    peepholes diagonal or full, coupled gates, projection (Sak et al., 2014), clips. Returns y, h_n (D,B,P), c_n (D,B,H)."""
+    peepholes diagonal or full, coupled gates, projection (Sak et al., 2014), clips.
+    Returns y, h_n (D,B,P), c_n (D,B,H)."""
     x, w_ih, w_hh, bias, h0, c0, lengths, mask, peephole, w_proj = arrays
     batch = x.shape[1] if attrs["time_major"] else x.shape[0]
     directions, hidden, width = w_ih.shape[0], w_ih.shape[1] // 4, w_hh.shape[2]
@@ -100,14 +101,15 @@ def rnn(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
 
 def _run(node: Node, attrs: dict[str, Any], x: Array, cell: Callable[[int], Step], initial: list[Array],
          lengths: Array, mask: Array) -> list[Array]:
-    """Runs every direction over the frames that lengths and mask let through. Returns y and the last states, each (D,B,.)."""
+    """Runs every direction over the frames that lengths and mask let through. Returns y and the last states (D,B,.)."""
     if attrs["time_major"]:
         x, mask = np.swapaxes(x, 0, 1), None if mask is None else mask.T
     batch, frames, _ = x.shape
     if lengths is None:
         lengths = np.full(batch, frames)
     if lengths.size and (lengths.min() < 0 or lengths.max() > frames):
-        raise ShapeError(f"{place(node)}: input lengths: expected values of 0 to {frames} frames, found {lengths.tolist()}")
+        raise ShapeError(f"{place(node)}: input lengths: expected values of 0 to {frames} frames, "
+                         f"found {lengths.tolist()}")
     valid = np.arange(frames)[None] < lengths[:, None]
     seen = valid if mask is None else valid & mask
     ys, lasts = [], []
@@ -153,7 +155,7 @@ def _activations(attrs: dict[str, Any], d: int, count: int) -> list[Gate]:
 
 
 def _peephole(p: Array, hidden: int) -> Callable[[int, Array], Array | float]:
-    """The peephole term of gate 0..3 (i, f, o, g) for a cell (B,H): diagonal for p (3|4,H), full for (3H|4H,H), 0 without."""
+    """The peephole term of gate 0..3 (i, f, o, g) for a cell (B,H): diagonal for p (3|4,H), full for (3H|4H,H)."""
     if p is None:
         return lambda gate, c: 0.0
     if p.shape[0] in (3, 4):

@@ -1,6 +1,6 @@
 """Shape and dtype inference of every row of docs/ops.md, with symbolic sizes.
 
-Where a size is a Dim, comparisons take batch and frames as large: frames - 3 is positive, and a slice's end at 40 lies inside.
+Where a size is a Dim, comparisons take batch and frames as large: frames - 3 is positive, a slice's end at 40 inside.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Typed(Protocol):
 def infer(node: Node, tensors: Sequence[Typed | None]) -> Result:
     """Dtype and shape of every output of `node`, optional ones included.
 
-    `tensors`: one per input, None where it is absent. ShapeError when the inputs do not fit together, UnsupportedModelError for an
-    op, attribute or attribute value that docs/ops.md does not have.
+    `tensors`: one per input, None where it is absent. ShapeError when the inputs do not fit together,
+    UnsupportedModelError for an op, attribute or attribute value that docs/ops.md does not have.
     """
     spec = op_spec(node)
     attrs = read_attrs(node)
@@ -47,7 +47,8 @@ def infer(node: Node, tensors: Sequence[Typed | None]) -> Result:
             raise ShapeError(f"{place(node)}: input {spec.input_name(i)} is missing")
     for i, t in enumerate(tensors):
         if t is not None and t.dtype not in RUN_DTYPES and not (i in spec.weights and t.dtype in ("float16", "int8")):
-            raise ShapeError(f"{place(node)}: input {spec.input_name(i)}: expected dtype float32, int32 or bool, found {t.dtype}")
+            raise ShapeError(f"{place(node)}: input {spec.input_name(i)}: expected dtype float32, int32 or bool, "
+                             f"found {t.dtype}")
     result = _RULES[node.op](_Call(node, tensors, attrs))
     for _, shape in result:
         if len(shape) > MAX_RANK:
@@ -56,7 +57,7 @@ def infer(node: Node, tensors: Sequence[Typed | None]) -> Result:
 
 
 def same(a: Size, b: Size) -> bool:
-    """Whether two sizes are equal for every batch and frames. Floor expressions spelt differently are compared by value."""
+    """Whether two sizes are equal for every batch and frames. Floors spelt differently are compared by value."""
     if a == b:
         return True
     if not (isinstance(a, Dim) and isinstance(b, Dim)):
@@ -75,7 +76,8 @@ def broadcast(node: Node, shapes: list[Shape]) -> Shape:
             if s == 1 or same(s, size):
                 continue
             if size != 1:
-                raise ShapeError(f"{place(node)}: expected shapes that broadcast, found {' and '.join(map(str, shapes))}")
+                raise ShapeError(f"{place(node)}: expected shapes that broadcast, "
+                                 f"found {' and '.join(map(str, shapes))}")
             size = s
         out.append(size)
     return tuple(out)
@@ -368,7 +370,8 @@ def _without(shape: Shape, axes: list[int], keepdims: bool) -> Shape:
 
 def _reduce(c: _Call) -> Result:
     kind, x = c.attrs["kind"], c.shape(0)
-    allowed = RUN_DTYPES if kind in ("max", "min") else NUMBERS if kind in ("sum", "prod", "mean", "l1", "sum_square") else ("float32",)
+    on_integers = ("sum", "prod", "mean", "l1", "sum_square")
+    allowed = RUN_DTYPES if kind in ("max", "min") else NUMBERS if kind in on_integers else ("float32",)
     axes = c.axes("axes", len(x)) or list(range(len(x)))
     return [(c.dtype(0, *allowed), _without(x, axes, c.flag("keepdims")))]
 
@@ -407,7 +410,7 @@ def _spec_dims(c: _Call) -> list[Size]:
     rank = len(c.attrs["shape"])
     sources, axes = each(c.attrs["from_input"], rank), each(c.attrs["from_axis"], rank)
     if len(sources) != rank or len(axes) != rank:
-        raise c.fail("attributes from_input and from_axis", f"{rank} values, as many as shape", f"{len(sources)} and {len(axes)}")
+        raise c.fail("attributes from_input, from_axis", f"{rank} values, as shape has", f"{len(sources)}, {len(axes)}")
     dims: list[Size] = []
     for size, source, axis in zip(c.attrs["shape"], sources, axes):
         if source < 0:
@@ -432,7 +435,8 @@ def _reshape(c: _Call) -> Result:
         dims[left[0]] = 1
         dims[left[0]] = _quotient(c, product(x), product(dims))
     if not same(product(x), product(dims)) and product(x) != 0:
-        raise c.fail("elements of the output", f"{product(x)} as in x of shape {x}", f"{product(dims)} in {tuple(dims)}")
+        raise c.fail("elements of the output", f"{product(x)} as in x of shape {x}",
+                     f"{product(dims)} in {tuple(dims)}")
     return [(dtype, tuple(dims))]
 
 
@@ -515,7 +519,8 @@ def _slice(c: _Call) -> Result:
     axes = c.axes("axes", len(x))
     starts, ends, steps = c.attrs["starts"], c.attrs["ends"], each(c.attrs["steps"], len(axes))
     if not len(starts) == len(ends) == len(steps) == len(axes):
-        raise c.fail("attributes starts, ends, steps", f"{len(axes)} values each", f"{len(starts)}, {len(ends)}, {len(steps)}")
+        raise c.fail("attributes starts, ends, steps", f"{len(axes)} values each",
+                     f"{len(starts)}, {len(ends)}, {len(steps)}")
     if 0 in steps:
         raise c.fail("attribute steps", "no zero", steps)
     for axis, start, end, step in zip(axes, starts, ends, steps):
@@ -530,7 +535,8 @@ def _pad(c: _Call) -> Result:
         before, after = pads[d], pads[len(x) + d]
         most = {"constant": None, "reflect": _at_large(size) - 1, "edge": None if size != 0 else 0}[c.attrs["mode"]]
         if most is not None and max(before, after) > max(most, 0):
-            raise c.fail(f"attribute pads with mode {c.attrs['mode']}", f"at most {most} on axis {d} of {x}", (before, after))
+            raise c.fail(f"attribute pads with mode {c.attrs['mode']}", f"at most {most} on axis {d} of {x}",
+                         (before, after))
     return [(c.dtype(0), tuple(s + pads[d] + pads[len(x) + d] for d, s in enumerate(x)))]
 
 
@@ -595,8 +601,8 @@ def _not_negative(size: Size) -> Size:
 
 _RULES: dict[str, Callable[[_Call], Result]] = {
     "LSTM": _lstm, "GRU": _gru, "RNN": _rnn, "Dense": _dense, "MatMul": _matmul, "Conv": _conv,
-    "ConvTranspose": _conv_transpose, "Pool": _pool, "Normalize": _normalize, "Unary": _unary, "Binary": _binary,
-    "Where": _where, "Cast": _cast, "Reduce": _reduce, "ArgReduce": _arg_reduce, "Softmax": _softmax, "CumSum": _cum_sum,
+    "ConvTranspose": _conv_transpose, "Pool": _pool, "Normalize": _normalize, "Unary": _unary, "Binary": _binary, "Where": _where,
+    "Cast": _cast, "Reduce": _reduce, "ArgReduce": _arg_reduce, "Softmax": _softmax, "CumSum": _cum_sum,
     "TopK": _top_k, "Reshape": _reshape, "Expand": _expand, "Fill": _fill, "Transpose": _transpose, "Concat": _concat,
     "Slice": _slice, "Pad": _pad, "Tile": _tile, "Gather": _gather, "GatherElements": _gather_elements,
     "ScatterElements": _scatter_elements, "ReverseSequence": _reverse_sequence, "Resize": _resize,

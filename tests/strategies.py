@@ -22,10 +22,40 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.register_profile("long", settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
-WIDTHS = st.sampled_from([1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 63, 64, 65, 67])  # tiles are 8, 16 and 64 wide
+WIDTHS = st.sampled_from(
+    [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 63, 64, 65, 67]
+)  # tiles are 8, 16 and 64 wide
 SMALL = st.integers(1, 5)
-SPECIALS = np.float32([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-40, -1e-30, 1e30, -1e30, 0.5, 1.5, 2.5, -0.5, -1.5, 1.0, -1.0,
-                       88.0, 90.0, -88.0, -104.0, 3.0, -3.0, 6.0, 2147483520.0, -2147483648.0, 4e9])
+SPECIALS = np.float32(
+    [
+        0.0,
+        -0.0,
+        np.nan,
+        np.inf,
+        -np.inf,
+        1e-40,
+        -1e-30,
+        1e30,
+        -1e30,
+        0.5,
+        1.5,
+        2.5,
+        -0.5,
+        -1.5,
+        1.0,
+        -1.0,
+        88.0,
+        90.0,
+        -88.0,
+        -104.0,
+        3.0,
+        -3.0,
+        6.0,
+        2147483520.0,
+        -2147483648.0,
+        4e9,
+    ]
+)
 INTS = np.int32([0, 1, -1, 2, -2, 3, -3, 7, 1000, -999, 2**31 - 1, -(2**31)])
 CONTRACTION = 0.5  # row sums of recurrent weights: errors of early frames die out
 
@@ -70,7 +100,9 @@ class Builder:
 
     def masked(self, x: np.ndarray) -> np.ndarray:
         """Now and then with -inf in places, as attention masks have it."""
-        return np.where(self.rng.random(x.shape) < 0.3, np.float32(-np.inf), x) if self.draw(st.integers(0, 2)) == 0 else x
+        return (
+            np.where(self.rng.random(x.shape) < 0.3, np.float32(-np.inf), x) if self.draw(st.integers(0, 2)) == 0 else x
+        )
 
     def typed(self, shape: tuple[int, ...], *dtypes: str) -> np.ndarray:
         """Any values of one of the dtypes."""
@@ -79,8 +111,9 @@ class Builder:
             return self.wild(*shape)
         if dtype == "bool":
             return self.rng.random(shape) < 0.5
-        return np.where(self.rng.random(shape) < 0.3, self.rng.choice(INTS, shape),
-                        self.rng.integers(-50, 50, shape)).astype(np.int32)
+        return np.where(
+            self.rng.random(shape) < 0.3, self.rng.choice(INTS, shape), self.rng.integers(-50, 50, shape)
+        ).astype(np.int32)
 
     def at_run(self, array: np.ndarray, shape: tuple | None = None) -> str:
         """A graph input with this array; `shape` may name batch and frames."""
@@ -114,7 +147,9 @@ class Builder:
     def activation(self, exclude: tuple[str, ...] = ()) -> tuple[str, float, float]:
         """A name with alpha and beta that it stands."""
         name = self.draw(st.sampled_from([a for a in ACTIVATIONS if a not in exclude]))
-        return name, *((self.one_of(0.2, 0.9, 1.6), self.one_of(0.25, 0.5, 1.1)) if PARAMETERS.get(name) else (0.0, 0.0))
+        return name, *(
+            (self.one_of(0.2, 0.9, 1.6), self.one_of(0.25, 0.5, 1.1)) if PARAMETERS.get(name) else (0.0, 0.0)
+        )
 
     def fused(self) -> dict[str, Any]:
         """Activation attributes of a dense op. No thresholded_relu: a jump that rounding may cross."""
@@ -162,6 +197,7 @@ def cases(draw: Callable, op: str, **options: Any) -> Case:
 
 # ---- recurrences -----------------------------------------------------------------------------------------------------
 
+
 @dataclass
 class Sizes:
     batch: int
@@ -179,21 +215,28 @@ class Sizes:
         return (FRAMES, BATCH, *last) if self.time_major else (BATCH, FRAMES, *last)
 
 
-def recurrent(b: Builder, gates: int, per_direction: int, plain: bool = False) -> tuple[Sizes, dict[str, Any], list[str]]:
+def recurrent(
+    b: Builder, gates: int, per_direction: int, plain: bool = False
+) -> tuple[Sizes, dict[str, Any], list[str]]:
     """Sizes, attributes and x, w_ih, w_hh of a recurrence. plain: forward, default activations."""
     direction = "forward" if plain else b.one_of("forward", "reverse", "bidirectional")
     d = 2 if direction == "bidirectional" else 1
     hidden = b.draw(WIDTHS)
     width = b.draw(WIDTHS) if gates == 4 and b.draw(st.integers(0, 3)) == 0 else hidden
     frames = b.draw(st.sampled_from([1, 1, 2, 3, 7, 12]) if plain else st.sampled_from([0, 1, 1, 2, 3, 7, 12]))
-    s = Sizes(b.draw(st.sampled_from([1, 1, 2, 3, 5])), frames, b.draw(WIDTHS), hidden, width, d, 0 if plain else b.flag())
+    s = Sizes(
+        b.draw(st.sampled_from([1, 1, 2, 3, 5])), frames, b.draw(WIDTHS), hidden, width, d, 0 if plain else b.flag()
+    )
     attrs = {} if direction == "forward" else {"direction": direction}
     attrs |= b.given({"time_major": s.time_major, "clip": 0.0 if plain else b.one_of(0.0, 0.0, 0.6)})
     if not plain and b.flag():
         # exp would make a growing system, thresholded_relu jumps
         chosen = [b.activation(("exp", "thresholded_relu")) for _ in range(d * per_direction)]
-        attrs |= {"activations": [a[0] for a in chosen], "activation_alpha": [a[1] for a in chosen],
-                  "activation_beta": [a[2] for a in chosen]}
+        attrs |= {
+            "activations": [a[0] for a in chosen],
+            "activation_alpha": [a[1] for a in chosen],
+            "activation_beta": [a[2] for a in chosen],
+        }
     x = b.at_run(b.values(*s.x(s.features)), s.symbolic(s.features))
     w_ih = b.values(d, gates * hidden, s.features) * np.float32(1.5 / s.features**0.5)
     w_hh = b.values(d, gates * hidden, width)
@@ -211,7 +254,9 @@ def initial(b: Builder, s: Sizes, width: int) -> str:
 
 def lengths_and_mask(b: Builder, s: Sizes, attrs: dict[str, Any]) -> list[str]:
     lengths = b.maybe(lambda: b.at_run(b.rng.integers(0, s.frames + 1, s.batch).astype(np.int32), (BATCH,)))
-    mask = b.maybe(lambda: b.at_run(b.rng.random((s.frames, s.batch) if s.time_major else (s.batch, s.frames)) < 0.6, s.symbolic()))
+    mask = b.maybe(
+        lambda: b.at_run(b.rng.random((s.frames, s.batch) if s.time_major else (s.batch, s.frames)) < 0.6, s.symbolic())
+    )
     if mask and b.flag():
         attrs["masked_output"] = "zero"
     return [lengths, mask]
@@ -227,7 +272,9 @@ def lstm(b: Builder) -> None:
     rows = b.one_of(3, 4, 3 * s.hidden, 4 * s.hidden)
     peephole = b.values(s.directions, rows, s.hidden) * np.float32(0.3 if rows in (3, 4) else 0.3 / s.hidden)
     inputs.append(b.case.graph.constant(peephole) if b.draw(st.integers(0, 2)) == 0 else "")
-    inputs.append(b.weight(b.values(s.directions, s.width, s.hidden) / np.float32(s.hidden), 2, False) if projected else "")
+    inputs.append(
+        b.weight(b.values(s.directions, s.width, s.hidden) / np.float32(s.hidden), 2, False) if projected else ""
+    )
     b.add("LSTM", inputs, attrs)
 
 
@@ -248,6 +295,7 @@ def rnn(b: Builder) -> None:
 
 # ---- dense and convolution -------------------------------------------------------------------------------------------
 
+
 @strategy
 def dense(b: Builder) -> None:
     k, n, batch, frames = b.draw(WIDTHS), b.draw(WIDTHS), b.draw(SMALL), b.draw(st.sampled_from([0, 1, 2, 7, 9, 17]))
@@ -264,7 +312,9 @@ def matmul(b: Builder) -> None:
     y = b.values(*batch_b, *((n, k) if trans_b else (k, n)))
     attrs = b.given({"trans_a": trans_a, "trans_b": trans_b}) | ({"scale": 0.125} if b.flag() else {})
     first_at_run = b.flag()
-    b.add("MatMul", [b.at_run(x) if first_at_run else b.operand(x), b.operand(y) if first_at_run else b.at_run(y)], attrs)
+    b.add(
+        "MatMul", [b.at_run(x) if first_at_run else b.operand(x), b.operand(y) if first_at_run else b.at_run(y)], attrs
+    )
 
 
 def broadcast_pair(b: Builder, high: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -273,7 +323,7 @@ def broadcast_pair(b: Builder, high: int) -> tuple[tuple[int, ...], tuple[int, .
 
     def part() -> tuple[int, ...]:
         thinned = tuple(1 if b.draw(st.integers(0, 3)) == 0 else s for s in full)
-        return thinned[b.draw(st.integers(0, len(full))) if b.draw(st.integers(0, 3)) == 0 else 0:]
+        return thinned[b.draw(st.integers(0, len(full))) if b.draw(st.integers(0, 3)) == 0 else 0 :]
 
     return part(), part()
 
@@ -281,8 +331,12 @@ def broadcast_pair(b: Builder, high: int) -> tuple[tuple[int, ...], tuple[int, .
 def spatial(b: Builder) -> dict[str, Any]:
     """1 or 2 spatial axes: sizes, kernel and the attributes all three window ops share."""
     n = b.one_of(1, 1, 2)
-    c: dict[str, Any] = {"n": n, "sizes": [b.draw(st.sampled_from([0, 1, 2, 5, 9, 16, 19])) for _ in range(n)],
-                         "kernel": [b.draw(st.integers(1, 4)) for _ in range(n)], "batch": b.draw(st.integers(1, 3))}
+    c: dict[str, Any] = {
+        "n": n,
+        "sizes": [b.draw(st.sampled_from([0, 1, 2, 5, 9, 16, 19])) for _ in range(n)],
+        "kernel": [b.draw(st.integers(1, 4)) for _ in range(n)],
+        "batch": b.draw(st.integers(1, 3)),
+    }
     attrs: dict[str, Any] = {}
     if b.flag():
         attrs["strides"] = [b.draw(st.integers(1, 3)) for _ in range(n)]
@@ -307,7 +361,9 @@ def image(b: Builder, c: dict[str, Any], channels: int) -> str:
 def conv(b: Builder) -> None:
     c, groups = spatial(b), b.one_of(1, 1, 2, 3)
     depthwise = b.draw(st.integers(0, 4)) == 0
-    per_group, rows = (1, 1) if depthwise else (b.draw(st.sampled_from([1, 2, 5, 8, 17])), b.draw(st.sampled_from([1, 3, 8, 17, 33])))
+    per_group, rows = (
+        (1, 1) if depthwise else (b.draw(st.sampled_from([1, 2, 5, 8, 17])), b.draw(st.sampled_from([1, 3, 8, 17, 33])))
+    )
     groups = b.draw(st.sampled_from([4, 16, 19])) if depthwise else groups
     attrs = c["attrs"] | b.fused() | ({"groups": groups} if groups > 1 else {})
     x = image(b, c, groups * per_group)
@@ -341,13 +397,16 @@ def normalize(b: Builder) -> None:
     axes = b.axes(len(shape))
 
     def weights() -> str:
-        return b.operand(b.values(*(1 if b.draw(st.integers(0, 3)) == 0 else s for s in shape[b.draw(st.integers(0, len(shape))):])))
+        return b.operand(
+            b.values(*(1 if b.draw(st.integers(0, 3)) == 0 else s for s in shape[b.draw(st.integers(0, len(shape))) :]))
+        )
 
     attrs = {"axes": axes, "epsilon": b.one_of(1e-5, 1e-3)} | ({"kind": b.one_of("layer", "rms")} if b.flag() else {})
     b.add("Normalize", [b.at_run(b.values(*shape)), b.maybe(weights), b.maybe(weights)], attrs)
 
 
 # ---- elementwise -----------------------------------------------------------------------------------------------------
+
 
 @strategy
 def unary(b: Builder) -> None:
@@ -371,16 +430,25 @@ def binary(b: Builder) -> None:
     if kind == "pow" and dtype == "int32":
         left, right = left % 7 - 3, right % 5
     first_at_run = b.flag()
-    b.add("Binary", [b.at_run(left) if first_at_run else b.operand(left), b.operand(right) if first_at_run else b.at_run(right)],
-          {"kind": kind})
+    b.add(
+        "Binary",
+        [b.at_run(left) if first_at_run else b.operand(left), b.operand(right) if first_at_run else b.at_run(right)],
+        {"kind": kind},
+    )
 
 
 @strategy
 def where(b: Builder) -> None:
     (left, right), dtype = broadcast_pair(b, 3), b.one_of("float32", "int32", "bool")
-    condition = tuple(max(s) if 0 not in s else 0 for s in zip((1,) * (len(right) - len(left)) + left, (1,) * (len(left) - len(right)) + right))
+    condition = tuple(
+        max(s) if 0 not in s else 0
+        for s in zip((1,) * (len(right) - len(left)) + left, (1,) * (len(left) - len(right)) + right)
+    )
     condition = tuple(1 if b.draw(st.integers(0, 2)) == 0 else s for s in condition)
-    b.add("Where", [b.at_run(b.typed(condition, "bool")), b.operand(b.typed(left, dtype)), b.operand(b.typed(right, dtype))])
+    b.add(
+        "Where",
+        [b.at_run(b.typed(condition, "bool")), b.operand(b.typed(left, dtype)), b.operand(b.typed(right, dtype))],
+    )
 
 
 @strategy
@@ -389,6 +457,7 @@ def cast(b: Builder) -> None:
 
 
 # ---- over axes -------------------------------------------------------------------------------------------------------
+
 
 @strategy
 def reduce(b: Builder) -> None:
@@ -410,7 +479,11 @@ def arg_reduce(b: Builder) -> None:
     shape = b.shape(1, 3)
     x = b.rng.integers(-3, 4, shape)  # ties are the point
     attrs = {"kind": b.one_of("max", "min"), "axis": b.axis(len(shape))} | b.given({"select_last": b.flag()})
-    b.add("ArgReduce", [b.at_run(x.astype(b.one_of(np.float32, np.int32)))], attrs | ({"keepdims": b.flag()} if b.flag() else {}))
+    b.add(
+        "ArgReduce",
+        [b.at_run(x.astype(b.one_of(np.float32, np.int32)))],
+        attrs | ({"keepdims": b.flag()} if b.flag() else {}),
+    )
 
 
 @strategy
@@ -439,6 +512,7 @@ def top_k(b: Builder) -> None:
 
 # ---- movement --------------------------------------------------------------------------------------------------------
 
+
 @strategy
 def reshape(b: Builder) -> None:
     """x (B, T, 12) to one of the shapes models use, with sizes from batch and frames; -1 or not."""
@@ -460,16 +534,28 @@ def expand(b: Builder) -> None:
     x, sizes = b.typed(small), b.values(*like)
     rank = len(like)
     taken = [b.flag() for _ in range(rank)]
-    attrs = {"shape": [1 if t else s for t, s in zip(taken, like)], "from_input": [1 if t else -1 for t in taken],
-             "from_axis": [d if t else 0 for d, t in enumerate(taken)]}
+    attrs = {
+        "shape": [1 if t else s for t, s in zip(taken, like)],
+        "from_input": [1 if t else -1 for t in taken],
+        "from_axis": [d if t else 0 for d, t in enumerate(taken)],
+    }
     b.add("Expand", [b.at_run(x), b.at_run(sizes)], attrs if any(taken) else {"shape": list(like)})
 
 
 @strategy
 def fill(b: Builder) -> None:
     sizes = b.shape(1, 3)
-    attrs = {"shape": [3, 2], "from_input": [-1, 0], "from_axis": [0, b.axis(len(sizes))], "value": b.one_of(0.0, 1.0, -2.5)}
-    b.add("Fill", [b.at_run(b.values(*sizes))], attrs | ({"dtype": b.one_of("float32", "int32", "bool")} if b.flag() else {}))
+    attrs = {
+        "shape": [3, 2],
+        "from_input": [-1, 0],
+        "from_axis": [0, b.axis(len(sizes))],
+        "value": b.one_of(0.0, 1.0, -2.5),
+    }
+    b.add(
+        "Fill",
+        [b.at_run(b.values(*sizes))],
+        attrs | ({"dtype": b.one_of("float32", "int32", "bool")} if b.flag() else {}),
+    )
 
 
 @strategy
@@ -505,7 +591,10 @@ def slice_(b: Builder) -> None:
 def pad(b: Builder) -> None:
     mode = b.one_of("constant", "reflect", "edge")
     shape = b.shape(1, 3, zero=mode == "constant")
-    pads = [b.draw(st.integers(0, min(3, shape[d % len(shape)] - 1) if mode == "reflect" else 3)) for d in range(2 * len(shape))]
+    pads = [
+        b.draw(st.integers(0, min(3, shape[d % len(shape)] - 1) if mode == "reflect" else 3))
+        for d in range(2 * len(shape))
+    ]
     attrs: dict[str, Any] = {"pads": pads} | ({} if mode == "constant" and b.flag() else {"mode": mode})
     b.add("Pad", [b.at_run(b.typed(shape))], attrs | ({"value": 2.0} if mode == "constant" and b.flag() else {}))
 
@@ -554,7 +643,11 @@ def reverse_sequence(b: Builder) -> None:
     shape = b.shape(2, 4)
     batch, time = b.draw(st.permutations(range(len(shape))))[:2]
     lengths = b.rng.integers(0, shape[time] + 1, shape[batch]).astype(np.int32)
-    b.add("ReverseSequence", [b.at_run(b.typed(shape)), b.at_run(lengths)], {"batch_axis": batch, "time_axis": time - len(shape)})
+    b.add(
+        "ReverseSequence",
+        [b.at_run(b.typed(shape)), b.at_run(lengths)],
+        {"batch_axis": batch, "time_axis": time - len(shape)},
+    )
 
 
 @strategy

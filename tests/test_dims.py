@@ -15,7 +15,9 @@ def expressions(draw, depth: int = 3):
     if depth == 0 or draw(st.booleans()):
         leaf = draw(st.sampled_from(["batch", "frames", "number"]))
         n = draw(st.integers(-9, 9))
-        return {"batch": (BATCH, lambda b, t: b), "frames": (FRAMES, lambda b, t: t), "number": (n, lambda b, t: n)}[leaf]
+        return {"batch": (BATCH, lambda b, t: b), "frames": (FRAMES, lambda b, t: t), "number": (n, lambda b, t: n)}[
+            leaf
+        ]
     left, f = draw(expressions(depth=depth - 1))
     op = draw(st.sampled_from(["+", "-", "*", "//", "%"]))
     if op in BINARY:

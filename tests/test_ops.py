@@ -2,13 +2,14 @@
 
 Bounds, u = 2^-24 being float32's unit roundoff:
 - what moves, compares, counts or is one IEEE operation: equal to the oracle's answer rounded to float32;
-- elementwise functions: 8u |y|, that is 8 ulp, and with it 4e-7 where a sigmoid, tanh or exp - 1 may cancel (the kernels' promise),
-  times 1 + |x| for x sigmoid(x) and its like;
-- sums of n products (dense, convolution, recurrence, reductions): a float32 sum is the exact sum of inputs each changed a little, and
-  with data of random signs by about sqrt(n) u (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019).
-  So the oracle runs on inputs and weights changed at random by sqrt(n) u, and CONDITION times the largest change of its answer is
-  allowed, plus 4e-7 + 8u |y| for an activation: the changes are random, not the worst;
-- int8 weights: the core rounds each row of x to 1/127 of its largest, so the changes are by that much; and every ISA gives the same bits.
+- elementwise functions: 8u |y|, that is 8 ulp, and with it 4e-7 where a sigmoid, tanh or exp - 1 may cancel (the
+  kernels' promise), times 1 + |x| for x sigmoid(x) and its like;
+- sums of n products (dense, convolution, recurrence, reductions): a float32 sum is the exact sum of inputs each changed
+  a little, and with data of random signs by about sqrt(n) u (Higham and Mary, "A new approach to probabilistic rounding
+  error analysis", 2019). So the oracle runs on inputs and weights changed at random by sqrt(n) u, and CONDITION times
+  the largest change of its answer is allowed, plus 4e-7 + 8u |y| for an activation: the changes are random, not the worst;
+- int8 weights: the core rounds each row of x to 1/127 of its largest, so the changes are by that much; and every ISA
+  gives the same bits.
 """
 
 import copy
@@ -26,9 +27,39 @@ from lstm_edge.ops import OPS
 
 U = 2.0**-24
 CONDITION = 12
-SUMS = {"LSTM", "GRU", "RNN", "Dense", "MatMul", "Conv", "ConvTranspose", "Pool", "Normalize", "Reduce", "Softmax", "CumSum"}
-EXACT = {"linear", "relu", "neg", "abs", "sqrt", "floor", "ceil", "round", "reciprocal", "sign", "clip", "relu6", "is_nan", "not",
-         "thresholded_relu", "max", "min"}
+SUMS = {
+    "LSTM",
+    "GRU",
+    "RNN",
+    "Dense",
+    "MatMul",
+    "Conv",
+    "ConvTranspose",
+    "Pool",
+    "Normalize",
+    "Reduce",
+    "Softmax",
+    "CumSum",
+}
+EXACT = {
+    "linear",
+    "relu",
+    "neg",
+    "abs",
+    "sqrt",
+    "floor",
+    "ceil",
+    "round",
+    "reciprocal",
+    "sign",
+    "clip",
+    "relu6",
+    "is_nan",
+    "not",
+    "thresholded_relu",
+    "max",
+    "min",
+}
 RELATIVE = {"exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "erf", "pow"}
 TIMES_X = {"silu", "gelu", "gelu_tanh", "hard_silu", "mish", "leaky_relu"}
 # x f(x) with f(-inf) = 0, or inf / inf: the formula gives NaN where the limit is a number, frameworks differ.
@@ -91,8 +122,11 @@ def allowance(case: Case, expected: dict, seed: int = 0) -> dict[str, np.ndarray
         return dict.fromkeys(expected, 0.0)
     near = 0.0 if kind in RELATIVE else 4e-7 * (1 + np.minimum(np.abs(x), 10)) if kind in TIMES_X else 4e-7
     with np.errstate(invalid="ignore", over="ignore"):
-        bounds = {n: np.where(np.isfinite(y), near + 8 * U * np.abs(y), 0.0)
-                  for n, y in expected.items() if y is not None and y.dtype.kind == "f"}
+        bounds = {
+            n: np.where(np.isfinite(y), near + 8 * U * np.abs(y), 0.0)
+            for n, y in expected.items()
+            if y is not None and y.dtype.kind == "f"
+        }
     if node.op in ("Unary", "Binary"):
         return bounds
     rng = np.random.default_rng(seed)
@@ -129,7 +163,10 @@ def assert_matches(case: Case, found: dict, expected: dict, isa: str) -> None:
         if not same.all():
             at = np.unravel_index(int(np.argmin(same)), same.shape)
             bound = np.broadcast_to(bounds[name], same.shape)[at]
-            pytest.fail(f"{isa} {node.op} {node.attrs} {name}{list(at)}: expected {want[at]!r}, found {have[at]!r}, bound {bound:.3g}")
+            pytest.fail(
+                f"{isa} {node.op} {node.attrs} {name}{list(at)}: expected {want[at]!r}, found {have[at]!r}, "
+                f"bound {bound:.3g}"
+            )
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -178,9 +215,14 @@ def out_of_range_cases() -> list[Case]:
         case = Case(inputs={"x0": np.zeros((2, 3, 1), np.float32), "x1": np.int32([1, 4])})
         g = case.graph
         x, lengths = g.input("x0", (2, 3, 1)), g.input("x1", (2,), "int32")
-        inputs = [x, g.constant(np.zeros((1, gates, 1))), g.constant(np.zeros((1, gates, 1))), *[""] * len(OPS[op].inputs)]
+        inputs = [
+            x,
+            g.constant(np.zeros((1, gates, 1))),
+            g.constant(np.zeros((1, gates, 1))),
+            *[""] * len(OPS[op].inputs),
+        ]
         inputs[OPS[op].inputs.index("lengths?")] = lengths
-        g.output("y", g.add1(op, inputs[:OPS[op].inputs.index("lengths?") + 1]))
+        g.output("y", g.add1(op, inputs[: OPS[op].inputs.index("lengths?") + 1]))
         cases_.append(case)
     return cases_
 
@@ -198,19 +240,23 @@ def unaligned(array: np.ndarray) -> np.ndarray:
     """The same array 4 bytes past a 64-byte line (1 byte for bool)."""
     room = np.zeros(array.nbytes + 192, np.uint8)
     start = -room.ctypes.data % 64 + max(array.itemsize, 1)
-    view = room[start:start + array.nbytes].view(array.dtype).reshape(array.shape)
+    view = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     view[...] = array
     return view
 
 
-@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN", "Dense", "MatMul", "Conv", "ConvTranspose", "Pool", "Unary", "Binary", "Reduce"])
+@pytest.mark.parametrize(
+    "op", ["LSTM", "GRU", "RNN", "Dense", "MatMul", "Conv", "ConvTranspose", "Pool", "Unary", "Binary", "Reduce"]
+)
 def test_unaligned_arrays_give_the_same_bits(op):
     @settings(max_examples=15)
     @given(cases(op))
     def check(case):
         for isa in ISAS:
             model = lstm_edge.load(format.to_bytes(case.graph), isa=isa)
-            for a, b in zip(as_list(model.run(*case.inputs.values())), as_list(model.run(*map(unaligned, case.inputs.values())))):
+            for a, b in zip(
+                as_list(model.run(*case.inputs.values())), as_list(model.run(*map(unaligned, case.inputs.values())))
+            ):
                 assert_same_bits(a, b)
 
     check()
@@ -271,6 +317,6 @@ def test_chunks_give_the_bits_of_one_run(op):
             chunks = [stream.run(np.ascontiguousarray(x[:, a:b])) for a, b in zip(cuts, cuts[1:])]
             assert_same_bits(np.concatenate(chunks, axis=1), whole)
             for row in range(len(x)):  # the batch does not matter either
-                assert_same_bits(model.run(np.ascontiguousarray(x[row:row + 1])), whole[row:row + 1])
+                assert_same_bits(model.run(np.ascontiguousarray(x[row : row + 1])), whole[row : row + 1])
 
     check()

@@ -35,6 +35,7 @@ def close(found, expected, tolerance: float = 2e-6) -> None:
 
 # ---- recurrences against torch ---------------------------------------------------------------------------------------
 
+
 def torch_layer(layer, n: int, bidirectional: bool, joined_bias: bool) -> list:
     """w_ih, w_hh and biases of layer n, directions stacked."""
     suffixes = ["", "_reverse"] if bidirectional else [""]
@@ -61,8 +62,19 @@ def test_lstm_is_torch(bidirectional, projection):
         part = slice(n * directions, (n + 1) * directions)
         proj = None
         if projection:
-            proj = np.stack([getattr(lstm, f"weight_hr_l{n}{s}").detach().numpy() for s in ["", "_reverse"][:directions]])
-        inputs = [found.astype(np.float32), *torch_layer(lstm, n, bidirectional, True), h0[part], c0[part], None, None, None, proj]
+            proj = np.stack(
+                [getattr(lstm, f"weight_hr_l{n}{s}").detach().numpy() for s in ["", "_reverse"][:directions]]
+            )
+        inputs = [
+            found.astype(np.float32),
+            *torch_layer(lstm, n, bidirectional, True),
+            h0[part],
+            c0[part],
+            None,
+            None,
+            None,
+            proj,
+        ]
         found, h_n, c_n = run_op("LSTM", inputs, attrs, 3)
         close(h_n, h[part])
         close(c_n, c[part])
@@ -90,7 +102,9 @@ def test_lengths_are_packed_sequences(op):
     torch.manual_seed(3)
     layer = getattr(torch.nn, op)(4, 6, batch_first=True, bidirectional=True)
     x, lengths = values(4, 9, 4), np.array([9, 1, 4, 7], np.int32)
-    packed = torch.nn.utils.rnn.pack_padded_sequence(torch.tensor(x), lengths.tolist(), batch_first=True, enforce_sorted=False)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        torch.tensor(x), lengths.tolist(), batch_first=True, enforce_sorted=False
+    )
     y, states = layer(packed)
     y = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first=True, total_length=9)[0]
     weights = torch_layer(layer, 0, True, op != "GRU")
@@ -110,7 +124,7 @@ def test_mask_carries_state_and_repeats_y():
     close(h_m, h)
     close(c_m, c)
     close(y[0], np.stack([0 * short[0, 0], *[short[0, 0]] * 3, *[short[0, 1]] * 2]))
-    zeroed, = run_op("LSTM", [x, w, r, None, None, None, None, mask], {"masked_output": "zero"})
+    (zeroed,) = run_op("LSTM", [x, w, r, None, None, None, None, mask], {"masked_output": "zero"})
     close(zeroed[0][~mask[0]], np.zeros((4, 4)))
     close(zeroed[0][mask[0]], short[0])
 
@@ -126,17 +140,28 @@ def test_full_peephole_matrices_contain_the_diagonal_ones():
 
 def test_cell_and_projection_clip_by_hand():
     x, w, r, proj = 5 * values(2, 4, 3), 3 * values(1, 8, 3), values(1, 8, 1), 9 * values(1, 1, 2)
-    y, h, c = run_op("LSTM", [x, w, r, None, None, None, None, None, None, proj], {"cell_clip": 0.25, "proj_clip": 0.5}, 3)
+    y, h, c = run_op(
+        "LSTM", [x, w, r, None, None, None, None, None, None, proj], {"cell_clip": 0.25, "proj_clip": 0.5}, 3
+    )
     assert abs(c).max() == 0.25
     assert abs(y).max() == 0.5
 
 
 # ---- recurrences against onnxruntime ---------------------------------------------------------------------------------
 
-ONNX_ACTIVATIONS = {"Sigmoid": ("sigmoid", 0, 0), "Tanh": ("tanh", 0, 0), "Relu": ("relu", 0, 0), "Affine": ("affine", 0.7, 0.1),
-                    "LeakyRelu": ("leaky_relu", 0.3, 0), "ThresholdedRelu": ("thresholded_relu", 0.2, 0), "Elu": ("elu", 0.9, 0),
-                    "ScaledTanh": ("scaled_tanh", 1.2, 0.8), "HardSigmoid": ("hard_sigmoid", 0.25, 0.4),
-                    "Softsign": ("softsign", 0, 0), "Softplus": ("softplus", 0, 0)}
+ONNX_ACTIVATIONS = {
+    "Sigmoid": ("sigmoid", 0, 0),
+    "Tanh": ("tanh", 0, 0),
+    "Relu": ("relu", 0, 0),
+    "Affine": ("affine", 0.7, 0.1),
+    "LeakyRelu": ("leaky_relu", 0.3, 0),
+    "ThresholdedRelu": ("thresholded_relu", 0.2, 0),
+    "Elu": ("elu", 0.9, 0),
+    "ScaledTanh": ("scaled_tanh", 1.2, 0.8),
+    "HardSigmoid": ("hard_sigmoid", 0.25, 0.4),
+    "Softsign": ("softsign", 0, 0),
+    "Softplus": ("softplus", 0, 0),
+}
 TAKES = {"Affine": 2, "LeakyRelu": 1, "ThresholdedRelu": 1, "Elu": 1, "ScaledTanh": 2, "HardSigmoid": 2}
 ONNX_TO_OURS = {"LSTM": [0, 2, 3, 1], "GRU": [1, 0, 2], "RNN": [0]}  # ours i f g o from iofc, r z n from zrh
 
@@ -148,13 +173,19 @@ def onnx_run(op: str, arrays: dict, attrs: dict, directions: int) -> list:
     order = ["X", "W", "R", "B", "sequence_lens", "initial_h"] + (["initial_c", "P"] if op == "LSTM" else [])
     outputs = ["Y", "Y_h"] + (["Y_c"] if op == "LSTM" else [])
     node = onnx.helper.make_node(op, [n if n in arrays else "" for n in order], outputs, **attrs)
-    infos = [onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in arrays.items()]
+    infos = [
+        onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+        for n, a in arrays.items()
+    ]
     outs = [onnx.helper.make_tensor_value_info(n, 1, None) for n in outputs]
-    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", infos, outs), ir_version=8,
-                                   opset_imports=[onnx.helper.make_opsetid("", 14)])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", infos, outs), ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 14)]
+    )
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, arrays)
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(
+        None, arrays
+    )
 
 
 def reorder(op: str, a: np.ndarray) -> np.ndarray:
@@ -170,8 +201,17 @@ def test_recurrence_is_onnxruntime(op, seed):
     gates = len(ONNX_TO_OURS[op])
     direction = ["forward", "reverse", "bidirectional"][seed % 3]
     d, t, b, i, h = (2 if direction == "bidirectional" else 1), 6, 3, 4, 5
-    arrays = {"X": values(t, b, i), "W": values(d, gates * h, i), "R": 0.2 * values(d, gates * h, h)}  # small: softplus gates grow
-    for name, shape in {"B": (d, 2 * gates * h), "initial_h": (d, b, h), "initial_c": (d, b, h), "P": (d, 3 * h)}.items():
+    arrays = {
+        "X": values(t, b, i),
+        "W": values(d, gates * h, i),
+        "R": 0.2 * values(d, gates * h, h),
+    }  # small: softplus gates grow
+    for name, shape in {
+        "B": (d, 2 * gates * h),
+        "initial_h": (d, b, h),
+        "initial_c": (d, b, h),
+        "P": (d, 3 * h),
+    }.items():
         if rng.random() < 0.6 and (op == "LSTM" or name in ("B", "initial_h")):
             arrays[name] = values(*shape)
     if rng.random() < 0.6:
@@ -187,8 +227,11 @@ def test_recurrence_is_onnxruntime(op, seed):
             theirs |= {key: given} if given else {}
         spread = {"LSTM": [0, 0, 1, 0, 2], "GRU": [0, 0, 1], "RNN": [0]}[op]
         chosen = [ONNX_ACTIVATIONS[names[k * count + s]] for k in range(d) for s in spread]
-        ours |= {"activations": [a[0] for a in chosen], "activation_alpha": [float(a[1]) for a in chosen],
-                 "activation_beta": [float(a[2]) for a in chosen]}
+        ours |= {
+            "activations": [a[0] for a in chosen],
+            "activation_alpha": [float(a[1]) for a in chosen],
+            "activation_beta": [float(a[2]) for a in chosen],
+        }
     if seed % 3 == 1:
         theirs["clip"] = ours["clip"] = 0.5
     if op == "LSTM" and seed % 4 == 2:
@@ -217,6 +260,7 @@ def test_recurrence_is_onnxruntime(op, seed):
 
 # ---- the rest against torch ------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 def test_convolutions_are_torch(n, layout):
@@ -242,7 +286,14 @@ def test_pool_is_torch(kind, ceil_mode, include):
     torch = pytest.importorskip("torch")
     x = values(2, 3, 10, 11)
     for kernel, stride, pad in (([3, 2], [2, 3], [1, 1]), ([2, 5], [3, 4], [0, 2]), ([3, 3], [1, 1], [0, 0])):
-        attrs = {"kind": kind, "kernel": kernel, "strides": stride, "pads": pad * 2, "ceil_mode": ceil_mode, "count_include_pad": include}
+        attrs = {
+            "kind": kind,
+            "kernel": kernel,
+            "strides": stride,
+            "pads": pad * 2,
+            "ceil_mode": ceil_mode,
+            "count_include_pad": include,
+        }
         if kind == "max":
             y = torch.nn.functional.max_pool2d(torch.tensor(x), kernel, stride, pad, ceil_mode=bool(ceil_mode))
         else:
@@ -262,16 +313,38 @@ def test_normalize_and_softmax_are_torch():
 
 
 TORCH_ACTIVATIONS = {
-    "linear": lambda f, x: x, "relu": lambda f, x: f.relu(x), "sigmoid": lambda f, x: f.sigmoid(x), "tanh": lambda f, x: f.tanh(x),
-    "hard_sigmoid": lambda f, x: f.hardsigmoid(x), "leaky_relu": lambda f, x: f.leaky_relu(x, 0.2), "elu": lambda f, x: f.elu(x, 0.7),
-    "selu": lambda f, x: f.selu(x), "softplus": lambda f, x: f.softplus(x, threshold=1e9), "softsign": lambda f, x: f.softsign(x),
-    "gelu": lambda f, x: f.gelu(x), "gelu_tanh": lambda f, x: f.gelu(x, approximate="tanh"), "silu": lambda f, x: f.silu(x),
-    "hard_silu": lambda f, x: f.hardswish(x), "mish": lambda f, x: f.mish(x), "thresholded_relu": lambda f, x: f.threshold(x, 0.4, 0),
-    "scaled_tanh": lambda f, x: 1.7 * f.tanh(0.6 * x), "affine": lambda f, x: 1.7 * x + 0.6, "celu": lambda f, x: f.celu(x, 0.8),
-    "relu6": lambda f, x: f.relu6(x), "exp": lambda f, x: x.exp(),
+    "linear": lambda f, x: x,
+    "relu": lambda f, x: f.relu(x),
+    "sigmoid": lambda f, x: f.sigmoid(x),
+    "tanh": lambda f, x: f.tanh(x),
+    "hard_sigmoid": lambda f, x: f.hardsigmoid(x),
+    "leaky_relu": lambda f, x: f.leaky_relu(x, 0.2),
+    "elu": lambda f, x: f.elu(x, 0.7),
+    "selu": lambda f, x: f.selu(x),
+    "softplus": lambda f, x: f.softplus(x, threshold=1e9),
+    "softsign": lambda f, x: f.softsign(x),
+    "gelu": lambda f, x: f.gelu(x),
+    "gelu_tanh": lambda f, x: f.gelu(x, approximate="tanh"),
+    "silu": lambda f, x: f.silu(x),
+    "hard_silu": lambda f, x: f.hardswish(x),
+    "mish": lambda f, x: f.mish(x),
+    "thresholded_relu": lambda f, x: f.threshold(x, 0.4, 0),
+    "scaled_tanh": lambda f, x: 1.7 * f.tanh(0.6 * x),
+    "affine": lambda f, x: 1.7 * x + 0.6,
+    "celu": lambda f, x: f.celu(x, 0.8),
+    "relu6": lambda f, x: f.relu6(x),
+    "exp": lambda f, x: x.exp(),
 }
-PARAMETERS = {"hard_sigmoid": (1 / 6, 0.5), "leaky_relu": (0.2, 0), "elu": (0.7, 0), "selu": (1.6732632423543772, 1.0507009873554805),
-              "thresholded_relu": (0.4, 0), "scaled_tanh": (1.7, 0.6), "affine": (1.7, 0.6), "celu": (0.8, 0)}
+PARAMETERS = {
+    "hard_sigmoid": (1 / 6, 0.5),
+    "leaky_relu": (0.2, 0),
+    "elu": (0.7, 0),
+    "selu": (1.6732632423543772, 1.0507009873554805),
+    "thresholded_relu": (0.4, 0),
+    "scaled_tanh": (1.7, 0.6),
+    "affine": (1.7, 0.6),
+    "celu": (0.8, 0),
+}
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -294,6 +367,7 @@ def test_pad_is_torch(mode):
 
 
 # ---- runs of a Graph -------------------------------------------------------------------------------------------------
+
 
 def step_graph() -> Graph:
     """h' = tanh-RNN over a state; y = h'."""
@@ -332,11 +406,13 @@ def test_filling_window_is_absent_until_full():
     frames, states, trace = values(1, 5, 2), None, {}
     rows = []
     for t in range(5):
-        out, states = reference.run(g, {"x": frames[:, t:t + 1]}, states, trace)
+        out, states = reference.run(g, {"x": frames[:, t : t + 1]}, states, trace)
         assert (out["last"] is None) == (t < 2)
         assert trace[y] is out["y"]
         rows.append(out["y"])
-    whole, = run_op("Conv", [frames, g.tensors["const.1" if "const.1" in g.tensors else "const"].data], {"layout": "channels_last"})
+    (whole,) = run_op(
+        "Conv", [frames, g.tensors["const.1" if "const.1" in g.tensors else "const"].data], {"layout": "channels_last"}
+    )
     close(np.concatenate(rows, axis=1), whole, 1e-14)
 
 

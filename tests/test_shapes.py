@@ -23,16 +23,31 @@ def shapes(op, inputs, **attrs):
 
 # op, input shapes, attributes, output shapes
 CASES = [
-    ("LSTM", [X3, (2, 20, 6), (2, 20, 5)], {"direction": "bidirectional"}, [(BATCH, FRAMES, 10), (2, BATCH, 5), (2, BATCH, 5)]),
+    (
+        "LSTM",
+        [X3, (2, 20, 6), (2, 20, 5)],
+        {"direction": "bidirectional"},
+        [(BATCH, FRAMES, 10), (2, BATCH, 5), (2, BATCH, 5)],
+    ),
     ("GRU", [(FRAMES, BATCH, 6), (1, 15, 6), (1, 15, 5)], {"time_major": 1}, [(FRAMES, BATCH, 5), (1, BATCH, 5)]),
     ("RNN", [X3, (1, 5, 6), (1, 5, 5)], {"direction": "reverse"}, [(BATCH, FRAMES, 5), (1, BATCH, 5)]),
     ("Dense", [X3, (7, 6), (7,)], {}, [(BATCH, FRAMES, 7)]),
     ("MatMul", [X3, X3], {"trans_b": 1}, [(BATCH, FRAMES, FRAMES)]),
-    ("Conv", [X4, (8, 3, 3, 2)], {"groups": 2, "strides": [2, 1], "pads": [1, 0, 1, 0]}, [(BATCH, 8, (FRAMES + 1) // 2, 8)]),
+    (
+        "Conv",
+        [X4, (8, 3, 3, 2)],
+        {"groups": 2, "strides": [2, 1], "pads": [1, 0, 1, 0]},
+        [(BATCH, 8, (FRAMES + 1) // 2, 8)],
+    ),
     ("Conv", [X3, (8, 6, 3)], {"layout": "channels_last", "dilations": [2]}, [(BATCH, FRAMES - 4, 8)]),
     ("ConvTranspose", [X4, (6, 4, 3, 2)], {"strides": [2, 1], "pads": [1, 0, 0, 0]}, [(BATCH, 4, 2 * FRAMES, 10)]),
     ("Pool", [X4], {"kind": "max", "kernel": [2, 3], "strides": [2, 3]}, [(BATCH, 6, FRAMES // 2, 3)]),
-    ("Pool", [X3], {"kind": "average", "kernel": [3], "strides": [2], "ceil_mode": 1, "layout": "channels_last"}, [(BATCH, FRAMES // 2, 6)]),
+    (
+        "Pool",
+        [X3],
+        {"kind": "average", "kernel": [3], "strides": [2], "ceil_mode": 1, "layout": "channels_last"},
+        [(BATCH, FRAMES // 2, 6)],
+    ),
     ("Normalize", [X3, (6,), (6,)], {"axes": [-1], "epsilon": 1e-5}, [X3]),
     ("Unary", [X3], {"kind": "tanh"}, [X3]),
     ("Binary", [X3, (BATCH, 1, 1)], {"kind": "less"}, [X3]),
@@ -45,7 +60,12 @@ CASES = [
     ("CumSum", [X3], {"axis": 1}, [X3]),
     ("TopK", [X3], {"k": 4, "axis": 1}, [(BATCH, 4, 6), (BATCH, 4, 6)]),
     ("Reshape", [X3], {"shape": [-1, 2, 3]}, [(BATCH * FRAMES, 2, 3)]),
-    ("Reshape", [X3], {"shape": [2, 3, -1], "from_input": [0, -1, -1], "from_axis": [0, 0, 0]}, [(2 * BATCH, 3, FRAMES)]),
+    (
+        "Reshape",
+        [X3],
+        {"shape": [2, 3, -1], "from_input": [0, -1, -1], "from_axis": [0, 0, 0]},
+        [(2 * BATCH, 3, FRAMES)],
+    ),
     ("Expand", [(6,), X3], {"shape": [1, 1, 6], "from_input": [1, 1, -1], "from_axis": [0, 1, 0]}, [X3]),
     ("Fill", [X3], {"shape": [2, 1], "from_input": [0, -1], "from_axis": [0, 0], "value": 1.5}, [(2 * BATCH, 1)]),
     ("Transpose", [X3], {"perm": [1, 0, 2]}, [(FRAMES, BATCH, 6)]),
@@ -80,28 +100,31 @@ def test_every_op_has_a_case():
     assert {c[0] for c in CASES} == set(OPS)
 
 
-@pytest.mark.parametrize("op,inputs,attrs,words", [
-    ("LSTM", [X3, (1, 20, 7), (1, 20, 5)], {}, ["w_ih", "expected (1, 20, 6)", "found (1, 20, 7)"]),
-    ("LSTM", [X3, (1, 20, 6), (1, 20, 5)], {"activations": ["tanh"]}, ["activations", "expected 5 names"]),
-    ("GRU", [X3, (1, 20, 6), (1, 20, 5)], {}, ["rows of w_ih", "multiple of 3", "found 20"]),
-    ("Dense", [X3, (7, 5)], {}, ["input w", "(any, 6)", "(7, 5)"]),
-    ("MatMul", [X3, X3], {}, ["inner size", "expected 6"]),
-    ("Conv", [X4, (8, 4, 3, 2)], {"groups": 2}, ["channels of x", "found 6"]),
-    ("Binary", [X3, (5,)], {"kind": "add"}, ["broadcast"]),
-    ("Binary", [X3, ((), "int32")], {"kind": "add"}, ["dtype of input b", "float32", "int32"]),
-    ("Unary", [X3], {"kind": "not"}, ["dtype of input x", "bool"]),
-    ("Reduce", [X3], {"kind": "sum", "axes": [3]}, ["axes", "an axis of 3", "found 3"]),
-    ("Reshape", [X3], {"shape": [2, 3]}, ["6*batch*frames", "found 6"]),
-    ("Reshape", [X3], {"shape": [-1, 4]}, ["a multiple of 4"]),
-    ("Concat", [X3, (BATCH, 2, 7)], {"axis": 1}, ["input 1", "axis 1"]),
-    ("TopK", [X3], {"k": 7}, ["attribute k", "found 7"]),
-    ("Pad", [(2, 3)], {"pads": [0, 3, 0, 0], "mode": "reflect"}, ["reflect", "at most 2"]),
-    ("Gather", [X3, (4,)], {}, ["indices", "int32"]),
-    ("Slice", [X3], {"axes": [1], "starts": [0], "ends": [1], "steps": [0]}, ["steps", "no zero"]),
-    ("Tile", [(1, 1, 1, 1, 1, 1, 1, 1, 1)], {"repeats": [1] * 9}, ["rank at most 8"]),
-    ("Where", [(2,), (2,), (2,)], {}, ["condition", "bool"]),
-    ("Dense", [X3], {}, ["2 to 3 inputs"]),
-])
+@pytest.mark.parametrize(
+    "op,inputs,attrs,words",
+    [
+        ("LSTM", [X3, (1, 20, 7), (1, 20, 5)], {}, ["w_ih", "expected (1, 20, 6)", "found (1, 20, 7)"]),
+        ("LSTM", [X3, (1, 20, 6), (1, 20, 5)], {"activations": ["tanh"]}, ["activations", "expected 5 names"]),
+        ("GRU", [X3, (1, 20, 6), (1, 20, 5)], {}, ["rows of w_ih", "multiple of 3", "found 20"]),
+        ("Dense", [X3, (7, 5)], {}, ["input w", "(any, 6)", "(7, 5)"]),
+        ("MatMul", [X3, X3], {}, ["inner size", "expected 6"]),
+        ("Conv", [X4, (8, 4, 3, 2)], {"groups": 2}, ["channels of x", "found 6"]),
+        ("Binary", [X3, (5,)], {"kind": "add"}, ["broadcast"]),
+        ("Binary", [X3, ((), "int32")], {"kind": "add"}, ["dtype of input b", "float32", "int32"]),
+        ("Unary", [X3], {"kind": "not"}, ["dtype of input x", "bool"]),
+        ("Reduce", [X3], {"kind": "sum", "axes": [3]}, ["axes", "an axis of 3", "found 3"]),
+        ("Reshape", [X3], {"shape": [2, 3]}, ["6*batch*frames", "found 6"]),
+        ("Reshape", [X3], {"shape": [-1, 4]}, ["a multiple of 4"]),
+        ("Concat", [X3, (BATCH, 2, 7)], {"axis": 1}, ["input 1", "axis 1"]),
+        ("TopK", [X3], {"k": 7}, ["attribute k", "found 7"]),
+        ("Pad", [(2, 3)], {"pads": [0, 3, 0, 0], "mode": "reflect"}, ["reflect", "at most 2"]),
+        ("Gather", [X3, (4,)], {}, ["indices", "int32"]),
+        ("Slice", [X3], {"axes": [1], "starts": [0], "ends": [1], "steps": [0]}, ["steps", "no zero"]),
+        ("Tile", [(1, 1, 1, 1, 1, 1, 1, 1, 1)], {"repeats": [1] * 9}, ["rank at most 8"]),
+        ("Where", [(2,), (2,), (2,)], {}, ["condition", "bool"]),
+        ("Dense", [X3], {}, ["2 to 3 inputs"]),
+    ],
+)
 def test_what_does_not_fit_is_refused(op, inputs, attrs, words):
     with pytest.raises(ShapeError) as error:
         shapes(op, inputs, **attrs)
@@ -109,17 +132,20 @@ def test_what_does_not_fit_is_refused(op, inputs, attrs, words):
         assert word in str(error.value)
 
 
-@pytest.mark.parametrize("op,inputs,attrs,words", [
-    ("Einsum", [X3], {}, ["unknown op"]),
-    ("Softmax", [X3], {"beta": 1.0}, ["unknown attribute 'beta'", "axis, log"]),
-    ("Softmax", [X3], {"axis": 1.5}, ["'axis'", "expected int", "1.5"]),
-    ("Softmax", [X3], {"axis": [1]}, ["'axis'", "expected int"]),
-    ("CumSum", [X3], {}, ["'axis' (int) is missing"]),
-    ("Unary", [X3], {"kind": "cbrt"}, ["'kind'", "found 'cbrt'"]),
-    ("Unary", [X3], {"kind": "hard_sigmoid", "alpha": 0.2}, ["hard_sigmoid needs", "'beta'"]),
-    ("RNN", [X3, (1, 5, 6), (1, 5, 5)], {"activations": ["elu"]}, ["elu needs", "'activation_alpha'"]),
-    ("Pool", [X3], {"kind": "max", "kernel": 3}, ["'kernel'", "expected ints"]),
-])
+@pytest.mark.parametrize(
+    "op,inputs,attrs,words",
+    [
+        ("Einsum", [X3], {}, ["unknown op"]),
+        ("Softmax", [X3], {"beta": 1.0}, ["unknown attribute 'beta'", "axis, log"]),
+        ("Softmax", [X3], {"axis": 1.5}, ["'axis'", "expected int", "1.5"]),
+        ("Softmax", [X3], {"axis": [1]}, ["'axis'", "expected int"]),
+        ("CumSum", [X3], {}, ["'axis' (int) is missing"]),
+        ("Unary", [X3], {"kind": "cbrt"}, ["'kind'", "found 'cbrt'"]),
+        ("Unary", [X3], {"kind": "hard_sigmoid", "alpha": 0.2}, ["hard_sigmoid needs", "'beta'"]),
+        ("RNN", [X3, (1, 5, 6), (1, 5, 5)], {"activations": ["elu"]}, ["elu needs", "'activation_alpha'"]),
+        ("Pool", [X3], {"kind": "max", "kernel": 3}, ["'kernel'", "expected ints"]),
+    ],
+)
 def test_unknown_attributes_are_refused(op, inputs, attrs, words):
     with pytest.raises(UnsupportedModelError) as error:
         shapes(op, inputs, **attrs)
@@ -134,7 +160,9 @@ def test_slice_is_numpys_at_every_bound():
                 for step in (-3, -1, 1, 2):
                     end_ = None if step < 0 and end < -size else end
                     expected = np.zeros(size)[start:end_:step].shape
-                    assert shapes("Slice", [(size,)], axes=[0], starts=[start], ends=[end], steps=[step])[0][1] == expected
+                    assert (
+                        shapes("Slice", [(size,)], axes=[0], starts=[start], ends=[end], steps=[step])[0][1] == expected
+                    )
 
 
 def test_weights_may_be_int8_and_nothing_else_may():
