@@ -31,7 +31,7 @@ def run(graph: Graph, inputs: dict[str, np.ndarray], states: dict[str, np.ndarra
     """One run. `inputs` by input name, shaped as graph.inputs declare; `states` as the last run gave them (or initial).
 
     Returns outputs by name (None where absent; float64, int32 or bool) and the states after the run.
-    `trace`, when given, is filled with every tensor by its name. ShapeError when an array does not fit, the node's errors otherwise.
+    `trace`, when given, is filled with every tensor by its name. ShapeError when an array does not fit.
     """
     batch, _ = _symbols(graph, inputs)
     values: dict[str, Array] = {n: constant(t) for n, t in graph.tensors.items() if t.is_constant}
@@ -524,5 +524,6 @@ _RULES: dict[str, Callable[[Node, Attrs, list[Array]], Any]] = {
     "Binary": _binary, "Where": _where, "Cast": _cast, "Reduce": _reduce, "ArgReduce": _arg_reduce, "Softmax": _softmax,
     "CumSum": _cum_sum, "TopK": _top_k, "Reshape": _reshape, "Expand": _expand, "Fill": _fill,
     "Transpose": _transpose, "Concat": _concat, "Slice": _slice, "Pad": _pad, "Tile": _tile, "Gather": _gather,
-    "GatherElements": _gather_elements, "ScatterElements": _scatter_elements, "ReverseSequence": _reverse_sequence, "Resize": _resize,
+    "GatherElements": _gather_elements, "ScatterElements": _scatter_elements, "ReverseSequence": _reverse_sequence,
+    "Resize": _resize,
 }

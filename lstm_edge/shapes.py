@@ -601,8 +601,8 @@ def _not_negative(size: Size) -> Size:
 
 _RULES: dict[str, Callable[[_Call], Result]] = {
     "LSTM": _lstm, "GRU": _gru, "RNN": _rnn, "Dense": _dense, "MatMul": _matmul, "Conv": _conv,
-    "ConvTranspose": _conv_transpose, "Pool": _pool, "Normalize": _normalize, "Unary": _unary, "Binary": _binary, "Where": _where,
-    "Cast": _cast, "Reduce": _reduce, "ArgReduce": _arg_reduce, "Softmax": _softmax, "CumSum": _cum_sum,
+    "ConvTranspose": _conv_transpose, "Pool": _pool, "Normalize": _normalize, "Unary": _unary, "Binary": _binary,
+    "Where": _where, "Cast": _cast, "Reduce": _reduce, "ArgReduce": _arg_reduce, "Softmax": _softmax, "CumSum": _cum_sum,
     "TopK": _top_k, "Reshape": _reshape, "Expand": _expand, "Fill": _fill, "Transpose": _transpose, "Concat": _concat,
     "Slice": _slice, "Pad": _pad, "Tile": _tile, "Gather": _gather, "GatherElements": _gather_elements,
     "ScatterElements": _scatter_elements, "ReverseSequence": _reverse_sequence, "Resize": _resize,

@@ -7,7 +7,7 @@ Bounds, u = 2^-24 being float32's unit roundoff:
 - sums of n products (dense, convolution, recurrence, reductions): a float32 sum is the exact sum of inputs each changed
   a little, and with data of random signs by about sqrt(n) u (Higham and Mary, "A new approach to probabilistic rounding
   error analysis", 2019). So the oracle runs on inputs and weights changed at random by sqrt(n) u, and CONDITION times
-  the largest change of its answer is allowed, plus 4e-7 + 8u |y| for an activation: the changes are random, not the worst;
+  the largest change of its answer is allowed, plus 4e-7 + 8u |y| for an activation: random changes, not the worst;
 - int8 weights: the core rounds each row of x to 1/127 of its largest, so the changes are by that much; and every ISA
   gives the same bits.
 """
