@@ -2,7 +2,6 @@
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
-MACHINE := $(shell uname -m)
 PY := $(VENV)/bin/python
 # The environment is brought up to date only when pyproject.toml changed.
 STAMP := $(VENV)/.lstm_edge-$(EXTRAS).stamp
@@ -43,28 +42,34 @@ test-sanitize: $(STAMP)
 		$(abspath $(PY)) -m pytest $(wildcard $(SANITIZED))
 
 # ---- the core without Python: objects, then one program per tests/c/test_*.c
+# For another CPU: CC its compiler, C_BUILD a folder of its own, RUN what runs its programs (tools/emulated_pi).
+
+C_BUILD ?= build/c
+RUN ?=
+TARGET := $(shell $(CC) -dumpmachine)
+KERNEL_ARCH := $(if $(filter x86_64-%,$(TARGET)),x86,$(if $(filter aarch64-% arm64-%,$(TARGET)),arm64,$(if $(filter arm%,$(TARGET)),arm32)))
 
 C_SOURCES := $(wildcard src_c/*.c src_c/ops/*.c src_c/kernels/*.c)
 C_HEADERS := $(foreach kind,h inc def mk,$(wildcard src_c/*.$(kind) src_c/*/*.$(kind)))
-C_OBJECTS := $(C_SOURCES:src_c/%.c=build/c/%.o)
+C_OBJECTS := $(C_SOURCES:src_c/%.c=$(C_BUILD)/%.o)
 C_TESTS := $(patsubst tests/c/%.c,build/c/tests/%,$(wildcard tests/c/test_*.c))
 C_WARNINGS := -Wall -Wextra -Wno-unused-parameter
-TEST_FLAGS := $(C_FLAGS) $(C_WARNINGS) $(SANITIZE_FLAGS) -Isrc_c
-KERNEL_FLAGS = $(KERNEL_FLAGS_$(notdir $*)) $(if $(filter x86_64,$(MACHINE)),$(KERNEL_FLAGS_$(notdir $*)_x86))
+TEST_FLAGS := $(C_FLAGS) $(TARGET_FLAGS) $(C_WARNINGS) $(SANITIZE_FLAGS) -Isrc_c
+KERNEL_FLAGS = $(KERNEL_FLAGS_$(notdir $*)) $(KERNEL_FLAGS_$(notdir $*)_$(KERNEL_ARCH))
 
 .SECONDARY: $(C_OBJECTS)
-build/c/%.o: src_c/%.c $(C_HEADERS)
+$(C_BUILD)/%.o: src_c/%.c $(C_HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(TEST_FLAGS) $(if $(findstring kernels/,$*),$(KERNEL_FLAGS)) -c $< -o $@
 
 LINK_FLAGS_test_model := -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc
 
-build/c/tests/%: tests/c/%.c $(C_OBJECTS) $(wildcard tests/c/*.h)
+$(C_BUILD)/tests/%: tests/c/%.c $(C_OBJECTS) $(wildcard tests/c/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(TEST_FLAGS) -Itests/c $< $(C_OBJECTS) $(LINK_FLAGS_$*) -o $@ -lm -lpthread
+	$(CC) $(TEST_FLAGS) -Itests/c $< $(C_OBJECTS) $(LINK_FLAGS_$*) $(TARGET_LINK_FLAGS) -o $@ -lm -lpthread
 
 test-c: $(C_TESTS)
-	@for test in $(C_TESTS); do echo "$$test"; $$test || exit 1; done
+	@for test in $(C_TESTS); do echo "$$test"; ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=64 $$test || exit 1; done
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

@@ -283,7 +283,7 @@ cdef class Model:
                 raise ShapeError(f"input {port.name!r}: expected shape {self._shape_text(expected, lead)}, found {value.shape}")
             for size, have in zip(expected, shape):
                 coef, symbol = split_size(size)
-                bad = have % coef if coef and symbol else have != coef
+                bad = (coef == 0 or have % coef != 0) if symbol else have != coef
                 if not bad and symbol == "batch":
                     bad = batch not in (-1, have // coef)
                     batch = have // coef if batch < 0 else batch
@@ -310,7 +310,9 @@ cdef class Model:
         lead = self.step_model
         no_batch = self._unbatched(values, lead)
         batch, frames, count = self._sizes(values, no_batch, -1, -1, lead)
-        batch, frames = max(batch, 1), max(frames, 0) if any((<Layout>l).frames_axis >= 0 for l in self.in_layouts) else 1
+        if batch == 0:
+            raise ShapeError("batch: expected at least 1 sequence, found 0")
+        batch, frames = max(batch, 1), frames if frames >= 0 else 1
         stream = self._borrow(batch, frames)
         try:
             return (<Stream>stream)._call(values, frames, count, no_batch, False)

@@ -59,6 +59,14 @@ bool le_mul_size(int64_t a, int64_t b, int64_t *out) {
     return true;
 }
 
+bool le_dims_fit(int rank, const int64_t *dims) {
+    int64_t count = 1;
+    for (int d = 0; d < rank; d++)
+        if (dims[d] < 0 || !le_mul_size(count, dims[d] ? dims[d] : 1, &count))
+            return false;
+    return true;
+}
+
 /* ---- the model's memory ---- */
 
 struct le_block {

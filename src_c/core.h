@@ -149,5 +149,7 @@ le_status le_expect_dtype(le_ctx *ctx, int i, le_dtype dtype);
 le_status le_broadcast(le_ctx *ctx, const le_tensor *a, const le_tensor *b, le_tensor *out);
 /* Products that may not overflow: false when they would pass 2^40. */
 bool le_mul_size(int64_t a, int64_t b, int64_t *out);
+/* Whether the sizes other than 0 multiply to at most 2^40: then no product of some of them overflows. */
+bool le_dims_fit(int rank, const int64_t *dims);
 
 #endif

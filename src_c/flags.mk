@@ -1,6 +1,10 @@
 # How the core is compiled: read by the Makefile and by setup.py. Contraction stays off: results must not depend on the compiler's taste.
-C_FLAGS = -std=c11 -O2 -ffp-contract=off -fno-math-errno -fvisibility=hidden
+C_FLAGS = -std=c11 -O3 -ffp-contract=off -fno-math-errno -fvisibility=hidden
 SANITIZE_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g
-# kernels/NAME.c gets KERNEL_FLAGS_NAME, or KERNEL_FLAGS_NAME_x86 on x86-64 only.
+# kernels/NAME.c gets KERNEL_FLAGS_NAME and, on x86-64, AArch64 and 32-bit ARM only, KERNEL_FLAGS_NAME_x86, _arm64 and _arm32.
 KERNEL_FLAGS_scalar = -O3
 KERNEL_FLAGS_avx2_x86 = -O3 -mavx2 -mfma -mf16c
+KERNEL_FLAGS_avx512_x86 = -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma
+KERNEL_FLAGS_neon_arm64 = -O3
+KERNEL_FLAGS_neon_dotprod_arm64 = -O3 -march=armv8.2-a+dotprod
+KERNEL_FLAGS_neon32_arm32 = -O3 -march=armv7-a -mfpu=neon-vfpv4

@@ -197,11 +197,11 @@ static bool in_data(const reader *r, uint64_t offset, uint64_t size) {
 
 static le_status read_constant(reader *r, int i, const file_tensor *f, le_tensor_def *t) {
     int64_t count = 1;
-    for (int d = 0; d < f->rank; d++) {
-        t->dims[d] = f->dims[d];
-        if (!le_mul_size(count, f->dims[d], &count))
-            return BAD("tensor %d (%.60s): size %lld of axis %d is negative or too large", i, t->name, (long long)f->dims[d], d);
-    }
+    memcpy(t->dims, f->dims, sizeof t->dims);
+    if (!le_dims_fit(f->rank, t->dims))
+        return BAD("tensor %d (%.60s): its sizes are negative or too large", i, t->name);
+    for (int d = 0; d < f->rank; d++)
+        count *= t->dims[d];
     if (f->data_size != (uint64_t)count * le_dtype_size(t->dtype) || !in_data(r, f->data_offset, f->data_size))
         return BAD("tensor %d (%.60s): expected %lld elements inside section DATA, found %llu bytes at %llu", i, t->name, (long long)count,
                    (unsigned long long)f->data_size, (unsigned long long)f->data_offset);
@@ -440,7 +440,15 @@ static le_status read_states(reader *r) {
     return LE_OK;
 }
 
+/* A model that holds int8 gives the same bits on every ISA (promise 2): in its float32 layers too. */
+static void choose_same_bits(le_model *m) {
+    for (int i = 0; i < m->n_tensors; i++)
+        if (m->tensors[i].dtype == LE_I8)
+            m->kernels = m->kernels->same_bits;
+}
+
 static le_status pack_nodes(reader *r) {
+    choose_same_bits(r->model);
     for (int i = 0; i < r->model->n_nodes; i++) {
         le_node *node = &r->model->nodes[i];
         le_pack_ctx ctx = {node, r->model->tensors, r->model->kernels, r->model, r->err};

@@ -6,7 +6,7 @@
 
 #include "core.h"
 
-#define MAX_ARENA ((uint64_t)1 << 40)
+#define MAX_ARENA ((uint64_t)1 << 34) /* far beyond any model; a damaged size is refused before the allocator is asked */
 
 typedef struct {
     void *buffer[2]; /* [current] is read; a run's new value goes to the other, and all are swapped when the run has succeeded */
@@ -38,8 +38,15 @@ struct le_stream {
 
 /* ---- shapes ---- */
 
-static int64_t resolve(le_dim dim, int64_t batch, int64_t frames) {
-    return dim.coef * (dim.symbol == LE_BATCH ? batch : dim.symbol == LE_FRAMES ? frames : 1);
+static bool resolve(le_dim dim, int64_t batch, int64_t frames, int64_t *size) {
+    return le_mul_size(dim.coef, dim.symbol == LE_BATCH ? batch : dim.symbol == LE_FRAMES ? frames : 1, size);
+}
+
+/* The declared size of a state's axis; allocate_states has seen that it fits. */
+static int64_t state_size(const le_stream *s, int index, int axis) {
+    int64_t size = 0;
+    resolve(s->model->states[index].dims[axis], s->batch, 0, &size);
+    return size;
 }
 
 static le_status fail(le_stream *s, le_status status) {
@@ -47,14 +54,19 @@ static le_status fail(le_stream *s, le_status status) {
     return status;
 }
 
-static void set_inputs(le_stream *s, int64_t frames) {
+static le_status set_inputs(le_stream *s, int64_t frames) {
     const le_model *m = s->model;
     for (int i = 0; i < m->n_inputs; i++) {
         le_tensor *t = &s->tensors[m->inputs[i].tensor];
         t->rank = m->inputs[i].rank;
         for (int d = 0; d < t->rank; d++)
-            t->dims[d] = resolve(m->inputs[i].dims[d], s->batch, frames);
+            if (!resolve(m->inputs[i].dims[d], s->batch, frames, &t->dims[d]))
+                t->dims[d] = -1;
+        if (!le_dims_fit(t->rank, t->dims))
+            return le_fail(&s->error, LE_ERR_SHAPE, "input %.60s is too large for batch %lld, frames %lld", m->inputs[i].name,
+                           (long long)s->batch, (long long)frames);
     }
+    return LE_OK;
 }
 
 static void set_states(le_stream *s, bool full) {
@@ -80,10 +92,8 @@ static le_status check_outputs(le_stream *s, le_ctx *ctx) {
         if (!ctx->out[i] || ctx->out[i]->absent)
             continue;
         const le_tensor_def *def = &s->model->tensors[ctx->node->out[i]];
-        int64_t bytes = 4;
-        for (int d = 0; d < ctx->out[i]->rank; d++)
-            if (!le_mul_size(bytes, ctx->out[i]->dims[d], &bytes))
-                return le_fail_op(&s->error, ctx->node, LE_ERR_SHAPE, "output %d: its size is negative or too large", i);
+        if (!le_dims_fit(ctx->out[i]->rank, ctx->out[i]->dims))
+            return le_fail_op(&s->error, ctx->node, LE_ERR_SHAPE, "output %d: its size is negative or too large", i);
         if (ctx->out[i]->dtype != def->dtype)
             return le_fail_op(&s->error, ctx->node, LE_ERR_FORMAT, "output %d: the file says dtype %d, the op gives %d", i, def->dtype,
                               ctx->out[i]->dtype);
@@ -121,7 +131,7 @@ static le_status check_states(le_stream *s) {
             continue;
         bool fits = w->rank == def->rank && w->dtype == m->tensors[def->read].dtype;
         for (int d = 0; fits && d < def->rank; d++) {
-            int64_t declared = resolve(def->dims[d], s->batch, 0);
+            int64_t declared = state_size(s, i, d);
             fits = d == def->fill_axis ? w->dims[d] <= declared : w->dims[d] == declared;
         }
         if (!fits)
@@ -132,11 +142,13 @@ static le_status check_states(le_stream *s) {
 }
 
 static le_status infer(le_stream *s, int64_t frames, bool full_states) {
-    set_inputs(s, frames);
+    le_status status = set_inputs(s, frames);
+    if (status != LE_OK)
+        return fail(s, status);
     set_states(s, full_states);
     s->n_active = 0;
     for (int i = 0; i < s->model->n_nodes; i++) {
-        le_status status = infer_node(s, i);
+        status = infer_node(s, i);
         if (status != LE_OK)
             return fail(s, status);
     }
@@ -313,7 +325,7 @@ void le_stream_reset(le_stream *s) {
         const le_tensor_def *value = def->initial >= 0 ? &m->tensors[def->initial] : NULL;
         int64_t before = def->fill_axis >= 0 ? s->states[i].dims[def->fill_axis] : 0;
         for (int d = 0; d < def->rank; d++)
-            s->states[i].dims[d] = resolve(def->dims[d], s->batch, 0);
+            s->states[i].dims[d] = state_size(s, i, d);
         if (def->fill_axis >= 0) {
             int64_t now = value ? value->dims[def->fill_axis - (def->rank - value->rank)] : 0;
             s->states[i].dims[def->fill_axis] = now;
@@ -329,10 +341,14 @@ void le_stream_reset(le_stream *s) {
 static le_status allocate_states(le_stream *s) {
     const le_model *m = s->model;
     for (int i = 0; i < m->n_states; i++) {
-        int64_t bytes = (int64_t)le_dtype_size(m->tensors[m->states[i].read].dtype);
+        int64_t bytes = (int64_t)le_dtype_size(m->tensors[m->states[i].read].dtype), size[LE_MAX_RANK];
+        bool fits = true;
         for (int d = 0; d < m->states[i].rank; d++)
-            if (!le_mul_size(bytes, resolve(m->states[i].dims[d], s->batch, 0), &bytes))
-                return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s is too large for batch %lld", m->states[i].name, (long long)s->batch);
+            fits &= resolve(m->states[i].dims[d], s->batch, 0, &size[d]);
+        if (!fits || !le_dims_fit(m->states[i].rank, size))
+            return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s is too large for batch %lld", m->states[i].name, (long long)s->batch);
+        for (int d = 0; d < m->states[i].rank; d++)
+            bytes *= size[d];
         s->states[i].capacity = (size_t)bytes;
         for (int b = 0; b < 2; b++) {
             s->states[i].buffer[b] = aligned_alloc(64, ((size_t)bytes + 127) / 64 * 64);
@@ -375,7 +391,7 @@ const void *le_stream_state(const le_stream *s, int index, int64_t dims[LE_MAX_R
 le_status le_stream_set_state(le_stream *s, int index, const int64_t dims[LE_MAX_RANK], const void *data, le_error *err) {
     const struct le_state_def *def = &s->model->states[index];
     for (int d = 0; d < def->rank; d++) {
-        int64_t declared = resolve(def->dims[d], s->batch, 0);
+        int64_t declared = state_size(s, index, d);
         if (d == def->fill_axis ? dims[d] < 0 || dims[d] > declared : dims[d] != declared)
             return le_fail(err, LE_ERR_SHAPE, "state %.60s: axis %d: expected %s%lld, found %lld", def->name, d,
                            d == def->fill_axis ? "at most " : "", (long long)declared, (long long)dims[d]);

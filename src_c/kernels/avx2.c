@@ -8,6 +8,8 @@
 #endif
 
 #include <immintrin.h>
+#include <math.h>
+#include <string.h>
 
 #define V_WIDTH 8
 typedef __m256 vf;
@@ -45,19 +47,35 @@ static inline vf v_exp2_shift(vf t) {
     return _mm256_castsi256_ps(_mm256_add_epi32(shifted, _mm256_set1_epi32(0x3f800000)));
 }
 
-#include "matmul.inc"
+static inline vf v_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
+
+typedef __m256i vi;
+typedef struct {
+    __m256i value, magnitude;
+} vx;
+
+static inline vi i_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+static inline vf v_from_int(vi v) { return _mm256_cvtepi32_ps(v); }
+
+static inline vx x_spread(const int8_t *q) {
+    int32_t four;
+    memcpy(&four, q, sizeof four);
+    const __m256i value = _mm256_set1_epi32(four);
+    return (vx){value, _mm256_abs_epi8(value)};
+}
+
+/* |x| (unsigned) times w under the sign of x: pairs sum to at most 2 * 127 * 127 = 32258, so vpmaddubsw never saturates. */
+static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
+    const __m256i weights = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)(const void *)w), x.value);
+    const __m256i pairs = _mm256_maddubs_epi16(x.magnitude, weights);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+#define I8_OFFSET 0
+#include "matmuls.inc"
 #include "pointwise.inc"
 
-const le_kernels le_kernels_avx2 = {
-    .name = "avx2",
-    .pack_f32_size = pack_f32_size,
-    .pack_f32 = pack_f32,
-    .matmul_f32 = matmul_f32,
-    .activate = activate,
-    .lstm_cell = lstm_cell,
-    .gru_cell = gru_cell,
-    .axpy = axpy,
-};
+LE_KERNEL_TABLE(avx2)
 
 #else
 typedef int le_no_avx2; /* a translation unit may not be empty */

@@ -3,6 +3,8 @@
 
 #if LE_X86
 #include <cpuid.h>
+#elif (LE_ARM64 || LE_ARM32) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 #define X(name) #name,
@@ -12,18 +14,50 @@ const char *const le_act_names[LE_ACT_COUNT + 1] = {LE_ACTIVATIONS(X) NULL};
 static bool cpu_has_scalar(void) { return true; }
 
 #if LE_X86
-/* AVX2, FMA and F16C in the CPU, and an OS that saves the upper halves of the registers. */
-static bool cpu_has_avx2(void) {
-    unsigned a, b, c, d;
+/* Which register state the OS saves (XCR0); 0 without AVX, FMA and F16C. */
+static unsigned saved_state(void) {
+    unsigned a, b, c, d, low, high;
     const unsigned wanted = bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C;
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & wanted) != wanted)
-        return false;
-    unsigned low, high;
+        return 0;
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    const unsigned xmm_and_ymm = 6;
-    if ((low & xmm_and_ymm) != xmm_and_ymm)
-        return false;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2);
+    return low;
+}
+
+static bool cpu_has(unsigned state, unsigned wanted_b, unsigned wanted_c) {
+    unsigned a, b, c, d;
+    return (saved_state() & state) == state && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & wanted_b) == wanted_b &&
+           (c & wanted_c) == wanted_c;
+}
+
+static bool cpu_has_avx2(void) {
+    const unsigned xmm_and_ymm = 0x06;
+    return cpu_has(xmm_and_ymm, bit_AVX2, 0);
+}
+
+static bool cpu_has_avx512(void) {
+    const unsigned up_to_zmm = 0xe6; /* xmm, ymm, mask registers, both parts of zmm */
+    return cpu_has(up_to_zmm, bit_AVX2 | bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL, bit_AVX512VNNI);
+}
+#endif
+
+#if LE_ARM64
+static bool cpu_has_neon(void) { return true; } /* every AArch64 CPU that runs Linux or macOS */
+
+static bool cpu_has_neon_dotprod(void) {
+#if defined(__linux__)
+    const unsigned long asimddp = 1ul << 20;
+    return (getauxval(AT_HWCAP) & asimddp) != 0;
+#else
+    return false;
+#endif
+}
+#endif
+
+#if LE_ARM32
+static bool cpu_has_neon32(void) {
+    const unsigned long wanted = 1ul << 12 /* NEON */ | 1ul << 16 /* VFPv4 */;
+    return (getauxval(AT_HWCAP) & wanted) == wanted;
 }
 #endif
 

@@ -16,6 +16,17 @@
 #else
 #define LE_X86 0
 #endif
+#if defined(__aarch64__) && defined(__ARM_NEON)
+#define LE_ARM64 1
+#else
+#define LE_ARM64 0
+#endif
+/* Any 32-bit ARM with a floating-point unit: neon32.c has its own flags, so one build serves ARMv6 and ARMv7. */
+#if defined(__arm__) && defined(__ARM_FP) && defined(__linux__)
+#define LE_ARM32 1
+#else
+#define LE_ARM32 0
+#endif
 
 /* Activations: one list; docs/ops.md says what each is. */
 #define LE_ACTIVATIONS(X) \
@@ -36,14 +47,28 @@ typedef struct {
     float alpha, beta;
 } le_activation;
 
+typedef enum { LE_PACKED_F32 = 0, LE_PACKED_F16, LE_PACKED_I8 } le_packed_kind;
+
 /* A weight matrix W (n rows, k columns) packed by a kernel table for its own matmul. */
 typedef struct {
     int n, k;
+    le_packed_kind kind;
     void *data; /* pack_size bytes, 64-byte aligned */
 } le_packed;
 
-typedef struct {
+/* int8 products are summed in int32: 127 * 255 * k must stay below 2^31. Longer rows are multiplied in float32. */
+#define LE_MAX_I8_K 65536
+
+/* Bytes from one quantised row to the next. */
+static inline ptrdiff_t le_quantized_stride(int k) {
+    return ((ptrdiff_t)k + 63) / 64 * 64;
+}
+
+typedef struct le_kernels le_kernels;
+struct le_kernels {
     const char *name; /* ISA name: scalar, avx2, ... */
+    /* The same table with a float32 matmul that gives the same bits on every ISA, for models that hold int8 (promise 2). */
+    const le_kernels *same_bits;
 
     /* float32 weights. w: row-major, w_stride floats from row to row. */
     size_t (*pack_f32_size)(int n, int k);
@@ -52,6 +77,20 @@ typedef struct {
      * init: NULL is zero; init_stride 0 gives every row the same (a bias). y may be init itself (same stride). Strides in floats. */
     void (*matmul_f32)(int rows, const float *x, ptrdiff_t x_stride, const le_packed *w, const float *init, ptrdiff_t init_stride,
                        float *y, ptrdiff_t y_stride);
+
+    /* float16 weights, widened as they are read: as the float32 ones. NULL where the ISA has no instruction for it. */
+    size_t (*pack_f16_size)(int n, int k);
+    void (*pack_f16)(int n, int k, const uint16_t *w, ptrdiff_t w_stride, void *packed);
+    void (*matmul_f16)(int rows, const float *x, ptrdiff_t x_stride, const le_packed *w, const float *init, ptrdiff_t init_stride,
+                       float *y, ptrdiff_t y_stride);
+
+    /* int8 weights in -127..127, a scale per row. Rows of x are quantised first, each with its own scale; q has le_quantized_stride(k) bytes a row.
+     * y = init + (sum of q W) * scale * x_scale, the same bits on every ISA. */
+    size_t (*pack_i8_size)(int n, int k);
+    void (*pack_i8)(int n, int k, const int8_t *w, ptrdiff_t w_stride, const float *scale, void *packed);
+    void (*quantize)(int rows, int k, const float *x, ptrdiff_t x_stride, int8_t *q, float *x_scale);
+    void (*matmul_i8)(int rows, const int8_t *q, ptrdiff_t q_stride, const float *x_scale, const le_packed *w, const float *init,
+                      ptrdiff_t init_stride, float *y, ptrdiff_t y_stride);
 
     /* y = act(x), elementwise; y may be x. */
     void (*activate)(le_activation act, ptrdiff_t n, const float *x, float *y);
@@ -64,7 +103,7 @@ typedef struct {
 
     /* y[j] += a * x[j] */
     void (*axpy)(ptrdiff_t n, float a, const float *x, float *y);
-} le_kernels;
+};
 
 /* Tables this build carries, in order of preference, best last (kernels.def). */
 extern const le_kernels *const le_kernel_tables[];

@@ -1,5 +1,6 @@
 /* Portable C: the table every other one is measured against. Four lanes where the compiler's baseline has them (SSE2, AArch64), one elsewhere;
  * arithmetic is lane by lane, so that changes no bit. */
+#include <math.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -83,16 +84,33 @@ static inline vf v_exp2_shift(vf t) {
     return t;
 }
 
-#include "matmul.inc"
+static inline vi i_load(const int32_t *p) {
+    vi v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline vf v_from_int(vi v) {
+#if V_WIDTH == 4
+    return __builtin_convertvector(v, vf);
+#else
+    return (float)v;
+#endif
+}
+
+typedef const int8_t *vx;
+static inline vx x_spread(const int8_t *q) { return q; }
+
+static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
+    int32_t lane[V_WIDTH];
+    for (int j = 0; j < V_WIDTH; j++)
+        lane[j] = x[0] * w[4 * j] + x[1] * w[4 * j + 1] + x[2] * w[4 * j + 2] + x[3] * w[4 * j + 3];
+    return sum + i_load(lane);
+}
+
+#define I8_OFFSET 0
+#define LE_NO_F16 /* without an instruction that widens, float16 is widened when it is packed */
+#include "matmuls.inc"
 #include "pointwise.inc"
 
-const le_kernels le_kernels_scalar = {
-    .name = "scalar",
-    .pack_f32_size = pack_f32_size,
-    .pack_f32 = pack_f32,
-    .matmul_f32 = matmul_f32,
-    .activate = activate,
-    .lstm_cell = lstm_cell,
-    .gru_cell = gru_cell,
-    .axpy = axpy,
-};
+LE_KERNEL_TABLE(scalar)

@@ -56,14 +56,6 @@ le_status le_expect_vector(le_ctx *ctx, int i, int64_t n) {
                       (long long)ctx->in[i]->dims[0]);
 }
 
-bool le_dims_fit(int rank, const int64_t *dims) {
-    int64_t count = 1;
-    for (int d = 0; d < rank; d++)
-        if (dims[d] < 0 || !le_mul_size(count, dims[d] ? dims[d] : 1, &count))
-            return false;
-    return true;
-}
-
 le_status le_check_size(le_ctx *ctx, const le_tensor *out) {
     for (int d = 0; d < out->rank; d++)
         if (out->dims[d] < 0)

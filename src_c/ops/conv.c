@@ -172,7 +172,7 @@ le_status le_shape_conv(le_ctx *ctx) {
         LE_TRY(product3(ctx, q.f.outputs, q.block, 1, &count));
         LE_TRY(le_add_scratch(ctx, count, sizeof(float)));
     }
-    return LE_OK;
+    return patch <= LE_MAX_I8_K ? le_add_scratch(ctx, 1, le_multiply_scratch((int)patch)) : LE_OK;
 }
 
 typedef struct {
@@ -184,6 +184,7 @@ typedef struct {
     le_packed packed; /* scratch: group 0 of a w that is not constant, the others packed_stride bytes apart */
     size_t packed_stride;
     const float *taps_w;
+    void *quantized; /* scratch of le_matmul */
 } job;
 
 /* A w that is not constant is packed in every run. */
@@ -286,7 +287,7 @@ static void group_block(const job *j, const float *x, int64_t first, int64_t n, 
     le_packed w = j->p->is_packed ? j->p->w[group] : j->packed;
     if (!j->p->is_packed)
         w.data = (uint8_t *)j->packed.data + (size_t)group * j->packed_stride;
-    le_matmul(j->kernels, n, rows, stride, &w, bias, 0, y + at, q->f.outputs);
+    le_matmul(j->kernels, n, rows, stride, &w, bias, 0, y + at, q->f.outputs, j->quantized);
 }
 
 static void run_sequence(const job *j, const float *x, float *y) {
@@ -324,7 +325,8 @@ le_status le_run_conv(le_ctx *ctx) {
     if (!q.direct && !q.f.depthwise)
         j.patches = le_take_scratch(&at, q.f.taps * q.f.per_group * q.block, sizeof(float));
     if (q.turns)
-        j.turned = (float *)(void *)at;
+        j.turned = le_take_scratch(&at, q.f.outputs * q.block, sizeof(float));
+    j.quantized = at;
     int64_t x_size = le_count(ctx->in[0]) / q.w.batch, y_size = count / q.w.batch;
     for (int64_t b = 0; b < q.w.batch; b++)
         run_sequence(&j, x + b * x_size, y + b * y_size);

@@ -116,7 +116,9 @@ le_status le_shape_conv_transpose(le_ctx *ctx) {
     }
     if (q.turns_in)
         LE_TRY(le_add_scratch(ctx, le_count(ctx->in[0]) / q.w.batch, sizeof(float)));
-    return q.turns_out ? le_add_scratch(ctx, le_count(ctx->out[0]) / q.w.batch, sizeof(float)) : LE_OK;
+    if (q.turns_out)
+        LE_TRY(le_add_scratch(ctx, le_count(ctx->out[0]) / q.w.batch, sizeof(float)));
+    return q.group_inputs <= LE_MAX_I8_K ? le_add_scratch(ctx, 1, le_multiply_scratch((int)q.group_inputs)) : LE_OK;
 }
 
 typedef struct {
@@ -126,6 +128,7 @@ typedef struct {
     const float *bias;
     float *turned_in, *turned_out; /* scratch */
     uint8_t *packed;               /* scratch, of a w that is not constant */
+    void *quantized;               /* scratch of le_matmul */
     size_t packed_stride;
 } job;
 
@@ -160,11 +163,11 @@ static void add_tap(const job *j, int64_t kh, int64_t kw, const float *x, float 
     for (int64_t h = h0; h < h1; h++, oh += w->stride[0])
         for (int64_t g = 0; g < j->p->groups; g++) {
             int64_t at = tap * j->p->groups + g;
-            le_packed packed = {(int)q->group_outputs, (int)q->group_inputs, j->packed + (size_t)at * j->packed_stride};
+            le_packed packed = {.n = (int)q->group_outputs, .k = (int)q->group_inputs, .data = j->packed + (size_t)at * j->packed_stride};
             float *to = y + (oh * w->out[1] + ow) * q->outputs + g * q->group_outputs;
             int64_t stride = w->stride[1] * q->outputs;
             le_matmul(j->kernels, w1 - w0, x + (h * w->size[1] + w0) * w->channels + g * q->group_inputs, w->channels,
-                      j->p->is_packed ? &j->p->w[at] : &packed, to, stride, to, stride);
+                      j->p->is_packed ? &j->p->w[at] : &packed, to, stride, to, stride, j->quantized);
         }
 }
 
@@ -204,6 +207,7 @@ le_status le_run_conv_transpose(le_ctx *ctx) {
         j.turned_in = le_take_scratch(&at, x_size, sizeof(float));
     if (q.turns_out)
         j.turned_out = le_take_scratch(&at, y_size, sizeof(float));
+    j.quantized = at;
     const float *x = ctx->in[0]->data;
     float *y = ctx->out[0]->data;
     for (int64_t b = 0; b < q.w.batch; b++)

@@ -41,6 +41,8 @@ le_status le_shape_dense(le_ctx *ctx) {
         LE_TRY(le_expect_dtype(ctx, 1, LE_F32));
         LE_TRY(le_add_packed_scratch(ctx, w->dims[0], w->dims[1], 1));
     }
+    if (p->w.kind == LE_PACKED_I8)
+        LE_TRY(le_add_scratch(ctx, 1, le_multiply_scratch(p->w.k)));
     le_like(ctx->out[0], x, LE_F32);
     ctx->out[0]->dims[x->rank - 1] = w->dims[0];
     return le_check_size(ctx, ctx->out[0]);
@@ -60,7 +62,7 @@ le_status le_run_dense(le_ctx *ctx) {
         le_repack_weight(ctx->kernels, w->data, &view, NULL, &packed);
     }
     float *y = ctx->out[0]->data;
-    le_matmul(ctx->kernels, rows, x->data, k, &packed, bias, 0, y, n);
+    le_matmul(ctx->kernels, rows, x->data, k, &packed, bias, 0, y, n, ctx->scratch);
     if (p->act.kind != LE_ACT_linear)
         ctx->kernels->activate(p->act, (ptrdiff_t)(rows * n), y, y);
     return LE_OK;

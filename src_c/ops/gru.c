@@ -28,7 +28,7 @@ static bool is_live(const le_frame *f, int b) { return !f->live || f->live[b]; }
 /* u = R h + c of all gates. */
 static void multiply_hidden(const gru *self, const le_frame *f) {
     const int h = self->base.hidden, d = f->direction;
-    f->kernels->matmul_f32(f->batch, f->h, h, &self->w_hh[d], self->bias_hh[d], 0, f->work, 3 * (ptrdiff_t)h);
+    le_multiply(f->kernels, f->batch, f->h, h, &self->w_hh[d], self->bias_hh[d], 0, f->work, 3 * (ptrdiff_t)h, f->quantized);
 }
 
 static void gru_step_standard(const le_recurrence *r, const le_frame *f) {
@@ -77,7 +77,7 @@ static void gru_step_after(const le_recurrence *r, const le_frame *f) {
 static void gru_step_before(const le_recurrence *r, const le_frame *f) {
     const gru *self = (const gru *)r;
     const int h = r->hidden, d = f->direction;
-    f->kernels->matmul_f32(f->batch, f->h, h, &self->w_rz[d], f->z, f->z_stride, f->z, f->z_stride);
+    le_multiply(f->kernels, f->batch, f->h, h, &self->w_rz[d], f->z, f->z_stride, f->z, f->z_stride, f->quantized);
     for (int b = 0; b < f->batch; b++) {
         float *z = f->z + b * f->z_stride, *reset = f->work + (ptrdiff_t)b * h;
         const float *state = f->h + (ptrdiff_t)b * h;
@@ -87,7 +87,7 @@ static void gru_step_before(const le_recurrence *r, const le_frame *f) {
             reset[j] = z[j] * state[j];
     }
     float *candidate = f->z + 2 * (ptrdiff_t)h;
-    f->kernels->matmul_f32(f->batch, f->work, h, &self->w_n[d], candidate, f->z_stride, candidate, f->z_stride);
+    le_multiply(f->kernels, f->batch, f->work, h, &self->w_n[d], candidate, f->z_stride, candidate, f->z_stride, f->quantized);
     for (int b = 0; b < f->batch; b++, candidate += f->z_stride) {
         if (!is_live(f, b))
             continue;

@@ -37,7 +37,7 @@ static void add_peephole(const lstm *self, const le_frame *f, int gate, const fl
     if (!self->has_peephole[gate])
         return;
     if (self->peephole == PEEP_FULL) {
-        f->kernels->matmul_f32(1, c, h, &self->full[d][gate], z, h, z, h);
+        le_multiply(f->kernels, 1, c, h, &self->full[d][gate], z, h, z, h, f->quantized);
         return;
     }
     const float *p = self->diagonal[d][gate];
@@ -79,7 +79,7 @@ static void general_cell(const lstm *self, const le_frame *f, float *z, float *c
 static void project_hidden(const lstm *self, const le_frame *f, int first, int count) {
     const int width = self->base.width, hidden = self->base.hidden;
     float *h = f->h + (ptrdiff_t)first * width;
-    f->kernels->matmul_f32(count, f->work + (ptrdiff_t)first * hidden, hidden, &self->w_proj[f->direction], NULL, 0, h, width);
+    le_multiply(f->kernels, count, f->work + (ptrdiff_t)first * hidden, hidden, &self->w_proj[f->direction], NULL, 0, h, width, f->quantized);
     le_clip(self->proj_clip, (ptrdiff_t)count * width, h);
 }
 
@@ -87,7 +87,7 @@ static inline void step_with(const lstm *self, const le_frame *f, bool standard)
     const int hidden = self->base.hidden, width = self->base.width;
     const bool projects = self->w_proj[0].data != NULL;
     float *spare = f->work + (ptrdiff_t)f->batch * self->base.work_per_row;
-    f->kernels->matmul_f32(f->batch, f->h, width, &self->w_hh[f->direction], f->z, f->z_stride, f->z, f->z_stride);
+    le_multiply(f->kernels, f->batch, f->h, width, &self->w_hh[f->direction], f->z, f->z_stride, f->z, f->z_stride, f->quantized);
     for (int b = 0; b < f->batch; b++) {
         if (f->live && !f->live[b])
             continue;

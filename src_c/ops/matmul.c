@@ -100,7 +100,7 @@ static void multiply_packed(const le_kernels *kernels, const matmul *p, sizes s,
         le_transpose2(s.k, s.m, a, s.m, turned, s.k);
         a = turned;
     }
-    le_matmul(kernels, s.m, a, s.k, b, NULL, 0, y, s.n);
+    le_matmul(kernels, s.m, a, s.k, b, NULL, 0, y, s.n, NULL);
 }
 
 static void multiply_all(le_ctx *ctx, const matmul *p, sizes s, const le_bcast *batch) {
@@ -143,7 +143,7 @@ le_status le_run_matmul(le_ctx *ctx) {
     }
     /* One b for all of a's matrices: all rows at once. */
     if (p->b && !p->trans_a && le_product(b->dims, 0, b->rank - 2) == 1) {
-        le_matmul(ctx->kernels, count / s.n, a->data, s.k, &p->b[0], NULL, 0, y->data, s.n);
+        le_matmul(ctx->kernels, count / s.n, a->data, s.k, &p->b[0], NULL, 0, y->data, s.n, NULL);
     } else {
         le_bcast batch;
         le_bcast_make(&batch, y->rank - 2, y->dims, 2, (int[]){a->rank - 2, b->rank - 2}, (const int64_t *const[]){a->dims, b->dims});

@@ -37,8 +37,6 @@ le_status le_expect_number(le_ctx *ctx, int i); /* float32 or int32 */
 le_status le_expect_rank(le_ctx *ctx, int i, int low, int high);
 /* A present input i is a float32 vector of n. */
 le_status le_expect_vector(le_ctx *ctx, int i, int64_t n);
-/* Whether the sizes other than 0 multiply to at most 2^40: then no product of some of them overflows. */
-bool le_dims_fit(int rank, const int64_t *dims);
 /* An error when a size of the output is negative or the sizes do not fit. */
 le_status le_check_size(le_ctx *ctx, const le_tensor *out);
 /* *total += count * size bytes, rounded up to 64: how scratch is laid out. */
@@ -118,7 +116,8 @@ le_weight le_weight_of(const le_tensor *t);
 /* Elements offset, offset + stride, ... as float32. */
 void le_weight_widen(const le_weight *w, int64_t offset, int64_t n, int64_t stride, float *out);
 void le_weight_gather(const le_weight *w, const le_weight_view *view, float *rows); /* rows: n x k0 k1 */
-/* Packs a constant weight once, at load. */
+/* Packs a constant weight once, at load, in the form it is stored in; int8 without one scale per row is widened to float32. */
+le_status le_pack_views(le_pack_ctx *ctx, const le_weight *w, int count, const le_weight_view *views, le_packed *out);
 le_status le_pack_weight(le_pack_ctx *ctx, const le_weight *w, const le_weight_view *view, le_packed *out);
 /* The same of a float32 tensor in a run; rows: n x k0 k1 floats of scratch, out->data given. */
 void le_repack_weight(const le_kernels *kernels, const float *w, const le_weight_view *view, float *rows, le_packed *out);
@@ -126,9 +125,25 @@ void le_repack_weight(const le_kernels *kernels, const float *w, const le_weight
 le_status le_add_packed_scratch(le_ctx *ctx, int64_t n, int64_t k, int64_t count);
 size_t le_packed_stride(const le_kernels *kernels, int64_t n, int64_t k);
 
-/* kernels->matmul_f32 for any number of rows and for n or k of 0. */
+/* Bytes of scratch that multiplying with an int8 weight of k columns takes. */
+size_t le_multiply_scratch(int k);
+void le_multiply_i8(const le_kernels *kernels, int rows, const float *x, ptrdiff_t x_stride, const le_packed *w, const float *init,
+                    ptrdiff_t init_stride, float *y, ptrdiff_t y_stride, void *scratch);
+
+/* y = init + x W^T, whatever W is stored as; kernels.h says how. scratch: le_multiply_scratch(w->k) bytes, read for int8 alone. */
+static inline void le_multiply(const le_kernels *kernels, int rows, const float *x, ptrdiff_t x_stride, const le_packed *w,
+                               const float *init, ptrdiff_t init_stride, float *y, ptrdiff_t y_stride, void *scratch) {
+    if (w->kind == LE_PACKED_F32)
+        kernels->matmul_f32(rows, x, x_stride, w, init, init_stride, y, y_stride);
+    else if (w->kind == LE_PACKED_F16)
+        kernels->matmul_f16(rows, x, x_stride, w, init, init_stride, y, y_stride);
+    else
+        le_multiply_i8(kernels, rows, x, x_stride, w, init, init_stride, y, y_stride, scratch);
+}
+
+/* le_multiply for any number of rows and for n or k of 0. */
 void le_matmul(const le_kernels *kernels, int64_t rows, const float *x, int64_t x_stride, const le_packed *w, const float *init,
-               int64_t init_stride, float *y, int64_t y_stride);
+               int64_t init_stride, float *y, int64_t y_stride, void *scratch);
 
 /* ---- windows: Conv, ConvTranspose, Pool (window.c) ---- */
 

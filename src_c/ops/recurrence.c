@@ -142,19 +142,12 @@ le_status le_gates_widen(le_pack_ctx *ctx, const le_weight *weight, const le_gat
 }
 
 le_status le_gates_pack(le_pack_ctx *ctx, const le_weight *weight, const le_gates *g, le_packed *out) {
-    const int n = g->n_listed * g->rows;
-    out->n = n;
-    out->k = g->columns;
-    out->data = le_pack_alloc(ctx, ctx->kernels->pack_f32_size(n, g->columns));
-    if (!out->data)
-        return LE_ERR_MEMORY;
-    float *rows = malloc((size_t)n * (size_t)g->columns * sizeof *rows);
-    if (!rows)
-        return le_fail_op(ctx->err, ctx->node, LE_ERR_MEMORY, "cannot allocate %d rows of %d floats", n, g->columns);
-    gather(weight, g, rows);
-    ctx->kernels->pack_f32(n, g->columns, rows, g->columns, out->data);
-    free(rows);
-    return LE_OK;
+    const int64_t block = (int64_t)g->rows * g->columns;
+    le_weight_view views[LE_MAX_GATES];
+    for (int i = 0; i < g->n_listed; i++)
+        views[i] = (le_weight_view){.offset = (g->direction * (int64_t)g->gates + g->listed[i]) * block, .n = g->rows, .n_stride = g->columns,
+                                    .k0 = 1, .k1 = g->columns, .k1_stride = 1};
+    return le_pack_views(ctx, weight, g->n_listed, views, out);
 }
 
 le_status le_recurrence_pack_inputs(le_pack_ctx *ctx, le_recurrence *r, int n_listed, const int *listed) {
@@ -209,6 +202,11 @@ static int64_t block_frames(const le_recurrence *r, int64_t batch, int64_t frame
     return fit < frames ? fit : frames;
 }
 
+static size_t quantized_size(const le_recurrence *r) {
+    int widest = r->input > r->width ? r->input : r->width;
+    return le_multiply_scratch(widest > r->hidden ? widest : r->hidden);
+}
+
 le_status le_recurrence_shape(le_ctx *ctx, const le_recurrence *r) {
     const le_recurrence_spec *s = r->spec;
     if (!ctx->in[0])
@@ -239,7 +237,8 @@ le_status le_recurrence_shape(le_ctx *ctx, const le_recurrence *r) {
     LE_TRY(le_add_scratch(ctx, batch * r->width, sizeof(float)));
     LE_TRY(le_add_scratch(ctx, batch * r->hidden, sizeof(float)));
     LE_TRY(le_add_scratch(ctx, batch * r->work_per_row + r->work_once, sizeof(float)));
-    return le_add_scratch(ctx, batch, 2);
+    LE_TRY(le_add_scratch(ctx, batch, 2));
+    return le_add_scratch(ctx, 1, quantized_size(r));
 }
 
 /* ---- run ---- */
@@ -256,6 +255,7 @@ typedef struct {
     const int32_t *lengths;
     const uint8_t *mask;
     ptrdiff_t mask_batch, mask_frame;
+    void *quantized;      /* scratch of le_multiply */
     uint8_t *live, *seen; /* flags per sequence, used with lengths or a mask: runs at this frame, has run at one before */
 } call;
 
@@ -295,12 +295,12 @@ static void project(const call *c, int direction, int64_t first, int count) {
     const float *bias = c->r->bias[direction], *x = c->x + first * c->x_frame;
     const ptrdiff_t in = c->r->input, rows = c->r->gate_rows;
     if (c->batch == 1 || c->r->time_major)
-        c->kernels->matmul_f32(count * c->batch, x, in, w, bias, 0, c->z, rows);
+        le_multiply(c->kernels, count * c->batch, x, in, w, bias, 0, c->z, rows, c->quantized);
     else if (count == 1)
-        c->kernels->matmul_f32(c->batch, x, c->x_batch, w, bias, 0, c->z, c->z_batch);
+        le_multiply(c->kernels, c->batch, x, c->x_batch, w, bias, 0, c->z, c->z_batch, c->quantized);
     else
         for (int b = 0; b < c->batch; b++)
-            c->kernels->matmul_f32(count, x + b * c->x_batch, in, w, bias, 0, c->z + b * c->z_batch, rows);
+            le_multiply(c->kernels, count, x + b * c->x_batch, in, w, bias, 0, c->z + b * c->z_batch, rows, c->quantized);
 }
 
 /* Whether any sequence runs at frame t. */
@@ -365,8 +365,10 @@ le_status le_recurrence_run(le_ctx *ctx, const le_recurrence *r) {
     float *h = le_take_scratch(&scratch, (int64_t)c.batch * r->width, sizeof(float));
     float *cell = le_take_scratch(&scratch, (int64_t)c.batch * r->hidden, sizeof(float));
     float *work = le_take_scratch(&scratch, (int64_t)c.batch * r->work_per_row + r->work_once, sizeof(float));
+    uint8_t *flags = le_take_scratch(&scratch, c.batch, 2);
+    c.quantized = le_take_scratch(&scratch, 1, quantized_size(r));
     if (c.lengths || c.mask) {
-        c.live = le_take_scratch(&scratch, c.batch, 2);
+        c.live = flags;
         c.seen = c.live + c.batch;
     }
     for (int b = 0; c.lengths && b < c.batch; b++)
@@ -377,7 +379,8 @@ le_status le_recurrence_run(le_ctx *ctx, const le_recurrence *r) {
         return LE_OK;
     const bool has_cell = r->spec->c0 >= 0;
     for (int d = 0; d < r->directions; d++) {
-        le_frame f = {.kernels = ctx->kernels, .direction = d, .batch = c.batch, .z_stride = c.z_batch, .live = c.live, .work = work};
+        le_frame f = {.kernels = ctx->kernels, .direction = d, .batch = c.batch, .z_stride = c.z_batch, .live = c.live, .work = work,
+                      .quantized = c.quantized};
         f.h = start_state(input_at(ctx, r->spec->h0), output_at(ctx, 1), h, d, (size_t)c.batch * (size_t)r->width);
         if (has_cell)
             f.c = start_state(input_at(ctx, r->spec->c0), output_at(ctx, 2), cell, d, (size_t)c.batch * (size_t)r->hidden);

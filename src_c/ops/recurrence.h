@@ -24,6 +24,7 @@ typedef struct {
     float *h, *c;        /* (batch, width) and (batch, hidden), updated in place */
     const uint8_t *live; /* a flag per sequence; NULL: all are. The states of others stay */
     float *work;
+    void *quantized; /* scratch of le_multiply */
 } le_frame;
 
 typedef struct le_recurrence le_recurrence;

@@ -1,0 +1,48 @@
+"""lstm_edge: runs trained recurrent networks on small computers, frame by frame, with their state kept.
+
+    model = lstm_edge.load("vad.lstm")
+    stream = model.stream()
+    p = stream.step(frame)
+"""
+
+import sys as _sys
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+from typing import Any
+
+from ._core import Model, Port, Stream, isas, load
+from .errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
+
+__version__ = "0.1.0"
+__all__ = [
+    "FormatError",
+    "LstmEdgeError",
+    "Model",
+    "Port",
+    "ShapeError",
+    "Stream",
+    "UnsupportedModelError",
+    "convert",
+    "isas",
+    "load",
+    "verify",
+]
+
+# Loaded when first used, so that a device that only runs models imports neither importers nor graph.
+_LAZY = {"convert": ".convert", "verify": ".verify"}
+
+
+class _Package(_ModuleType):
+    """Binds a lazy module's function where importing the module would bind the module of the same name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, getattr(value, name) if name in _LAZY and isinstance(value, _ModuleType) else value)
+
+
+_sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_import_module(_LAZY[name], __name__), name)

@@ -1,0 +1,202 @@
+/* The core without Python: a file made in memory is opened, run and streamed; damaged files are refused; runs allocate nothing. */
+#include <math.h>
+#include <stdio.h>
+
+#include "lstm_file.h"
+
+static int passed, failed;
+#define CHECK(condition)                                              \
+    do {                                                              \
+        if (condition) {                                              \
+            passed++;                                                 \
+        } else {                                                      \
+            failed++;                                                 \
+            printf("%s:%d: %s\n", __FILE__, __LINE__, #condition);    \
+        }                                                             \
+    } while (0)
+
+/* Counts every allocation of the core: the linker sends its calls here (Makefile, --wrap). */
+static long allocations;
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_malloc(size_t size) {
+    allocations++;
+    return __real_malloc(size);
+}
+void *__wrap_calloc(size_t count, size_t size) {
+    allocations++;
+    return __real_calloc(count, size);
+}
+void *__wrap_aligned_alloc(size_t alignment, size_t size) {
+    allocations++;
+    return __real_aligned_alloc(alignment, size);
+}
+
+enum { INPUTS = 5, HIDDEN = 11, OUTPUTS = 3 };
+
+static uint32_t seed = 1;
+static float uniform(void) {
+    seed = seed * 1664525u + 1013904223u;
+    return (float)(int32_t)seed / 2147483648.0f;
+}
+
+/* LSTM -> Dense over (batch, frames, INPUTS), h and c kept as states. */
+static uint8_t *lstm_dense(size_t *size, float *weights) {
+    static builder f;
+    memset(&f, 0, sizeof f);
+    float *w = weights, *r = w + 4 * HIDDEN * INPUTS, *b = r + 4 * HIDDEN * HIDDEN, *d = b + 4 * HIDDEN;
+    for (int i = 0; i < 4 * HIDDEN * (INPUTS + HIDDEN + 1) + OUTPUTS * HIDDEN; i++)
+        weights[i] = 0.5f * uniform();
+    int x = tensor(&f, "x", LE_F32, 0, NULL, NULL), h = tensor(&f, "h", LE_F32, 0, NULL, NULL), c = tensor(&f, "c", LE_F32, 0, NULL, NULL);
+    int wi = tensor(&f, "w", LE_F32, 3, (int64_t[]){1, 4 * HIDDEN, INPUTS}, w);
+    int ri = tensor(&f, "r", LE_F32, 3, (int64_t[]){1, 4 * HIDDEN, HIDDEN}, r);
+    int bi = tensor(&f, "b", LE_F32, 2, (int64_t[]){1, 4 * HIDDEN}, b);
+    int di = tensor(&f, "d", LE_F32, 2, (int64_t[]){OUTPUTS, HIDDEN}, d);
+    int y = tensor(&f, "y", LE_F32, 0, NULL, NULL), hn = tensor(&f, "hn", LE_F32, 0, NULL, NULL), cn = tensor(&f, "cn", LE_F32, 0, NULL, NULL);
+    int z = tensor(&f, "z", LE_F32, 0, NULL, NULL);
+    int_attr(&f, "time_major", 0);
+    node(&f, "LSTM", "lstm", 6, (int[]){x, wi, ri, bi, h, c}, 3, (int[]){y, hn, cn}, 1);
+    node(&f, "Dense", "dense", 2, (int[]){y, di}, 1, (int[]){z}, 0);
+    input(&f, "x", x, 3, (le_dim[]){{1, LE_BATCH}, {1, LE_FRAMES}, {INPUTS, LE_NUMBER}});
+    output(&f, "z", z);
+    le_dim state_dims[] = {{1, LE_NUMBER}, {1, LE_BATCH}, {HIDDEN, LE_NUMBER}};
+    state(&f, "lstm.h", h, hn, 3, state_dims);
+    state(&f, "lstm.c", c, cn, 3, state_dims);
+    return finish(&f, size);
+}
+
+static double sigmoid(double v) {
+    return 1 / (1 + exp(-v));
+}
+
+/* The equations of docs/ops.md in double. */
+static void oracle(const float *weights, int frames, const float *x, double *z) {
+    const float *w = weights, *r = w + 4 * HIDDEN * INPUTS, *b = r + 4 * HIDDEN * HIDDEN, *d = b + 4 * HIDDEN;
+    double h[HIDDEN] = {0}, c[HIDDEN] = {0}, gate[4 * HIDDEN];
+    for (int t = 0; t < frames; t++) {
+        for (int j = 0; j < 4 * HIDDEN; j++) {
+            gate[j] = b[j];
+            for (int k = 0; k < INPUTS; k++)
+                gate[j] += (double)w[j * INPUTS + k] * x[t * INPUTS + k];
+            for (int k = 0; k < HIDDEN; k++)
+                gate[j] += r[j * HIDDEN + k] * h[k];
+        }
+        for (int k = 0; k < HIDDEN; k++) {
+            c[k] = sigmoid(gate[HIDDEN + k]) * c[k] + sigmoid(gate[k]) * tanh(gate[2 * HIDDEN + k]);
+            h[k] = sigmoid(gate[3 * HIDDEN + k]) * tanh(c[k]);
+        }
+        for (int o = 0; o < OUTPUTS; o++) {
+            z[t * OUTPUTS + o] = 0;
+            for (int k = 0; k < HIDDEN; k++)
+                z[t * OUTPUTS + o] += d[o * HIDDEN + k] * h[k];
+        }
+    }
+}
+
+enum { FRAMES = 23 };
+
+static void test_runs(const uint8_t *file, size_t size, const float *weights, const char *isa) {
+    float x[FRAMES * INPUTS], whole[FRAMES * OUTPUTS], cut[FRAMES * OUTPUTS];
+    double expected[FRAMES * OUTPUTS];
+    for (int i = 0; i < FRAMES * INPUTS; i++)
+        x[i] = uniform();
+    oracle(weights, FRAMES, x, expected);
+    le_error err;
+    le_model *model = le_model_open(file, size, isa, &err);
+    CHECK(model != NULL);
+    if (!model)
+        return;
+    CHECK(strcmp(le_model_isa(model), isa) == 0);
+    le_stream *stream = le_stream_open(model, 1, FRAMES, &err);
+    CHECK(le_stream_run(stream, FRAMES, (const void *[]){x}, (void *[]){whole}, &err) == LE_OK);
+    double worst = 0;
+    for (int i = 0; i < FRAMES * OUTPUTS; i++)
+        worst = fmax(worst, fabs(whole[i] - expected[i]));
+    CHECK(worst < 2e-6); /* 24-bit sums of 11 products below 1, over 23 frames */
+    for (int chunk = 1; chunk <= FRAMES; chunk++) {
+        le_stream_reset(stream);
+        long before = allocations;
+        for (int t = 0; t < FRAMES; t += chunk) {
+            int n = FRAMES - t < chunk ? FRAMES - t : chunk;
+            CHECK(le_stream_run(stream, n, (const void *[]){x + t * INPUTS}, (void *[]){cut + t * OUTPUTS}, &err) == LE_OK);
+        }
+        CHECK(allocations == before);
+        CHECK(memcmp(whole, cut, sizeof whole) == 0);
+    }
+    le_stream_close(stream);
+    le_model_close(model);
+}
+
+static void run_if_opens(const uint8_t *file, size_t size) {
+    float x[4 * FRAMES * 64], z[4 * FRAMES * 64];
+    memset(x, 0, sizeof x);
+    le_error err = {LE_OK, ""};
+    le_model *model = le_model_open(file, size, NULL, &err);
+    if (!model) {
+        CHECK(err.status != LE_OK && err.message[0]);
+        return;
+    }
+    le_stream *stream = le_stream_open(model, 1, 2, &err);
+    int64_t dims[LE_MAX_RANK], count = 1;
+    if (stream && le_model_count(model, LE_INPUT) == 1 && le_model_count(model, LE_OUTPUT) == 1) {
+        int rank = le_stream_output_shape(stream, 0, dims);
+        for (int d = 0; d < rank; d++)
+            count *= dims[d];
+        le_port port = le_model_port(model, LE_INPUT, 0);
+        int64_t in = 1;
+        for (int d = 0; d < port.rank; d++)
+            in *= port.dims[d].coef * (port.dims[d].symbol == LE_FRAMES ? 2 : 1);
+        if (count <= 4 * FRAMES * 64 && in <= 4 * FRAMES * 64)
+            le_stream_run(stream, 2, (const void *[]){x}, (void *[]){z}, &err);
+    }
+    le_stream_close(stream);
+    le_model_close(model);
+    passed++;
+}
+
+static void test_damage(const uint8_t *file, size_t size) {
+    uint8_t *copy = malloc(size);
+    le_error err;
+    for (size_t cut = 0; cut < size; cut += 1 + cut / 50)
+        CHECK(le_model_open(file, cut, NULL, &err) == NULL && err.status == LE_ERR_FORMAT);
+    memcpy(copy, file, size);
+    for (size_t i = 0; i < size; i += 1 + (i > 2048) * 7) { /* any flipped bit is found */
+        copy[i] ^= (uint8_t)(1 << i % 8);
+        le_model *model = le_model_open(copy, size, NULL, &err);
+        CHECK(model == NULL || (i >= 10 && i < 12)); /* the minor version may differ */
+        le_model_close(model);
+        copy[i] = file[i];
+    }
+    for (int n = 0; n < 20000; n++) { /* made on purpose: the checksum is right */
+        memcpy(copy, file, size);
+        for (int k = 0; k < 1 + n % 3; k++) {
+            uint32_t at = (uint32_t)(fabsf(uniform()) * (float)size);
+            if (at >= 64 && at < size)
+                copy[at] = n % 2 ? (uint8_t)(copy[at] + 1 + n % 7) : (uint8_t)(127 * uniform() + 128);
+        }
+        repair_crc(copy, size);
+        run_if_opens(copy, size);
+    }
+    free(copy);
+}
+
+int main(void) {
+    float weights[4 * HIDDEN * (INPUTS + HIDDEN + 1) + OUTPUTS * HIDDEN];
+    size_t size;
+    uint8_t *file = lstm_dense(&size, weights);
+    int supported;
+    const char *isa;
+    for (int i = 0; (isa = le_isa_name(i, &supported)); i++)
+        if (supported)
+            test_runs(file, size, weights, isa);
+    le_error err;
+    CHECK(le_model_open(file, size, "no-such-isa", &err) == NULL && err.status == LE_ERR_UNSUPPORTED);
+    test_damage(file, size);
+    free(file);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
