@@ -9,7 +9,7 @@ from math import gcd
 from typing import Union
 
 Size = Union[int, "Dim"]
-Atom = Union[str, tuple]  # "batch", "frames", or ("floor", terms, divisor)
+Atom = str | tuple  # "batch", "frames", or ("floor", terms, divisor)
 
 
 class Dim:
@@ -21,7 +21,7 @@ class Dim:
         self.terms = {m: c for m, c in terms.items() if c}
 
     @staticmethod
-    def symbol(name: str) -> "Dim":
+    def symbol(name: str) -> Dim:
         return Dim({(name,): 1})
 
     def __add__(self, other: Size) -> Size:
@@ -64,7 +64,7 @@ class Dim:
             return _simple(Dim(whole))
         return _simple(Dim(whole)) + _floor(rest, other)
 
-    def _exact_quotient(self, other: "Dim") -> Size | None:
+    def _exact_quotient(self, other: Dim) -> Size | None:
         """self / other where other is one monomial that divides every term; None otherwise."""
         if self == other:
             return 1

@@ -260,8 +260,9 @@ le_status le_broadcast(le_ctx *ctx, const le_tensor *a, const le_tensor *b, le_t
         int da = d - (rank - a->rank), db = d - (rank - b->rank);
         int64_t na = da < 0 ? 1 : a->dims[da], nb = db < 0 ? 1 : b->dims[db];
         if (na != nb && na != 1 && nb != 1)
-            return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "cannot broadcast: axis %d of the result is %lld in one input, %lld in another",
-                              d, (long long)na, (long long)nb);
+            return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE,
+                              "cannot broadcast: axis %d of the result is %lld in one input, %lld in another", d, (long long)na,
+                              (long long)nb);
         out->dims[d] = na == 1 ? nb : na;
     }
     out->rank = rank;

@@ -15,10 +15,10 @@ typedef struct {
     const char *name;
     le_dtype dtype;
     bool is_const;
-    int rank;                   /* constants */
-    int64_t dims[LE_MAX_RANK];  /* constants */
-    const void *data;           /* constants: 64-byte aligned, in the file's copy */
-    const float *scale;         /* LE_I8 constants: n_scale of them, each for 1/n_scale of the elements in order */
+    int rank;                  /* constants */
+    int64_t dims[LE_MAX_RANK]; /* constants */
+    const void *data;          /* constants: 64-byte aligned, in the file's copy */
+    const float *scale;        /* LE_I8 constants: n_scale of them, each for 1/n_scale of the elements in order */
     int64_t n_scale;
 } le_tensor_def;
 
@@ -37,7 +37,7 @@ typedef struct {
     const le_op_type *type;
     const char *name;
     int n_in, n_out, n_attr;
-    const int *in;  /* tensor ids, -1 absent */
+    const int *in; /* tensor ids, -1 absent */
     const int *out;
     const le_attr *attrs;
     void *packed; /* what the op's pack made: parameters and packed weights, immutable; from le_pack_alloc */
@@ -57,13 +57,13 @@ struct le_model {
         int tensor;
         int rank;
         le_dim dims[LE_MAX_RANK];
-    } *inputs, *outputs;
+    } * inputs, *outputs;
     struct le_state_def {
         const char *name;
         int read, write, rank, fill_axis;
         le_dim dims[LE_MAX_RANK];
         int initial; /* constant tensor id or -1 */
-    } *states;
+    } * states;
     struct le_block *blocks; /* everything allocated for the model, freed in one go */
     size_t bytes;
 };
@@ -117,8 +117,7 @@ extern const int le_op_type_count;
 
 /* Fills err: "node NAME (OP): " and the formatted message. Both return the status. */
 le_status le_fail(le_error *err, le_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
-le_status le_fail_op(le_error *err, const le_node *node, le_status status, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+le_status le_fail_op(le_error *err, const le_node *node, le_status status, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* Zeroed, 64-byte aligned, owned by the model; NULL (and err set) when memory is out. */
 void *le_pack_alloc(le_pack_ctx *ctx, size_t size);

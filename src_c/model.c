@@ -72,16 +72,26 @@ typedef struct {
 } file_state;
 
 _Static_assert(sizeof(file_header) == 64 && sizeof(file_section) == 32 && sizeof(file_tensor) == 104, "docs/format.md");
-_Static_assert(sizeof(file_node) == 32 && sizeof(file_attr) == 24 && sizeof(file_port) == 144 && sizeof(file_state) == 160, "docs/format.md");
+_Static_assert(sizeof(file_node) == 32 && sizeof(file_attr) == 24 && sizeof(file_port) == 144 && sizeof(file_state) == 160,
+               "docs/format.md");
 
 enum { STRS, TENS, DATA, NODE, IDXS, ATTR, VALS, INPT, OUTP, STAT, META, TEST, KINDS };
 static const struct {
     char kind[5];
     uint8_t record; /* bytes; 0: a byte section */
     uint8_t needed;
-} kinds[KINDS] = {{"STRS", 0, 1}, {"TENS", sizeof(file_tensor), 1}, {"DATA", 0, 1}, {"NODE", sizeof(file_node), 1},
-                  {"IDXS", 4, 1}, {"ATTR", sizeof(file_attr), 1},   {"VALS", 0, 1}, {"INPT", sizeof(file_port), 1},
-                  {"OUTP", sizeof(file_port), 1}, {"STAT", sizeof(file_state), 1}, {"META", 0, 0}, {"TEST", 0, 0}};
+} kinds[KINDS] = {{"STRS", 0, 1},
+                  {"TENS", sizeof(file_tensor), 1},
+                  {"DATA", 0, 1},
+                  {"NODE", sizeof(file_node), 1},
+                  {"IDXS", 4, 1},
+                  {"ATTR", sizeof(file_attr), 1},
+                  {"VALS", 0, 1},
+                  {"INPT", sizeof(file_port), 1},
+                  {"OUTP", sizeof(file_port), 1},
+                  {"STAT", sizeof(file_state), 1},
+                  {"META", 0, 0},
+                  {"TEST", 0, 0}};
 
 typedef struct {
     const uint8_t *file;
@@ -91,20 +101,16 @@ typedef struct {
 } reader;
 
 #define BAD(...) le_fail(r->err, LE_ERR_FORMAT, __VA_ARGS__)
-#define TRY(call)                 \
-    do {                          \
-        le_status s_ = (call);    \
-        if (s_ != LE_OK)          \
-            return s_;            \
+#define TRY(call)              \
+    do {                       \
+        le_status s_ = (call); \
+        if (s_ != LE_OK)       \
+            return s_;         \
     } while (0)
 
-static const void *records(const reader *r, int kind) {
-    return r->file + r->section[kind].offset;
-}
+static const void *records(const reader *r, int kind) { return r->file + r->section[kind].offset; }
 
-static int record_count(const reader *r, int kind) {
-    return (int)r->section[kind].count;
-}
+static int record_count(const reader *r, int kind) { return (int)r->section[kind].count; }
 
 static const char *string_at(const reader *r, uint32_t offset) {
     return offset < r->section[STRS].size ? (const char *)r->file + r->section[STRS].offset + offset : NULL;
@@ -112,8 +118,9 @@ static const char *string_at(const reader *r, uint32_t offset) {
 
 static le_status read_name(reader *r, uint32_t offset, const char *place, int index, const char **name) {
     *name = string_at(r, offset);
-    return *name ? LE_OK : BAD("%s %d: name at %u is outside the %llu bytes of section STRS", place, index, offset,
-                               (unsigned long long)r->section[STRS].size);
+    return *name ? LE_OK
+                 : BAD("%s %d: name at %u is outside the %llu bytes of section STRS", place, index, offset,
+                       (unsigned long long)r->section[STRS].size);
 }
 
 static void *model_array(reader *r, int count, size_t size) {
@@ -233,8 +240,8 @@ static le_status read_tensors(reader *r) {
         TRY(read_name(r, file[i].name, "tensor", i, &tensors[i].name));
         bool constant = file[i].is_const == 1;
         if (file[i].dtype > LE_I8 || file[i].rank > LE_MAX_RANK || file[i].is_const > 1 || (!constant && file[i].dtype > LE_BOOL))
-            return BAD("tensor %d (%.60s): dtype %d, rank %d, constant %d are not possible", i, tensors[i].name, file[i].dtype, file[i].rank,
-                       file[i].is_const);
+            return BAD("tensor %d (%.60s): dtype %d, rank %d, constant %d are not possible", i, tensors[i].name, file[i].dtype,
+                       file[i].rank, file[i].is_const);
         tensors[i].dtype = (le_dtype)file[i].dtype;
         tensors[i].rank = file[i].rank;
         tensors[i].is_const = constant;
@@ -279,15 +286,16 @@ static le_status read_node(reader *r, int i, const file_node *f, le_node *node) 
     const char *op = string_at(r, f->op);
     TRY(read_name(r, f->name, "node", i, &node->name));
     if (!op || !(node->type = find_op(op)))
-        return le_fail(r->err, LE_ERR_UNSUPPORTED, "node %d (%.120s): op '%.60s' is not one this version runs", i, node->name, op ? op : "");
+        return le_fail(r->err, LE_ERR_UNSUPPORTED, "node %d (%.120s): op '%.60s' is not one this version runs", i, node->name,
+                       op ? op : "");
     uint32_t indices = r->section[IDXS].count, attrs = r->section[ATTR].count;
     if (f->first_index > indices || (uint32_t)f->n_in + f->n_out > indices - f->first_index || f->first_attr > attrs ||
         f->n_attr > attrs - f->first_attr)
         return BAD("node %d (%.120s): its inputs, outputs or attributes pass the end of their section", i, node->name);
     const le_op_type *type = node->type;
     if (f->n_in < type->min_in || f->n_in > type->max_in || f->n_out < type->min_out || f->n_out > type->max_out)
-        return BAD("node %d (%.120s): %s takes %d to %d inputs and gives %d to %d outputs, found %d and %d", i, node->name, op, type->min_in,
-                   type->max_in, type->min_out, type->max_out, f->n_in, f->n_out);
+        return BAD("node %d (%.120s): %s takes %d to %d inputs and gives %d to %d outputs, found %d and %d", i, node->name, op,
+                   type->min_in, type->max_in, type->min_out, type->max_out, f->n_in, f->n_out);
     node->n_in = f->n_in;
     node->n_out = f->n_out;
     node->in = (const int *)records(r, IDXS) + f->first_index;
@@ -553,18 +561,14 @@ le_port le_model_port(const le_model *model, le_role role, int index) {
     return port;
 }
 
-const char *le_model_isa(const le_model *model) {
-    return model->kernels->name;
-}
+const char *le_model_isa(const le_model *model) { return model->kernels->name; }
 
 const char *le_model_metadata(const le_model *model, size_t *size) {
     *size = model->metadata_size;
     return model->metadata;
 }
 
-int le_model_op_count(const le_model *model) {
-    return model->n_nodes;
-}
+int le_model_op_count(const le_model *model) { return model->n_nodes; }
 
 const char *le_model_op_name(const le_model *model, int index, const char **op) {
     if (op)
@@ -572,6 +576,4 @@ const char *le_model_op_name(const le_model *model, int index, const char **op) 
     return model->nodes[index].name;
 }
 
-size_t le_model_bytes(const le_model *model) {
-    return model->bytes;
-}
+size_t le_model_bytes(const le_model *model) { return model->bytes; }

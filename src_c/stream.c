@@ -19,12 +19,12 @@ struct le_stream {
     int64_t batch, frames; /* frames: what the shapes stand for now; -1 none */
     uint64_t generation;
     le_tensor *tensors;
-    le_tensor **pointers;     /* every node's inputs and outputs */
+    le_tensor **pointers; /* every node's inputs and outputs */
     le_ctx *nodes;
-    int *active, n_active;    /* nodes that run: those without an absent input */
-    uint64_t *capacity;       /* bytes in the arena per tensor, then scratch per node */
+    int *active, n_active; /* nodes that run: those without an absent input */
+    uint64_t *capacity;    /* bytes in the arena per tensor, then scratch per node */
     uint64_t *offset;
-    bool *direct;             /* outputs that a node writes into the caller's array at once */
+    bool *direct; /* outputs that a node writes into the caller's array at once */
     uint8_t *arena;
     uint64_t arena_size;
     state_slot *states;
@@ -162,9 +162,7 @@ typedef struct {
     int first, last;
 } lifetime;
 
-static uint64_t tensor_bytes(const le_tensor *t) {
-    return t->absent ? 0 : (uint64_t)le_count(t) * le_dtype_size(t->dtype);
-}
+static uint64_t tensor_bytes(const le_tensor *t) { return t->absent ? 0 : (uint64_t)le_count(t) * le_dtype_size(t->dtype); }
 
 /* Whether the capacities hold what the shapes now need; grows them where they do not. */
 static bool grow_capacities(le_stream *s) {
@@ -399,8 +397,7 @@ le_status le_stream_set_state(le_stream *s, int index, const int64_t dims[LE_MAX
     if (def->fill_axis >= 0 && dims[def->fill_axis] != s->states[index].dims[def->fill_axis])
         s->frames = -1;
     memcpy(s->states[index].dims, dims, (size_t)def->rank * sizeof *dims);
-    memcpy(s->states[index].buffer[s->current], data,
-           state_elements(s, index, dims) * le_dtype_size(s->model->tensors[def->read].dtype));
+    memcpy(s->states[index].buffer[s->current], data, state_elements(s, index, dims) * le_dtype_size(s->model->tensors[def->read].dtype));
     return LE_OK;
 }
 
@@ -421,7 +418,8 @@ static void describe_tensors(le_stream *s) {
     const le_model *m = s->model;
     for (int t = 0; t < m->n_tensors; t++) {
         const le_tensor_def *def = &m->tensors[t];
-        s->tensors[t] = (le_tensor){.dtype = def->dtype, .is_const = def->is_const, .rank = def->rank, .scale = def->scale, .n_scale = def->n_scale};
+        s->tensors[t] =
+            (le_tensor){.dtype = def->dtype, .is_const = def->is_const, .rank = def->rank, .scale = def->scale, .n_scale = def->n_scale};
         if (def->is_const) {
             s->tensors[t].data = (void *)(uintptr_t)def->data; /* ops read constants only */
             memcpy(s->tensors[t].dims, def->dims, sizeof def->dims);
@@ -442,9 +440,7 @@ static void find_direct(le_stream *s) {
     }
 }
 
-static void *zeroed(size_t count, size_t size) {
-    return calloc(count ? count : 1, size);
-}
+static void *zeroed(size_t count, size_t size) { return calloc(count ? count : 1, size); }
 
 static bool allocate(le_stream *s) {
     const le_model *m = s->model;
@@ -461,7 +457,8 @@ static bool allocate(le_stream *s) {
     s->states = zeroed((size_t)m->n_states, sizeof *s->states);
     s->many_in = zeroed((size_t)m->n_inputs, sizeof *s->many_in);
     s->many_out = zeroed((size_t)m->n_outputs, sizeof *s->many_out);
-    return s->many_in && s->many_out && s->tensors && s->pointers && s->nodes && s->active && s->capacity && s->offset && s->direct && s->states;
+    return s->many_in && s->many_out && s->tensors && s->pointers && s->nodes && s->active && s->capacity && s->offset && s->direct &&
+           s->states;
 }
 
 static le_status open_stream(le_stream *s, int64_t frames) {
@@ -536,9 +533,7 @@ le_status le_stream_prepare(le_stream *s, int64_t frames, le_error *err) {
     return status;
 }
 
-uint64_t le_stream_generation(const le_stream *s) {
-    return s->generation;
-}
+uint64_t le_stream_generation(const le_stream *s) { return s->generation; }
 
 int le_stream_output_shape(const le_stream *s, int index, int64_t dims[LE_MAX_RANK]) {
     const le_tensor *t = &s->tensors[s->model->outputs[index].tensor];
@@ -642,6 +637,4 @@ void le_stream_profile(le_stream *s, int on) {
     s->seconds = on ? calloc((size_t)s->model->n_nodes + 1, sizeof *s->seconds) : NULL;
 }
 
-const double *le_stream_op_seconds(const le_stream *s) {
-    return s->seconds;
-}
+const double *le_stream_op_seconds(const le_stream *s) { return s->seconds; }

@@ -56,9 +56,7 @@ static bool beats_f32(const arg_reduce *p, float v, float best) {
     return v == best ? p->select_last : p->min ? v < best : v > best;
 }
 
-static bool beats_i32(const arg_reduce *p, int32_t v, int32_t best) {
-    return v == best ? p->select_last : p->min ? v < best : v > best;
-}
+static bool beats_i32(const arg_reduce *p, int32_t v, int32_t best) { return v == best ? p->select_last : p->min ? v < best : v > best; }
 
 static int32_t best_f32(const arg_reduce *p, int64_t n, int64_t stride, const float *x) {
     int64_t best = 0;
@@ -131,8 +129,7 @@ le_status le_shape_cum_sum(le_ctx *ctx) {
             y[at + j] = p->exclusive ? 0 : x[at + j];                                                                        \
         for (int64_t i = 1; i < size; i++, at += step)                                                                       \
             for (int64_t j = 0; j < inner; j++)                                                                              \
-                y[at + step + j] =                                                                                           \
-                    (type)((unsigned_type)y[at + j] + (unsigned_type)x[(p->exclusive ? at : at + step) + j]);                \
+                y[at + step + j] = (type)((unsigned_type)y[at + j] + (unsigned_type)x[(p->exclusive ? at : at + step) + j]); \
     }
 CUMULATE(cumulate_f32, float, float)
 CUMULATE(cumulate_i32, int32_t, uint32_t)

@@ -4,28 +4,28 @@
 #include <math.h>
 
 /* A row function: one loop for each of two contiguous inputs, or one input that is a single value. */
-#define ROW(name, from, to, f)                                                                  \
-    static void name(int64_t n, const void *va, int sa, const void *vb, int sb, void *vy) {     \
-        const from *pa = va, *pb = vb;                                                          \
-        to *y = vy;                                                                             \
-        if (sa && sb)                                                                           \
-            for (int64_t i = 0; i < n; i++) {                                                   \
-                from a = pa[i], b = pb[i];                                                      \
-                y[i] = (to)(f);                                                                 \
-            }                                                                                   \
-        else if (sa) {                                                                          \
-            const from b = *pb;                                                                 \
-            for (int64_t i = 0; i < n; i++) {                                                   \
-                from a = pa[i];                                                                 \
-                y[i] = (to)(f);                                                                 \
-            }                                                                                   \
-        } else {                                                                                \
-            const from a = *pa;                                                                 \
-            for (int64_t i = 0; i < n; i++) {                                                   \
-                from b = pb[i * sb];                                                            \
-                y[i] = (to)(f);                                                                 \
-            }                                                                                   \
-        }                                                                                       \
+#define ROW(name, from, to, f)                                                              \
+    static void name(int64_t n, const void *va, int sa, const void *vb, int sb, void *vy) { \
+        const from *pa = va, *pb = vb;                                                      \
+        to *y = vy;                                                                         \
+        if (sa && sb)                                                                       \
+            for (int64_t i = 0; i < n; i++) {                                               \
+                from a = pa[i], b = pb[i];                                                  \
+                y[i] = (to)(f);                                                             \
+            }                                                                               \
+        else if (sa) {                                                                      \
+            const from b = *pb;                                                             \
+            for (int64_t i = 0; i < n; i++) {                                               \
+                from a = pa[i];                                                             \
+                y[i] = (to)(f);                                                             \
+            }                                                                               \
+        } else {                                                                            \
+            const from a = *pa;                                                             \
+            for (int64_t i = 0; i < n; i++) {                                               \
+                from b = pb[i * sb];                                                        \
+                y[i] = (to)(f);                                                             \
+            }                                                                               \
+        }                                                                                   \
     }
 
 static inline float mod_f32(float a, float b) {
@@ -36,13 +36,9 @@ static inline float mod_f32(float a, float b) {
 }
 
 /* int32 arithmetic wraps; a division by 0 gives 0. */
-static inline int32_t div_i32(int32_t a, int32_t b) {
-    return b == 0 ? 0 : b == -1 ? (int32_t)(0u - (uint32_t)a) : a / b;
-}
+static inline int32_t div_i32(int32_t a, int32_t b) { return b == 0 ? 0 : b == -1 ? (int32_t)(0u - (uint32_t)a) : a / b; }
 
-static inline int32_t fmod_i32(int32_t a, int32_t b) {
-    return b == 0 || b == -1 ? 0 : a % b;
-}
+static inline int32_t fmod_i32(int32_t a, int32_t b) { return b == 0 || b == -1 ? 0 : a % b; }
 
 static inline int32_t mod_i32(int32_t a, int32_t b) {
     int32_t r = fmod_i32(a, b);
@@ -98,8 +94,8 @@ const le_binary_row le_row_add_f32 = add_f32, le_row_mul_f32 = mul_f32;
 
 enum { FIRST_COMPARISON = 10 };
 
-static const char *const kinds[] = {"add",  "sub",        "mul",     "div",           "pow", "min", "max", "mod", "fmod", "prelu", "equal",
-                                    "not_equal", "less", "less_equal", "greater", "greater_equal", "and", "or",  "xor", NULL};
+static const char *const kinds[] = {"add",   "sub",       "mul",  "div",        "pow",     "min",           "max", "mod", "fmod", "prelu",
+                                    "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "and", "or",  "xor",  NULL};
 
 /* By kind and le_dtype (float32, int32, bool); NULL where the kind does not take the dtype. */
 static const le_binary_row rows[][3] = {
@@ -142,7 +138,9 @@ le_status le_shape_binary(le_ctx *ctx) {
     LE_TRY(le_expect_dtype(ctx, 1, dtype));
     if (!rows[kind][dtype])
         return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "%s does not take inputs of dtype %s", kinds[kind],
-                          dtype == LE_F32 ? "float32" : dtype == LE_I32 ? "int32" : "bool");
+                          dtype == LE_F32   ? "float32"
+                          : dtype == LE_I32 ? "int32"
+                                            : "bool");
     LE_TRY(le_broadcast(ctx, ctx->in[0], ctx->in[1], ctx->out[0]));
     ctx->out[0]->dtype = kind >= FIRST_COMPARISON ? LE_BOOL : dtype;
     return le_check_size(ctx, ctx->out[0]);

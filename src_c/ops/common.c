@@ -66,9 +66,7 @@ le_status le_check_size(le_ctx *ctx, const le_tensor *out) {
     return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "the output has more than 2^40 elements");
 }
 
-static size_t round64(size_t bytes) {
-    return (bytes + 63) / 64 * 64;
-}
+static size_t round64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 le_status le_add_scratch(le_ctx *ctx, int64_t count, size_t size) {
     int64_t bytes;

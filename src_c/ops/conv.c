@@ -31,8 +31,13 @@ static filter filter_of(const conv *p, const int64_t *dims, int rank) {
 
 static le_weight_view group_view(const filter *f, int64_t group) {
     int64_t row = f->per_group * f->taps;
-    le_weight_view v = {.offset = group * f->group_outputs * row, .n = f->group_outputs, .n_stride = row, .k0 = f->taps, .k0_stride = 1,
-                        .k1 = f->per_group, .k1_stride = f->taps};
+    le_weight_view v = {.offset = group * f->group_outputs * row,
+                        .n = f->group_outputs,
+                        .n_stride = row,
+                        .k0 = f->taps,
+                        .k0_stride = 1,
+                        .k1 = f->per_group,
+                        .k1_stride = f->taps};
     return v;
 }
 
@@ -87,10 +92,10 @@ le_status le_pack_conv(le_pack_ctx *ctx) {
 typedef struct {
     le_window w;
     filter f;
-    int64_t height, width; /* of the padded x */
+    int64_t height, width;          /* of the padded x */
     int64_t positions, step, block; /* step: elements from one window to the next, 0 when that varies */
-    bool copies, turns; /* x is copied to scratch; results are turned to channels first */
-    bool direct;        /* windows are multiplied where they lie */
+    bool copies, turns;             /* x is copied to scratch; results are turned to channels first */
+    bool direct;                    /* windows are multiplied where they lie */
 } plan;
 
 static le_status product3(le_ctx *ctx, int64_t a, int64_t b, int64_t c, int64_t *out) {
@@ -118,8 +123,9 @@ static le_status make_plan(le_ctx *ctx, const conv *p, plan *q) {
     q->copies = padded || !(p->window.channels_last || c == 1 || w->size[0] * w->size[1] == 1);
     q->turns = !p->window.channels_last && q->f.outputs != 1 && q->positions != 1;
     bool rows_in_one = w->kernel[1] == 1 || w->dilation[1] == 1;
-    bool window_in_one = taps == 1 || (p->groups == 1 && ((w->kernel[0] == 1 && rows_in_one) ||
-                         (w->kernel[1] == q->width && w->dilation[1] == 1 && (w->kernel[0] == 1 || w->dilation[0] == 1))));
+    bool window_in_one =
+        taps == 1 || (p->groups == 1 && ((w->kernel[0] == 1 && rows_in_one) ||
+                                         (w->kernel[1] == q->width && w->dilation[1] == 1 && (w->kernel[0] == 1 || w->dilation[0] == 1))));
     if (q->positions <= 1)
         q->step = 0;
     else if (w->out[0] == 1)
@@ -135,11 +141,12 @@ static le_status make_plan(le_ctx *ctx, const conv *p, plan *q) {
 
 static le_status check_filter(le_ctx *ctx, const conv *p, const plan *q) {
     if (q->f.per_group * p->groups != q->w.channels || q->f.outputs % p->groups)
-        return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE,
-                          "expected %lld channels of x (%lld in each of %lld groups) and rows of w in that many groups, found %lld channels "
-                          "and %lld rows",
-                          (long long)(q->f.per_group * p->groups), (long long)q->f.per_group, (long long)p->groups,
-                          (long long)q->w.channels, (long long)q->f.outputs);
+        return le_fail_op(
+            ctx->err, ctx->node, LE_ERR_SHAPE,
+            "expected %lld channels of x (%lld in each of %lld groups) and rows of w in that many groups, found %lld channels "
+            "and %lld rows",
+            (long long)(q->f.per_group * p->groups), (long long)q->f.per_group, (long long)p->groups, (long long)q->w.channels,
+            (long long)q->f.outputs);
     return le_expect_vector(ctx, 2, q->f.outputs);
 }
 
@@ -181,7 +188,7 @@ typedef struct {
     const conv *p;
     const float *bias;
     float *rows, *padded, *patches, *turned; /* scratch */
-    le_packed packed; /* scratch: group 0 of a w that is not constant, the others packed_stride bytes apart */
+    le_packed packed;                        /* scratch: group 0 of a w that is not constant, the others packed_stride bytes apart */
     size_t packed_stride;
     const float *taps_w;
     void *quantized; /* scratch of le_matmul */

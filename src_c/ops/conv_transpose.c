@@ -18,8 +18,12 @@ typedef struct {
 } plan;
 
 static le_weight_view tap_view(const plan *q, int64_t tap, int64_t group) {
-    return (le_weight_view){.offset = group * q->group_inputs * q->group_outputs * q->taps + tap, .n = q->group_outputs,
-                            .n_stride = q->taps, .k0 = 1, .k1 = q->group_inputs, .k1_stride = q->group_outputs * q->taps};
+    return (le_weight_view){.offset = group * q->group_inputs * q->group_outputs * q->taps + tap,
+                            .n = q->group_outputs,
+                            .n_stride = q->taps,
+                            .k0 = 1,
+                            .k1 = q->group_inputs,
+                            .k1_stride = q->group_outputs * q->taps};
 }
 
 static void read_filter(const conv_transpose *p, const int64_t *dims, int rank, plan *q) {
@@ -55,8 +59,8 @@ static le_status pack_filter(le_pack_ctx *ctx, conv_transpose *p) {
 }
 
 le_status le_pack_conv_transpose(le_pack_ctx *ctx) {
-    static const char *const keys[] = {"layout", "strides", "dilations", "pads", "groups", "activation", "alpha", "beta", "output_padding",
-                                       NULL};
+    static const char *const keys[] = {"layout",     "strides", "dilations", "pads",           "groups",
+                                       "activation", "alpha",   "beta",      "output_padding", NULL};
     conv_transpose *p = le_pack_alloc(ctx, sizeof *p);
     if (!p)
         return LE_ERR_MEMORY;

@@ -31,9 +31,7 @@ le_status le_pack_gather(le_pack_ctx *ctx) {
     return le_weight_open(ctx, 0, &weight, &data);
 }
 
-static bool is_narrow(const le_tensor *t) {
-    return t->dtype == LE_F16 || t->dtype == LE_I8;
-}
+static bool is_narrow(const le_tensor *t) { return t->dtype == LE_F16 || t->dtype == LE_I8; }
 
 le_status le_shape_gather(le_ctx *ctx) {
     const le_tensor *data = ctx->in[0], *indices = ctx->in[1];

@@ -79,7 +79,8 @@ static void general_cell(const lstm *self, const le_frame *f, float *z, float *c
 static void project_hidden(const lstm *self, const le_frame *f, int first, int count) {
     const int width = self->base.width, hidden = self->base.hidden;
     float *h = f->h + (ptrdiff_t)first * width;
-    le_multiply(f->kernels, count, f->work + (ptrdiff_t)first * hidden, hidden, &self->w_proj[f->direction], NULL, 0, h, width, f->quantized);
+    le_multiply(f->kernels, count, f->work + (ptrdiff_t)first * hidden, hidden, &self->w_proj[f->direction], NULL, 0, h, width,
+                f->quantized);
     le_clip(self->proj_clip, (ptrdiff_t)count * width, h);
 }
 

@@ -54,7 +54,8 @@ typedef struct {
 } sizes;
 
 static sizes sizes_of(const matmul *p, const le_tensor *a, const le_tensor *b) {
-    return (sizes){a->dims[a->rank - (p->trans_a ? 1 : 2)], b->dims[b->rank - (p->trans_b ? 2 : 1)], a->dims[a->rank - (p->trans_a ? 2 : 1)]};
+    return (sizes){a->dims[a->rank - (p->trans_a ? 1 : 2)], b->dims[b->rank - (p->trans_b ? 2 : 1)],
+                   a->dims[a->rank - (p->trans_a ? 2 : 1)]};
 }
 
 le_status le_shape_matmul(le_ctx *ctx) {
@@ -95,7 +96,8 @@ static void add_rows(const le_kernels *kernels, const matmul *p, sizes s, const 
             kernels->axpy((ptrdiff_t)s.n, a[r * row + k * column], b + k * s.n, y + r * s.n);
 }
 
-static void multiply_packed(const le_kernels *kernels, const matmul *p, sizes s, const float *a, const le_packed *b, float *turned, float *y) {
+static void multiply_packed(const le_kernels *kernels, const matmul *p, sizes s, const float *a, const le_packed *b, float *turned,
+                            float *y) {
     if (p->trans_a) {
         le_transpose2(s.k, s.m, a, s.m, turned, s.k);
         a = turned;

@@ -116,13 +116,9 @@ le_status le_pack_tile(le_pack_ctx *ctx) {
     return pack_values(ctx, "repeats", 0, INT32_MAX);
 }
 
-le_status le_shape_tile(le_ctx *ctx) {
-    return shape_multiplied(ctx, "repeats");
-}
+le_status le_shape_tile(le_ctx *ctx) { return shape_multiplied(ctx, "repeats"); }
 
-le_status le_run_tile(le_ctx *ctx) {
-    return copy_repeated(ctx, true);
-}
+le_status le_run_tile(le_ctx *ctx) { return copy_repeated(ctx, true); }
 
 le_status le_pack_resize(le_pack_ctx *ctx) {
     static const char *const keys[] = {"scales", "mode", NULL};
@@ -133,13 +129,9 @@ le_status le_pack_resize(le_pack_ctx *ctx) {
     return pack_values(ctx, "scales", 1, INT32_MAX);
 }
 
-le_status le_shape_resize(le_ctx *ctx) {
-    return shape_multiplied(ctx, "scales");
-}
+le_status le_shape_resize(le_ctx *ctx) { return shape_multiplied(ctx, "scales"); }
 
-le_status le_run_resize(le_ctx *ctx) {
-    return copy_repeated(ctx, false);
-}
+le_status le_run_resize(le_ctx *ctx) { return copy_repeated(ctx, false); }
 
 /* ---- Slice ---- */
 

@@ -31,9 +31,7 @@ le_status le_pack_normalize(le_pack_ctx *ctx) {
     return LE_OK;
 }
 
-static const le_tensor *optional_input(const le_ctx *ctx, int i) {
-    return i < ctx->node->n_in ? ctx->in[i] : NULL;
-}
+static const le_tensor *optional_input(const le_ctx *ctx, int i) { return i < ctx->node->n_in ? ctx->in[i] : NULL; }
 
 static le_status check_affine(le_ctx *ctx, int i) {
     const le_tensor *x = ctx->in[0], *t = optional_input(ctx, i);

@@ -11,11 +11,11 @@
 #include "ops.def"
 #undef OP
 
-#define LE_TRY(call)                  \
-    do {                              \
-        le_status status_ = (call);   \
-        if (status_ != LE_OK)         \
-            return status_;           \
+#define LE_TRY(call)                \
+    do {                            \
+        le_status status_ = (call); \
+        if (status_ != LE_OK)       \
+            return status_;         \
     } while (0)
 
 /* Attributes that count or place something stay below this, so that products of two of them and a size fit in int64. */
@@ -86,7 +86,7 @@ extern const le_binary_row le_row_add_f32, le_row_mul_f32;
 
 /* Axes in runs of reduced and kept ones. Runs follow from the axes alone, never from sizes, so that the order of summation does too. */
 typedef struct {
-    int n; /* at least 1 */
+    int n;                                          /* at least 1 */
     int64_t size[LE_MAX_RANK], stride[LE_MAX_RANK]; /* stride of the result; 0 for reduced runs */
     int64_t kept, reduced;
     bool last_reduced;

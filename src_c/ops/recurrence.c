@@ -145,8 +145,12 @@ le_status le_gates_pack(le_pack_ctx *ctx, const le_weight *weight, const le_gate
     const int64_t block = (int64_t)g->rows * g->columns;
     le_weight_view views[LE_MAX_GATES];
     for (int i = 0; i < g->n_listed; i++)
-        views[i] = (le_weight_view){.offset = (g->direction * (int64_t)g->gates + g->listed[i]) * block, .n = g->rows, .n_stride = g->columns,
-                                    .k0 = 1, .k1 = g->columns, .k1_stride = 1};
+        views[i] = (le_weight_view){.offset = (g->direction * (int64_t)g->gates + g->listed[i]) * block,
+                                    .n = g->rows,
+                                    .n_stride = g->columns,
+                                    .k0 = 1,
+                                    .k1 = g->columns,
+                                    .k1_stride = 1};
     return le_pack_views(ctx, weight, g->n_listed, views, out);
 }
 
@@ -379,7 +383,12 @@ le_status le_recurrence_run(le_ctx *ctx, const le_recurrence *r) {
         return LE_OK;
     const bool has_cell = r->spec->c0 >= 0;
     for (int d = 0; d < r->directions; d++) {
-        le_frame f = {.kernels = ctx->kernels, .direction = d, .batch = c.batch, .z_stride = c.z_batch, .live = c.live, .work = work,
+        le_frame f = {.kernels = ctx->kernels,
+                      .direction = d,
+                      .batch = c.batch,
+                      .z_stride = c.z_batch,
+                      .live = c.live,
+                      .work = work,
                       .quantized = c.quantized};
         f.h = start_state(input_at(ctx, r->spec->h0), output_at(ctx, 1), h, d, (size_t)c.batch * (size_t)r->width);
         if (has_cell)

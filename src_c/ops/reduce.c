@@ -116,29 +116,29 @@ le_status le_shape_reduce(le_ctx *ctx) {
 /* One run of x into y[0..n) (kept) or y[0] (row). m: LOG_SUM_EXP's maxima, alongside y. */
 typedef void (*fold)(int64_t n, const float *x, const float *m, float *y);
 
-#define FOLD_KEPT(name, term)                                                 \
-    static void name(int64_t n, const float *x, const float *m, float *y) {   \
-        (void)m;                                                              \
-        for (int64_t i = 0; i < n; i++)                                       \
-            y[i] = term;                                                      \
+#define FOLD_KEPT(name, term)                                               \
+    static void name(int64_t n, const float *x, const float *m, float *y) { \
+        (void)m;                                                            \
+        for (int64_t i = 0; i < n; i++)                                     \
+            y[i] = term;                                                    \
     }
-#define FOLD_ROW(name, join, term)                                            \
-    static void name(int64_t n, const float *x, const float *m, float *y) {   \
-        (void)m;                                                              \
-        float lane[LANES];                                                    \
-        int64_t i = 0;                                                        \
-        for (int l = 0; l < LANES; l++)                                       \
-            lane[l] = identity_##join;                                        \
-        for (; i + LANES <= n; i += LANES)                                    \
-            for (int l = 0; l < LANES; l++)                                   \
-                lane[l] = join(lane[l], (term));                              \
-        int64_t end = n - i;                                                  \
-        for (int l = 0; l < end; l++)                                         \
-            lane[l] = join(lane[l], (term));                                  \
-        for (int half = LANES / 2; half; half /= 2)                           \
-            for (int l = 0; l < half; l++)                                    \
-                lane[l] = join(lane[l], lane[l + half]);                      \
-        *y = join(*y, lane[0]);                                               \
+#define FOLD_ROW(name, join, term)                                          \
+    static void name(int64_t n, const float *x, const float *m, float *y) { \
+        (void)m;                                                            \
+        float lane[LANES];                                                  \
+        int64_t i = 0;                                                      \
+        for (int l = 0; l < LANES; l++)                                     \
+            lane[l] = identity_##join;                                      \
+        for (; i + LANES <= n; i += LANES)                                  \
+            for (int l = 0; l < LANES; l++)                                 \
+                lane[l] = join(lane[l], (term));                            \
+        int64_t end = n - i;                                                \
+        for (int l = 0; l < end; l++)                                       \
+            lane[l] = join(lane[l], (term));                                \
+        for (int half = LANES / 2; half; half /= 2)                         \
+            for (int l = 0; l < half; l++)                                  \
+                lane[l] = join(lane[l], lane[l + half]);                    \
+        *y = join(*y, lane[0]);                                             \
     }
 
 static inline float add(float a, float b) { return a + b; }
@@ -171,11 +171,11 @@ typedef struct {
 } fold_pair;
 
 static const fold_pair folds[] = {
-    [SUM] = {0, kept_sum, row_sum},          [MEAN] = {0, kept_sum, row_sum},
-    [MAX] = {-INFINITY, kept_max, row_max},  [MIN] = {INFINITY, kept_min, row_min},
-    [PROD] = {1, kept_prod, row_prod},       [L1] = {0, kept_abs, row_abs},
-    [L2] = {0, kept_square, row_square},     [SUM_SQUARE] = {0, kept_square, row_square},
-    [LOG_SUM] = {0, kept_sum, row_sum},      [LOG_SUM_EXP] = {0, kept_exp, row_exp},
+    [SUM] = {0, kept_sum, row_sum},         [MEAN] = {0, kept_sum, row_sum},
+    [MAX] = {-INFINITY, kept_max, row_max}, [MIN] = {INFINITY, kept_min, row_min},
+    [PROD] = {1, kept_prod, row_prod},      [L1] = {0, kept_abs, row_abs},
+    [L2] = {0, kept_square, row_square},    [SUM_SQUARE] = {0, kept_square, row_square},
+    [LOG_SUM] = {0, kept_sum, row_sum},     [LOG_SUM_EXP] = {0, kept_exp, row_exp},
 };
 
 static void fold_f32(const le_runs *runs, const fold_pair *pair, const float *x, const float *m, float *y) {

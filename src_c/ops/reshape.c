@@ -26,8 +26,8 @@ static le_status pack_spec(le_pack_ctx *ctx, dims_spec **out) {
         if (!inputs)
             p->from_input[d] = -1;
         if (p->from_input[d] >= 0 && (ctx->node->in[p->from_input[d]] < 0 || p->shape[d] < 0))
-            return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "from_input[%d]: expected an input that is present and a shape of 0 or more",
-                              d);
+            return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT,
+                              "from_input[%d]: expected an input that is present and a shape of 0 or more", d);
     }
     return LE_OK;
 }
@@ -110,9 +110,7 @@ le_status le_run_reshape(le_ctx *ctx) {
 
 /* ---- Expand ---- */
 
-le_status le_pack_expand(le_pack_ctx *ctx) {
-    return le_pack_reshape(ctx);
-}
+le_status le_pack_expand(le_pack_ctx *ctx) { return le_pack_reshape(ctx); }
 
 le_status le_shape_expand(le_ctx *ctx) {
     le_tensor want, *y = ctx->out[0];

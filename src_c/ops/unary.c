@@ -4,9 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-#define EXTRA(X) \
-    X(neg) X(abs) X(sqrt) X(log) X(floor) X(ceil) X(round) X(reciprocal) X(sign) X(sin) X(cos) X(tan) X(asin) X(acos) X(atan) X(sinh) \
-    X(cosh) X(erf) X(not) X(clip) X(is_nan)
+#define EXTRA(X)                                                                                                                       \
+    X(neg)                                                                                                                             \
+    X(abs) X(sqrt) X(log) X(floor) X(ceil) X(round) X(reciprocal) X(sign) X(sin) X(cos) X(tan) X(asin) X(acos) X(atan) X(sinh) X(cosh) \
+        X(erf) X(not ) X(clip) X(is_nan)
 
 enum {
     FIRST = LE_ACT_COUNT - 1,
@@ -19,7 +20,7 @@ static const char *const kinds[] = {
 #define X(name) #name,
     LE_ACTIVATIONS(X) EXTRA(X)
 #undef X
-    NULL};
+        NULL};
 
 typedef struct {
     int kind; /* an le_act below LE_ACT_COUNT, else KIND_ */
@@ -55,9 +56,7 @@ le_status le_shape_unary(le_ctx *ctx) {
     return LE_OK;
 }
 
-static float sign(float x) {
-    return x > 0 ? 1 : x < 0 ? -1 : x; /* zero and NaN stay */
-}
+static float sign(float x) { return x > 0 ? 1 : x < 0 ? -1 : x; /* zero and NaN stay */ }
 
 static float clip(float x, float low, float high) {
     x = x < low ? low : x;
@@ -102,7 +101,10 @@ static void run_i32(const unary *p, int64_t n, const int32_t *x, int32_t *y) {
         case KIND_neg: y[i] = negated; break;
         case KIND_abs: y[i] = v < 0 ? negated : v; break;
         case KIND_sign: y[i] = (v > 0) - (v < 0); break;
-        case KIND_clip: v = v < low ? low : v; y[i] = v > high ? high : v; break;
+        case KIND_clip:
+            v = v < low ? low : v;
+            y[i] = v > high ? high : v;
+            break;
         default: y[i] = v < 0 ? 0 : v; break; /* relu */
         }
     }
@@ -162,12 +164,12 @@ le_status le_run_cast(le_ctx *ctx) {
         memcpy(y->data, x->data, (size_t)n * le_dtype_size(x->dtype));
         return LE_OK;
     }
-#define CONVERT(from, to, value)                  \
-    do {                                          \
-        const from *in = x->data;                 \
-        to *out = y->data;                        \
-        for (int64_t i = 0; i < n; i++)           \
-            out[i] = value;                       \
+#define CONVERT(from, to, value)        \
+    do {                                \
+        const from *in = x->data;       \
+        to *out = y->data;              \
+        for (int64_t i = 0; i < n; i++) \
+            out[i] = value;             \
     } while (0)
     if (x->dtype == LE_F32 && y->dtype == LE_I32)
         CONVERT(float, int32_t, le_saturate(in[i]));

@@ -19,9 +19,7 @@ static float half_to_float(uint16_t h) {
     return value;
 }
 
-static int64_t per_scale(int64_t count, int64_t n_scale) {
-    return n_scale > 0 && count >= n_scale ? count / n_scale : 1;
-}
+static int64_t per_scale(int64_t count, int64_t n_scale) { return n_scale > 0 && count >= n_scale ? count / n_scale : 1; }
 
 le_status le_weight_open(le_pack_ctx *ctx, int i, le_weight *weight, const le_tensor_def **def) {
     const le_tensor_def *t = *def = le_pack_const(ctx, i);
@@ -39,9 +37,7 @@ le_status le_weight_open(le_pack_ctx *ctx, int i, le_weight *weight, const le_te
     return LE_OK;
 }
 
-le_weight le_weight_of(const le_tensor *t) {
-    return (le_weight){t->data, t->dtype, t->scale, per_scale(le_count(t), t->n_scale)};
-}
+le_weight le_weight_of(const le_tensor *t) { return (le_weight){t->data, t->dtype, t->scale, per_scale(le_count(t), t->n_scale)}; }
 
 static void widen_i8(const le_weight *w, int64_t offset, int64_t n, int64_t stride, float *out) {
     const int8_t *q = w->data;
@@ -84,9 +80,7 @@ static bool packable(int64_t n, int64_t k) {
 }
 
 /* Whether the view's rows lie in place: no gathering. */
-static bool contiguous(const le_weight_view *v) {
-    return (v->k1 == 1 || v->k1_stride == 1) && (v->k0 == 1 || v->k0_stride == v->k1);
-}
+static bool contiguous(const le_weight_view *v) { return (v->k1 == 1 || v->k1_stride == 1) && (v->k0 == 1 || v->k0_stride == v->k1); }
 
 size_t le_packed_stride(const le_kernels *kernels, int64_t n, int64_t k) {
     return n && k ? (kernels->pack_f32_size((int)n, (int)k) + 63) / 64 * 64 : 0;
@@ -217,9 +211,7 @@ le_status le_add_packed_scratch(le_ctx *ctx, int64_t n, int64_t k, int64_t count
 /* Rows quantised at once. */
 enum { I8_ROWS = 16 };
 
-size_t le_multiply_scratch(int k) {
-    return I8_ROWS * ((size_t)le_quantized_stride(k) + sizeof(float));
-}
+size_t le_multiply_scratch(int k) { return I8_ROWS * ((size_t)le_quantized_stride(k) + sizeof(float)); }
 
 void le_multiply_i8(const le_kernels *kernels, int rows, const float *x, ptrdiff_t x_stride, const le_packed *w, const float *init,
                     ptrdiff_t init_stride, float *y, ptrdiff_t y_stride, void *scratch) {

@@ -5,14 +5,14 @@
 #include "lstm_file.h"
 
 static int passed, failed;
-#define CHECK(condition)                                              \
-    do {                                                              \
-        if (condition) {                                              \
-            passed++;                                                 \
-        } else {                                                      \
-            failed++;                                                 \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #condition);    \
-        }                                                             \
+#define CHECK(condition)                                           \
+    do {                                                           \
+        if (condition) {                                           \
+            passed++;                                              \
+        } else {                                                   \
+            failed++;                                              \
+            printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+        }                                                          \
     } while (0)
 
 /* Counts every allocation of the core: the linker sends its calls here (Makefile, --wrap). */
@@ -56,7 +56,8 @@ static uint8_t *lstm_dense(size_t *size, float *weights) {
     int ri = tensor(&f, "r", LE_F32, 3, (int64_t[]){1, 4 * HIDDEN, HIDDEN}, r);
     int bi = tensor(&f, "b", LE_F32, 2, (int64_t[]){1, 4 * HIDDEN}, b);
     int di = tensor(&f, "d", LE_F32, 2, (int64_t[]){OUTPUTS, HIDDEN}, d);
-    int y = tensor(&f, "y", LE_F32, 0, NULL, NULL), hn = tensor(&f, "hn", LE_F32, 0, NULL, NULL), cn = tensor(&f, "cn", LE_F32, 0, NULL, NULL);
+    int y = tensor(&f, "y", LE_F32, 0, NULL, NULL), hn = tensor(&f, "hn", LE_F32, 0, NULL, NULL),
+        cn = tensor(&f, "cn", LE_F32, 0, NULL, NULL);
     int z = tensor(&f, "z", LE_F32, 0, NULL, NULL);
     int_attr(&f, "time_major", 0);
     node(&f, "LSTM", "lstm", 6, (int[]){x, wi, ri, bi, h, c}, 3, (int[]){y, hn, cn}, 1);
@@ -69,9 +70,7 @@ static uint8_t *lstm_dense(size_t *size, float *weights) {
     return finish(&f, size);
 }
 
-static double sigmoid(double v) {
-    return 1 / (1 + exp(-v));
-}
+static double sigmoid(double v) { return 1 / (1 + exp(-v)); }
 
 /* The equations of docs/ops.md in double. */
 static void oracle(const float *weights, int frames, const float *x, double *z) {
