@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import FormatError, UnsupportedModelError
+from ..dims import BATCH, FRAMES, Size
+from ..errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ..graph import Graph
-from . import torch_pickle
+from . import torch_pickle, torch_pt2, torch_script
+from .torch_program import Program, lower
 from .torch_state import PREFERRED_KEYS, build, state_dict
 
 SAFETENSORS_DTYPES = {
@@ -35,9 +39,9 @@ def read(
     """A Graph from a path or the bytes of .pt, .pth, .tar, .bin, .pt2 or .safetensors, a live nn.Module or
     ExportedProgram, or a dict of tensors or arrays.
 
-    `shapes`: input name -> sizes (an int is fixed; None, 'batch' or 'frames' stay free), `example`: a working input (also
-    options={'example': ...}); both only for modules. `options`: for weights without a network, see torch_state.build;
-    'key' picks an entry of a checkpoint.
+    `shapes`: input name -> sizes (an int is fixed; None, 'batch' or 'frames' stay free), `example`: a working input
+    (also options={'example': ...}); both for modules and TorchScript. `options`: for weights without a network, see
+    torch_state.build; 'key' picks an entry of a checkpoint.
     UnsupportedModelError names what has no meaning here, FormatError what is damaged. No pickle is ever run.
     """
     options = dict(options or {})
@@ -49,10 +53,14 @@ def read(
 
 def _read(source: Any, shapes: dict[str, Any] | None, example: Any, options: dict[str, Any]) -> tuple[str, Graph]:
     if isinstance(source, (str, Path, bytes)):
-        return _read_file(source, shapes, options)
+        return _read_file(source, shapes, example, options)
     names = {f"{c.__module__}.{c.__name__}" for c in type(source).__mro__}
     if "torch.jit._script.ScriptModule" in names or "torch._C.ScriptModule" in names:
-        raise UnsupportedModelError("a live ScriptModule: save it with torch.jit.save and give the file")
+        import torch
+
+        buffer = io.BytesIO()
+        torch.jit.save(source, buffer)
+        return "TorchScript", torch_script.read_script(buffer.getvalue(), "the module", shapes, example)
     if "torch.nn.modules.module.Module" in names:
         from .torch_modules import read_module
 
@@ -67,27 +75,45 @@ def _read(source: Any, shapes: dict[str, Any] | None, example: Any, options: dic
 
 
 def read_exported(exported: Any) -> Graph:
-    """The Graph of an ExportedProgram; axes exported as fixed are freed where nothing depends on their size."""
-    from ..dims import BATCH, FRAMES
-    from ..errors import LstmEdgeError
+    """The Graph of a live ExportedProgram."""
     from .torch_export import program_of
-    from .torch_program import lower
 
+    return _freest(lambda free: program_of(exported, free=free))
+
+
+def _freest(program: Callable[[tuple[Size, ...]], Program]) -> Graph:
+    """The Graph with as many free axes as hold: a size fixed at export is freed where nothing depends on it."""
     for free in ((BATCH, FRAMES), (BATCH,), (FRAMES,)):
         try:
-            return lower(program_of(exported, free=free))
+            return lower(program(free))
         except LstmEdgeError:
             continue
-    return lower(program_of(exported, free=()))
+    return lower(program(()))
 
 
-def _read_file(source: str | Path | bytes, shapes: dict[str, Any] | None, options: dict[str, Any]) -> tuple[str, Graph]:
+def _read_file(
+    source: str | Path | bytes, shapes: dict[str, Any] | None, example: Any, options: dict[str, Any]
+) -> tuple[str, Graph]:
     place = str(source) if not isinstance(source, bytes) else "bytes"
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    if data[:4] == b"PK\x03\x04":
+        names = _entries(data, place)
+        if torch_pt2.is_pt2(names):
+            return "exported program", _freest(lambda free: torch_pt2.program_of(data, place, free))
+        if torch_script.is_script(names):
+            return "TorchScript", torch_script.read_script(data, place, shapes, example)
     tensors, notes = read_tensors(source, options.pop("key", None))
-    kind = "state dict"
     graph = build(tensors, place, options)
     graph.metadata["notes"] = notes + graph.metadata["notes"]
-    return kind, graph
+    return "state dict", graph
+
+
+def _entries(data: bytes, place: str) -> list[str]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.namelist()
+    except zipfile.BadZipFile as e:
+        raise FormatError(f"{place}: a damaged zip archive ({e})") from e
 
 
 def read_tensors(source: str | Path | bytes, key: str | None = None) -> tuple[dict[str, np.ndarray], list[str]]:

@@ -246,7 +246,9 @@ def _unpack(
 
 @op("embedding")
 def _embedding(c: Lowering, weight: Any, indices: Any, *_: Any, **__: Any) -> Var:
-    return c.node("Gather", [weight, Var(c.t(indices, "int32"))], {"axis": 0})
+    if c.dtype(indices) != "int32":
+        raise c.unsupported(f"an embedding looked up with {c.dtype(indices)}; expected integers")
+    return c.node("Gather", [weight, indices], {"axis": 0})
 
 
 # ---- convolutions and pooling ---------------------------------------------------------------------------------------

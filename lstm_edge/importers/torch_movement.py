@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dims import Dim, Size, product, value
-from .torch_program import END, OPS, Arange, DType, Full, Lowering, Var, op, run_dtype
+from .torch_program import END, MAX_FOLDED, OPS, Arange, DType, Full, Lowering, Var, op, run_dtype
 
 
 def axes_of(c: Lowering, x: Any, dim: Any) -> list[int]:
@@ -235,6 +235,8 @@ def _expand(c: Lowering, self: Any, size: Any, *, implicit: bool = False) -> Any
     if tuple(shape) == c.shape(self):
         return self
     if isinstance(self, np.ndarray) and not any(isinstance(s, Dim) for s in shape):
+        if product(shape) > MAX_FOLDED:
+            raise c.unsupported(f"a constant of shape {tuple(shape)}")
         return np.broadcast_to(self, shape)
     if isinstance(self, Full):
         return Full(self.value, tuple(shape), self.dtype)

@@ -335,8 +335,6 @@ def _scaled(c: Lowering, x: Any, alpha: float) -> Any:
 
 @op("add", "__add__")
 def _add(c: Lowering, self: Any, other: Any, *, alpha: float = 1) -> Any:
-    if isinstance(other, (list, tuple)):
-        return [*self, *other]
     return c.binary("add", self, _scaled(c, other, alpha))
 
 

@@ -192,7 +192,7 @@ class _Dtype:
         self.code, self.order = code, "="
 
 
-def load(source: str | Path | bytes, place: str = "") -> Any:
+def load(source: str | Path | bytes, place: str = "", part: str = "data") -> Any:
     """The object in a file of torch.save (zip, or the stream of pickles before torch 1.6, or the tar before 0.2) or in
     a plain pickle: dicts, lists, numbers, strings, NumPy arrays for tensors, `Inert` for everything else.
 
@@ -202,7 +202,7 @@ def load(source: str | Path | bytes, place: str = "") -> Any:
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     try:
         if data[:4] == b"PK\x03\x04":
-            return _load_zip(data, place)
+            return _load_zip(data, place, part)
         if len(data) > 262 and data[257:262] == b"ustar":
             return _load_tar(data, place)
         return _load_stream(data, place)
@@ -243,16 +243,17 @@ def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: str) -> b
     return data
 
 
-def _load_zip(data: bytes, place: str) -> Any:
+def _load_zip(data: bytes, place: str, part: str = "data") -> Any:
+    """The object of `part`.pkl, whose tensors lie in the folder `part`. TorchScript has a second part, constants."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = {i.filename: i for i in archive.infolist()}
-        mains = [n for n in entries if n.rsplit("/", 1)[-1] == "data.pkl"]
+        mains = [n for n in entries if n.rsplit("/", 1)[-1] == f"{part}.pkl"]
         if not mains:
             raise FormatError(
-                f"{place}: a zip archive without data.pkl: expected a file of torch.save, found "
+                f"{place}: a zip archive without {part}.pkl: expected a file of torch.save, found "
                 f"{', '.join(list(entries)[:5])}"
             )
-        root = mains[0][: -len("data.pkl")]
+        root = mains[0][: -len(f"{part}.pkl")]
         order = archive.read(entries[root + "byteorder"])[:6] if root + "byteorder" in entries else b"little"
         big = order == b"big"
         read: dict[str, _Storage] = {}
@@ -260,9 +261,9 @@ def _load_zip(data: bytes, place: str) -> Any:
         def storage(pid: tuple) -> _Storage:
             kind, key, numel = _storage_id(pid, place)
             if key not in read:
-                info = entries.get(f"{root}data/{key}")
+                info = entries.get(f"{root}{part}/{key}")
                 if info is None:
-                    raise FormatError(f"{place}: storage {key} is named in data.pkl but has no entry in the archive")
+                    raise FormatError(f"{place}: storage {key} is named in {part}.pkl but has no entry in the archive")
                 claimed = numel * _itemsize(kind)
                 if info.file_size < claimed:
                     raise FormatError(
@@ -627,6 +628,11 @@ _REBUILD: dict[str, Any] = {
     "torch._utils._rebuild_parameter": lambda data, *_: data,
     "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
     "torch._tensor._rebuild_from_type_v2": lambda func, kind, args, state: _from_type(func, args),
+    "torch.jit._pickle.restore_type_tag": lambda value, _type: value,
+    "torch.jit._pickle.build_intlist": lambda values: values,
+    "torch.jit._pickle.build_doublelist": lambda values: values,
+    "torch.jit._pickle.build_boollist": lambda values: values,
+    "torch.jit._pickle.build_tensorlist": lambda values: values,
     "torch.Size": lambda sizes=(): tuple(sizes),
     "torch.device": lambda *a: ":".join(map(str, a)),
     "torch.serialization._get_layout": lambda name: name,

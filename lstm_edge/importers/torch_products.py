@@ -113,3 +113,84 @@ def _attention(
     elif attn_mask is not None:
         scores = c.binary("add", scores, attn_mask)
     return c.node("MatMul", [c.node("Softmax", [scores], {"axis": -1}), value])
+
+
+@op("_native_multi_head_attention")
+def _multi_head(
+    c: Lowering,
+    query: Any,
+    key: Any,
+    value: Any,
+    embed_dim: int,
+    num_head: int,
+    qkv_weight: Any,
+    qkv_bias: Any,
+    proj_weight: Any,
+    proj_bias: Any,
+    mask: Any = None,
+    need_weights: bool = True,
+    average: bool = True,
+    mask_type: Any = None,
+) -> Any:
+    """nn.MultiheadAttention's fast path: query, key and value projected by thirds of one matrix."""
+    if mask is not None or embed_dim % num_head:
+        raise c.unsupported("multi-head attention with a mask")
+    weights, biases = np.split(c.array(qkv_weight, "weight"), 3), np.split(c.array(qkv_bias, "bias"), 3)
+    batch, width = c.shape(query)[0], embed_dim // num_head
+
+    def heads(x: Any, n: int) -> Any:
+        y = c.dense(x, weights[n], biases[n])
+        return permute_axes(c, c.reshape(y, [batch, c.shape(x)[1], num_head, width]), [0, 2, 1, 3])
+
+    q, k, v = (heads(x, n) for n, x in enumerate((query, key, value)))
+    scores = c.node("MatMul", [q, k], {"trans_b": 1, "scale": float(1 / math.sqrt(width))})
+    weighted = c.node("Softmax", [scores], {"axis": -1})
+    joined = permute_axes(c, c.node("MatMul", [weighted, v]), [0, 2, 1, 3])
+    y = c.dense(c.reshape(joined, [batch, c.shape(query)[1], embed_dim]), proj_weight, proj_bias)
+    if not need_weights:
+        return [y, None]
+    return [y, c.node("Reduce", [weighted], {"kind": "mean", "axes": [1], "keepdims": 0}) if average else weighted]
+
+
+@op("_transformer_encoder_layer_fwd")
+def _encoder_layer(
+    c: Lowering,
+    src: Any,
+    embed_dim: int,
+    num_heads: int,
+    qkv_weight: Any,
+    qkv_bias: Any,
+    proj_weight: Any,
+    proj_bias: Any,
+    use_gelu: bool,
+    norm_first: bool,
+    eps: float,
+    scale1: Any,
+    shift1: Any,
+    scale2: Any,
+    shift2: Any,
+    w1: Any,
+    b1: Any,
+    w2: Any,
+    b2: Any,
+    mask: Any = None,
+    mask_type: Any = None,
+) -> Any:
+    """nn.TransformerEncoderLayer's fast path."""
+
+    def norm(x: Any, scale: Any, shift: Any) -> Any:
+        return c.node("Normalize", [x, scale, shift], {"axes": [c.rank(x) - 1], "epsilon": float(eps)})
+
+    def attend(x: Any) -> Any:
+        return _multi_head(c, x, x, x, embed_dim, num_heads, qkv_weight, qkv_bias, proj_weight, proj_bias, mask, False)[
+            0
+        ]
+
+    def feed(x: Any) -> Any:
+        return c.dense(c.unary("gelu" if use_gelu else "relu", c.dense(x, w1, b1)), w2, b2)
+
+    if norm_first:
+        x = c.binary("add", src, attend(norm(src, scale1, shift1)))
+        return c.binary("add", x, feed(norm(x, scale2, shift2)))
+    x = norm(c.binary("add", src, attend(src)), scale1, shift1)
+    return norm(c.binary("add", x, feed(x)), scale2, shift2)

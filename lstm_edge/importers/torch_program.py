@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..errors import LstmEdgeError, UnsupportedModelError
 from ..graph import Graph
 
 END = 2**31 - 1  # "to the end" in a Slice
+MAX_FOLDED = 1 << 27  # elements of a constant that is computed here
 RANKED = ("bool", "int32", "float32")  # torch's promotion order among the dtypes the core computes in
 
 
@@ -43,8 +45,13 @@ class Step:
 
     @property
     def base(self) -> str:
+        """The call's name without library and overload; in-place calls keep their underscore."""
         parts = self.target.split(".")
         return parts[1] if len(parts) > 1 else parts[0]
+
+    @property
+    def in_place(self) -> bool:
+        return self.base.endswith("_") and not self.base.endswith("__")
 
 
 @dataclass
@@ -87,6 +94,37 @@ class Arange:
     size: Size
 
 
+# Calls whose result shares memory with their first argument.
+VIEWS = {
+    "view",
+    "reshape",
+    "_unsafe_view",
+    "select",
+    "slice",
+    "narrow",
+    "transpose",
+    "permute",
+    "t",
+    "squeeze",
+    "unsqueeze",
+    "expand",
+    "flatten",
+    "unflatten",
+    "split",
+    "split_with_sizes",
+    "chunk",
+    "unbind",
+    "getitem",
+    "detach",
+    "alias",
+    "contiguous",
+    "view_as",
+    "expand_as",
+    "movedim",
+    "to",
+    "dropout",
+    "unfold",
+}
 OPS: dict[str, Callable[..., Any]] = {}
 KEEP_LAZY: set[str] = set()  # handled here even when all arguments are constants
 
@@ -107,15 +145,18 @@ def op(*names: str, lazy: bool = False) -> Callable[[Callable[..., Any]], Callab
 
 def lower(program: Program) -> Graph:
     """The Graph of `program`. UnsupportedModelError names the first call that has no meaning here."""
-    from . import torch_layers, torch_movement, torch_ops, torch_products  # noqa: F401  (they fill OPS)
-
     return Lowering(program).run()
+
+
+def _register() -> None:
+    from . import torch_layers, torch_movement, torch_ops, torch_products  # noqa: F401  (they fill OPS)
 
 
 class Lowering:
     """Builds a Graph step by step; `env` maps the program's names to Var, constants (ndarray), numbers or lists."""
 
     def __init__(self, program: Program) -> None:
+        _register()
         self.program = program
         self.g = Graph()
         self.env: dict[str, Any] = dict(program.constants)
@@ -129,40 +170,51 @@ class Lowering:
     def run(self) -> Graph:
         for i in self.program.inputs:
             self.env[i.ref] = Var(self.g.input(i.name, i.shape, i.dtype))
-        for step in self.program.steps:
-            self.step = step
-            self.env[step.name] = self._call()
-        self._outputs()
+        roots: dict[str, str] = {}  # name -> the name whose memory it shares
+        for at, step in enumerate(self.program.steps):
+            value = self.invoke(step, self._resolve(step.args), self._resolve(step.kwargs))
+            target = step.args[0].name if step.args and isinstance(step.args[0], Ref) else ""
+            if step.in_place and step.base != "detach_":
+                self._check_aliases(target, roots, at)
+                self.env[target] = value
+            if step.in_place or step.base in VIEWS:
+                roots[step.name] = roots.get(target, target)
+            self.env[step.name] = value
+        self.finish([(name, self._resolve(v)) for name, v in self.program.outputs])
         self.notes.extend(n for n in self.program.notes if n not in self.notes)
-        self.g.drop_unused()
         return self.g
 
-    def _call(self) -> Any:
-        s = self.step
-        args, kwargs = self._resolve(s.args), self._resolve(s.kwargs)
-        library, _, overload = s.target.partition(".")
-        function = OPS.get(s.target) if library in ("operator", "math") else OPS.get(overload) or OPS.get(s.base)
-        inplace = (
-            function is None and s.base.endswith("_") and s.base[:-1] in OPS and s.args and isinstance(s.args[0], Ref)
-        )
-        if inplace:
-            function = OPS[s.base[:-1]]
-        foldable = s.target.startswith("aten.") and s.base not in KEEP_LAZY and not inplace
-        if foldable and not any(isinstance(v, (Var, Full, Arange, Dim)) for v in _leaves([args, kwargs])):
-            folded = _fold(s.target, args, kwargs)
+    def _check_aliases(self, target: str, roots: dict[str, str], at: int) -> None:
+        """Refuses to write in place to memory that a later step reads under another name."""
+        root = roots.get(target, target)
+        later = {v.name for s in self.program.steps[at + 1 :] for v in leaves([s.args, s.kwargs]) if isinstance(v, Ref)}
+        later |= {v.name for _, o in self.program.outputs for v in leaves(o) if isinstance(v, Ref)}
+        shared = [n for n in later if n not in (target, self.step.name) and roots.get(n, n) == root and n in self.env]
+        if shared:
+            raise self.unsupported(
+                f"{self.step.target} writes to a part of {shared[0]!r}, which is read later; call "
+                "exported.run_decompositions({}) before saving"
+            )
+
+    def invoke(self, step: Step, args: Any, kwargs: Any) -> Any:
+        """The value of one call, its arguments resolved: folded where they are all constants, else lowered."""
+        self.step = step
+        library, _, overload = step.target.partition(".")
+        base = step.base[:-1] if step.in_place else step.base
+        function = OPS.get(step.target) if library in ("operator", "math") else OPS.get(overload) or OPS.get(base)
+        foldable = library == "aten" and base not in KEEP_LAZY and not step.in_place
+        if foldable and not any(isinstance(v, (Var, Full, Arange, Dim)) for v in leaves([args, kwargs])):
+            folded = _fold(step.target, args, kwargs)
             if folded is not None:
                 return folded
         if function is None:
-            raise self.unsupported(f"the call {s.target} is not supported")
+            raise self.unsupported(f"the call {step.target} is not supported")
         try:
-            value = function(self, *args, **kwargs)
+            return function(self, *args, **kwargs)
         except LstmEdgeError:
             raise
         except (TypeError, KeyError, IndexError, AttributeError, ValueError) as e:
-            raise self.unsupported(f"arguments of {s.target} are not understood ({type(e).__name__}: {e})") from e
-        if inplace:
-            self.env[s.args[0].name] = value
-        return value
+            raise self.unsupported(f"arguments of {step.target} are not understood ({type(e).__name__}: {e})") from e
 
     def _resolve(self, value: Any) -> Any:
         if isinstance(value, Ref):
@@ -175,7 +227,7 @@ class Lowering:
 
     def used(self, item: int) -> bool:
         """Whether output `item` of the current step is read by anyone."""
-        used = self._used.get(self.step.name, set())
+        used = self._used.get(self.step.name, set()) if self._used else {-1}
         return item in used or -1 in used
 
     def unsupported(self, what: str) -> UnsupportedModelError:
@@ -257,6 +309,8 @@ class Lowering:
 
     def _full(self, v: Full) -> str:
         if not any(isinstance(s, Dim) for s in v.shape):
+            if prod(v.shape) > MAX_FOLDED:
+                raise self.unsupported(f"a constant of shape {v.shape}")
             return self.g.constant(np.full(v.shape, v.value, v.dtype), f"const.{self.step.name}")
         if v.value == 1:
             return self.ones(v.shape, v.dtype)
@@ -368,8 +422,8 @@ class Lowering:
 
     # ---- outputs --------------------------------------------------------------------------------------------------
 
-    def _outputs(self) -> None:
-        values = [(name, self._resolve(v)) for name, v in self.program.outputs]
+    def finish(self, values: list[tuple[str, Any]]) -> None:
+        """Declares the outputs (name, '' = to be chosen, and value) and drops what none of them needs."""
         values = [(n, v) for n, v in values if v is not None]
         chosen: list[str] = []
         plain = 0
@@ -386,6 +440,7 @@ class Lowering:
             self.g.output(name, tensor)
         if not chosen:
             raise UnsupportedModelError("the model returns no tensor: expected at least one")
+        self.g.drop_unused()
 
     def _state_name(self, role: str, source: str) -> str:
         """The name that pairs an output with the input it continues (h0/hn, state/stateN, *_cache/*_cache_out)."""
@@ -401,11 +456,11 @@ def _used_items(program: Program) -> dict[str, set[int]]:
         if s.base == "getitem" and isinstance(s.args[0], Ref) and isinstance(s.args[1], int):
             used.setdefault(s.args[0].name, set()).add(s.args[1])
             continue
-        for leaf in _leaves([s.args, s.kwargs]):
+        for leaf in leaves([s.args, s.kwargs]):
             if isinstance(leaf, Ref):
                 used.setdefault(leaf.name, set()).add(-1)
     for _, v in program.outputs:
-        for leaf in _leaves(v):
+        for leaf in leaves(v):
             if isinstance(leaf, Ref):
                 used.setdefault(leaf.name, set()).add(-1)
     dead = [s for s in program.steps if s.base == "getitem" and s.name not in used]
@@ -414,13 +469,13 @@ def _used_items(program: Program) -> dict[str, set[int]]:
     return used
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, (list, tuple)):
         for v in value:
-            yield from _leaves(v)
+            yield from leaves(v)
     elif isinstance(value, dict):
         for v in value.values():
-            yield from _leaves(v)
+            yield from leaves(v)
     else:
         yield value
 
@@ -435,6 +490,19 @@ def _ratio(size: Dim, part: Dim) -> int | None:
     return None
 
 
+def _within_reason(target: str, args: Any, kwargs: Any) -> bool:
+    """Whether a call's numbers cannot blow a small file up to gigabytes."""
+    if ".slice" in target or ".narrow" in target:
+        return True
+    size = max((v.size for v in leaves([args, kwargs]) if isinstance(v, np.ndarray)), default=1)
+    lists = [
+        v for v in [*args, *kwargs.values()] if isinstance(v, (list, tuple)) and all(isinstance(n, int) for n in v)
+    ]
+    numbers = [abs(v) for v in leaves([args, kwargs]) if isinstance(v, (int, float)) and abs(v) != float("inf")]
+    counts = [*(prod(max(abs(n), 1) for n in v) for v in lists), *(n for n in numbers if ".arange" in target), 1]
+    return max(size, 1) * max(counts) <= MAX_FOLDED if lists or ".arange" in target else True
+
+
 def _fold(target: str, args: Any, kwargs: Any) -> Any:
     """The result of a call on constants, by torch; None where torch is missing or the call draws random numbers."""
     if any(w in target for w in ("rand", "bernoulli", "multinomial", "empty")):
@@ -443,6 +511,8 @@ def _fold(target: str, args: Any, kwargs: Any) -> Any:
         import torch
     except ImportError:
         return None
+    if not _within_reason(target, args, kwargs):
+        raise UnsupportedModelError(f"the call {target} on constants would make more than {MAX_FOLDED} elements")
     _, name, *overload = target.split(".")
     function = getattr(torch.ops.aten, name, None)
     if function is None:
