@@ -295,7 +295,7 @@ def _convolve(
     return _batched(c, x, n, lambda v: c.node("ConvTranspose" if transposed else "Conv", [v, w, bias], attrs))
 
 
-@op("conv1d", "conv2d", "conv3d")
+@op("conv1d", "conv2d", "conv3d", "_convolution_mode")
 def _conv(
     c: Lowering,
     input: Any,
