@@ -184,7 +184,7 @@ class _Array:
     """numpy's _reconstruct result while its state is still to come."""
 
     def __init__(self) -> None:
-        self.value: np.ndarray | None = None
+        self.value: np.ndarray | list | None = None
 
 
 class _Dtype:
@@ -575,9 +575,11 @@ def _rebuild_tensor_v3(
     return tensor
 
 
-def _array_from_state(state: Any, place: str) -> np.ndarray:
-    """(version, shape, dtype, is_fortran, bytes) of ndarray.__reduce__."""
+def _array_from_state(state: Any, place: str) -> np.ndarray | list:
+    """(version, shape, dtype, is_fortran, bytes, or a list of objects) of ndarray.__reduce__."""
     shape, dtype, fortran, raw = state[1:] if len(state) == 5 else state
+    if isinstance(raw, list) and len(raw) == prod(shape):  # an object array: its objects
+        return raw
     resolved = _numpy_dtype(dtype, place)
     raw = raw.encode("latin1") if isinstance(raw, str) else raw
     if not isinstance(raw, (bytes, bytearray)) or len(raw) != prod(shape) * resolved.itemsize:
