@@ -32,13 +32,15 @@ test-python: build
 	$(PY) -m pytest
 
 # The Python tests of the core under ASan and UBSan, in a copy: the plain build stays as it is.
-SANITIZED := tests/test_ops.py tests/test_streaming.py tests/test_format.py tests/test_cli.py
+# libstdc++ goes in beside ASan, which must know the C++ exceptions of other packages.
+SANITIZED := tests/test_ops.py tests/test_streaming.py tests/test_format.py tests/test_cli.py tests/test_runtime.py \
+	tests/test_real_models.py tests/test_int8.py
 test-sanitize: $(STAMP)
 	rm -rf build/sanitize/tests build/sanitize/lstm_edge build/sanitize/src_c && mkdir -p build/sanitize
 	cp -rp lstm_edge src_c tests examples tools setup.py pyproject.toml README.md CHANGELOG.md build/sanitize
 	cd build/sanitize && env $$($(CURDIR)/tools/python_headers.sh $(abspath $(PY))) LSTM_EDGE_SANITIZE=1 \
 		$(abspath $(PY)) setup.py -q build_ext --inplace --force
-	cd build/sanitize && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	cd build/sanitize && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
 		$(abspath $(PY)) -m pytest $(wildcard $(SANITIZED))
 
 # ---- the core without Python: objects, then one program per tests/c/test_*.c

@@ -470,8 +470,10 @@ cdef class Stream:
             elif getattr(out, "shape", None) != self.seen_out or getattr(out, "dtype", None) != self.seen_dtype:
                 raise ShapeError(f"out: expected {self.seen_dtype} of shape {self.seen_out}, found {describe(out)}")
             PyObject_GetBuffer(out, &answer, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-        except BaseException:
+        except BaseException as why:
             PyBuffer_Release(&view)
+            if isinstance(why, (ValueError, BufferError)) and not isinstance(why, LstmEdgeError):
+                raise ShapeError(f"out: expected a writable C-contiguous array: {why}") from None
             raise
         if self.busy:
             PyBuffer_Release(&view)
