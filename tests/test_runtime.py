@@ -270,7 +270,7 @@ def test_steps_leave_no_memory_behind(model):
     before = resident()
     for _ in range(50000):
         stream.step(x[0])
-        stream.state
+        assert stream.state
     assert resident() - before < 1 << 20
 
 
