@@ -23,13 +23,15 @@ __all__ = [
     "Stream",
     "UnsupportedModelError",
     "convert",
+    "evaluate",
     "isas",
     "load",
+    "quantize",
     "verify",
 ]
 
 # Loaded when first used, so that a device that only runs models imports neither importers nor graph.
-_LAZY = {"convert": ".convert", "verify": ".verify"}
+_LAZY = {"convert": ".convert", "evaluate": ".evaluate", "quantize": ".quantize", "verify": ".verify"}
 
 
 class _Package(_ModuleType):

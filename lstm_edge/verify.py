@@ -91,7 +91,7 @@ def make_self_test(
     Without that framework the answer is reference.py's. A step model with states gets a leading frames axis. Raises
     LstmEdgeError when the framework's answer contradicts the converted graph: the conversion would be wrong.
     """
-    inputs = _given(graph, sample) if sample else _drawn(graph, frames or _enough_frames(graph), seed)
+    inputs = _given(graph, sample) if sample else sample_inputs(graph, frames, seed)
     own = _reference_answers(graph, inputs)
     with warnings.catch_warnings():
         warnings.simplefilter(
@@ -100,8 +100,8 @@ def make_self_test(
         answers, name = _framework_answers(graph, source, dict(constants or {}), inputs)
     if answers is None:
         own = {k: v.astype(_run_dtype(v)) for k, v in own.items()}
-        return SelfTest(inputs, own, "lstm_edge.reference", _tolerance(own, 0.0))
-    return SelfTest(inputs, answers, name, _tolerance(answers, _agreement(own, answers, name)))
+        return SelfTest(inputs, own, "lstm_edge.reference", tolerance_for(own))
+    return SelfTest(inputs, answers, name, tolerance_for(answers, _agreement(own, answers, name)))
 
 
 def _framework_answers(
@@ -145,7 +145,7 @@ def _scale(answer: np.ndarray) -> float:
     return float(np.abs(answer[np.isfinite(answer)]).max(initial=1.0))
 
 
-def _tolerance(answers: Arrays, seen: float) -> float:
+def tolerance_for(answers: Arrays, seen: float = 0.0) -> float:
     """1e-5 of the largest answer, or twice what the framework itself is away from float64 where that is more."""
     return max(TOLERANCE * max(map(_scale, answers.values()), default=1.0), 2 * seen)
 
@@ -155,10 +155,10 @@ def is_framed(graph: Graph) -> bool:
     return bool(graph.states) and graph.is_step_model()
 
 
-def _enough_frames(graph: Graph) -> int:
-    """At least FRAMES, as many as every output needs to have an element, a multiple of the model's hop."""
+def enough_frames(graph: Graph, frames: int) -> int:
+    """At least `frames`, as many as every output needs to have an element, a multiple of the model's hop."""
     multiple = int(graph.metadata.get("streaming", {}).get("multiple", 1))
-    frames = -(-FRAMES // multiple) * multiple
+    frames = -(-frames // multiple) * multiple
     while frames < MOST_FRAMES and any(value(s, 1, frames) <= 0 for p in graph.outputs for s in graph.shape(p.tensor)):
         frames *= 2
     return frames
@@ -171,7 +171,10 @@ def _given(graph: Graph, sample: Mapping[str, np.ndarray]) -> Arrays:
     return {p.name: np.ascontiguousarray(sample[p.name], dtype=graph.tensors[p.tensor].dtype) for p in graph.inputs}
 
 
-def _drawn(graph: Graph, frames: int, seed: int) -> Arrays:
+def sample_inputs(graph: Graph, frames: int | None = None, seed: int = 0) -> Arrays:
+    """Inputs by name, shaped as Model.run takes them: N(0,1), tokens within their table. As many frames as give an
+    answer, at least `frames`."""
+    frames = enough_frames(graph, frames or FRAMES)
     rng = np.random.default_rng(seed)
     lead = (frames,) if is_framed(graph) else ()
     return {

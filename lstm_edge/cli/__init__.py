@@ -15,7 +15,7 @@ import click
 
 from .io import error_line
 
-COMMANDS = ("convert", "info", "run", "verify", "bench")
+COMMANDS = ("convert", "info", "run", "verify", "quantize", "evaluate", "bench")
 
 
 class _LazyGroup(click.Group):

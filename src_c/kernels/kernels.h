@@ -53,6 +53,7 @@ typedef enum { LE_PACKED_F32 = 0, LE_PACKED_F16, LE_PACKED_I8 } le_packed_kind;
 typedef struct {
     int n, k;
     le_packed_kind kind;
+    bool fine;  /* LE_PACKED_I8: what it multiplies is quantised to 15 bits, for it comes from outside and may span decades */
     void *data; /* pack_size bytes, 64-byte aligned */
 } le_packed;
 
@@ -89,6 +90,8 @@ struct le_kernels {
     size_t (*pack_i8_size)(int n, int k);
     void (*pack_i8)(int n, int k, const int8_t *w, ptrdiff_t w_stride, const float *scale, void *packed);
     void (*quantize)(int rows, int k, const float *x, ptrdiff_t x_stride, int8_t *q, float *x_scale);
+    /* The same, and the rest that rounding leaves: x = q * x_scale + rest * rest_scale to 15 bits. */
+    void (*quantize_fine)(int rows, int k, const float *x, ptrdiff_t x_stride, int8_t *q, float *x_scale, int8_t *rest, float *rest_scale);
     void (*matmul_i8)(int rows, const int8_t *q, ptrdiff_t q_stride, const float *x_scale, const le_packed *w, const float *init,
                       ptrdiff_t init_stride, float *y, ptrdiff_t y_stride);
 

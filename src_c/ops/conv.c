@@ -71,6 +71,7 @@ static le_status pack_filter(le_pack_ctx *ctx, conv *p) {
     for (int64_t g = 0; g < p->groups; g++) {
         le_weight_view view = group_view(&f, g);
         LE_TRY(le_pack_weight(ctx, &weight, &view, &p->w[g]));
+        p->w[g].fine = true;
     }
     return LE_OK;
 }

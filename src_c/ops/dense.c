@@ -24,7 +24,9 @@ le_status le_pack_dense(le_pack_ctx *ctx) {
         return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "input 1: expected a weight of rank 2, found %d", w->rank);
     p->is_packed = true;
     le_weight_view view = {.n = w->dims[0], .n_stride = w->dims[1], .k0 = 1, .k1 = w->dims[1], .k1_stride = 1};
-    return le_pack_weight(ctx, &weight, &view, &p->w);
+    LE_TRY(le_pack_weight(ctx, &weight, &view, &p->w));
+    p->w.fine = true;
+    return LE_OK;
 }
 
 le_status le_shape_dense(le_ctx *ctx) {

@@ -95,6 +95,13 @@ void le_runs_make(le_runs *r, int rank, const int64_t *dims, uint32_t reduced_ax
 bool le_runs_next(const le_runs *r, int64_t *index, int64_t *offset); /* over all runs but the last */
 le_status le_axis_mask(le_ctx *ctx, const int64_t *axes, int count, int rank, uint32_t *mask);
 
+/* ---- functions without libm (elementary.c) ---- */
+
+float le_exp(float x);
+float le_log(float x);
+float le_pow(float a, float b);
+float le_erf(float x);
+
 /* ---- weights (weights.c) ---- */
 
 /* W as n rows of k0 * k1 columns within a constant: element (j, a, b) lies at offset + j n_stride + a k0_stride + b k1_stride. */

@@ -167,6 +167,7 @@ le_status le_recurrence_pack_inputs(le_pack_ctx *ctx, le_recurrence *r, int n_li
     for (g.direction = 0; g.direction < r->directions; g.direction++) {
         g.columns = r->input;
         LE_TRY(le_gates_pack(ctx, &weight, &g, &r->w_ih[g.direction]));
+        r->w_ih[g.direction].fine = true;
         g.columns = 1;
         if (has_bias)
             LE_TRY(le_gates_widen(ctx, &bias, &g, &r->bias[g.direction]));

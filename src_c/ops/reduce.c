@@ -156,14 +156,14 @@ FOLD_KEPT(kept_min, smaller(y[i], x[i]))
 FOLD_KEPT(kept_prod, y[i] * x[i])
 FOLD_KEPT(kept_abs, y[i] + fabsf(x[i]))
 FOLD_KEPT(kept_square, y[i] + x[i] * x[i])
-FOLD_KEPT(kept_exp, y[i] + expf(x[i] - m[i]))
+FOLD_KEPT(kept_exp, y[i] + le_exp(x[i] - m[i]))
 FOLD_ROW(row_sum, add, x[i + l])
 FOLD_ROW(row_max, larger, x[i + l])
 FOLD_ROW(row_min, smaller, x[i + l])
 FOLD_ROW(row_prod, multiply, x[i + l])
 FOLD_ROW(row_abs, add, fabsf(x[i + l]))
 FOLD_ROW(row_square, add, x[i + l] * x[i + l])
-FOLD_ROW(row_exp, add, expf(x[i + l] - *m))
+FOLD_ROW(row_exp, add, le_exp(x[i + l] - *m))
 
 typedef struct {
     float identity;
@@ -205,7 +205,7 @@ static void reduce_f32(const reduce *p, const le_runs *runs, const float *x, flo
             y[i] = sqrtf(y[i]);
     else if (p->kind == LOG_SUM || p->kind == LOG_SUM_EXP)
         for (int64_t i = 0; i < kept; i++)
-            y[i] = logf(y[i]) + (p->kind == LOG_SUM_EXP ? m[i] : 0);
+            y[i] = le_log(y[i]) + (p->kind == LOG_SUM_EXP ? m[i] : 0);
 }
 
 /* int32: sums and products wrap, a mean sums in 64 bits and truncates. bool: max is or, min is and. */

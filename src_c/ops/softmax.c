@@ -64,7 +64,7 @@ static void softmax_row(const le_kernels *kernels, bool log, int64_t n, const fl
     kernels->activate(exponential, (ptrdiff_t)n, y, e);
     float sum = row_sum(n, e);
     if (log) {
-        float shift = logf(sum);
+        float shift = le_log(sum);
         for (int64_t i = 0; i < n; i++)
             y[i] -= shift;
     } else {
@@ -92,7 +92,7 @@ static void softmax_lines(const le_kernels *kernels, bool log, int64_t size, int
             sum[j] += power[j];
     }
     for (int64_t j = 0; log && j < inner; j++)
-        sum[j] = logf(sum[j]);
+        sum[j] = le_log(sum[j]);
     for (int64_t i = 0; i < size; i++)
         for (int64_t j = 0; j < inner; j++)
             y[i * inner + j] = log ? y[i * inner + j] - sum[j] : y[i * inner + j] / sum[j];

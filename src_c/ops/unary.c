@@ -73,7 +73,7 @@ static void run_f32(const unary *p, int64_t n, const float *x, float *y) {
         EACH(neg, -x[i])
         EACH(abs, fabsf(x[i]))
         EACH(sqrt, sqrtf(x[i]))
-        EACH(log, logf(x[i]))
+        EACH(log, le_log(x[i]))
         EACH(floor, floorf(x[i]))
         EACH(ceil, ceilf(x[i]))
         EACH(round, rintf(x[i]))
@@ -87,7 +87,7 @@ static void run_f32(const unary *p, int64_t n, const float *x, float *y) {
         EACH(atan, atanf(x[i]))
         EACH(sinh, sinhf(x[i]))
         EACH(cosh, coshf(x[i]))
-        EACH(erf, erff(x[i]))
+        EACH(erf, le_erf(x[i]))
         EACH(clip, clip(x[i], p->alpha, p->beta))
     }
 #undef EACH

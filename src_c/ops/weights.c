@@ -211,17 +211,24 @@ le_status le_add_packed_scratch(le_ctx *ctx, int64_t n, int64_t k, int64_t count
 /* Rows quantised at once. */
 enum { I8_ROWS = 16 };
 
-size_t le_multiply_scratch(int k) { return I8_ROWS * ((size_t)le_quantized_stride(k) + sizeof(float)); }
+size_t le_multiply_scratch(int k) { return 2 * I8_ROWS * ((size_t)le_quantized_stride(k) + sizeof(float)); }
 
 void le_multiply_i8(const le_kernels *kernels, int rows, const float *x, ptrdiff_t x_stride, const le_packed *w, const float *init,
                     ptrdiff_t init_stride, float *y, ptrdiff_t y_stride, void *scratch) {
-    float *scale = scratch;
-    int8_t *q = (int8_t *)(scale + I8_ROWS);
+    const ptrdiff_t stride = le_quantized_stride(w->k);
+    float *scale = scratch, *rest_scale = scale + I8_ROWS;
+    int8_t *q = (int8_t *)(rest_scale + I8_ROWS), *rest = q + I8_ROWS * stride;
     for (int r = 0; r < rows; r += I8_ROWS) {
         const int count = rows - r < I8_ROWS ? rows - r : I8_ROWS;
-        kernels->quantize(count, w->k, x + r * x_stride, x_stride, q, scale);
-        kernels->matmul_i8(count, q, le_quantized_stride(w->k), scale, w, init ? init + r * init_stride : NULL, init_stride,
-                           y + r * y_stride, y_stride);
+        const float *from = x + r * x_stride, *start = init ? init + r * init_stride : NULL;
+        float *to = y + r * y_stride;
+        if (w->fine)
+            kernels->quantize_fine(count, w->k, from, x_stride, q, scale, rest, rest_scale);
+        else
+            kernels->quantize(count, w->k, from, x_stride, q, scale);
+        kernels->matmul_i8(count, q, stride, scale, w, start, init_stride, to, y_stride);
+        if (w->fine)
+            kernels->matmul_i8(count, rest, stride, rest_scale, w, to, y_stride, to, y_stride);
     }
 }
 

@@ -1,0 +1,65 @@
+"""lstm-edge evaluate: accuracy or error of a model on labelled data."""
+
+from __future__ import annotations
+
+import os
+
+import click
+import numpy as np
+from rich.table import Table
+
+from ..errors import FormatError
+from .io import out_console, print_json, read_csv, read_inputs
+from .options import isa_option, json_option, model_argument
+
+
+@click.command("evaluate")
+@model_argument
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@click.argument("labels", metavar="LABELS", type=click.Path(exists=True, dir_okay=False))
+@click.option("--output", metavar="NAME", help="The output to compare, when there are several.")
+@click.option("--task", type=click.Choice(["classes", "regression"]), help="Default: what the labels look like.")
+@click.option("--threshold", type=float, default=0.5, show_default=True, help="Splits answers of one value in two classes.")
+@isa_option
+@json_option
+def command(
+    model_path: str, inputs: tuple[str, ...], labels: str, output: str | None, task: str | None, threshold: float,
+    isa: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Run MODEL.lstm over INPUT (as `lstm-edge run` takes it) and compare with LABELS, a .npy or .csv.
+
+    Prints accuracy and the confusion matrix for classes, mean absolute and root mean square error for numbers.
+    """
+    import lstm_edge
+
+    model = lstm_edge.load(model_path, isa=isa)
+    arrays, _ = read_inputs(model, inputs)
+    named = {p.name: a for p, a in zip(model.inputs, arrays)}
+    result = lstm_edge.evaluate(model, named, _read_labels(labels), output=output, task=task, threshold=threshold)
+    if as_json:
+        print_json({"model": os.path.basename(model_path), "isa": model.isa, **result.as_dict()})
+        return
+    console = out_console()
+    if result.confusion is None:
+        console.print(f"{result.count} values: MAE {result.mae:.6g}, RMSE {result.rmse:.6g}", markup=False)
+        return
+    assert result.accuracy is not None
+    console.print(f"{result.count} answers: accuracy {result.accuracy:.4f}", markup=False)
+    table = Table("label \\ answer", box=None, pad_edge=False)
+    for n in range(len(result.confusion)):
+        table.add_column(str(n), justify="right")
+    for n, row in enumerate(result.confusion):
+        table.add_row(str(n), *map(str, row))
+    console.print(table)
+
+
+def _read_labels(path: str) -> np.ndarray:
+    if path.lower().endswith(".csv"):
+        table = read_csv(path)
+        return table[:, 0] if table.shape[1] == 1 else table
+    if not path.lower().endswith(".npy"):
+        raise FormatError(f"{path}: expected labels as .npy or .csv")
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as exc:
+        raise FormatError(f"{path}: expected a .npy array, found {exc}") from exc

@@ -1,0 +1,81 @@
+"""lstm-edge quantize: int8 or float16 weights, and what they cost."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+from .io import err_console, out_console, print_json, read_inputs
+from .options import json_option, model_argument
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..quantize_report import Error, QuantizeReport
+
+
+@click.command("quantize")
+@model_argument
+@click.option("-o", "--output", metavar="OUT.lstm", type=click.Path(dir_okay=False), help="Default: MODEL.WEIGHTS.lstm.")
+@click.option(
+    "--calibrate", metavar="FILE", multiple=True, type=click.Path(exists=True, dir_okay=False),
+    help="Real input, as `lstm-edge run` takes it: weights are rounded for it and errors measured on it.",
+)  # fmt: skip
+@click.option("--weights", type=click.Choice(["int8", "float16"]), default="int8", show_default=True)
+@click.option("--max-error", type=float, help="Largest error at the outputs; ops return to float32 until it holds.")
+@click.option("--keep", metavar="NAME", multiple=True, help="An op, or a pattern such as 'decoder*', to leave in float32.")
+@click.option("--precision", type=click.Choice(["auto"]), help="Time all precisions here; keep the fastest within --max-error.")
+@json_option
+def command(
+    model_path: str, output: str | None, calibrate: tuple[str, ...], weights: str, max_error: float | None,
+    keep: tuple[str, ...], precision: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Store the weights of MODEL.lstm in int8 or float16 and report what that changes, op by op.
+
+    Example: lstm-edge quantize vad.lstm -o vad.int8.lstm --calibrate speech.wav --max-error 0.01
+    """
+    import lstm_edge
+
+    source = lstm_edge.load(model_path)
+    calibration = None
+    if calibrate:
+        arrays, _ = read_inputs(source, calibrate)
+        calibration = {p.name: a for p, a in zip(source.inputs, arrays)}
+    target = output or f"{os.path.splitext(model_path)[0]}.{precision or weights}.lstm"
+    with err_console().status(f"quantising {os.path.basename(model_path)}"):
+        _, report = lstm_edge.quantize(
+            model_path, target, calibration=calibration, weights=weights, max_error=max_error, keep=keep, precision=precision
+        )
+    sizes = os.path.getsize(model_path), os.path.getsize(target)
+    if as_json:
+        print_json({"model": os.path.basename(target), "file_bytes": sizes, **report.as_metadata()})
+        return
+    console = out_console()
+    print_report(report, console)
+    console.print(f"{target}: {sizes[1]:,} bytes, {sizes[1] / sizes[0]:.3f} of {sizes[0]:,}", markup=False)
+
+
+def print_report(report: QuantizeReport, console: Console) -> None:
+    """A row per op with constants, a row per output, and what stayed float32."""
+    table = Table("op", "name", "stored", box=None, pad_edge=False)
+    for name in ("bytes", "from", "max error", "mean", "SNR dB", "alone"):
+        table.add_column(name, justify="right")
+    for op in report.ops:
+        alone = "" if op.alone is None else f"{op.alone:.2g}"
+        table.add_row(op.op, op.name, op.stored, f"{op.bytes_after:,}", f"{op.bytes_before:,}", *_error_cells(op.error), alone)
+    for name, error in report.outputs.items():
+        table.add_row("output", name, "", "", "", *_error_cells(error), "")
+    console.print(table)
+    console.print(f"errors against float32, measured on: {report.source}", markup=False)
+    for op in report.ops:
+        for role, why in op.stayed.items():
+            console.print(f"float32: {op.name} {role}: {why}", markup=False)
+    for note in report.notes:
+        console.print(f"note: {note}", markup=False)
+
+
+def _error_cells(error: Error | None) -> tuple[str, str, str]:
+    return ("", "", "") if error is None else (f"{error.max:.2g}", f"{error.mean:.2g}", f"{error.snr:.1f}")
