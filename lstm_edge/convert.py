@@ -19,7 +19,15 @@ from .errors import FormatError, LstmEdgeError, UnsupportedModelError
 from .graph import Graph
 
 # Kind of source -> module of importers/ with `read(source, ...) -> Graph`. One row adds a format.
-IMPORTERS = {"onnx": "onnx", "keras": "keras", "torch": "torch", "safetensors": "torch"}
+IMPORTERS = {
+    "onnx": "onnx",
+    "keras": "keras",
+    "torch": "torch",
+    "safetensors": "torch",
+    "json": "json_rnn",
+    "npz": "network",
+    "network": "network",
+}
 EXTENSIONS = {
     ".onnx": "onnx",
     ".keras": "keras",
@@ -34,7 +42,9 @@ EXTENSIONS = {
     ".safetensors": "safetensors",
     ".tflite": "tflite",
     ".json": "json",
+    ".nam": "json",
     ".npz": "npz",
+    ".npy": "npz",
     ".toml": "network",
 }
 LIVE_MODULES = {"torch": "torch", "keras": "keras", "tf_keras": "keras", "tensorflow": "keras", "onnx": "onnx"}
@@ -51,6 +61,7 @@ def convert(
     overlap: Mapping[str, int] | None = None,
     options: Mapping[str, Any] | None = None,
     example: Any = None,
+    network: Any = None,
     sample: Mapping[str, np.ndarray] | None = None,
     self_test: bool = True,
 ) -> Any:
@@ -60,7 +71,8 @@ def convert(
     constants: input name -> value that replaces the input. states: input name -> output name of what carries state;
     None finds the pairs by name, {} pairs nothing. overlap: input name -> values each frame repeats from the one
     before.
-    example: an input that a live torch module accepts. sample: arrays for the self-test, shaped as Model.run takes
+    example: an input that a live torch module accepts. network: a TOML file (or such a dict) that describes the network
+    whose weights `source` holds, docs/network.md. sample: arrays for the self-test, shaped as Model.run takes
     them.
     options: what one importer alone understands.
     Raises UnsupportedModelError, FormatError (both name the file), OSError.
@@ -75,6 +87,7 @@ def convert(
         overlap=overlap,
         options=options,
         example=example,
+        network=network,
     )
     if self_test:
         from .verify import make_self_test
@@ -96,19 +109,24 @@ def to_graph(
     overlap: Mapping[str, int] | None = None,
     options: Mapping[str, Any] | None = None,
     example: Any = None,
+    network: Any = None,
 ) -> Graph:
     """The Graph that `convert` writes, without its self-test."""
     with _named(source):
-        kind = kind_of(source)
+        kind = "network" if network is not None else kind_of(source)
         if kind not in IMPORTERS:
             raise UnsupportedModelError(
                 f"a {kind} file cannot be converted yet; what can: {', '.join(sorted(set(IMPORTERS)))}"
             )
         read: Any = import_module(f".importers.{IMPORTERS[kind]}", __package__).read
-        graph = read(
-            source,
-            **_accepted(read, kind, {"shapes": shapes, "constants": constants, "options": options, "example": example}),
-        )
+        given = {
+            "shapes": shapes,
+            "constants": constants,
+            "options": options,
+            "example": example,
+            "network": network,
+        }
+        graph = read(source, **_accepted(read, kind, given))
         passes.pipeline(graph, dict(states) if states is not None else None, dict(overlap or {}))
     graph.metadata["converter"] = _converter()
     graph.metadata["source"] = {**_about(source, kind), **graph.metadata.get("source", {})}
@@ -138,6 +156,8 @@ def _content_kind(file: Any, size: int) -> str | None:
         return "keras"
     if head.startswith(b"PK"):
         return _zip_kind(file)
+    if head.startswith(b"\x93NUMPY"):
+        return "npz"
     if head[4:8] == b"TFL3":
         return "tflite"
     if head.startswith(b"LSTMEDGE"):

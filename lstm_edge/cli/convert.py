@@ -38,6 +38,12 @@ from .summary import describe
     multiple=True,
     help="Values each frame repeats from the one before.",
 )
+@click.option(
+    "--network",
+    metavar="NET.toml",
+    type=click.Path(exists=True, dir_okay=False),
+    help="The network whose weights SOURCE holds.",
+)
 @click.option("--no-self-test", is_flag=True, help="Store no sample input with its answer.")
 def command(
     source: str,
@@ -47,9 +53,10 @@ def command(
     states: Any,
     no_states: bool,
     overlaps: Any,
+    network: str | None,
     no_self_test: bool,
 ) -> None:
-    """Convert SOURCE (.onnx, .keras, .h5, .pt, .safetensors) to a .lstm file.
+    """Convert SOURCE (.onnx, .keras, .h5, .pt, .safetensors, .json, .nam, .npz) to a .lstm file.
 
     Example: lstm-edge convert vad.onnx -o vad.lstm --shape input=1,576 --set sr=16000 --overlap input=64
     """
@@ -66,6 +73,7 @@ def command(
             constants=dict(constants) or None,
             states={} if no_states else dict(states) or None,
             overlap=dict(overlaps) or None,
+            network=network,
             self_test=not no_self_test,
         )
     out_console().print(f"{target}: {os.path.getsize(target):,} bytes, {len(model.ops)} ops", markup=False)
