@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -16,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent
 STABLE_ABI = "0x030B0000"  # CPython 3.11 and later
 SANITIZE = os.environ.get("LSTM_EDGE_SANITIZE") == "1"
-IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
+ARCHITECTURES = {"x86_64": "x86", "amd64": "x86", "aarch64": "arm64", "arm64": "arm64", "arm": "arm32", "armv6l": "arm32", "armv7l": "arm32"}
 
 
 def read_flags() -> dict[str, list[str]]:
@@ -37,13 +38,21 @@ FLAGS = read_flags()
 HEADERS = [h for kind in ("h", "inc", "def", "mk") for h in relative(f"src_c/**/*.{kind}")] + ["setup.py"]
 
 
-def kernel_flags(source: str) -> list[str]:
+def target_architecture(compiler: list[str]) -> str | None:
+    """x86, arm64 or arm32: what the compiler makes code for, which under a cross compiler is not this machine."""
+    try:
+        target = subprocess.run([*compiler, "-dumpmachine"], capture_output=True, text=True, check=True).stdout.split("-")[0]
+    except (OSError, subprocess.CalledProcessError):
+        target = platform.machine()
+    return ARCHITECTURES.get(target.strip().lower())
+
+
+def kernel_flags(source: str, architecture: str | None) -> list[str]:
     """The extra flags of one kernel file; none for other sources."""
     path = Path(source)
     if path.parent.name != "kernels":
         return []
-    of_x86 = FLAGS.get(f"KERNEL_FLAGS_{path.stem}_x86", []) if IS_X86 else []
-    return FLAGS.get(f"KERNEL_FLAGS_{path.stem}", []) + of_x86
+    return FLAGS.get(f"KERNEL_FLAGS_{path.stem}", []) + FLAGS.get(f"KERNEL_FLAGS_{path.stem}_{architecture}", [])
 
 
 class BuildExt(build_ext):
@@ -51,12 +60,13 @@ class BuildExt(build_ext):
 
     def build_extensions(self) -> None:
         compile_one = self.compiler._compile
+        architecture = target_architecture(self.compiler.compiler[:1])
         newest_header = max(os.path.getmtime(ROOT / h) for h in HEADERS)
 
         def compile_with_flags(obj, src, ext, cc_args, extra_postargs, pp_opts):
             newest = max(newest_header, os.path.getmtime(src))
             if not os.path.exists(obj) or os.path.getmtime(obj) <= newest:
-                compile_one(obj, src, ext, cc_args, [*extra_postargs, *kernel_flags(src)], pp_opts)
+                compile_one(obj, src, ext, cc_args, [*extra_postargs, *kernel_flags(src, architecture)], pp_opts)
 
         self.compiler._compile = compile_with_flags
         if SANITIZE:

@@ -7,4 +7,4 @@ KERNEL_FLAGS_avx2_x86 = -O3 -mavx2 -mfma -mf16c
 KERNEL_FLAGS_avx512_x86 = -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma
 KERNEL_FLAGS_neon_arm64 = -O3
 KERNEL_FLAGS_neon_dotprod_arm64 = -O3 -march=armv8.2-a+dotprod
-KERNEL_FLAGS_neon32_arm32 = -O3 -march=armv7-a -mfpu=neon-vfpv4
+KERNEL_FLAGS_neon32_arm32 = -O3 -march=armv7-a -mfpu=neon-vfpv4 -mfp16-format=ieee
