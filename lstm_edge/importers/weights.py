@@ -26,6 +26,7 @@ NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC, HDF_MAGIC = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 MAX_NPY_HEADER = 64 << 10
 MAX_TENSORS = 100_000
+MAX_DEPTH = 64  # of containers in containers
 # A zip of weights may inflate to this much and a multiple of its size: bombs reach 1000 to 1, pruned weights some 10.
 INFLATED_BASE, INFLATED_RATIO = 16 << 20, 20
 
@@ -135,18 +136,20 @@ def _npy(data: bytes, name: str) -> Any:
 def _named(value: Any, prefix: str) -> dict[str, np.ndarray]:
     """Arrays of numbers inside dictionaries and lists, by their path. What is no array (a number, a word) is left out."""
     found: dict[str, np.ndarray] = {}
-    stack, seen = [(prefix, value)], set()
+    stack, seen = [(prefix, value, 0)], set()
     while stack:
-        path, item = stack.pop()
+        path, item, depth = stack.pop()
         if isinstance(item, np.ndarray):
             if item.dtype.kind in "fiub":
                 found[path] = item
             continue
         if not isinstance(item, (dict, list, tuple)) or id(item) in seen:
             continue
+        if depth > MAX_DEPTH:
+            raise FormatError(f"dictionaries and lists nested more than {MAX_DEPTH} deep")
         seen.add(id(item))
         children = item.items() if isinstance(item, dict) else enumerate(item)
-        stack += [(f"{path}.{k}" if path else str(k), v) for k, v in children]
+        stack += [(f"{path}.{k}" if path else str(k), v, depth + 1) for k, v in children]
     return dict(sorted(found.items()))
 
 
