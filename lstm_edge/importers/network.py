@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
@@ -46,8 +47,6 @@ class Network:
         if not isinstance(name, str):
             keys.fail(f"{key}: expected the name of an array, found {name!r}", key)
         if name not in self.arrays:
-            import difflib
-
             near = difflib.get_close_matches(name, self.arrays, 3, 0.4) or sorted(self.arrays)[:6]
             keys.fail(f"{key}: the weights hold no array {name!r}; close: {', '.join(near)}", key)
         self.used.add(name)
@@ -224,11 +223,11 @@ def _outputs(net: Network, top: Keys, outputs: Any) -> None:
     if outputs is None:
         outputs = {"output": None}
     elif isinstance(outputs, list):
-        outputs = {name: name for name in outputs if isinstance(name, str)}
+        outputs = {name: name for name in map(str, outputs)}
     if not isinstance(outputs, dict) or not outputs:
         top.fail("outputs: expected names of layers, or a table {name = 'layer'}", "outputs")
     for name, layer in outputs.items():
-        if layer is not None and layer not in net.named:
+        if layer is not None and (not isinstance(layer, str) or layer not in net.named):
             top.fail(f"outputs: no layer or input is called {layer!r}; there are {', '.join(net.named)}", "outputs")
         net.graph.output(name, net.previous if layer is None else net.named[layer])
 

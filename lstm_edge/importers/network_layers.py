@@ -35,11 +35,11 @@ def source(net: Network, k: Keys) -> str:
     return net.previous if name is None else net.tensor(name, k, "input")
 
 
-def parameters(net: Network, k: Keys, required: str, *optional: str) -> dict[str, np.ndarray | None]:
+def parameters(net: Network, k: Keys, required: str, *optional: str) -> dict[str, Any]:
     """Arrays by parameter: each under its own key, or all found below the prefix `weights`."""
     prefix = k.text_of("weights", None)
     found = net.under(prefix, k) if prefix is not None else {}
-    made: dict[str, np.ndarray | None] = {}
+    made: dict[str, Any] = {}
     for parameter in (required, *optional):
         name = k.take(parameter, None)
         if name is None:
@@ -141,12 +141,16 @@ def _activation_layer(net: Network, k: Keys, name: str) -> str:
     return layers.activate(net.graph, source(net, k), _activation(k), name)
 
 
+def _inputs(net: Network, k: Keys, fewest: int) -> list[str]:
+    names = k.take("inputs")
+    if not isinstance(names, list) or len(names) < fewest:
+        k.fail(f"inputs: expected a list of {fewest} names or more, found {names!r}", "inputs")
+    return [net.tensor(n, k, "inputs") for n in names]
+
+
 def _merge(kind: str) -> Callable[[Network, Keys, str], str]:
     def layer(net: Network, k: Keys, name: str) -> str:
-        names = k.take("inputs")
-        if not isinstance(names, list) or len(names) < 2:
-            k.fail(f"inputs: expected two names or more, found {names!r}", "inputs")
-        x, *others = [net.tensor(n, k, "inputs") for n in names]
+        x, *others = _inputs(net, k, 2)
         for n, other in enumerate(others):
             x = net.graph.add1("Binary", [x, other], {"kind": kind}, name if n == len(others) - 1 else f"{name}.{n}")
         return x
@@ -155,7 +159,7 @@ def _merge(kind: str) -> Callable[[Network, Keys, str], str]:
 
 
 def _concat(net: Network, k: Keys, name: str) -> str:
-    inputs = [net.tensor(n, k, "inputs") for n in k.take("inputs")]
+    inputs = _inputs(net, k, 1)
     return net.graph.add1("Concat", inputs, {"axis": k.whole("axis", -1)}, name)
 
 
@@ -194,8 +198,7 @@ def raw_op(net: Network, k: Keys, kind: str, name: str) -> str:
     """An op of docs/ops.md by its own name, its attributes as keys; further outputs are called name.output."""
     if kind not in OPS:
         k.fail(f"unknown op {kind!r}; expected one of {', '.join(OPS)}", "type")
-    given = k.take("inputs", None)
-    inputs = [net.previous] if given is None else [net.tensor(n, k, "inputs") for n in given]
+    inputs = _inputs(net, k, 0) if "inputs" in k.values else [net.previous]
     attrs = {key: k.take(key) for key in list(k.values)}
     attrs = {key: int(v) if isinstance(v, bool) else v for key, v in attrs.items()}
     outputs = net.graph.add(kind, inputs, attrs, name)

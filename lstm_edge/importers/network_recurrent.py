@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..dims import Dim
 from . import layers
 from .layers import GATES, Activation, Cell
 from .network_keys import Keys
@@ -182,6 +183,8 @@ class _Reader:
 def recurrent(net: Network, k: Keys, op: str, name: str) -> str:
     """An lstm, gru or rnn layer; its last states get the names name.h and name.c."""
     x = source(net, k)
+    if len(net.graph.shape(x)) != 3 or isinstance(net.graph.shape(x)[2], Dim):
+        k.fail(f"expected to read (batch, frames, features), found shape {net.graph.shape(x)}")
     reader = _Reader(net, k, op)
     direction = k.word("direction", DIRECTIONS, None)
     levels, direction = _levels(net, k, direction)
@@ -233,7 +236,7 @@ def _attributes(k: Keys, op: str, reader: _Reader, direction: str) -> dict[str, 
 
 def _initial(net: Network, k: Keys, key: str) -> np.ndarray | str | None:
     """An input or layer (B,H) or (D,B,H), or an array of the weights."""
-    name = k.take(key, None)
+    name = k.text_of(key, None)
     if name is None:
         return None
     if name not in net.named:
