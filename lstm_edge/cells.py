@@ -157,10 +157,10 @@ class _Rows:
             raise NotACell(f"a gate reads {sorted(set(found) - set(self.frame))[0]!r}, which is no frame")
         at = 0
         for name in found:
-            stop = max(a.stop for a in leaves if a.tensor == name)
-            self.columns[name] = (at, stop)
-            at += stop
-        self.hidden_width = max((a.stop for a in leaves if a.tensor == self.hidden), default=self.width)
+            width = next(a.width for a in leaves if a.tensor == name)
+            self.columns[name] = (at, width)
+            at += width
+        self.hidden_width = next((a.width for a in leaves if a.tensor == self.hidden), self.width)
         if not found:
             raise NotACell("no gate reads the frame by a matrix")
         return found
@@ -168,7 +168,7 @@ class _Rows:
     def split(self, s: Sum, last: bool = False) -> dict[str, np.ndarray]:
         """w_ih (H, I), w_hh (H, P), bias (H,), peephole (H, H) of one gate's argument; the output gate's peephole reads
         the new cell."""
-        total = sum(stop for _, stop in self.columns.values())
+        total = sum(width for _, width in self.columns.values())
         w, r = np.zeros((self.width, total)), np.zeros((self.width, self.hidden_width))
         peephole, rest = self._peephole(s, last)
         for atoms, m in rest.dense.values():
@@ -193,10 +193,10 @@ class _Rows:
     def _peephole(self, s: Sum, last: bool) -> tuple[np.ndarray, Sum]:
         """The matrix on the cell (on the new one for the output gate), and what is left of the argument."""
         none = np.zeros((self.width, self.width))
-        if not self.cell:
+        if self.cell in ("", self.hidden):  # both states start as the same zeros
             return none, s
         if not last:
-            key = (Leaf(self.cell, 0, self.width).key,)
+            key = (Leaf(self.cell, 0, self.width, self.width).key,)
             diag, dense = s.diag.get(key), s.dense.get(key)
             matrix = none + (np.diag(diag[1]) if diag else 0) + (dense[1].T if dense else 0)
             rest = Sum(s.width, {k: t for k, t in s.diag.items() if k != key},
@@ -253,7 +253,7 @@ def _float32(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def gru(hidden_next: Sum, hidden: str, frame: list[str] | None = None) -> Cell:
     """The GRU with this new state, h' = (1 - z) n + z h."""
     h = hidden_next.width
-    own = Leaf(hidden, 0, h)
+    own = Leaf(hidden, 0, h, h)
     z, n = _update_gate(hidden_next, own)
     reset, recurrent, rest, after = _reset(n.of, own)
     rows = _Rows("", hidden, frame, h)

@@ -30,18 +30,19 @@ class NotACell(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """Columns start..stop of a tensor."""
+    """Columns start..stop of a tensor that has `width` of them."""
 
     tensor: str
     start: int
     stop: int
+    width: int
 
     @cached_property
     def key(self) -> str:
         return f"{self.tensor}[{self.start}:{self.stop}]"
 
     def cut(self, start: int, stop: int) -> Leaf:
-        return Leaf(self.tensor, self.start + start, self.start + stop)
+        return Leaf(self.tensor, self.start + start, self.start + stop, self.width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ def constant(values: np.ndarray) -> Sum:
 
 
 def leaf(tensor: str, width: int) -> Sum:
-    return single(Leaf(tensor, 0, width), width)
+    return single(Leaf(tensor, 0, width, width), width)
 
 
 def single(atom: Atom, width: int) -> Sum:

@@ -313,3 +313,78 @@ def test_dtln_cells_are_told():
 
     graph = to_graph(Path(os.environ["LSTM_EDGE_MODELS"]) / "dtln" / "model_2.onnx")
     assert [n.op for n in graph.nodes].count("LSTM") == 2
+
+
+# ---- the pass over a whole graph -------------------------------------------------------------------------------------
+
+
+def ops_after_pipeline(name: str) -> list:
+    pytest.importorskip("onnx")
+    from lstm_edge.convert import to_graph
+
+    graph = to_graph(GOLDEN / f"{name}.onnx")
+    golden = np.load(GOLDEN / f"{name}.npz")
+    answer, = run(graph, {"x": golden["x"]}).values()
+    assert np.abs(answer - golden["y"]).max() < 2e-6
+    return graph.nodes
+
+
+def test_unrolled_steps_become_one_op():
+    assert [n.op for n in ops_after_pipeline("lstm_unrolled") if n.op in RECURRENT | {"Dense", "Unary"}] == ["LSTM"]
+
+
+def test_recurrence_between_two_reversals_is_reverse():
+    nodes = ops_after_pipeline("bilstm_elu")
+    assert [n.attrs["direction"] for n in nodes if n.op == "LSTM"] == ["forward", "reverse"]
+    assert "Slice" not in [n.op for n in nodes]
+
+
+def unrolled_graph(op: str, steps: int, feedback: bool = False) -> Graph:
+    """Steps of one spelt cell over x (B,steps,I); with feedback each frame is added to a function of the answer before."""
+    from lstm_edge import passes
+
+    g = Graph()
+    x = g.input("x", (BATCH, steps, INPUTS))
+    states = [g.input(f"s{n}", (BATCH, H)) for n in range(2 if op == "LSTM" else 1)]
+    for t in range(steps):
+        s = Speller.__new__(Speller)
+        s.rng, s.graph, s.states = np.random.default_rng(3), g, states
+        frame = s.op("Slice", x, axes=[1], starts=[t], ends=[t + 1])
+        s.x = s.op("Reshape", frame, shape=[1, INPUTS], from_input=[0, -1], from_axis=[0, 0])
+        if feedback and t:
+            w = g.constant(np.full((INPUTS, H), 0.1, np.float32), "feedback")
+            s.x = s.op("Binary", s.x, s.op("Dense", states[0], w), kind="add")
+        states = list(spelt_lstm(s, False, "", 0.0, "tanh")) if op == "LSTM" else [spelt_gru(s, True, False)]
+        g.output(f"h{t}", states[0])
+    g.output("last", states[-1])
+    plain = run(g, inputs_of(g))
+    passes.recurrences.recognise(g)
+    after = run(g, inputs_of(g))
+    assert all(np.abs(after[k] - plain[k]).max() < 2e-6 for k in plain)
+    return g
+
+
+def inputs_of(graph: Graph) -> dict:
+    rng = np.random.default_rng(0)
+    return {p.name: rng.normal(size=[2 if s == BATCH else s for s in graph.shape(p.tensor)]) for p in graph.inputs}
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU"])
+@pytest.mark.parametrize("steps, feedback, count", [(1, False, 1), (4, False, 1), (4, True, 4)])
+def test_unrolled(op, steps, feedback, count):
+    g = unrolled_graph(op, steps, feedback)
+    assert [n.op for n in g.nodes if n.op in RECURRENT] == [op] * count
+
+
+def test_gates_over_all_frames_are_no_recurrence():
+    """A highway layer has the arithmetic of a GRU's update but no step."""
+    from lstm_edge import passes
+
+    s = Speller(1, 0)
+    for name in (s.x, *s.states):
+        s.graph.tensors[name].shape = (BATCH, FRAMES, *s.graph.tensors[name].shape[1:])
+    out = spelt_gru(s, True, False)
+    s.graph.output("y", out)
+    before = [n.op for n in s.graph.nodes]
+    passes.recurrences.recognise(s.graph)
+    assert [n.op for n in s.graph.nodes] == before

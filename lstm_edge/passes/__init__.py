@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..graph import Graph
-from . import fold, fuse, overlap, states, streaming
+from . import fold, fuse, overlap, recurrences, states, streaming
 
 
 def pipeline(graph: Graph, states_: dict[str, str] | None = None, overlap_: dict[str, int] | None = None) -> Graph:
-    """Fold, fuse, pair states, declare overlaps, make it stream.
+    """Fold, fuse, recognise recurrences, pair states, declare overlaps, make it stream.
 
     `states_` maps paired inputs to outputs (None: found by name), `overlap_` inputs to the values that successive
     frames
@@ -19,6 +19,7 @@ def pipeline(graph: Graph, states_: dict[str, str] | None = None, overlap_: dict
     graph.drop_unused()
     fold.fold(graph)
     fuse.fuse(graph)
+    recurrences.recognise(graph)
     graph.metadata["pairs"] = states.pair(graph, states_)
     overlap.apply(graph, overlap_ or {})
     graph.metadata["overlap"] = dict(overlap_ or {})
