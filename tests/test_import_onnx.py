@@ -595,7 +595,9 @@ def test_dynamically_quantised_matmul_is_exact():
     against_onnxruntime(model, {"x": normal(4, 6)})
 
 
-def test_dynamic_quantize_lstm_is_the_lstm_of_its_weights():
+@pytest.mark.parametrize("point", [0, 3])
+def test_dynamic_quantize_lstm_is_the_lstm_of_its_weights(point):
+    """Symmetric weights stay int8; with a zero point they are dequantised."""
     hidden = 6
     w, r = (RNG.integers(-127, 127, (1, k, 4 * hidden)).astype(np.int8) for k in (3, hidden))
     scales = [RNG.uniform(0.002, 0.006, (1, 4 * hidden)).astype(np.float32) for _ in range(2)]
@@ -605,7 +607,7 @@ def test_dynamic_quantize_lstm_is_the_lstm_of_its_weights():
         "B": normal(1, 8 * hidden),
         "ws": scales[0],
         "rs": scales[1],
-        "zero": np.zeros((1, 4 * hidden), np.int8),
+        "zero": np.full((1, 4 * hidden), point, np.int8),
     }
     names = ["x", "W", "R", "B", "", "", "", "", "ws", "zero", "rs", "zero"]
     model = make_model(
@@ -617,8 +619,8 @@ def test_dynamic_quantize_lstm_is_the_lstm_of_its_weights():
     )
     x = normal(9, 2, 3)
     floats = {
-        "W": np.swapaxes(w * scales[0][:, None], 1, 2),
-        "R": np.swapaxes(r * scales[1][:, None], 1, 2),
+        "W": np.swapaxes((w - np.float32(point)) * scales[0][:, None], 1, 2),
+        "R": np.swapaxes((r - np.float32(point)) * scales[1][:, None], 1, 2),
         "B": constants["B"],
     }
     plain = make_model([node("LSTM", ["x", "W", "R", "B"], ["Y", "Y_h", "Y_c"], hidden_size=hidden)],
@@ -626,8 +628,10 @@ def test_dynamic_quantize_lstm_is_the_lstm_of_its_weights():
                        {k: v.astype(np.float32) for k, v in floats.items()})
     graph = importer.read(model)
     assert np.allclose(run(graph, {"x": x})["Y"], run(importer.read(plain), {"x": x})["Y"], atol=1e-6)
-    assert any("dequantised" in n for n in graph.metadata["notes"])
-    against_onnxruntime(model, {"x": x}, tolerance=0.03)  # the runtime rounds activations to 8 bits
+    assert any("dequantised" in n for n in graph.metadata["notes"]) == bool(point)
+    assert {t.dtype for t in graph.tensors.values()} >= ({"float32"} if point else {"int8"})
+    if not point:  # the runtime knows no other, and rounds activations to 8 bits
+        against_onnxruntime(model, {"x": x}, tolerance=0.03)
 
 
 @pytest.mark.parametrize("op, inputs, attrs", [

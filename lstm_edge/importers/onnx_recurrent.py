@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dims import Size
+from ..graph import Tensor
 from .onnx_lowering import Call, Lowering, Value, known, lowers
 
 # name -> (ours, default alpha, default beta); None: the function has no such parameter and takes none from the lists.
@@ -31,15 +32,17 @@ def _recurrence(call: Call) -> list[Value | None]:
     return recurrence(call, call.op, call.known(1), call.known(2), peephole)
 
 
-def recurrence(call: Call, op: str, w: np.ndarray, r: np.ndarray, peephole: np.ndarray | None) -> list[Value | None]:
-    """Y, Y_h and, of an LSTM, Y_c. `w` (D,G*H,I) and `r` (D,G*H,H) are in ONNX's gate order.
+def recurrence(call: Call, op: str, w: np.ndarray, r: np.ndarray, peephole: np.ndarray | None,
+               quantized: list[Value] | None = None) -> list[Value | None]:
+    """Y, Y_h and, of an LSTM, Y_c. `w` (D,G*H,I) and `r` (D,G*H,H) are in ONNX's gate order; `quantized`, where given,
+    are both as int8 tensors in ours, and then w and r are read for their shapes alone.
 
     Inputs 3 to 6 are B, lengths and initial states, as all three operators have them."""
     ctx = call.ctx
     directions, hidden = check_weights(call, op, w, r)
     batch_first = bool(call.attr("layout", 0))
     attrs = recurrence_attrs(call, op, directions, hidden)
-    weights = [known(reordered(a.astype(np.float32), GATE_ORDER[op])) for a in (w, r)]
+    weights = quantized or [known(reordered(a.astype(np.float32), GATE_ORDER[op])) for a in (w, r)]
     h0 = initial_state(call, 5, batch_first, "initial_h")
     c0 = initial_state(call, 6, batch_first, "initial_c") if op == "LSTM" else None
     lengths = sequence_lengths(call, batch_first)
@@ -197,18 +200,43 @@ def directions_apart(
 
 @lowers("DynamicQuantizeLSTM", domain="com.microsoft")
 def _dynamic_quantize_lstm(call: Call) -> list[Value | None]:
-    """The LSTM of its dequantised weights: the runtime's rounding of activations to 8 bits is left out."""
+    """int8 weights stay int8 where the core can multiply them: symmetric ones. Others are dequantised."""
+    parts = [_integers(call, *places) for places in ((1, 8, 9), (2, 10, 11))]
+    peephole = None if call.optional(7) is None else call.known(7)
+    if all(_symmetric(q) for q, _ in parts):
+        call.ctx.note(f"{call.place}: keeps its int8 weights and a scale per row; frames are quantised in rows of their own, "
+                      "where the runtime takes one scale for all of them")
+        kept = [_int8_weight(call, q, scale, name) for (q, scale), name in zip(parts, ("w_ih", "w_hh"))]
+        return recurrence(call, "LSTM", parts[0][0], parts[1][0], peephole, kept)
     call.ctx.note(
-        f"{call.place}: runs with its weights dequantised to float32 and activations in float32, which is more "
-        "exact than the runtime's 8-bit activations"
+        f"{call.place}: runs with its weights dequantised to float32 and activations in float32, since they have a zero "
+        "point or hold -128; that is more exact than the runtime's 8-bit activations"
     )
-    w, r = (weight.transpose(0, 2, 1) for weight in (_dequantized(call, 1, 8, 9), _dequantized(call, 2, 10, 11)))
-    return recurrence(call, "LSTM", np.ascontiguousarray(w), np.ascontiguousarray(r),
-                      None if call.optional(7) is None else call.known(7))
+    w, r = ((q * scale[..., None]).astype(np.float32) for q, scale in parts)
+    return recurrence(call, "LSTM", w, r, peephole)
 
 
-def _dequantized(call: Call, weight: int, scale: int, zero: int) -> np.ndarray:
-    """(D, K, 4H) integers with one scale per direction or per column."""
-    q, s, z = (call.known(n) for n in (weight, scale, zero))
-    s, z = (a.reshape(q.shape[0], 1, -1) for a in (s, z))
-    return ((q.astype(np.float32) - z.astype(np.float32)) * s.astype(np.float32)).astype(np.float32)
+def _integers(call: Call, weight: int, scale: int, zero: int) -> tuple[np.ndarray, np.ndarray]:
+    """A weight without its zero point (D, 4H, K) and its scales (D, 4H), from (D, K, 4H) with one or 4H per direction."""
+    q, s = call.known(weight), call.known(scale)
+    z = call.known(zero) if call.optional(zero) is not None else np.zeros(1, q.dtype)
+    if q.ndim != 3 or any(a.size not in (1, q.shape[0], q.shape[0] * q.shape[2]) for a in (s, z)):
+        raise call.refuse(f"expected a weight (D, K, 4H) with a scale and a zero point per direction or column, found "
+                          f"{q.shape}, {s.shape} and {z.shape}")
+    shape = (q.shape[0], 1, q.shape[2])
+    s, z = (np.broadcast_to(a.reshape((q.shape[0], 1, -1) if a.size > 1 else (1, 1, 1)), shape) for a in (s, z))
+    centred = q.astype(np.int32) - z.astype(np.int32)
+    return np.ascontiguousarray(centred.transpose(0, 2, 1)), np.ascontiguousarray(s[:, 0], np.float32)
+
+
+def _symmetric(q: np.ndarray) -> bool:
+    return bool(np.abs(q).max(initial=0) <= 127)
+
+
+def _int8_weight(call: Call, q: np.ndarray, scale: np.ndarray, name: str) -> Value:
+    """The int8 constant (D, 4H, K) in our gate order, one scale per row."""
+    graph, order = call.ctx.graph, GATE_ORDER["LSTM"]
+    tensor = graph.fresh(f"{call.name}/{name}")
+    rows = reordered(scale, order).reshape(-1)
+    graph.tensors[tensor] = Tensor(tensor, "int8", q.shape, reordered(q, order).astype(np.int8), rows)
+    return Value("float32", tensor=tensor)
