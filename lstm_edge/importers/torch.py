@@ -5,17 +5,16 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..dims import BATCH, FRAMES, Size
-from ..errors import FormatError, LstmEdgeError, UnsupportedModelError
+from ..errors import FormatError, UnsupportedModelError
 from ..graph import Graph
 from . import torch_pickle, torch_pt2, torch_script
-from .torch_program import Program, lower
+from .torch_program import freest
 from .torch_state import PREFERRED_KEYS, build, state_dict
 
 SAFETENSORS_DTYPES = {
@@ -78,17 +77,7 @@ def read_exported(exported: Any) -> Graph:
     """The Graph of a live ExportedProgram."""
     from .torch_export import program_of
 
-    return _freest(lambda free: program_of(exported, free=free))
-
-
-def _freest(program: Callable[[tuple[Size, ...]], Program]) -> Graph:
-    """The Graph with as many free axes as hold: a size fixed at export is freed where nothing depends on it."""
-    for free in ((BATCH, FRAMES), (BATCH,), (FRAMES,)):
-        try:
-            return lower(program(free))
-        except LstmEdgeError:
-            continue
-    return lower(program(()))
+    return freest(lambda free: program_of(exported, free=free))
 
 
 def _read_file(
@@ -99,7 +88,7 @@ def _read_file(
     if data[:4] == b"PK\x03\x04":
         names = _entries(data, place)
         if torch_pt2.is_pt2(names):
-            return "exported program", _freest(lambda free: torch_pt2.program_of(data, place, free))
+            return "exported program", freest(lambda free: torch_pt2.program_of(data, place, free))
         if torch_script.is_script(names):
             return "TorchScript", torch_script.read_script(data, place, shapes, example)
     tensors, notes = read_tensors(source, options.pop("key", None))

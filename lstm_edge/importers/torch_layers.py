@@ -71,7 +71,9 @@ def add_recurrence(
     while names and not names[-1]:
         names.pop()
     label = c.label()
-    outputs = [c.g.fresh(label if i == 0 else f"{label}:{'hc'[i - 1]}") if w else "" for i, w in enumerate(wanted)]
+    outputs = [
+        c.g.fresh(label if i == 0 else f"{label}:{'hc'[i - 1]}") if w or i == 0 else "" for i, w in enumerate(wanted)
+    ]
     if len(layer) == 2:
         attrs = {**attrs, "direction": "bidirectional"}
         if "activations" in attrs:

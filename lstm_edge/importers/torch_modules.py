@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import LstmEdgeError, UnsupportedModelError
 from ..graph import Graph
 from .torch_export import program_of
-from .torch_program import lower
+from .torch_program import freest
 
 BATCH_SIZE, FRAME_COUNTS = 5, (61, 1021, 16001)  # of made-up examples: primes, so that no two sizes meet by chance
 
@@ -35,17 +35,20 @@ def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Gra
     import torch
 
     module = _prepared(module)
+    before = _attributes(module)
     args, kwargs, notes = _example_inputs(module, shapes, example)
     fixed = _fixed_axes(module, shapes)
     if example is not None:
         args, kwargs = _grown(module, args, kwargs, fixed)
+    _restore(before)
     failures: list[str] = []
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for dynamic in ("all", "batch", "none"):
             try:
                 exported = _export(module, args, kwargs, fixed, dynamic)
-                graph = lower(program_of(exported, fixed))
+                _restore(before)
+                graph = freest(lambda free: program_of(exported, fixed, free))
             except Exception as e:  # torch.export fails with anything at all; the last reason is reported
                 failures.append(f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ''}")
                 if isinstance(e, LstmEdgeError) and dynamic == "none":
@@ -86,6 +89,19 @@ def _prepared(module: Any) -> Any:
     if any(str(t.dtype) != "torch.float32" for t in floats):
         module = module.float()
     return module.cpu() if any(t.device.type != "cpu" for t in tensors) else module
+
+
+def _attributes(module: Any) -> list[tuple[Any, dict[str, Any], dict[str, Any]]]:
+    """Every submodule with its attributes and buffers: forward may keep a hidden state there."""
+    return [(m, dict(m.__dict__), dict(m._buffers)) for m in module.modules()]
+
+
+def _restore(saved: list[tuple[Any, dict[str, Any], dict[str, Any]]]) -> None:
+    for module, attributes, buffers in saved:
+        module.__dict__.clear()
+        module.__dict__.update(attributes)
+        module._buffers.clear()
+        module._buffers.update(buffers)
 
 
 # ---- tracing --------------------------------------------------------------------------------------------------------
@@ -247,15 +263,29 @@ def _opaque_recurrences() -> Iterator[None]:
             return x, torch.arange(x.shape[0])
         return sort(x, *args, **kwargs)
 
+    max_pool = torch.max_pool1d
+
+    def max_pool_as_2d(
+        x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+    ) -> Any:
+        """torch's own max_pool1d makes the traced length a number."""
+        sizes = [_one(kernel_size), _one(kernel_size if stride in (None, []) else stride), _one(padding), _one(dilation)]
+        kernel, stride, padding, dilation = ((other, size) for other, size in zip((1, 1, 0, 1), sizes))
+        return torch.max_pool2d(x.unsqueeze(-2), kernel, stride, padding, dilation, ceil_mode).squeeze(-2)
+
     for name, function in replaced.items():
         setattr(functions, name, function)
-    torch.sort = sort_unless_packing
+    torch.sort, torch.max_pool1d = sort_unless_packing, max_pool_as_2d
     try:
         yield
     finally:
-        torch.sort = sort
+        torch.sort, torch.max_pool1d = sort, max_pool
         for name in replaced:
             delattr(functions, name)  # an instance attribute before the lookup of the real one
+
+
+def _one(size: Any) -> int:
+    return int(size[0]) if isinstance(size, (list, tuple)) else int(size)
 
 
 # ---- example inputs -------------------------------------------------------------------------------------------------

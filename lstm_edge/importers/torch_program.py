@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Dim, Size, product
+from ..dims import BATCH, FRAMES, Dim, Size, product
 from ..errors import LstmEdgeError, UnsupportedModelError
 from ..graph import Graph
 
@@ -146,6 +146,16 @@ def op(*names: str, lazy: bool = False) -> Callable[[Callable[..., Any]], Callab
 def lower(program: Program) -> Graph:
     """The Graph of `program`. UnsupportedModelError names the first call that has no meaning here."""
     return Lowering(program).run()
+
+
+def freest(program: Callable[[tuple[Size, ...]], Program]) -> Graph:
+    """The Graph of `program(free)` with as many free axes as hold: a size fixed at export is freed where nothing depends on it."""
+    for free in ((BATCH, FRAMES), (BATCH,), (FRAMES,)):
+        try:
+            return lower(program(free))
+        except LstmEdgeError:
+            continue
+    return lower(program(()))
 
 
 def _register() -> None:

@@ -32,6 +32,9 @@ def fuse(graph: Graph) -> None:
         note(graph, f"fused {text}" + (f" ({count} times)" if count > 1 else ""))
 
 
+LAYERS = ("Conv", "ConvTranspose", "Dense")
+
+
 class _View:
     """A graph with its producers and reader counts looked up once."""
 
@@ -66,6 +69,11 @@ def _is_linear(node: Node) -> bool:
     return node.attrs.get("activation", "linear") == "linear"
 
 
+def _is_grouped_transpose(node: Node) -> bool:
+    """A ConvTranspose whose weights (C, O/groups, ...) have no axis of all output channels."""
+    return node.op == "ConvTranspose" and read_attrs(node)["groups"] != 1
+
+
 # ---- convolution and dense -------------------------------------------------------------------------------------------
 
 
@@ -90,8 +98,8 @@ def _pad_into_conv(v: _View, node: Node) -> bool:
 
 def _slice_into_conv(v: _View, node: Node) -> bool:
     """A Slice that cuts off what a Conv's end padding made (causal convolution as torch code spells it) becomes less
-    end padding."""
-    conv = v.only_feed(node.inputs[0], "Conv") if node.op == "Slice" else None
+    end padding; one that cuts off the end of a ConvTranspose becomes more of it, which there takes away."""
+    conv = v.only_feed(node.inputs[0], "Conv", "ConvTranspose") if node.op == "Slice" else None
     if conv is None:
         return False
     attrs, shape = read_attrs(node), v.graph.shape(node.inputs[0])
@@ -106,9 +114,9 @@ def _slice_into_conv(v: _View, node: Node) -> bool:
         if axis not in spatial or start != 0 or step != 1 or not isinstance(cut, int) or cut < 0:
             return False
         d = spatial.index(axis)
-        if strides[d] != 1 or pads[len(spatial) + d] < cut:
+        if conv.op == "Conv" and (strides[d] != 1 or pads[len(spatial) + d] < cut):
             return False
-        pads[len(spatial) + d] -= cut
+        pads[len(spatial) + d] += cut if conv.op == "ConvTranspose" else -cut
     conv.attrs["pads"] = pads
     v.take_over(conv, node)
     return True
@@ -133,17 +141,17 @@ def _matmul_to_dense(v: _View, node: Node) -> bool:
 
 
 def _scale_into_weights(v: _View, node: Node) -> bool:
-    """Multiplication by one constant per output channel after Conv or Dense goes into weights and bias."""
+    """Multiplication by one constant per output channel after a layer goes into its weights and bias."""
     parts = v.split(node, "mul")
-    layer = v.only_feed(parts[0], "Conv", "Dense") if parts else None
-    if layer is None or not _is_linear(layer):
+    layer = v.only_feed(parts[0], *LAYERS) if parts else None
+    if layer is None or not _is_linear(layer) or _is_grouped_transpose(layer):
         return False
     scale = _per_channel(v.graph, layer, parts[1])
     weight = constant_of(v.graph, layer.inputs[1])
     bias = constant_of(v.graph, layer.inputs[2]) if len(layer.inputs) > 2 and layer.inputs[2] else None
     if scale is None or weight is None or len(layer.inputs) > 2 and layer.inputs[2] and bias is None:
         return False
-    scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    scaled = weight * scale.reshape([-1 if d == (layer.op == "ConvTranspose") else 1 for d in range(weight.ndim)])
     layer.inputs[1] = v.graph.constant(scaled, f"{layer.name}.w")
     if bias is not None:
         layer.inputs[2] = v.graph.constant(bias * scale, f"{layer.name}.b")
@@ -152,13 +160,13 @@ def _scale_into_weights(v: _View, node: Node) -> bool:
 
 
 def _add_into_bias(v: _View, node: Node) -> bool:
-    """Addition (or subtraction) of one constant per output channel after Conv or Dense goes into the bias."""
+    """Addition (or subtraction) of one constant per output channel after a layer goes into its bias."""
     parts = v.split(node, "add")
     sign = 1.0
     if parts is None and node.op == "Binary" and node.attrs["kind"] == "sub":
         data = constant_of(v.graph, node.inputs[1])
         parts, sign = (node.inputs[0], data, node.inputs[1]) if data is not None else None, -1.0
-    layer = v.only_feed(parts[0], "Conv", "Dense") if parts else None
+    layer = v.only_feed(parts[0], *LAYERS) if parts else None
     if layer is None or not _is_linear(layer):
         return False
     offset = _per_channel(v.graph, layer, parts[1])
@@ -190,7 +198,7 @@ def _activation_into_layer(v: _View, node: Node) -> bool:
     """An activation of nothing but a Conv's or Dense's output is that layer's activation."""
     if node.op != "Unary" or node.attrs["kind"] not in ACTIVATIONS:
         return False
-    layer = v.only_feed(node.inputs[0], "Conv", "Dense", "ConvTranspose")
+    layer = v.only_feed(node.inputs[0], *LAYERS)
     if layer is None or not _is_linear(layer):
         return False
     layer.attrs["activation"] = node.attrs["kind"]
@@ -337,7 +345,7 @@ Rule = Callable[[_View, Node], bool]
 RULES: list[tuple[Rule, str]] = [
     (_matmul_to_dense, "matrix product by a constant into Dense"),
     (_pad_into_conv, "zero Pad into Conv"),
-    (_slice_into_conv, "end Slice into Conv's padding"),
+    (_slice_into_conv, "end Slice into a convolution's padding"),
     (_plain_power, "power by a constant into multiplication, root or reciprocal"),
     (_silu, "x * sigmoid(x) into silu"),
     (_layer_norm, "a spelt-out layer normalisation into Normalize"),

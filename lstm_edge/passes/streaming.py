@@ -12,6 +12,7 @@ from .edit import TO_THE_END, note, replace_by, retrace
 from .timeflow import RECURRENT, Analysis, Carry, NotStreamable, Prefix, Running, Window
 
 RECURRENT_STATES = ("h", "c")
+STARTED = "started"  # the state that tells a stream's first run from later ones
 
 
 def apply(graph: Graph) -> None:
@@ -106,11 +107,14 @@ def _keep_window(graph: Graph, node: Node, plan: Window) -> None:
     start, end = (-plan.keep, TO_THE_END) if plan.keep else (0, 0)
     state.write = _slice(graph, joined, axis, start, end, f"{name}.next")
     node.inputs[0] = joined
-    if plan.initial:
-        n = len(x.shape) - 2
-        pads = each(read_attrs(node)["pads"], 2 * n)
-        pads[axis - (1 if node.attrs.get("layout") == "channels_last" else 2)] = 0
+    if node.op in ("Conv", "ConvTranspose"):
+        n, d = len(x.shape) - 2, axis - (1 if node.attrs.get("layout") == "channels_last" else 2)
+        attrs = read_attrs(node)
+        pads = each(attrs["pads"], 2 * n)
+        pads[d], pads[n + d] = plan.pads
         node.attrs["pads"] = pads
+        if node.op == "ConvTranspose":
+            node.attrs["output_padding"] = [0 if i == d else p for i, p in enumerate(each(attrs["output_padding"], n))]
 
 
 def _put_in_front(graph: Graph, node: Node, plan: Prefix) -> None:
@@ -141,17 +145,16 @@ def _carry(graph: Graph, node: Node, plan: Carry) -> None:
     node.inputs += [""] * (max(initials) + 1 - len(node.inputs))
     node.outputs += [""] * (len(initials) + 1 - len(node.outputs))
     for place, index in enumerate(initials):
-        if index not in plan.inputs:
+        if index not in plan.initials:
             continue
-        given = node.inputs[index]
-        initial = graph.tensors[given].data if given else None
+        initial = plan.initials[index]
         state = _new_state(
             graph,
             f"{node.name}.{RECURRENT_STATES[place]}",
             _state_shape(graph, node, place),
             initial=initial if initial is not None and np.any(initial) else None,
         )
-        node.inputs[index] = state.read
+        node.inputs[index] = state.read if initial is not None else _computed_start(graph, state, node.inputs[index])
         if not node.outputs[place + 1]:
             written = graph.fresh(f"{state.name}.next")
             graph.tensors[written] = Tensor(written, "float32", state.shape)
@@ -160,6 +163,17 @@ def _carry(graph: Graph, node: Node, plan: Carry) -> None:
     graph.nodes.append(node)
     if plan.masked:
         _mend_masked_output(graph, node, node.inputs[initials[0]], node.inputs[mask])
+
+
+def _computed_start(graph: Graph, state: State, start: str) -> str:
+    """`start` in a stream's first run, the state in every later one."""
+    started = next((s for s in graph.states if s.name == STARTED), None)
+    if started is None:
+        started = _new_state(graph, STARTED, (1,), "bool")
+        always = graph.constant(np.ones(1, bool), f"{STARTED}.yes")
+        started.write = graph.add1("Binary", [started.read, always], {"kind": "or"}, f"{STARTED}.next")
+    note(graph, f"{start} is read when a stream starts; the stream then carries what became of it as {state.name}")
+    return graph.add1("Where", [started.read, state.read, start], {}, f"{state.name}.start")
 
 
 def _state_shape(graph: Graph, node: Node, place: int) -> tuple[Size, ...]:

@@ -18,6 +18,7 @@ from ..graph import Graph, Node
 from ..ops import each, place, read_attrs
 from ..shapes import END, same
 from .edit import constant_of
+from .initial import initial_value, is_given
 
 SOME_FRAMES = 1 << 16  # sizes are compared this far from the start, where no convolution's window is still filling
 
@@ -51,18 +52,21 @@ STILL, STATE, LAST = Flow("still"), Flow("state"), Flow("last")
 
 @dataclass(frozen=True)
 class Window:
-    """Concat of a state in front of x along `axis`: at first `initial` zeros, then the last `keep` frames."""
+    """Concat of a state in front of x along `axis`: at first `initial` zeros, then the last `keep` frames. The node's own
+    padding of time becomes `pads`, begin and end."""
 
     axis: int
     initial: int
     keep: int
+    pads: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
 class Carry:
-    """A recurrence's h and c (`inputs`: their places among the node's inputs) become states."""
+    """A recurrence's h and c become states: `initials` has their place among the node's inputs and what they start from,
+    None for a value that is computed when the stream starts."""
 
-    inputs: tuple[int, ...]
+    initials: dict[int, np.ndarray | None]
     masked: bool
 
 
@@ -94,6 +98,7 @@ class Analysis:
         self.flows: dict[str, Flow] = {}
         self.plans: dict[int, Plan] = {}  # by id of the node
         self.multiple = 1
+        self.made_by = {o: n for n in graph.nodes for o in n.outputs if o}
         self._start()
         for node in graph.nodes:
             self._follow(node)
@@ -277,23 +282,36 @@ def _recurrence(a: Analysis, node: Node, flows: list[Flow]) -> list[Flow]:
         a.refuse(node, "takes the sequences' lengths, which a chunk does not know")
     if flows[0].lead:
         a.refuse(node, "runs over frames of kept context")
-    carried = [i for i in initials if not names[i] or a.graph.tensors[names[i]].is_constant]
-    for i in set(initials) - set(carried):
-        if flows[i].kind != "state":
-            a.refuse(
-                node,
-                f"starts from {names[i]}, which is not a state: pair it with the output that continues it "
-                "(states={input: output})",
-            )
+    carried = {i: _initial(a, node, i, flows[i], names[i]) for i in initials if flows[i].kind != "state"}
     masked = bool(names[mask]) and attrs["masked_output"] == "previous"
     if names[mask] and flows[mask].kind != "time":
         a.refuse(node, "takes a mask that does not move with the frames")
-    if masked and names[initials[0]] and initials[0] in carried and np.any(constant_of(a.graph, names[initials[0]])):
+    if masked and initials[0] in carried and (carried[initials[0]] is None or np.any(carried[initials[0]])):
         a.refuse(node, "has a mask and an initial state that is not zero")
     _need_state_shape(a, node, node.inputs[0], time_axis)
     if carried or masked:
-        a.plans[id(node)] = Carry(tuple(carried), masked)
+        a.plans[id(node)] = Carry(carried, masked)
     return [flows[0], LAST, LAST]
+
+
+def _initial(a: Analysis, node: Node, index: int, flow: Flow, name: str) -> np.ndarray | None:
+    """What a recurrence's state starts from: known numbers, or None for what a run computes from inputs without time."""
+    if not name:
+        return np.zeros((), np.float32)
+    if flow.kind != "still":
+        a.refuse(
+            node,
+            f"starts from {name}, which is known only after the last frame"
+            if flow.kind == "last"
+            else f"starts from {name}, a sequence in itself",
+        )
+    if is_given(a.graph, a.made_by, name):
+        a.refuse(
+            node,
+            f"starts from {name}, which is not a state: pair it with the output that continues it "
+            "(states={input: output})",
+        )
+    return initial_value(a.graph, a.made_by, name)
 
 
 def _dense(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
@@ -381,17 +399,31 @@ def _window(a: Analysis, node: Node, span: int, stride: int, begin: int) -> Flow
 
 
 def _conv_transpose(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
+    """Output j gets something from the frames i with i*stride <= j + begin < i*stride + span. After m frames m*stride -
+    begin outputs are complete; the node must give just these, its end cropped by span - stride."""
     d = _conv_axis(a, node, flows)
     if d is None:
         return a.merge(node, flows[:1], node.inputs[:1])
     attrs, n = read_attrs(node), a.rank(node.inputs[0]) - 2
     stride, pads = each(attrs["strides"], n)[d], each(attrs["pads"], 2 * n)
     span = (a.graph.shape(node.inputs[1])[2 + d] - 1) * each(attrs["dilations"], n)[d] + 1
-    if span + each(attrs["output_padding"], n)[d] != stride or pads[d] or pads[n + d]:
-        a.refuse(node, "adds overlapping frames over time (its kernel is not its stride)")
+    begin, surplus = pads[d], span + each(attrs["output_padding"], n)[d] - pads[n + d] - stride
+    if surplus:
+        a.refuse(
+            node,
+            f"adds overlapping frames over time and gives {surplus} that are not complete yet: crop {surplus} of the end"
+            if surplus > 0
+            else f"crops {-surplus} complete frames of the end of time",
+        )
     flow = a.need_pure(node)
     if flow.lead:
         a.refuse(node, "runs over frames of kept context")
+    keep = (span - 1) // stride
+    if begin % stride or begin > keep * stride:
+        a.refuse(node, f"crops {begin} frames of the beginning of time, no multiple of its stride {stride} within its reach")
+    if keep:
+        _need_state_shape(a, node, node.inputs[0], flow.axis)
+        a.plans[id(node)] = Window(flow.axis, keep - begin // stride, keep, (keep * stride, span - stride))
     return a.result(node, flow.axis)
 
 
