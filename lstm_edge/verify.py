@@ -115,7 +115,7 @@ def _framework_answers(
         return None, ""
     try:
         runner, name = maker(source, constants, graph)
-        return (_original_answers(graph, runner, inputs) if runner is not None else None), name
+        return (original_answers(graph, runner, inputs) if runner is not None else None), name
     except ImportError:
         return None, ""
     except (
@@ -232,7 +232,7 @@ def _reference_answers(graph: Graph, inputs: Arrays) -> Arrays:
     return {k: v for k, v in outputs.items() if v is not None}
 
 
-def _original_answers(graph: Graph, runner: Runner, inputs: Arrays) -> Arrays:
+def original_answers(graph: Graph, runner: Runner, inputs: Arrays) -> Arrays:
     """The original's answers: paired states fed back, overlaps put in front, frame by frame where that is how it
     runs."""
     pairs, overlap = graph.metadata.get("pairs", {}), graph.metadata.get("overlap", {})
@@ -276,6 +276,13 @@ def _as_run(array: np.ndarray) -> np.ndarray:
 def _onnxruntime(source: Any, constants: dict[str, Any], graph: Graph) -> tuple[Runner | None, str]:
     import onnxruntime
 
+    return onnxruntime_session(source, constants), f"onnxruntime {onnxruntime.__version__}"
+
+
+def onnxruntime_session(source: Any, constants: dict[str, Any]) -> Runner:
+    """An ONNX model (a path, bytes, a ModelProto) as inputs by name to outputs by name."""
+    import onnxruntime
+
     onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -290,7 +297,7 @@ def _onnxruntime(source: Any, constants: dict[str, Any], graph: Graph) -> tuple[
         given = {**{k: np.asarray(v) for k, v in constants.items()}, **feed}
         return dict(zip(outputs, session.run(None, {k: v.astype(dtypes[k]) for k, v in given.items() if k in dtypes})))
 
-    return run, f"onnxruntime {onnxruntime.__version__}"
+    return run
 
 
 def _onnx_dtype(text: str) -> str:

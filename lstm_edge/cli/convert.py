@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .explain import explain
 from .io import err_console, out_console
 from .options import Assignment
 from .summary import describe
@@ -44,6 +45,7 @@ from .summary import describe
     type=click.Path(exists=True, dir_okay=False),
     help="The network whose weights SOURCE holds.",
 )
+@click.option("--explain", "explained", is_flag=True, help="List what was folded, fused, recognised and assumed.")
 @click.option("--no-self-test", is_flag=True, help="Store no sample input with its answer.")
 def command(
     source: str,
@@ -54,6 +56,7 @@ def command(
     no_states: bool,
     overlaps: Any,
     network: str | None,
+    explained: bool,
     no_self_test: bool,
 ) -> None:
     """Convert SOURCE (.onnx, .keras, .h5, .pt, .safetensors, .json, .nam, .npz) to a .lstm file.
@@ -77,4 +80,6 @@ def command(
             self_test=not no_self_test,
         )
     out_console().print(f"{target}: {os.path.getsize(target):,} bytes, {len(model.ops)} ops", markup=False)
-    describe(model, out_console())
+    describe(model, out_console(), notes=not explained)
+    if explained:
+        explain(model, out_console())

@@ -12,15 +12,15 @@ def shape_text(shape: tuple[int | str, ...] | None) -> str:
     return "?" if shape is None else "(" + ", ".join(str(s) for s in shape) + ")"
 
 
-def describe(model: Any, console: Console) -> None:
-    """Prints ports, states, streaming and notes of a loaded model."""
+def describe(model: Any, console: Console, notes: bool = True) -> None:
+    """Prints ports, states, streaming and (unless told not to) notes of a loaded model."""
     table = Table("role", "name", "shape", "dtype", box=None, pad_edge=False)
     for role, ports in (("input", model.inputs), ("output", model.outputs), ("state", model.states)):
         for port in ports:
             table.add_row(role, port.name, shape_text(port.shape), port.dtype)
     console.print(table)
     console.print(f"streaming: {streaming_text(model)}", markup=False)
-    for note in model.metadata.get("notes", []):
+    for note in model.metadata.get("notes", []) if notes else []:
         console.print(f"note: {note}", markup=False)
 
 

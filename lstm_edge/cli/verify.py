@@ -3,26 +3,61 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
 
 from .io import out_console, print_json
-from .options import isa_option, json_option, model_argument
+from .options import Assignment, isa_option, json_option, model_argument
 
 DIFFERENT = 3
 
 
 @click.command("verify")
 @model_argument
+@click.option(
+    "--against",
+    metavar="ORIGINAL",
+    type=click.Path(exists=True),
+    help="Compare op by op with the model that the file was converted from.",
+)
+@click.option(
+    "--shape", "shapes", type=Assignment("shape"), multiple=True, help="With --against: as it was given to convert."
+)
+@click.option(
+    "--set", "constants", type=Assignment("numbers"), multiple=True, help="With --against: as it was given to convert."
+)
+@click.option(
+    "--network",
+    metavar="NET.toml",
+    type=click.Path(exists=True, dir_okay=False),
+    help="With --against: as it was given to convert.",
+)
+@click.option("--tolerance", type=float, help="With --against: times the largest value of a tensor; default 1e-4.")
 @isa_option
 @json_option
-def command(model_path: str, isa: str | None, as_json: bool) -> int:
+def command(
+    model_path: str,
+    against: str | None,
+    shapes: Any,
+    constants: Any,
+    network: str | None,
+    tolerance: float | None,
+    isa: str | None,
+    as_json: bool,
+) -> int:
     """Replay the sample input stored in MODEL.lstm and compare with the answer of the framework it came from.
 
-    Exit code 3 when a difference is beyond the tolerance stored with it.
+    With --against, every op's answer is compared with the original's, and the first that differs is named. Exit code 3
+    when a difference is beyond the tolerance.
     """
     import lstm_edge
 
+    if against is not None:
+        given = {"shapes": dict(shapes) or None, "constants": dict(constants) or None, "network": network}
+        return _compare(model_path, against, isa, as_json, {**given, **({"tolerance": tolerance} if tolerance else {})})
+    if shapes or constants or network or tolerance:
+        raise click.UsageError("--shape, --set, --network and --tolerance go with --against.")
     report = lstm_edge.verify(model_path, isa=isa)
     if as_json:
         about = {"model": os.path.basename(model_path), "source": report.source, "isa": report.isa}
@@ -34,3 +69,28 @@ def command(model_path: str, isa: str | None, as_json: bool) -> int:
     verdict = "passed" if report.passed else "FAILED"
     console.print(f"{verdict}: {report.isa} kernels against {report.source}", style="green" if report.passed else "red")
     return 0 if report.passed else DIFFERENT
+
+
+def _compare(model_path: str, against: str, isa: str | None, as_json: bool, given: dict[str, Any]) -> int:
+    from ..against import compare
+
+    found = compare(model_path, against, isa=isa, **given)
+    code = 0 if found.passed else DIFFERENT
+    if as_json:
+        rows = [{"op": o.op, "name": o.name, "tensor": o.tensor, "error": o.error, "allowed": o.allowed} for o in found.ops]
+        about = {"model": os.path.basename(model_path), "original": os.path.basename(against), "source": found.source}
+        first = found.first.name if found.first else None
+        print_json({**about, "isa": found.isa, "ops": rows, "first": first, "passed": found.passed})
+        return code
+    console = out_console()
+    for row in found.ops:
+        mark = "" if row.agrees else "  <- beyond the tolerance"
+        console.print(f"{row.op:16} {row.tensor}: largest difference {row.error:.3g}{mark}", markup=False)
+    if found.first is not None:
+        row = found.first
+        console.print(f"first op that differs: {row.name} ({row.op}), output {row.tensor!r}: {row.error:.3g}, "
+                      f"allowed {row.allowed:.3g}", style="red", markup=False)
+    verdict = "passed" if found.passed else "FAILED"
+    console.print(f"{verdict}: {found.isa} kernels against {found.source}, {len(found.ops)} of {found.total} values compared",
+                  style="green" if found.passed else "red", markup=False)
+    return code
