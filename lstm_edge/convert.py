@@ -27,6 +27,7 @@ IMPORTERS = {
     "json": "json_rnn",
     "npz": "network",
     "network": "network",
+    "tflite": "tflite",
 }
 EXTENSIONS = {
     ".onnx": "onnx",

@@ -1,9 +1,9 @@
 """Makes tests/golden/tflite: small models with the answers of the TFLite runtime.
 
 Needs tensorflow, tf_keras and ai-edge-litert:  python tools/golden/make_tflite.py [name ...]
-Each model becomes NAME.tflite and NAME.npz with its inputs in_NAME and outputs out_NAME (by the runtime's order), one row per
-invocation. What Keras 3 and Keras 2 (tf_keras) spell as loops comes from the converter; fused operators that the converter never
-writes are put together table by table.
+Each model becomes NAME.tflite and NAME.npz with its inputs in_NAME and outputs out_NAME (by the runtime's order), one
+row per invocation. What Keras 3 and Keras 2 (tf_keras) spell as loops comes from the converter; fused operators that
+the converter never writes are put together table by table.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def model(function: Make) -> Make:
 
 def sequential(keras: Any, *layers: Any, shape: tuple = (FRAMES, FEATURES), batch: int | None = 1) -> Any:
     """A model with random weights, biases included."""
-    entry = keras.layers.InputLayer(shape, batch_size=batch) if keras is k2 else keras.layers.Input(shape, batch_size=batch)
+    entry = (
+        keras.layers.InputLayer(shape, batch_size=batch) if keras is k2 else keras.layers.Input(shape, batch_size=batch)
+    )
     net = keras.Sequential([entry, *layers])
     rng = np.random.default_rng(1)
     for weight in net.weights:
@@ -105,11 +107,6 @@ def fused_float16(rng):
 
 
 @model
-def fused_hybrid(rng):
-    return converted(sequential(k2, L2.LSTM(36), L2.Dense(3)), quantized), 3
-
-
-@model
 def fused_integer(rng):
     net = sequential(k2, L2.LSTM(16, return_sequences=True), L2.LSTM(12), L2.Dense(8, "tanh"), L2.Dense(3, "softmax"))
     return converted(net, integer), 20
@@ -119,6 +116,12 @@ def fused_integer(rng):
 def fused_integer_step(rng):
     net = sequential(k2, L2.LSTM(16, return_sequences=True), L2.Dense(3), shape=(1, FEATURES))
     return converted(net, lambda c: integer(c, (1, FEATURES))), 30
+
+
+@model
+def unrolled_integer(rng):
+    net = sequential(k3, L3.LSTM(6, unroll=True), L3.Dense(3), shape=(3, FEATURES))
+    return converted(net, lambda c: integer(c, (3, FEATURES))), 20
 
 
 @model
@@ -139,7 +142,9 @@ def loop_lstm_relu_hard(rng):
 
 @model
 def loop_lstm2_hard(rng):
-    return converted(sequential(k2, L2.LSTM(8, recurrent_activation="hard_sigmoid", return_sequences=True), L2.Dense(3))), 3
+    return converted(
+        sequential(k2, L2.LSTM(8, recurrent_activation="hard_sigmoid", return_sequences=True), L2.Dense(3))
+    ), 3
 
 
 @model
@@ -224,33 +229,59 @@ def loop_unknown(rng):
 
 @model
 def unrolled_lstm(rng):
-    return converted(sequential(k3, L3.LSTM(6, unroll=True, return_sequences=True), L3.Dense(3), shape=(3, FEATURES))), 3
+    return converted(
+        sequential(k3, L3.LSTM(6, unroll=True, return_sequences=True), L3.Dense(3), shape=(3, FEATURES))
+    ), 3
 
 
 @model
 def conv_lstm(rng):
     """Convolutions, pooling and normalisation around a recurrence."""
     net = sequential(
-        k3, L3.Conv1D(6, 3, padding="same", activation="relu"), L3.BatchNormalization(), L3.MaxPooling1D(2), L3.LeakyReLU(),
-        L3.LSTM(6, return_sequences=True), L3.LayerNormalization(), L3.GlobalAveragePooling1D(), L3.Dense(4, "elu"),
-        L3.Dense(3), shape=(12, FEATURES))
+        k3,
+        L3.Conv1D(6, 3, padding="same", activation="relu"),
+        L3.BatchNormalization(),
+        L3.MaxPooling1D(2),
+        L3.LeakyReLU(),
+        L3.LSTM(6, return_sequences=True),
+        L3.LayerNormalization(),
+        L3.GlobalAveragePooling1D(),
+        L3.Dense(4, "elu"),
+        L3.Dense(3),
+        shape=(12, FEATURES),
+    )
     return converted(net), 3
 
 
 @model
 def conv_2d(rng):
     net = sequential(
-        k3, L3.ZeroPadding2D(1), L3.Conv2D(4, 3, strides=2, padding="same", activation="relu6"),
-        L3.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), L3.AveragePooling2D(2, padding="same"),
-        L3.Conv2DTranspose(3, 3, strides=2, padding="same"), L3.PReLU(), L3.SeparableConv2D(4, 2, dilation_rate=1),
-        L3.GlobalMaxPooling2D(), L3.Dense(3, "hard_sigmoid"), shape=(9, 7, 2))
+        k3,
+        L3.ZeroPadding2D(1),
+        L3.Conv2D(4, 3, strides=2, padding="same", activation="relu6"),
+        L3.DepthwiseConv2D(3, depth_multiplier=2, padding="same"),
+        L3.AveragePooling2D(2, padding="same"),
+        L3.Conv2DTranspose(3, 3, strides=2, padding="same"),
+        L3.PReLU(),
+        L3.SeparableConv2D(4, 2, dilation_rate=1),
+        L3.GlobalMaxPooling2D(),
+        L3.Dense(3, "hard_sigmoid"),
+        shape=(9, 7, 2),
+    )
     return converted(net), 2
 
 
 @model
 def conv_integer(rng):
-    net = sequential(k3, L3.Conv2D(4, 3, activation="relu"), L3.AveragePooling2D(2), L3.Flatten(), L3.Dense(6, "sigmoid"),
-                     L3.Dense(3), shape=(9, 8, 2))
+    net = sequential(
+        k3,
+        L3.Conv2D(4, 3, activation="relu"),
+        L3.AveragePooling2D(2),
+        L3.Flatten(),
+        L3.Dense(6, "sigmoid"),
+        L3.Dense(3),
+        shape=(9, 8, 2),
+    )
     return converted(net, lambda c: integer(c, (9, 8, 2))), 20
 
 
@@ -279,10 +310,25 @@ def plain_ops(rng):
 class Builder:
     """A model of one operator."""
 
-    def __init__(self) -> None:
+    def __init__(self, hybrid: bool = False) -> None:
         self.buffers, self.tensors = [schema.BufferT()], []
+        self.hybrid = hybrid  # matrices in 8 bits
+
+    def weight(self, shape: list[int], data: np.ndarray) -> int:
+        """A matrix in 8 bits with one scale."""
+        hybrid, self.hybrid = self.hybrid, False
+        index = self.tensor(shape, name="w")
+        self.hybrid = hybrid
+        t = self.tensors[index]
+        t.type, t.quantization = schema.TensorType.INT8, schema.QuantizationParametersT()
+        scale = np.float32(np.abs(data).max() / 127)
+        t.quantization.scale, t.quantization.zeroPoint = [scale], [0]
+        self.buffers[t.buffer].data = np.round(data / scale).astype("i1").reshape(-1).view(np.uint8)
+        return index
 
     def tensor(self, shape: list[int], data: np.ndarray | None = None, variable: bool = False, name: str = "t") -> int:
+        if self.hybrid and data is not None and len(shape) == 2:
+            return self.weight(shape, data)
         t = schema.TensorT()
         t.shape, t.type, t.name = shape, schema.TensorType.FLOAT32, f"{name}{len(self.tensors)}".encode()
         t.isVariable, t.buffer = variable, len(self.buffers)
@@ -298,8 +344,20 @@ class Builder:
         op.inputs, op.outputs, op.builtinOptionsType, op.builtinOptions = inputs, outputs, options_type, options
         opcode.builtinCode = opcode.deprecatedBuiltinCode = code
         opcode.version = 1
-        graph.tensors, graph.inputs, graph.outputs, graph.operators, graph.name = self.tensors, [x], outputs, [op], b"main"
-        net.version, net.operatorCodes, net.subgraphs, net.buffers, net.description = 3, [opcode], [graph], self.buffers, b"by hand"
+        graph.tensors, graph.inputs, graph.outputs, graph.operators, graph.name = (
+            self.tensors,
+            [x],
+            outputs,
+            [op],
+            b"main",
+        )
+        net.version, net.operatorCodes, net.subgraphs, net.buffers, net.description = (
+            3,
+            [opcode],
+            [graph],
+            self.buffers,
+            b"by hand",
+        )
         builder = flatbuffers.Builder(4096)
         builder.Finish(net.Pack(builder), b"TFL3")
         return bytes(builder.Output())
@@ -309,31 +367,58 @@ def gates(b: Builder, rng: np.random.Generator, shape: list[int], scale: float, 
     return [-1 if skip_input and n == 0 else b.tensor(shape, rng.standard_normal(shape) * scale) for n in range(4)]
 
 
-def lstm_tensors(b: Builder, rng: np.random.Generator, features: int, hidden: int, width: int, coupled: bool, peephole: bool,
-                 projection: bool) -> list[int]:
+def lstm_tensors(
+    b: Builder,
+    rng: np.random.Generator,
+    features: int,
+    hidden: int,
+    width: int,
+    coupled: bool,
+    peephole: bool,
+    projection: bool,
+) -> list[int]:
     """Weights in the order of the fused operator, inputs 1 to 17."""
     out = gates(b, rng, [hidden, features], 0.6, coupled) + gates(b, rng, [hidden, width], 0.4, coupled)
-    out += [b.tensor([hidden], rng.standard_normal(hidden) * 0.3) if peephole and not (coupled and n == 0) else -1 for n in range(3)]
+    out += [
+        b.tensor([hidden], rng.standard_normal(hidden) * 0.3) if peephole and not (coupled and n == 0) else -1
+        for n in range(3)
+    ]
     out += gates(b, rng, [hidden], 0.3, coupled)
     out += [b.tensor([width, hidden], rng.standard_normal([width, hidden]) * 0.5), -1] if projection else [-1, -1]
     return out
 
 
-def sequence_lstm(rng: np.random.Generator, coupled: bool, peephole: bool, projection: bool, **options: Any) -> bytes:
-    b, hidden = Builder(), 8
+def sequence_lstm(
+    rng: np.random.Generator, coupled: bool, peephole: bool, projection: bool, hybrid: bool = False, **options: Any
+) -> bytes:
+    b, hidden = Builder(hybrid), 8
     width = 5 if projection else hidden
     time_major = options.get("timeMajor", False)
     batch = 1
     x = b.tensor([FRAMES, batch, FEATURES] if time_major else [batch, FRAMES, FEATURES], name="x")
-    inputs = [x, *lstm_tensors(b, rng, FEATURES, hidden, width, coupled, peephole, projection),
-              b.tensor([batch, width], variable=True), b.tensor([batch, hidden], variable=True), -1, -1, -1, -1]
+    inputs = [
+        x,
+        *lstm_tensors(b, rng, FEATURES, hidden, width, coupled, peephole, projection),
+        b.tensor([batch, width], variable=True),
+        b.tensor([batch, hidden], variable=True),
+        -1,
+        -1,
+        -1,
+        -1,
+    ]
     y = b.tensor([FRAMES, batch, width] if time_major else [batch, FRAMES, width], name="y")
     o = schema.UnidirectionalSequenceLSTMOptionsT()
     o.fusedActivationFunction = schema.ActivationFunctionType.TANH
     for key, value in options.items():
         setattr(o, key, value)
-    return b.build(schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM, inputs, [y],
-                   schema.BuiltinOptions.UnidirectionalSequenceLSTMOptions, o, x)
+    return b.build(
+        schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM,
+        inputs,
+        [y],
+        schema.BuiltinOptions.UnidirectionalSequenceLSTMOptions,
+        o,
+        x,
+    )
 
 
 @model
@@ -348,7 +433,14 @@ def hand_peephole_time_major(rng):
 
 @model
 def hand_relu_projection(rng):
-    return sequence_lstm(rng, False, False, True, fusedActivationFunction=schema.ActivationFunctionType.RELU, cellClip=5.0), 4
+    return sequence_lstm(
+        rng, False, False, True, fusedActivationFunction=schema.ActivationFunctionType.RELU, cellClip=5.0
+    ), 4
+
+
+@model
+def hand_hybrid_lstm(rng):
+    return sequence_lstm(rng, False, False, False, hybrid=True), 4
 
 
 @model
@@ -362,8 +454,14 @@ def hand_bidirectional_lstm(rng):
     outputs = [b.tensor([1, FRAMES, hidden], name="y") for _ in range(2)]
     o = schema.BidirectionalSequenceLSTMOptionsT()
     o.fusedActivationFunction, o.timeMajor, o.mergeOutputs = schema.ActivationFunctionType.TANH, False, False
-    return b.build(schema.BuiltinOperator.BIDIRECTIONAL_SEQUENCE_LSTM, inputs, outputs,
-                   schema.BuiltinOptions.BidirectionalSequenceLSTMOptions, o, x), 1
+    return b.build(
+        schema.BuiltinOperator.BIDIRECTIONAL_SEQUENCE_LSTM,
+        inputs,
+        outputs,
+        schema.BuiltinOptions.BidirectionalSequenceLSTMOptions,
+        o,
+        x,
+    ), 1
 
 
 def rnn_tensors(b: Builder, rng: np.random.Generator, hidden: int) -> list[int]:
@@ -378,8 +476,14 @@ def hand_rnn(rng):
     y = b.tensor([FRAMES, 1, hidden], name="y")
     o = schema.SequenceRNNOptionsT()
     o.timeMajor, o.fusedActivationFunction = True, schema.ActivationFunctionType.RELU
-    return b.build(schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_RNN, [x, *rnn_tensors(b, rng, hidden)], [y],
-                   schema.BuiltinOptions.SequenceRNNOptions, o, x), 4
+    return b.build(
+        schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_RNN,
+        [x, *rnn_tensors(b, rng, hidden)],
+        [y],
+        schema.BuiltinOptions.SequenceRNNOptions,
+        o,
+        x,
+    ), 4
 
 
 @model
@@ -390,8 +494,14 @@ def hand_bidirectional_rnn(rng):
     o = schema.BidirectionalSequenceRNNOptionsT()
     o.timeMajor, o.mergeOutputs, o.fusedActivationFunction = False, True, schema.ActivationFunctionType.TANH
     inputs = [x, *rnn_tensors(b, rng, hidden), *rnn_tensors(b, rng, hidden), -1, -1, -1]
-    return b.build(schema.BuiltinOperator.BIDIRECTIONAL_SEQUENCE_RNN, inputs, [y],
-                   schema.BuiltinOptions.BidirectionalSequenceRNNOptions, o, x), 1
+    return b.build(
+        schema.BuiltinOperator.BIDIRECTIONAL_SEQUENCE_RNN,
+        inputs,
+        [y],
+        schema.BuiltinOptions.BidirectionalSequenceRNNOptions,
+        o,
+        x,
+    ), 1
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------
@@ -412,13 +522,18 @@ def answers(data: bytes, runs: int, rng: np.random.Generator, masked: bool) -> d
             if masked:
                 x[:, [0, 3, 4, 6]] = 0
             scale, zero = detail["quantization"]
-            value = np.clip(np.round(x / scale) + zero, -128, 127).astype("i1") if scale else x.astype(detail["dtype"])
+            value = _stored(x, scale, zero, detail["dtype"]) if scale else x.astype(detail["dtype"])
             interpreter.set_tensor(detail["index"], value)
             out.setdefault(f"in{n}", []).append(value)
         interpreter.invoke()
         for n, detail in enumerate(interpreter.get_output_details()):
             out.setdefault(f"out{n}", []).append(interpreter.get_tensor(detail["index"]).copy())
     return {k: np.stack(v) for k, v in out.items()}
+
+
+def _stored(x: np.ndarray, scale: float, zero: int, dtype: Any) -> np.ndarray:
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(x / scale) + zero, limits.min, limits.max).astype(dtype)
 
 
 def main(names: list[str]) -> None:
