@@ -8,7 +8,8 @@ typedef struct {
     int n_extra;
     le_activation act;
     bool is_packed;
-    le_packed *w; /* taps x groups */
+    le_packed *w;     /* taps x groups */
+    float *depthwise; /* taps x channels, where every channel is a group of its own; then w is not used */
 } conv_transpose;
 
 typedef struct {
@@ -48,6 +49,12 @@ static le_status pack_filter(le_pack_ctx *ctx, conv_transpose *p) {
     if (!le_mul_size(q.taps, p->groups, &matrices) || matrices > INT32_MAX)
         return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "input 1: too many taps and groups");
     p->is_packed = true;
+    if (q.group_inputs == 1 && q.group_outputs == 1) {
+        p->depthwise = le_pack_alloc(ctx, (size_t)matrices * sizeof(float));
+        for (int64_t tap = 0; p->depthwise && tap < q.taps; tap++)
+            le_weight_widen(&weight, tap, p->groups, q.taps, p->depthwise + tap * p->groups);
+        return p->depthwise ? LE_OK : LE_ERR_MEMORY;
+    }
     p->w = le_pack_alloc(ctx, (size_t)(matrices + 1) * sizeof *p->w);
     if (!p->w)
         return LE_ERR_MEMORY;
@@ -175,6 +182,20 @@ static void add_tap(const job *j, int64_t kh, int64_t kw, const float *x, float 
         }
 }
 
+static void add_tap_depthwise(const job *j, int64_t kh, int64_t kw, const float *x, float *y) {
+    const le_window *w = &j->q->w;
+    const int64_t channels = w->channels, step = w->stride[1] * channels;
+    const float *weight = j->p->depthwise + (kh * w->kernel[1] + kw) * channels;
+    int64_t h0, h1, w0, w1, oh = reach(w, 0, kh, &h0, &h1), ow = reach(w, 1, kw, &w0, &w1);
+    for (int64_t h = h0; h < h1; h++, oh += w->stride[0]) {
+        const float *from = x + (h * w->size[1] + w0) * channels;
+        float *to = y + (oh * w->out[1] + ow) * channels;
+        for (int64_t i = w0; i < w1; i++, from += channels, to += step)
+            for (int64_t c = 0; c < channels; c++)
+                to[c] += from[c] * weight[c];
+    }
+}
+
 static void run_sequence(const job *j, const float *x, float *y) {
     const plan *q = j->q;
     const le_window *w = &q->w;
@@ -189,7 +210,7 @@ static void run_sequence(const job *j, const float *x, float *y) {
             sum[i * q->outputs + o] = j->bias ? j->bias[o] : 0;
     for (int64_t kh = 0; kh < w->kernel[0]; kh++)
         for (int64_t kw = 0; kw < w->kernel[1]; kw++)
-            add_tap(j, kh, kw, x, sum);
+            (j->p->depthwise ? add_tap_depthwise : add_tap)(j, kh, kw, x, sum);
     if (q->turns_out)
         le_transpose2(outputs, q->outputs, sum, q->outputs, y, outputs);
 }
