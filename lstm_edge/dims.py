@@ -65,23 +65,22 @@ class Dim:
         return _simple(Dim(whole)) + _floor(rest, other)
 
     def _exact_quotient(self, other: Dim) -> Size | None:
-        """self / other where other is one monomial that divides every term; None otherwise."""
-        if self == other:
-            return 1
-        if len(other.terms) != 1:
-            return None
-        (divisor, dc), = other.terms.items()
-        terms = {}
-        for m, c in self.terms.items():
+        """self / other by polynomial long division, None where a remainder is left."""
+        lead, lead_coefficient = max(other.terms.items(), key=_degree)
+        rest: Size = self
+        quotient: Size = 0
+        while isinstance(rest, Dim):
+            m, c = max(rest.terms.items(), key=_degree)
             left = list(m)
-            for atom in divisor:
+            for atom in lead:
                 if atom not in left:
                     return None
                 left.remove(atom)
-            if c % dc:
+            if c % lead_coefficient:
                 return None
-            terms[tuple(left)] = c // dc
-        return _simple(Dim(terms))
+            term = Dim({tuple(left): c // lead_coefficient})
+            quotient, rest = quotient + term, rest - term * other
+        return quotient if rest == 0 else None
 
     def __mod__(self, other: Size) -> Size:
         return self - (self // other) * other
@@ -111,6 +110,12 @@ class Dim:
 
 BATCH = Dim.symbol("batch")
 FRAMES = Dim.symbol("frames")
+
+
+def _degree(term: tuple[tuple, int]) -> tuple:
+    """Orders monomials so that the leading one of a product is the product of the leading ones."""
+    atoms = sorted(map(repr, term[0]), reverse=True)
+    return len(atoms), atoms
 
 
 def mentions(size: Size, name: str) -> bool:

@@ -54,7 +54,8 @@ def read_script(data: bytes, place: str, shapes: dict[str, Any] | None, example:
             failures.append(str(e))
     if len(failures) == 1 or shapes or example is not None:
         raise UnsupportedModelError(f"{place}: {failures[0]}")
-    asked = f"give the inputs' shapes, for instance shapes={{'{script.parameters()[0][0]}': ('batch', 'frames', 40)}}"
+    wanted = ", ".join(f"'{n}': ('batch', 'frames', 40)" for n, _, optional in script.parameters() if not optional)
+    asked = f"give the inputs' shapes, for instance shapes={{{wanted}}}, or a working input with example="
     raise UnsupportedModelError(
         f"{place}: {asked} (assumed shapes failed: {failures[0] if failures else 'none to assume'})"
     )
@@ -160,6 +161,7 @@ NUMBERS = {
     "sqrt": lambda a: a**0.5,
     "format": lambda text, *_: text,
 }
+SIZE_ROUNDING = ("trunc", "floor")  # alike, as sizes are not negative
 ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "remainder", "neg", "pow", "abs", "sqrt", "ceil", "floor")
 COMPARISONS = {
     "eq": operator.eq,
@@ -170,6 +172,16 @@ COMPARISONS = {
     "ge": operator.ge,
 }
 RENAMED = {"unsafe_chunk": "chunk", "unsafe_split": "split", "log_sigmoid": "log_sigmoid"}
+
+
+def _as_numbers(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[str, list[Any], dict[str, Any]]:
+    """A call on a size, which tracing wraps into tensor arithmetic (NumToTensor), as one on numbers where that is possible."""
+    if name == "floor_divide" or name == "div" and kwargs.get("rounding_mode") in SIZE_ROUNDING:
+        name, kwargs = "floordiv", {}
+    if name in ("add", "sub") and kwargs.get("alpha", 1) == 1:
+        kwargs = {}
+    plain = [a.item() if isinstance(a, np.ndarray) and a.size == 1 and a.dtype.kind in "iu" else a for a in args]
+    return name, plain, kwargs
 
 
 class _Machine:
@@ -434,6 +446,8 @@ class _Machine:
             return args[0]
         if name == "device":
             return None
+        if any(isinstance(a, Dim) for a in args):
+            name, args, kwargs = _as_numbers(name, args, kwargs)
         tensors = any(isinstance(v, (Var, Full, np.ndarray)) for v in leaves([args, kwargs]))
         if name in COMPARISONS and not tensors:
             return self._compare(name, *args)

@@ -137,10 +137,11 @@ def input_candidates(
             else [example]
         )
         rank = next((len(a.shape) for a in leaves(arrays) if hasattr(a, "shape")), 0)
-        orders: list[tuple[int | None, int | None]] = [(0, 1), (1, 0), (0, 2), (0, None), (1, None), (None, None)]
+        orders: list[tuple[int | None, int | None]] = [(0, 1), (1, 0), (0, 2), (0, 3), (0, None), (1, None), (None, None)]
         for axes in orders:
-            if all(a is None or a < rank - (rank > 2 and a != 2) for a in axes):
-                yield [(n, g) for (n, _, _), g in zip(parameters, _freed(arrays, axes))], ""
+            if all(a is None or a < rank - (rank > 2 and a < 2) for a in axes):
+                for shared in (True, False):
+                    yield [(n, g) for (n, _, _), g in zip(parameters, _freed(arrays, axes, shared))], ""
         return
     if len(needed) == 1:
         name = needed[0][0]
@@ -160,11 +161,11 @@ def _shaped(shape: Any, kind: str, dtype: str) -> Any:
     return ScriptInput(_sizes(shape), dtype)
 
 
-def _freed(arrays: list[Any], axes: tuple[int | None, int | None]) -> list[Any]:
+def _freed(arrays: list[Any], axes: tuple[int | None, int | None], shared: bool) -> list[Any]:
     """Inputs of an example's shapes, with batch and frames on these axes of the first; in the others batch is the axis
-    of its size where states have it."""
+    of its size where states have it, and frames, when `shared`, the axis where sequences have it."""
     first = next(a for a in leaves(arrays) if hasattr(a, "shape"))
-    batch = first.shape[axes[0]] if axes[0] is not None else None
+    batch, frames = (first.shape[a] if a is not None else None for a in axes)
 
     def like(a: Any) -> Any:
         if isinstance(a, (list, tuple)):
@@ -181,6 +182,8 @@ def _freed(arrays: list[Any], axes: tuple[int | None, int | None]) -> list[Any]:
             at = next((d for d in likely if d < len(shape) and shape[d] == batch), None)
             if at is not None:
                 shape[at] = BATCH
+            if shared and axes[1] is not None and axes[1] < len(shape) and shape[axes[1]] == frames:
+                shape[axes[1]] = FRAMES
         return ScriptInput(
             tuple(shape), "float32" if "float" in str(a.dtype) else "bool" if "bool" in str(a.dtype) else "int32"
         )
