@@ -22,7 +22,7 @@ from .errors import LstmEdgeError, UnsupportedModelError
 from .graph import Graph, Node, SelfTest, Tensor
 from .ops import op_spec, read_attrs
 from .quantize_report import OpReport, QuantizeReport, Trace, bytes_of, measure_ops, run_all
-from .quantize_rounding import Moments, plain, round_columns, second_moments
+from .quantize_rounding import DAMPING, DAMPING_RANDOM, Moments, MomentsOf, plain, round_columns, second_moments
 from .verify import is_framed, sample_inputs, tolerance_for
 
 WEIGHTS = ("int8", "float16")
@@ -110,8 +110,8 @@ def quantized(
     """`graph` with its weights in `weights`, less the ops in `kept` (number to reason) and those max_error returns."""
     kept = dict(kept)
     everything = Narrower(graph, weights).apply(kept).narrow
-    moments = second_moments(graph, runs, everything) if weights == "int8" and by_calibration else {}
-    narrower = Narrower(graph, weights, moments)
+    moments = second_moments(graph, runs, everything) if weights == "int8" else {}
+    narrower = Narrower(graph, weights, moments, DAMPING if by_calibration else DAMPING_RANDOM)
     trace = Trace(graph, runs)
     alone = {n: trace.worst(narrower.alone(n)) for n in everything}
     while True:
@@ -215,8 +215,8 @@ class Narrowed:
 class Narrower:
     """Rewrites a graph's weights as int8 or float16; each weight is rounded once, however many graphs are made."""
 
-    def __init__(self, graph: Graph, weights: str, moments: Moments | None = None):
-        self.graph, self.weights, self.moments = graph, weights, moments or {}
+    def __init__(self, graph: Graph, weights: str, moments: MomentsOf | None = None, damping: float = DAMPING):
+        self.graph, self.weights, self.moments, self.damping = graph, weights, moments or {}, damping
         self.made: dict[tuple[str, int], Tensor] = {}
 
     def apply(self, kept: Mapping[int, str]) -> Narrowed:
@@ -259,7 +259,7 @@ class Narrower:
             report.bytes_after += narrow_bytes(narrow)
         return report
 
-    def narrow(self, tensor: Tensor, leading: int, moments: np.ndarray | None) -> Tensor:
+    def narrow(self, tensor: Tensor, leading: int, moments: Moments | None) -> Tensor:
         """The tensor in its narrow form. Ops that share it share that too, when their rows are the same."""
         key = tensor.name, leading if self.weights == "int8" else 0
         if key not in self.made:
@@ -267,7 +267,10 @@ class Narrower:
             taken = {t.name for t in self.made.values()}
             base = f"{tensor.name}.{self.weights}"
             name = base if base not in taken and base not in self.graph.tensors else self.graph.fresh(f"{base}.{leading}")
-            data, scale = to_int8(tensor.data, leading, moments) if self.weights == "int8" else (to_half(tensor.data), None)
+            if self.weights == "int8":
+                data, scale = to_int8(tensor.data, leading, moments, self.damping)
+            else:
+                data, scale = tensor.data.astype(np.float16), None
             self.made[key] = Tensor(name, self.weights, tensor.shape, data, scale)
         return self.made[key]
 
@@ -304,20 +307,20 @@ def _why_not(node: Node, role: str, data: np.ndarray, weights: str) -> str:
     return ""
 
 
-def to_half(data: np.ndarray) -> np.ndarray:
-    return data.astype(np.float16)
-
-
-def to_int8(data: np.ndarray, leading: int, moments: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Weights as int8 in -127..127, and a scale per row of the `leading` axes, float32 (rows,)."""
+def to_int8(
+    data: np.ndarray, leading: int, moments: Moments | None = None, damping: float = DAMPING
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Weights as int8 in -127..127, and a scale per row of the `leading` axes, float32 (rows,). `moments` of what they
+    multiply: quantize_rounding."""
     rows = data.reshape(int(np.prod(data.shape[:leading])), -1)
     scale = row_scales(rows)
-    q = plain(rows, scale) if moments is None else round_columns(rows, scale, moments)
+    q = plain(rows, scale) if moments is None else round_columns(rows, scale, moments, damping)
     return q.reshape(data.shape), scale
 
 
 def row_scales(rows: np.ndarray) -> np.ndarray:
-    """float32 (n,): max |w| / 127 of every row. A row of weights too small for a normal scale becomes zeros."""
+    """float32 (n,): max |w| / 127 of every row; weights too small for a normal scale become zeros. Cutting the largest weights off for a finer
+    scale lowered the squared error of no layer of nine real models: eight bits are enough for a crest factor of 6."""
     scale = np.abs(rows).max(axis=1).astype(np.float32) / np.float32(127)
     return np.where(scale < np.finfo(np.float32).tiny, np.float32(0), scale)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,26 +17,52 @@ from ._core import Model
 from .graph import Graph, Node, Port
 from .ops import each, read_attrs
 
-DAMPING = 0.01  # of the mean second moment: columns that calibration hardly saw keep their plain rounding
+# Of the mean second moment, added to the diagonal after shrinking: the less a sample stands for real input, the closer rounding stays to plain.
+# Measured on DTLN, whose cleaned recording has 33.5 dB SNR when all weights are rounded plainly: 45.5 dB at 0.001, 45.6 at 0.01, 45.4 at 0.03 with a
+# third of the recording as calibration; 36.7 at 0.1, 36.8 at 0.3, 37.6 at 1 with random input.
+DAMPING, DAMPING_RANDOM = 0.01, 1.0
 BLOCK = 128  # columns whose errors reach the later ones in one product
 
-Moments = dict[tuple[int, str], np.ndarray]  # (op number, weight's input name): k x k, or groups x k x k
+
+@dataclass(frozen=True)
+class Moments:
+    """X^T X of the rows that a weight meets, (k, k), or (groups, k, k) for equal parts of the weight's rows; and how many they were."""
+
+    sums: np.ndarray
+    rows: int
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.sums + other.sums, self.rows + other.rows)
 
 
-def round_columns(rows: np.ndarray, scale: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """int8 (n, k) for weights (n, k) with scales (n,) that makes rows times what they multiply come out close: `moments` is
-    (k, k), or (groups, k, k) for equal parts of the rows."""
+MomentsOf = dict[tuple[int, str], Moments]  # by op number and weight's input name
+
+
+def round_columns(rows: np.ndarray, scale: np.ndarray, moments: Moments, damping: float = DAMPING) -> np.ndarray:
+    """int8 (n, k) for weights (n, k) with scales (n,), so that rows times what they multiply come out close."""
+    groups = moments.sums.reshape(-1, rows.shape[1], rows.shape[1])
+    parts = zip(np.split(rows, len(groups)), np.split(scale, len(groups)), groups)
+    return np.concatenate([_round_part(r, s, m, moments.rows, damping) for r, s, m in parts])
+
+
+def shrinkage(sums: np.ndarray, count: int) -> float:
+    """How far to move the moments of `count` rows towards a multiple of one: 1 where they tell no more than chance.
+    Chen, Wiesel, Eldar and Hero's oracle approximation, 2010."""
+    k, trace, squares = len(sums), float(np.trace(sums)), float(np.square(sums).sum())
+    spread = squares - trace**2 / k
+    if spread <= 0:
+        return 1.0
+    return float(min(1.0, ((1 - 2 / k) * squares + trace**2) / ((count + 1 - 2 / k) * spread)))
+
+
+def _round_part(rows: np.ndarray, scale: np.ndarray, sums: np.ndarray, count: int, damping: float) -> np.ndarray:
     n, k = rows.shape
-    groups = moments.reshape(-1, k, k)
-    if len(groups) > 1:
-        parts = zip(np.split(rows, len(groups)), np.split(scale, len(groups)), groups)
-        return np.concatenate([round_columns(r, s, m) for r, s, m in parts])
-    moments = groups[0]
-    seen = np.diag(moments).copy()
-    if not (np.isfinite(moments).all() and seen.max(initial=0.0) > 0):
+    seen = np.diag(sums)
+    if not np.isfinite(sums).all() or seen.max(initial=0.0) <= 0:
         return plain(rows, scale)
     order = np.argsort(-seen, kind="stable")
-    damped = moments[np.ix_(order, order)] + DAMPING * seen.mean() * np.eye(k)
+    share = shrinkage(sums, count)
+    damped = (1 - share) * sums[np.ix_(order, order)] + (share + damping) * seen.mean() * np.eye(k)
     upper = np.linalg.cholesky(np.linalg.inv(damped)).T
     left = rows[:, order].astype(np.float64)
     step = np.where(scale > 0, scale, 1).astype(np.float64)
@@ -61,7 +88,7 @@ def plain(rows: np.ndarray, scale: np.ndarray) -> np.ndarray:
 # ---- what the weights multiply ---------------------------------------------------------------------------------------
 
 
-def second_moments(graph: Graph, runs: list[dict[str, np.ndarray]], numbers: list[int]) -> Moments:
+def second_moments(graph: Graph, runs: list[dict[str, np.ndarray]], numbers: list[int]) -> MomentsOf:
     """X^T X of every weight of the ops `numbers` over all runs, from the C core's own activations."""
     taps = {t for n in numbers for t in _taps(graph.nodes[n]) if t and not graph.tensors[t].is_constant}
     tapped = copy.copy(graph)
@@ -70,13 +97,13 @@ def second_moments(graph: Graph, runs: list[dict[str, np.ndarray]], numbers: lis
     if not taps:
         return {}
     model = Model(format.to_bytes(tapped))
-    total: Moments = {}
+    total: MomentsOf = {}
     for run in runs:
         answer = model.run(**run)
         values = answer if isinstance(answer, dict) else {model.outputs[0].name: answer}
         for n in numbers:
             for role, moments in _moments(graph, graph.nodes[n], values).items():
-                total[n, role] = total.get((n, role), 0) + moments
+                total[n, role] = total[n, role] + moments if (n, role) in total else moments
     return total
 
 
@@ -85,7 +112,7 @@ def _taps(node: Node) -> list[str]:
     return [node.inputs[0], node.outputs[0]] if node.op in ("LSTM", "GRU", "RNN") else [node.inputs[0]]
 
 
-def _moments(graph: Graph, node: Node, values: dict[str, np.ndarray | None]) -> dict[str, np.ndarray]:
+def _moments(graph: Graph, node: Node, values: dict[str, np.ndarray | None]) -> dict[str, Moments]:
     x = values.get(node.inputs[0])
     if x is None or node.op == "Gather":
         return {}
@@ -94,7 +121,7 @@ def _moments(graph: Graph, node: Node, values: dict[str, np.ndarray | None]) -> 
         y = values.get(node.outputs[0])
         if y is not None:
             directions = 2 if node.attrs.get("direction") == "bidirectional" else 1
-            found["w_hh"] = np.stack([_square(h) for h in np.split(y, directions, axis=-1)])
+            found["w_hh"] = _stacked(np.split(y, directions, axis=-1))
         return found
     if node.op == "Dense":
         return {"w": _square(x)}
@@ -103,12 +130,18 @@ def _moments(graph: Graph, node: Node, values: dict[str, np.ndarray | None]) -> 
     return {}
 
 
-def _square(x: np.ndarray) -> np.ndarray:
+def _square(x: np.ndarray) -> Moments:
     rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
-    return rows.T @ rows
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    return Moments(rows.T @ rows, len(rows))
 
 
-def _window_moments(node: Node, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _stacked(groups: list[np.ndarray]) -> Moments:
+    parts = [_square(g) for g in groups]
+    return Moments(np.stack([p.sums for p in parts]), min(p.rows for p in parts))
+
+
+def _window_moments(node: Node, x: np.ndarray, shape: tuple[int, ...]) -> Moments:
     """Of a convolution's windows, per group (G, k, k), k in the weight's own order. x may have one more leading axis."""
     attrs, n = read_attrs(node), len(shape) - 2
     x = x.reshape(-1, *x.shape[-(n + 1) :]).astype(np.float64)
@@ -117,8 +150,8 @@ def _window_moments(node: Node, x: np.ndarray, shape: tuple[int, ...]) -> np.nda
     x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:n], pads[n:])])
     spans = [(k - 1) * d + 1 for k, d in zip(shape[2:], dilations)]
     if any(size < span for size, span in zip(x.shape[2:], spans)):
-        return np.zeros((1, math.prod(shape[1:]), math.prod(shape[1:])))
+        return Moments(np.zeros((math.prod(shape[1:]), math.prod(shape[1:]))), 0)
     windows = np.lib.stride_tricks.sliding_window_view(x, spans, axis=tuple(range(2, 2 + n)))
     windows = windows[(slice(None),) * 2 + tuple(slice(None, None, s) for s in strides + dilations)]
     by_channel = np.moveaxis(windows, 1, n + 1)  # (B, *positions, C, *kernel)
-    return np.stack([_square(g.reshape(-1, math.prod(shape[1:]))) for g in np.split(by_channel, attrs["groups"], n + 1)])
+    return _stacked([g.reshape(-1, math.prod(shape[1:])) for g in np.split(by_channel, attrs["groups"], n + 1)])

@@ -90,8 +90,9 @@ struct le_kernels {
     size_t (*pack_i8_size)(int n, int k);
     void (*pack_i8)(int n, int k, const int8_t *w, ptrdiff_t w_stride, const float *scale, void *packed);
     void (*quantize)(int rows, int k, const float *x, ptrdiff_t x_stride, int8_t *q, float *x_scale);
-    /* The same, and the rest that rounding leaves: x = q * x_scale + rest * rest_scale to 15 bits. */
-    void (*quantize_fine)(int rows, int k, const float *x, ptrdiff_t x_stride, int8_t *q, float *x_scale, int8_t *rest, float *rest_scale);
+    /* For fine weights: two rows of q and two scales a row, the second for what the first's rounding leaves; x to 15 bits. matmul_i8 adds the two
+     * products one after the other: y = (init + first) + second. */
+    void (*quantize_fine)(int rows, int k, const float *x, ptrdiff_t x_stride, int8_t *q, float *x_scale);
     void (*matmul_i8)(int rows, const int8_t *q, ptrdiff_t q_stride, const float *x_scale, const le_packed *w, const float *init,
                       ptrdiff_t init_stride, float *y, ptrdiff_t y_stride);
 

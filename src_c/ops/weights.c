@@ -215,20 +215,13 @@ size_t le_multiply_scratch(int k) { return 2 * I8_ROWS * ((size_t)le_quantized_s
 
 void le_multiply_i8(const le_kernels *kernels, int rows, const float *x, ptrdiff_t x_stride, const le_packed *w, const float *init,
                     ptrdiff_t init_stride, float *y, ptrdiff_t y_stride, void *scratch) {
-    const ptrdiff_t stride = le_quantized_stride(w->k);
-    float *scale = scratch, *rest_scale = scale + I8_ROWS;
-    int8_t *q = (int8_t *)(rest_scale + I8_ROWS), *rest = q + I8_ROWS * stride;
+    float *scale = scratch;
+    int8_t *q = (int8_t *)(scale + 2 * I8_ROWS);
     for (int r = 0; r < rows; r += I8_ROWS) {
         const int count = rows - r < I8_ROWS ? rows - r : I8_ROWS;
-        const float *from = x + r * x_stride, *start = init ? init + r * init_stride : NULL;
-        float *to = y + r * y_stride;
-        if (w->fine)
-            kernels->quantize_fine(count, w->k, from, x_stride, q, scale, rest, rest_scale);
-        else
-            kernels->quantize(count, w->k, from, x_stride, q, scale);
-        kernels->matmul_i8(count, q, stride, scale, w, start, init_stride, to, y_stride);
-        if (w->fine)
-            kernels->matmul_i8(count, rest, stride, rest_scale, w, to, y_stride, to, y_stride);
+        (w->fine ? kernels->quantize_fine : kernels->quantize)(count, w->k, x + r * x_stride, x_stride, q, scale);
+        kernels->matmul_i8(count, q, le_quantized_stride(w->k), scale, w, init ? init + r * init_stride : NULL, init_stride,
+                           y + r * y_stride, y_stride);
     }
 }
 
