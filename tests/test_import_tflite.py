@@ -199,6 +199,11 @@ def test_wrong_shapes_are_named(shapes, message):
         tflite.read(GOLDEN / "fused_lstm.tflite", shapes={name if k == "input_1" else k: v for k, v in shapes.items()})
 
 
+def test_the_batch_of_a_time_major_layer_is_not_taken_for_frames():
+    graph = converted("hand_peephole_time_major")
+    assert graph.shape(graph.inputs[0].tensor) == (FRAMES, 2, 5)
+
+
 def test_given_shapes_hold():
     name = converted("loop_lstm").inputs[0].name
     graph = tflite.read(GOLDEN / "loop_lstm.tflite", shapes={name: [1, 7, 5]})
@@ -378,7 +383,10 @@ def test_real_models(path, reference_file, key):
     if key is None and graph.states:
         x, want = x[None], want[None]  # a step model takes frames first
     run = reference.run_frames if graph.states else reference.run
-    got, _ = run(graph, {graph.inputs[0].name: x})
+    got, states = run(graph, {graph.inputs[0].name: x})
+    if key is not None:
+        with np.load(Path(MODELS) / f"{reference_file}.ref.npz") as z:
+            np.testing.assert_allclose(next(iter(states.values())), z[key[0].replace("in", "st")], rtol=0, atol=1e-5)
     np.testing.assert_allclose(got[graph.outputs[0].name], want, rtol=0, atol=1e-5)
     model = lstm_edge.load(format.to_bytes(graph))
     np.testing.assert_allclose(model.run(x), want, rtol=0, atol=1e-5)

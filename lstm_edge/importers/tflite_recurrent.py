@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Dim, Size
+from ..dims import Dim, Size, mentions
+from ..errors import UnsupportedModelError
 from .onnx_lowering import Value, known
 from .tflite_lowering import ACTIVATIONS, Call, TfLowering, lowers
 from .tflite_quant import IntegerCell, grid, is_quantized, lstm_step
@@ -43,6 +44,9 @@ class Recurrence:
 
     def emit(self, ctx: TfLowering) -> list[Value]:
         """y (B,T,D*P), h_n and (LSTM) c_n of shape (D,B,.)."""
+        batch = ctx.shape(self.x)[0]
+        if mentions(batch, "frames"):
+            raise UnsupportedModelError(f"{ctx.place}: its batch would be {batch}: frames lie along another axis")
         count = max(n for n, v in enumerate(self.inputs) if v is not None) + 1
         names = [ctx.tensor(v) for v in self.inputs[:count]]
         base = ctx._name(self.op.lower())

@@ -394,7 +394,7 @@ def sequence_lstm(
     b, hidden = Builder(hybrid), 8
     width = 5 if projection else hidden
     time_major = options.get("timeMajor", False)
-    batch = 1
+    batch = 2 if time_major else 1
     x = b.tensor([FRAMES, batch, FEATURES] if time_major else [batch, FRAMES, FEATURES], name="x")
     inputs = [
         x,
