@@ -319,7 +319,10 @@ def by_definition(call: Call) -> Value | list[Value | None]:
     else:
         raise refusal
     defaults = {n: a.default_value for n, a in schema.attributes.items() if a.default_value.name}
-    return _run_function(call, function, defaults)
+    values = _run_function(call, function, defaults)
+    if any(name and (n >= len(values) or values[n] is None) for n, name in enumerate(call.proto.output)):
+        raise refusal
+    return values
 
 
 def _type_proto(value: Value, shape: tuple) -> Any:
