@@ -4,37 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "core.h"
-
-#define MAX_ARENA ((uint64_t)1 << 34) /* far beyond any model; a damaged size is refused before the allocator is asked */
-
-typedef struct {
-    void *buffer[2]; /* [current] is read; a run's new value goes to the other, and all are swapped when the run has succeeded */
-    int64_t dims[LE_MAX_RANK];
-    size_t capacity;
-} state_slot;
-
-struct le_stream {
-    const le_model *model;
-    int64_t batch, frames; /* frames: what the shapes stand for now; -1 none */
-    uint64_t generation;
-    le_tensor *tensors;
-    le_tensor **pointers; /* every node's inputs and outputs */
-    le_ctx *nodes;
-    int *active, n_active; /* nodes that run: those without an absent input */
-    uint64_t *capacity;    /* bytes in the arena per tensor, then scratch per node */
-    uint64_t *offset;
-    bool *direct; /* outputs that a node writes into the caller's array at once */
-    uint8_t *arena;
-    uint64_t arena_size;
-    state_slot *states;
-    int n_states; /* kept here: a stream may be closed after its model */
-    int current;
-    const void **many_in; /* le_stream_run_many's moving pointers */
-    void **many_out;
-    double *seconds;
-    le_error error;
-};
+#include "stream.h"
 
 /* ---- shapes ---- */
 
@@ -155,124 +125,7 @@ static le_status infer(le_stream *s, int64_t frames, bool full_states) {
     return check_states(s);
 }
 
-/* ---- the arena ---- */
-
-typedef struct {
-    int item; /* tensor, or n_tensors + node for its scratch */
-    int first, last;
-} lifetime;
-
-static uint64_t tensor_bytes(const le_tensor *t) { return t->absent ? 0 : (uint64_t)le_count(t) * le_dtype_size(t->dtype); }
-
-/* Whether the capacities hold what the shapes now need; grows them where they do not. */
-static bool grow_capacities(le_stream *s) {
-    bool grown = false;
-    const le_model *m = s->model;
-    for (int i = 0; i < m->n_tensors + m->n_nodes; i++) {
-        bool tensor = i < m->n_tensors;
-        uint64_t need = tensor ? (m->tensors[i].is_const ? 0 : tensor_bytes(&s->tensors[i])) : s->nodes[i - m->n_tensors].scratch_size;
-        need = (need + 63) / 64 * 64;
-        if (need > s->capacity[i]) {
-            s->capacity[i] = need;
-            grown = true;
-        }
-    }
-    return grown;
-}
-
-static int collect_lifetimes(const le_stream *s, lifetime *list, int *first, int *last) {
-    const le_model *m = s->model;
-    for (int t = 0; t < m->n_tensors; t++)
-        first[t] = last[t] = -1;
-    for (int i = 0; i < m->n_nodes; i++) {
-        for (int j = 0; j < m->nodes[i].n_in; j++)
-            if (m->nodes[i].in[j] >= 0)
-                last[m->nodes[i].in[j]] = i;
-        for (int j = 0; j < m->nodes[i].n_out; j++)
-            if (m->nodes[i].out[j] >= 0)
-                first[m->nodes[i].out[j]] = last[m->nodes[i].out[j]] = i;
-    }
-    for (int i = 0; i < m->n_outputs; i++)
-        last[m->outputs[i].tensor] = m->n_nodes;
-    for (int i = 0; i < m->n_states; i++)
-        last[m->states[i].write] = m->n_nodes;
-    int n = 0;
-    for (int t = 0; t < m->n_tensors; t++)
-        if (first[t] >= 0 && s->capacity[t])
-            list[n++] = (lifetime){t, first[t], last[t]};
-    for (int i = 0; i < m->n_nodes; i++)
-        if (s->capacity[m->n_tensors + i])
-            list[n++] = (lifetime){m->n_tensors + i, i, i};
-    return n;
-}
-
-/* Lowest offset where item k touches none of the items 0..k-1 that live at the same time. placed: those, ordered by offset. */
-static uint64_t place(const le_stream *s, const lifetime *k, const lifetime *placed, int n) {
-    uint64_t at = 0;
-    for (int i = 0; i < n; i++) {
-        if (placed[i].last < k->first || placed[i].first > k->last)
-            continue;
-        uint64_t start = s->offset[placed[i].item];
-        if (start >= at + s->capacity[k->item])
-            break;
-        if (start + s->capacity[placed[i].item] > at)
-            at = start + s->capacity[placed[i].item];
-    }
-    return at;
-}
-
-static void insert_by_offset(const le_stream *s, lifetime *placed, int n, lifetime item) {
-    int i = n;
-    while (i > 0 && s->offset[placed[i - 1].item] > s->offset[item.item]) {
-        placed[i] = placed[i - 1];
-        i--;
-    }
-    placed[i] = item;
-}
-
-/* Greedy in execution order, each item at the lowest free offset. Gives the arena's size. */
-static uint64_t lay_out(le_stream *s, lifetime *list, int n, lifetime *placed) {
-    uint64_t end = 0;
-    for (int i = 0; i < n; i++) {
-        uint64_t at = place(s, &list[i], placed, i);
-        s->offset[list[i].item] = at;
-        insert_by_offset(s, placed, i, list[i]);
-        if (at + s->capacity[list[i].item] > end)
-            end = at + s->capacity[list[i].item];
-    }
-    return end;
-}
-
-static le_status plan(le_stream *s) {
-    const le_model *m = s->model;
-    size_t items = (size_t)m->n_tensors + (size_t)m->n_nodes + 1;
-    lifetime *list = malloc(2 * items * sizeof *list);
-    int *range = malloc(2 * items * sizeof *range);
-    uint64_t total = 0;
-    uint8_t *arena = NULL;
-    if (list && range) {
-        int n = collect_lifetimes(s, list, range, range + items);
-        total = lay_out(s, list, n, list + items);
-        if (total <= MAX_ARENA && total <= SIZE_MAX - 128)
-            arena = aligned_alloc(64, (size_t)total + 64);
-    }
-    free(list);
-    free(range);
-    if (!arena) {
-        memset(s->capacity, 0, (items - 1) * sizeof *s->capacity);
-        return le_fail(&s->error, LE_ERR_MEMORY, "cannot allocate %llu bytes for %lld frames of batch %lld", (unsigned long long)total,
-                       (long long)s->frames, (long long)s->batch);
-    }
-    free(s->arena);
-    s->arena = arena;
-    s->arena_size = total;
-    for (int t = 0; t < m->n_tensors; t++)
-        if (!m->tensors[t].is_const)
-            s->tensors[t].data = arena + s->offset[t];
-    for (int i = 0; i < m->n_nodes; i++)
-        s->nodes[i].scratch = arena + s->offset[m->n_tensors + i];
-    return LE_OK;
-}
+/* ---- layout ---- */
 
 static le_status prepare(le_stream *s, int64_t frames) {
     s->frames = -1;
@@ -280,8 +133,8 @@ static le_status prepare(le_stream *s, int64_t frames) {
     if (frames < 0 || frames > INT32_MAX)
         return le_fail(&s->error, LE_ERR_VALUE, "frames: expected 0 to 2^31-1, found %lld", (long long)frames);
     le_status status = infer(s, frames, false);
-    if (status == LE_OK && grow_capacities(s))
-        status = plan(s);
+    if (status == LE_OK && le_plan_grow(s))
+        status = le_plan_arena(s);
     if (status == LE_OK)
         s->frames = frames;
     return status;
@@ -364,12 +217,12 @@ static void commit_states(le_stream *s) {
     bool changed = false;
     for (int i = 0; i < m->n_states; i++) {
         const le_tensor *w = &s->tensors[m->states[i].write];
-        state_slot *slot = &s->states[i];
+        le_state_slot *slot = &s->states[i];
         if (w->absent) {
             memcpy(slot->buffer[next], slot->buffer[s->current], slot->capacity);
             continue;
         }
-        memcpy(slot->buffer[next], w->data, (size_t)tensor_bytes(w));
+        memcpy(slot->buffer[next], w->data, (size_t)le_tensor_bytes(w));
         int fill = m->states[i].fill_axis;
         if (fill >= 0 && slot->dims[fill] != w->dims[fill]) {
             slot->dims[fill] = w->dims[fill];
@@ -475,12 +328,12 @@ static le_status open_stream(le_stream *s, int64_t frames) {
     le_stream_reset(s);
     /* Room for the full windows of convolutions too, so that filling them allocates nothing later. */
     if (frames >= 0 && frames <= INT32_MAX && infer(s, frames, true) == LE_OK)
-        grow_capacities(s);
+        le_plan_grow(s);
     status = infer(s, frames < 0 ? 0 : frames, false);
     if (status == LE_OK)
-        grow_capacities(s);
+        le_plan_grow(s);
     if (status == LE_OK)
-        status = plan(s);
+        status = le_plan_arena(s);
     return status == LE_OK ? prepare(s, frames) : status;
 }
 
@@ -558,7 +411,7 @@ static void copy_outputs(le_stream *s, void *const *outputs) {
     for (int i = 0; i < s->model->n_outputs; i++) {
         const le_tensor *t = &s->tensors[s->model->outputs[i].tensor];
         if (!s->direct[i] && !t->absent)
-            memcpy(outputs[i], t->data, (size_t)tensor_bytes(t));
+            memcpy(outputs[i], t->data, (size_t)le_tensor_bytes(t));
     }
 }
 
@@ -616,9 +469,9 @@ le_status le_stream_run_many(le_stream *s, int64_t count, int64_t frames, const 
     for (int64_t n = 0; n < count && status == LE_OK; n++) {
         status = le_stream_run(s, frames, in, out, err);
         for (int i = 0; i < m->n_inputs && status == LE_OK; i++)
-            in[i] = (const uint8_t *)in[i] + tensor_bytes(&s->tensors[m->inputs[i].tensor]);
+            in[i] = (const uint8_t *)in[i] + le_tensor_bytes(&s->tensors[m->inputs[i].tensor]);
         for (int i = 0; i < m->n_outputs && status == LE_OK; i++)
-            out[i] = (uint8_t *)out[i] + tensor_bytes(&s->tensors[m->outputs[i].tensor]);
+            out[i] = (uint8_t *)out[i] + le_tensor_bytes(&s->tensors[m->outputs[i].tensor]);
     }
     return status;
 }

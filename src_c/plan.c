@@ -1,0 +1,123 @@
+/* One arena for every activation and scratch: an item lives from the node that writes it to the last that reads it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "stream.h"
+
+#define MAX_ARENA ((uint64_t)1 << 34) /* far beyond any model; a damaged size is refused before the allocator is asked */
+
+typedef struct {
+    int item; /* tensor, or n_tensors + node for its scratch */
+    int first, last;
+} lifetime;
+
+uint64_t le_tensor_bytes(const le_tensor *t) { return t->absent ? 0 : (uint64_t)le_count(t) * le_dtype_size(t->dtype); }
+
+bool le_plan_grow(le_stream *s) {
+    bool grown = false;
+    const le_model *m = s->model;
+    for (int i = 0; i < m->n_tensors + m->n_nodes; i++) {
+        bool tensor = i < m->n_tensors;
+        uint64_t need = tensor ? (m->tensors[i].is_const ? 0 : le_tensor_bytes(&s->tensors[i])) : s->nodes[i - m->n_tensors].scratch_size;
+        need = (need + 63) / 64 * 64;
+        if (need > s->capacity[i]) {
+            s->capacity[i] = need;
+            grown = true;
+        }
+    }
+    return grown;
+}
+
+static int collect_lifetimes(const le_stream *s, lifetime *list, int *first, int *last) {
+    const le_model *m = s->model;
+    for (int t = 0; t < m->n_tensors; t++)
+        first[t] = last[t] = -1;
+    for (int i = 0; i < m->n_nodes; i++) {
+        for (int j = 0; j < m->nodes[i].n_in; j++)
+            if (m->nodes[i].in[j] >= 0)
+                last[m->nodes[i].in[j]] = i;
+        for (int j = 0; j < m->nodes[i].n_out; j++)
+            if (m->nodes[i].out[j] >= 0)
+                first[m->nodes[i].out[j]] = last[m->nodes[i].out[j]] = i;
+    }
+    for (int i = 0; i < m->n_outputs; i++)
+        last[m->outputs[i].tensor] = m->n_nodes;
+    for (int i = 0; i < m->n_states; i++)
+        last[m->states[i].write] = m->n_nodes;
+    int n = 0;
+    for (int t = 0; t < m->n_tensors; t++)
+        if (first[t] >= 0 && s->capacity[t])
+            list[n++] = (lifetime){t, first[t], last[t]};
+    for (int i = 0; i < m->n_nodes; i++)
+        if (s->capacity[m->n_tensors + i])
+            list[n++] = (lifetime){m->n_tensors + i, i, i};
+    return n;
+}
+
+/* Lowest offset where item k touches none of the items 0..k-1 that live at the same time. placed: those, ordered by offset. */
+static uint64_t place(const le_stream *s, const lifetime *k, const lifetime *placed, int n) {
+    uint64_t at = 0;
+    for (int i = 0; i < n; i++) {
+        if (placed[i].last < k->first || placed[i].first > k->last)
+            continue;
+        uint64_t start = s->offset[placed[i].item];
+        if (start >= at + s->capacity[k->item])
+            break;
+        if (start + s->capacity[placed[i].item] > at)
+            at = start + s->capacity[placed[i].item];
+    }
+    return at;
+}
+
+static void insert_by_offset(const le_stream *s, lifetime *placed, int n, lifetime item) {
+    int i = n;
+    while (i > 0 && s->offset[placed[i - 1].item] > s->offset[item.item]) {
+        placed[i] = placed[i - 1];
+        i--;
+    }
+    placed[i] = item;
+}
+
+/* Greedy in execution order, each item at the lowest free offset. Gives the arena's size. */
+static uint64_t lay_out(le_stream *s, lifetime *list, int n, lifetime *placed) {
+    uint64_t end = 0;
+    for (int i = 0; i < n; i++) {
+        uint64_t at = place(s, &list[i], placed, i);
+        s->offset[list[i].item] = at;
+        insert_by_offset(s, placed, i, list[i]);
+        if (at + s->capacity[list[i].item] > end)
+            end = at + s->capacity[list[i].item];
+    }
+    return end;
+}
+
+le_status le_plan_arena(le_stream *s) {
+    const le_model *m = s->model;
+    size_t items = (size_t)m->n_tensors + (size_t)m->n_nodes + 1;
+    lifetime *list = malloc(2 * items * sizeof *list);
+    int *range = malloc(2 * items * sizeof *range);
+    uint64_t total = 0;
+    uint8_t *arena = NULL;
+    if (list && range) {
+        int n = collect_lifetimes(s, list, range, range + items);
+        total = lay_out(s, list, n, list + items);
+        if (total <= MAX_ARENA && total <= SIZE_MAX - 128)
+            arena = aligned_alloc(64, (size_t)total + 64);
+    }
+    free(list);
+    free(range);
+    if (!arena) {
+        memset(s->capacity, 0, (items - 1) * sizeof *s->capacity);
+        return le_fail(&s->error, LE_ERR_MEMORY, "cannot allocate %llu bytes for %lld frames of batch %lld", (unsigned long long)total,
+                       (long long)s->frames, (long long)s->batch);
+    }
+    free(s->arena);
+    s->arena = arena;
+    s->arena_size = total;
+    for (int t = 0; t < m->n_tensors; t++)
+        if (!m->tensors[t].is_const)
+            s->tensors[t].data = arena + s->offset[t];
+    for (int i = 0; i < m->n_nodes; i++)
+        s->nodes[i].scratch = arena + s->offset[m->n_tensors + i];
+    return LE_OK;
+}

@@ -1,0 +1,41 @@
+/* What stream.c and plan.c share: a stream from inside. */
+#ifndef LE_STREAM_H
+#define LE_STREAM_H
+
+#include "core.h"
+
+typedef struct {
+    void *buffer[2]; /* [current] is read; a run's new value goes to the other, and all are swapped when the run has succeeded */
+    int64_t dims[LE_MAX_RANK];
+    size_t capacity;
+} le_state_slot;
+
+struct le_stream {
+    const le_model *model;
+    int64_t batch, frames; /* frames: what the shapes stand for now; -1 none */
+    uint64_t generation;
+    le_tensor *tensors;
+    le_tensor **pointers; /* every node's inputs and outputs */
+    le_ctx *nodes;
+    int *active, n_active; /* nodes that run: those without an absent input */
+    uint64_t *capacity;    /* bytes in the arena per tensor, then scratch per node */
+    uint64_t *offset;
+    bool *direct; /* outputs that a node writes into the caller's array at once */
+    uint8_t *arena;
+    uint64_t arena_size;
+    le_state_slot *states;
+    int n_states; /* kept here: a stream may be closed after its model */
+    int current;
+    const void **many_in; /* le_stream_run_many's moving pointers */
+    void **many_out;
+    double *seconds;
+    le_error error;
+};
+
+uint64_t le_tensor_bytes(const le_tensor *t);
+/* Whether the shapes now need more than the capacities; raises them. */
+bool le_plan_grow(le_stream *s);
+/* Lays out and allocates the arena for the capacities; on failure the capacities are 0 and the old arena stays. */
+le_status le_plan_arena(le_stream *s);
+
+#endif
