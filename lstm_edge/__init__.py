@@ -8,10 +8,16 @@
 import sys as _sys
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._core import Model, Port, Stream, isas, load
 from .errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from .convert import convert
+    from .evaluate import evaluate
+    from .quantize import quantize
+    from .verify import verify
 
 __version__ = "0.1.0"
 __all__ = [

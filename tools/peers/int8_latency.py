@@ -158,22 +158,22 @@ def litert(inputs: int, hidden: int, folder: str) -> dict[str, Step]:
     return {"litert cell int8": step}
 
 
-def make_litert_cells(folder: str) -> None:
+def litert_cell(inputs: int, hidden: int) -> bytes:
     """An LSTM cell, x, h, c -> h', c', with dynamic-range int8 weights. Needs TensorFlow."""
     import tensorflow as tf
 
-    for inputs, hidden in CASES:
-        w, r, b = (tf.constant(a.T) for a in weights(inputs, hidden))
+    w, r, b = (tf.constant(a.T) for a in weights(inputs, hidden))
+    signature = [tf.TensorSpec((1, size), tf.float32, name) for name, size in (("x", inputs), ("s1", hidden), ("s2", hidden))]
 
-        @tf.function(input_signature=[tf.TensorSpec((1, s), tf.float32, n) for n, s in (("x", inputs), ("s1", hidden), ("s2", hidden))])
-        def cell(x, s1, s2):
-            i, f, g, o = tf.split(tf.matmul(x, w) + tf.matmul(s1, r) + b, 4, axis=1)
-            c = tf.sigmoid(f) * s2 + tf.sigmoid(i) * tf.tanh(g)
-            return tf.sigmoid(o) * tf.tanh(c), c
+    @tf.function(input_signature=signature)
+    def cell(x, s1, s2):
+        i, f, g, o = tf.split(tf.matmul(x, w) + tf.matmul(s1, r) + b, 4, axis=1)
+        c = tf.sigmoid(f) * s2 + tf.sigmoid(i) * tf.tanh(g)
+        return tf.sigmoid(o) * tf.tanh(c), c
 
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([cell.get_concrete_function()])
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        Path(folder, f"lstm{inputs}x{hidden}.tflite").write_bytes(converter.convert())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([cell.get_concrete_function()])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return converter.convert()
 
 
 def timed(step: Step, frames: list[np.ndarray]) -> list[int]:
@@ -215,7 +215,8 @@ def main() -> None:
     parser.add_argument("--make-litert-cells", metavar="FOLDER")
     options = parser.parse_args()
     if options.make_litert_cells:
-        make_litert_cells(options.make_litert_cells)
+        for inputs, hidden in CASES:
+            Path(options.make_litert_cells, f"lstm{inputs}x{hidden}.tflite").write_bytes(litert_cell(inputs, hidden))
         return
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.core})
