@@ -173,8 +173,9 @@ def _given(graph: Graph, sample: Mapping[str, np.ndarray]) -> Arrays:
 
 def sample_inputs(graph: Graph, frames: int | None = None, seed: int = 0) -> Arrays:
     """Inputs by name, shaped as Model.run takes them: N(0,1), tokens within their table. As many frames as give an
-    answer, at least `frames`."""
-    frames = enough_frames(graph, frames or FRAMES)
+    answer, at least `frames` (without it: as the source was trained on, which its framework may insist on)."""
+    trained = graph.metadata.get("source", {}).get("frames", 0)
+    frames = enough_frames(graph, frames or (trained if 0 < trained <= MOST_FRAMES else FRAMES))
     rng = np.random.default_rng(seed)
     lead = (frames,) if is_framed(graph) else ()
     return {
@@ -308,20 +309,36 @@ def _onnx_dtype(text: str) -> str:
 def _torch(source: Any, constants: dict[str, Any], graph: Graph) -> tuple[Runner | None, str]:
     import torch
 
-    if not isinstance(source, torch.nn.Module):
+    from .importers.torch_modules import attributes, prepared, restore
+
+    if hasattr(source, "graph_signature"):  # an ExportedProgram; its guards name the sizes of the example
+        source = source.module(check_guards=False)
+    elif isinstance(source, torch.nn.Module):
+        source = prepared(source)
+    else:
         return None, ""
+    arguments = graph.metadata.get("source", {}).get("arguments") or [_ports(graph, "inputs"), {}]
 
     def run(feed: Arrays) -> Arrays:
-        training = source.training
-        source.eval()
+        args, kwargs = _filled(arguments, {n: torch.from_numpy(_for_torch(a)) for n, a in feed.items()})
+        before = [] if isinstance(source, torch.jit.ScriptModule) else attributes(source)
         try:
             with torch.no_grad():
-                answer = source(*[torch.from_numpy(_for_torch(feed[n])) for n in _ports(graph, "inputs")])
+                answer = source(*args, **kwargs)
         finally:
-            source.train(training)
+            restore(before)  # forward may keep a hidden state in the module; every run starts anew
         return _by_order(graph, [t.numpy() for t in _flat(answer) if isinstance(t, torch.Tensor)])
 
     return run, f"torch {torch.__version__.split('+')[0]}"
+
+
+def _filled(names: Any, tensors: dict[str, Any]) -> Any:
+    """The structure of names with the tensors in their places; lists below the first level stand for tuples."""
+    if isinstance(names, dict):
+        return {k: _filled(v, tensors) for k, v in names.items()}
+    if isinstance(names, (list, tuple)):
+        return tuple(_filled(v, tensors) for v in names)
+    return tensors[names]
 
 
 def _for_torch(array: np.ndarray) -> np.ndarray:

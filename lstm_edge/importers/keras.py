@@ -356,6 +356,8 @@ def _describe(
         "producer": producer,
         "model": model.name,
     }
+    if e.frames is not None:
+        graph.metadata["source"]["frames"] = e.frames
     notes = []
     for port in ports:
         if port.name in free and port.sizes[0] is not None:

@@ -39,7 +39,9 @@ def program_of(
     made, notes = input_shapes(steps, shapes, given, fixed or {}, free)
     inputs = [ProgramInput(g.name, s, g.dtype, g.name) for g, s in zip(given, made)]
     values = [_value(v) for v in next(n for n in nodes if n.op == "output").args[0]]
-    return Program(inputs, constants, steps, list(zip(_output_names(exported, len(values)), values)), notes)
+    outputs = list(zip(_output_names(exported, len(values)), values))
+    fixed_frames = [n for g, s in zip(given, made) for n, size in zip(g.sizes, s) if size == FRAMES and isinstance(n, int)]
+    return Program(inputs, constants, steps, outputs, notes, fixed_frames[0] if fixed_frames else 0)
 
 
 def refuse_mutation(outputs: list[tuple[str, str]]) -> None:

@@ -34,20 +34,20 @@ def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Gra
     """The Graph of a module in eval mode. UnsupportedModelError when an example input is needed or tracing fails."""
     import torch
 
-    module = _prepared(module)
-    before = _attributes(module)
+    module = prepared(module)
+    before = attributes(module)
     args, kwargs, notes = _example_inputs(module, shapes, example)
     fixed = _fixed_axes(module, shapes)
     if example is not None:
         args, kwargs = _grown(module, args, kwargs, fixed)
-    _restore(before)
+    restore(before)
     failures: list[str] = []
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for dynamic in ("all", "batch", "none"):
             try:
                 exported = _export(module, args, kwargs, fixed, dynamic)
-                _restore(before)
+                restore(before)
                 graph = freest(lambda free: program_of(exported, fixed, free))
             except Exception as e:  # torch.export fails with anything at all; the last reason is reported
                 failures.append(f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ''}")
@@ -60,6 +60,7 @@ def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Gra
                     "perhaps): give an input with as many as it shall take, example=tensor"
                 )
             graph.metadata["notes"] = notes + graph.metadata["notes"]
+            graph.metadata.setdefault("source", {})["arguments"] = _named_arguments(graph, args, kwargs)
             if dynamic != "all":
                 graph.metadata["notes"].append(f"not every axis could stay free ({failures[0][:200]})")
             return graph
@@ -69,12 +70,24 @@ def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Gra
     )
 
 
+def _named_arguments(graph: Graph, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """[args, kwargs] with the names of the graph's inputs in the places of the tensors (a tuple as a list); None where
+    something else is among them."""
+    from torch.utils import _pytree as pytree
+
+    names = iter([p.name for p in graph.inputs])
+    leaves = pytree.tree_leaves([args, kwargs])
+    if len(leaves) != len(graph.inputs) or not all(hasattr(v, "dtype") for v in leaves):
+        return None
+    return pytree.tree_map(lambda _: next(names), [args, kwargs])
+
+
 def _made_up_frames(graph: Graph) -> bool:
     """Whether a number of frames that nobody asked for has become part of the graph."""
     return any(s in FRAME_COUNTS for p in graph.inputs for s in graph.shape(p.tensor)[1:])
 
 
-def _prepared(module: Any) -> Any:
+def prepared(module: Any) -> Any:
     """A float32 copy on the CPU in eval mode; the caller's module stays as it is."""
     tensors = [*module.parameters(), *module.buffers()]
     floats = [t for t in tensors if t.is_floating_point()]
@@ -91,12 +104,12 @@ def _prepared(module: Any) -> Any:
     return module.cpu() if any(t.device.type != "cpu" for t in tensors) else module
 
 
-def _attributes(module: Any) -> list[tuple[Any, dict[str, Any], dict[str, Any]]]:
+def attributes(module: Any) -> list[tuple[Any, dict[str, Any], dict[str, Any]]]:
     """Every submodule with its attributes and buffers: forward may keep a hidden state there."""
     return [(m, dict(m.__dict__), dict(m._buffers)) for m in module.modules()]
 
 
-def _restore(saved: list[tuple[Any, dict[str, Any], dict[str, Any]]]) -> None:
+def restore(saved: list[tuple[Any, dict[str, Any], dict[str, Any]]]) -> None:
     for module, attributes, buffers in saved:
         module.__dict__.clear()
         module.__dict__.update(attributes)

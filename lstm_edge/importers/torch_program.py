@@ -69,6 +69,7 @@ class Program:
     steps: list[Step]
     outputs: list[tuple[str, Any]]  # name ("" = to be chosen), Ref or a constant
     notes: list[str] = field(default_factory=list)
+    frames: int = 0  # the number of frames it was exported for, where that number became free again
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,8 @@ class Lowering:
             self.env[step.name] = value
         self.finish([(name, self._resolve(v)) for name, v in self.program.outputs])
         self.notes.extend(n for n in self.program.notes if n not in self.notes)
+        if self.program.frames:
+            self.g.metadata["source"] = {"frames": self.program.frames}
         return self.g
 
     def _check_aliases(self, target: str, roots: dict[str, str], at: int) -> None:

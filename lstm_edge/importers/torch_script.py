@@ -350,6 +350,8 @@ class _Machine:
 
     def _item(self, owner: Any, index: Any) -> Any:
         if isinstance(owner, (list, tuple, dict, str)) and not isinstance(index, Dim):
+            if isinstance(owner, dict) and isinstance(index, int) and index not in owner:
+                owner = list(owner.values())  # a named tuple
             try:
                 return owner[index]
             except (IndexError, KeyError, TypeError) as e:
