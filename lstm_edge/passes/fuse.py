@@ -21,12 +21,13 @@ def fuse(graph: Graph) -> None:
     while changed:
         changed = False
         view = _View(graph)
-        for node in list(graph.nodes):
+        for node in graph.nodes:
             for rule, text in RULES:
-                if node in graph.nodes and rule(view, node):
+                if id(node) not in view.gone and rule(view, node):
                     counts[text] += 1
                     changed = True
-                    view = _View(graph)
+                    view.refresh(node)
+        graph.nodes = [n for n in graph.nodes if id(n) not in view.gone]
         graph.drop_unused()
     for text, count in counts.items():
         note(graph, f"fused {text}" + (f" ({count} times)" if count > 1 else ""))
@@ -36,12 +37,33 @@ LAYERS = ("Conv", "ConvTranspose", "Dense")
 
 
 class _View:
-    """A graph with its producers and reader counts looked up once."""
+    """A graph with its producers and reader counts, kept as rules change it. A rule changes only the node it is given and
+    the producers of its inputs, and removes nodes by `remove`."""
 
     def __init__(self, graph: Graph):
         self.graph = graph
         self.readers = reader_counts(graph)
         self.producers = {o: n for n in graph.nodes for o in n.outputs if o}
+        self.gone: set[int] = set()
+        self._known = {id(n): (list(n.inputs), list(n.outputs)) for n in graph.nodes}
+
+    def refresh(self, node: Node) -> None:
+        """Counts anew what `node` and the producers of what it read make and read now."""
+        near = {id(n): n for n in [node, *(self.producers.get(i, node) for i in self._known[id(node)][0])]}.values()
+        for n in near:
+            inputs, outputs = self._known[id(n)]
+            self.readers.subtract(i for i in inputs if i)
+            for o in outputs:
+                if self.producers.get(o) is n:
+                    del self.producers[o]
+            self._known[id(n)] = ([], []) if id(n) in self.gone else (list(n.inputs), list(n.outputs))
+        for n in near:
+            inputs, outputs = self._known[id(n)]
+            self.readers.update(i for i in inputs if i)
+            self.producers.update((o, n) for o in outputs if o)
+
+    def remove(self, node: Node) -> None:
+        self.gone.add(id(node))
 
     def only_feed(self, tensor: str, *ops: str) -> Node | None:
         """The node of one of `ops` that makes `tensor`, when nobody else reads it."""
@@ -62,7 +84,7 @@ class _View:
     def take_over(self, node: Node, gone: Node) -> None:
         """`node` computes what `gone` did, after it in the list, and `gone` is removed."""
         node.outputs = [gone.outputs[0]]
-        self.graph.nodes.remove(gone)
+        self.remove(gone)
 
 
 def _is_linear(node: Node) -> bool:
@@ -92,7 +114,7 @@ def _pad_into_conv(v: _View, node: Node) -> bool:
     pads = each(read_attrs(node)["pads"], 2 * len(spatial))
     node.attrs["pads"] = [p + q for p, q in zip(pads, [begins[d] for d in spatial] + [ends[d] for d in spatial])]
     node.inputs[0] = pad.inputs[0]
-    v.graph.nodes.remove(pad)
+    v.remove(pad)
     return True
 
 
