@@ -17,8 +17,8 @@ from ..errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ..graph import Graph
 from . import onnx_control, onnx_layers, onnx_movement, onnx_ops, onnx_quantized, onnx_recurrent  # noqa: F401
 from .onnx_dims import InputDims, declared, input_shapes
-from .onnx_folding import fold, refuse_huge
-from .onnx_lowering import LOWER, Call, Lowering, Undecided, Value, known, run_dtype
+from .onnx_folding import fold, refuse_growth
+from .onnx_lowering import LOWER, MAX_NODES, Call, Lowering, Undecided, Value, known, run_dtype
 from .onnx_read import element_dtype, load_model, tensor_array
 
 MIN_OPSET, MAX_OPSET = 7, 28
@@ -46,6 +46,7 @@ def _read(model: Any, folder: Path | None, shapes: Mapping[str, list[int | str]]
     opsets = _opsets(model)
     proto = model.graph
     ctx = Lowering(opsets, used_names(proto))
+    ctx.left[0] += len(proto.node)
     scope: ChainMap = ChainMap({})
     for tensor in proto.initializer:
         scope[tensor.name] = known(tensor_array(tensor, "initialiser", folder))
@@ -71,7 +72,37 @@ def _inlined(model: Any) -> Any:
         return model
     import onnx.inliner
 
+    bodies = {(f.domain, f.name): f.node for f in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+    for domain, name in bodies:
+        _inlined_size(domain, name, bodies, sizes, ())
+    total = sum(sizes.get((n.domain, n.op_type), 1) for n in model.graph.node)
+    if total > MAX_NODES:
+        raise UnsupportedModelError(f"the model's functions expand to {total} nodes, more than {MAX_NODES}")
     return onnx.inliner.inline_local_functions(model)
+
+
+def _inlined_size(domain: str, name: str, bodies: Mapping, sizes: dict[tuple[str, str], int], calling: tuple) -> int:
+    """How many nodes a model-local function is, with those that it calls; FormatError for one that calls itself."""
+    key = (domain, name)
+    if key not in bodies:
+        return 1
+    if key in calling or len(calling) > 100:
+        raise FormatError(f"function {name!r} calls itself")
+    if key not in sizes:
+        sizes[key] = sum(_inlined_size(n.domain, n.op_type, bodies, sizes, (*calling, key)) for n in _all_nodes(bodies[key]))
+    return sizes[key]
+
+
+def _all_nodes(nodes: Any) -> list[Any]:
+    """The nodes, and those of their subgraphs."""
+    out = []
+    for node in nodes:
+        out.append(node)
+        for attribute in node.attribute:
+            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                out += _all_nodes(sub.node)
+    return out
 
 
 def _opsets(model: Any) -> dict[str, int]:
@@ -159,6 +190,9 @@ def lower_block(ctx: Lowering, graph: Any, scope: ChainMap) -> None:
     for tensor in graph.initializer:
         if tensor.name not in scope.maps[0]:
             scope[tensor.name] = known(tensor_array(tensor, "initialiser"))
+    ctx.left[0] -= len(graph.node)
+    if ctx.left[0] < 0:
+        raise UnsupportedModelError(f"{ctx.place or 'the graph'}: unrolled, the model has more than {MAX_NODES} nodes")
     for node in graph.node:
         call = Call(ctx, node, [_lookup(node, name, scope) for name in node.input], _attributes(node), scope)
         outer = ctx.place, ctx.node_name
@@ -196,9 +230,7 @@ def _evaluate(call: Call) -> list[Value | None]:
         if all(v is None or v.array is not None for v in call.inputs) and call.op not in ("If", "Loop", "Scan"):
             folded = fold(call)
             if folded is not None:
-                for value in folded:
-                    if value is not None:
-                        refuse_huge(value, call.place)
+                refuse_growth(call, folded)
                 ctx.folded += 1
                 return folded
         function = LOWER.get((call.domain, call.op))

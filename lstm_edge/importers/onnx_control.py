@@ -15,7 +15,7 @@ from ..polynomials import NotACell
 from .onnx_lowering import Call, Lowering, Value, known, lowers
 from .spelled_recurrence import Body, Carried, Frame, attributes_text, emit, flipped, recognised
 
-MAX_UNROLLED_NODES = 20000
+MAX_UNROLLED_NODES = 16000
 
 
 @lowers("If")
@@ -70,6 +70,7 @@ def _loop_recurrence(call: Call, body: Any, trips: Value | None) -> list[Value |
     ctx, names, outs = call.ctx, [i.name for i in body.input], [o.name for o in body.output]
     carried = [call.input(n) for n in range(2, len(call.inputs))]
     inner = Lowering(ctx.opsets, ctx.used | used_in(body))
+    inner.left = ctx.left
     outside = _Outside(call.scope, inner, ctx)
     kept = [_same(body, outs[n + 1], names[n + 2]) for n in range(len(carried))]
     trip = inner.graph.input(names[0], (), "int32")
@@ -239,6 +240,7 @@ def _scan_recurrence(call: Call, scan: _ScanPlan) -> list[Value | None]:
     ctx, names = call.ctx, [i.name for i in scan.body.input]
     carried = [call.input(n) for n in range(scan.states)]
     inner = Lowering(ctx.opsets, ctx.used | used_in(scan.body))
+    inner.left = ctx.left
     outside = _Outside(call.scope, inner, ctx)
     bindings = {n: _declared(inner, ctx, n, v) for n, v in zip(names, carried)}
     frames = {}

@@ -17,7 +17,12 @@ from ..errors import UnsupportedModelError
 from .onnx_lowering import FOLD, MAX_FOLDED_BYTES, Call, Undecided, Value, check_bytes, folds, known
 from .onnx_read import element_dtype, tensor_array
 
+SMALL = 256  # elements; what products of so few can grow to is no danger
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+
+
+BROADCASTING = {"Add", "Sub", "Mul", "Div", "Mod", "Pow", "Max", "Min", "Sum", "Mean", "Equal", "Greater", "GreaterOrEqual",
+                "Less", "LessOrEqual", "Where", "And", "Or", "Xor", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "PRelu"}
 
 
 def fold(call: Call) -> list[Value | None] | None:
@@ -25,6 +30,8 @@ def fold(call: Call) -> list[Value | None] | None:
     if call.op in RANDOM:
         raise call.refuse("a random generator is not supported; export the model in inference mode")
     function = FOLD.get((call.domain, call.op))
+    if call.op in BROADCASTING:
+        _check_broadcast(call)
     if function is not None:
         try:
             result = function(call)
@@ -52,6 +59,8 @@ def reference_fold(call: Call) -> list[Value | None] | None:
     outputs = [o for o in node.output if o]
     graph = helper.make_graph([node], "fold", _unique(infos), [onnx.ValueInfoProto(name=o) for o in outputs])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", call.opset)])
+    if sum(a.size for a in arrays if a is not None) > SMALL:
+        _check_inferred(call, model)
     try:
         feeds = {n: a for n, a in zip(node.input, arrays) if a is not None}
         results = dict(zip(outputs, ReferenceEvaluator(model).run(None, feeds)))
@@ -60,6 +69,31 @@ def reference_fold(call: Call) -> list[Value | None] | None:
     except Exception as e:  # an evaluator of all of ONNX raises all kinds; the file made it fail
         raise call.refuse(f"cannot be evaluated on its known inputs: {type(e).__name__}: {e}") from e
     return [known(np.asarray(results[o])) if o else None for o in call.proto.output]
+
+
+def _check_broadcast(call: Call) -> None:
+    """Refuses a broadcast that is much larger than what it is of, before it is made."""
+    shapes = [v.array.shape for v in call.inputs if v is not None and v.array is not None]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        return  # the operator says so itself
+    if math.prod(shape) > max(math.prod(s) for s in shapes):
+        check_bytes(shape, call.place)
+
+
+def _check_inferred(call: Call, model: Any) -> None:
+    """Refuses a node whose outputs, by shape inference, are beyond the limit."""
+    import onnx
+
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model)
+    except Exception:  # the evaluator says what is wrong
+        return
+    for info in [*inferred.graph.output, *inferred.graph.value_info]:
+        dims = info.type.tensor_type.shape.dim
+        if dims and all(d.HasField("dim_value") for d in dims):
+            check_bytes([d.dim_value for d in dims], call.place, 4)
 
 
 def _unique(infos: list) -> list:
@@ -330,8 +364,17 @@ def _concat(call: Call) -> Value:
     values = [v for v in call.inputs if v is not None]
     axis = call.attr("axis", 1)
     if all(v.is_known for v in values):
+        if len({id(v) for v in values}) < len(values):
+            _refuse_repetition(call, values)
         return known(np.concatenate([v.array for v in values], axis))
     return known(np.concatenate([_sizes(v) for v in values], axis), values[0].dtype)
+
+
+def _refuse_repetition(call: Call, values: list[Value]) -> None:
+    total = sum(v.array.nbytes for v in values)
+    given = sum(a.nbytes for a in {id(v): v.array for v in values}.values())
+    if total > given + MAX_FOLDED_BYTES:
+        raise call.refuse(f"repeats constants of {given >> 20} MiB to {total >> 20} MiB")
 
 
 def axes_argument(call: Call, input_opset: int) -> list[int] | None:
@@ -572,7 +615,10 @@ def _reduce(call: Call) -> Value | list[Value | None]:
     return known(out, value.dtype)
 
 
-def refuse_huge(value: Value, place: str) -> None:
-    if value.is_known and value.array.nbytes > MAX_FOLDED_BYTES:
-        raise UnsupportedModelError(f"{place}: gives a constant of {value.array.nbytes >> 20} MiB, more than "
-                                    f"{MAX_FOLDED_BYTES >> 20} MiB")
+def refuse_growth(call: Call, values: list[Value | None]) -> None:
+    """Refuses constants that are much larger than what they were made of."""
+    given = sum(v.array.nbytes for v in call.inputs if v is not None and v.array is not None)
+    for value in values:
+        if value is not None and value.is_known and value.array.nbytes > given + MAX_FOLDED_BYTES:
+            raise UnsupportedModelError(f"{call.place}: makes a constant of {value.array.nbytes >> 20} MiB from "
+                                        f"{given >> 20} MiB")

@@ -7,7 +7,7 @@ least one input is a run-time tensor) and `FOLD` (every input is known or partly
 
 from __future__ import annotations
 
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,8 @@ from ..errors import LstmEdgeError, UnsupportedModelError
 from ..graph import Graph, Node
 
 INT_MAX = 2**31 - 1
-MAX_FOLDED_BYTES = 1 << 28  # a folded constant beyond this is refused: a few bytes of file can ask for terabytes
+MAX_FOLDED_BYTES = 1 << 26  # how far folding may grow what is known: a few bytes of file can ask for terabytes
+MAX_NODES = 16000  # interpreted beyond those of the file, as unrolled loops ask for
 
 
 @dataclass(eq=False)
@@ -183,8 +184,10 @@ class Lowering:
         self.used = used  # every ONNX name that something reads
         self.notes: list[str] = []
         self.folded = 0
+        self.left = [MAX_NODES]  # nodes that may yet be interpreted; shared with the bodies of loops
         self.place = ""  # the ONNX node at hand, as messages give it
         self.node_name = ""
+        self._uses: Counter[str] = Counter()
         self._producers: dict[str, Node] = {}
         self._indexed = 0
         self._constants: dict[int, tuple[Value, str]] = {}
@@ -212,7 +215,7 @@ class Lowering:
             return value.tensor
         if id(value) not in self._constants:
             if value.is_known:
-                tensor = self.graph.constant(value.array, name or "const")
+                tensor = self.graph.constant(value.array, self._unique(name or "const"))
             else:
                 tensor = self._materialise(value.array)
                 if value.dtype.startswith("float"):
@@ -254,12 +257,20 @@ class Lowering:
         names = [graph.constant(v.array) if v is not None else "" for v in inputs]
         base = self._name(op.lower())
         outputs = graph.add(op, names, attrs, base, [f"out{n}" for n in range(len(dtypes))])
+        for o in outputs:
+            check_bytes(graph.shape(o), self.place)
         arrays = [reference.constant(graph.tensors[n]) if n else None for n in names]
         results = reference.run_node(graph.nodes[-1], arrays)
         return [Value(d, np.asarray(r).astype(d)) for d, r, _ in zip(dtypes, results, outputs)]
 
     def _name(self, base: str) -> str:
-        return f"{self.node_name}/{base}" if self.node_name else base
+        return self._unique(f"{self.node_name}/{base}" if self.node_name else base)
+
+    def _unique(self, name: str) -> str:
+        """The name, with a number from its second use on (Graph.fresh would count up from 1 for each)."""
+        count = self._uses[name]
+        self._uses[name] += 1
+        return f"{name}.{count}" if count else name
 
     def producer(self, value: Value) -> Node | None:
         if not value.is_run:
