@@ -5,6 +5,10 @@
 
 #include "kernels.h"
 
+#ifdef __ARM_FEATURE_SIMD32
+#include <arm_acle.h>
+#endif
+
 #if defined(__SSE2__) || defined(__aarch64__)
 #define V_WIDTH 4
 typedef float vf __attribute__((vector_size(16)));
@@ -30,14 +34,16 @@ static inline vi as_int(vf v) {
 }
 
 static inline vf v_load(const float *p) {
+#if V_WIDTH == 4
     vf v;
     memcpy(&v, p, sizeof v);
     return v;
+#else
+    return *p; /* into a floating-point register at once */
+#endif
 }
 
-static inline void v_store(float *p, vf v) {
-    memcpy(p, &v, sizeof v);
-}
+static inline void v_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
 
 static inline vf v_load_n(const float *p, ptrdiff_t n) {
     float lane[V_WIDTH] = {0};
@@ -45,9 +51,7 @@ static inline vf v_load_n(const float *p, ptrdiff_t n) {
     return v_load(lane);
 }
 
-static inline void v_store_n(float *p, vf v, ptrdiff_t n) {
-    memcpy(p, &v, (size_t)n * sizeof *p);
-}
+static inline void v_store_n(float *p, vf v, ptrdiff_t n) { memcpy(p, &v, (size_t)n * sizeof *p); }
 
 static inline vf v_set1(float x) {
 #if V_WIDTH == 4
@@ -98,6 +102,23 @@ static inline vf v_from_int(vi v) {
 #endif
 }
 
+#if V_WIDTH == 1 && defined(__ARM_FEATURE_SIMD32)
+/* ARMv6's pairs of 16 bits: columns 0 and 2, 1 and 3. */
+typedef struct {
+    int16x2_t even, odd;
+} vx;
+
+static inline vx x_spread(const int8_t *q) {
+    uint32_t four;
+    memcpy(&four, q, sizeof four);
+    return (vx){__sxtb16(four), __sxtb16(four >> 8 | four << 24)};
+}
+
+static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
+    const vx weights = x_spread(w);
+    return __smlad(x.odd, weights.odd, __smlad(x.even, weights.even, sum));
+}
+#else
 typedef const int8_t *vx;
 static inline vx x_spread(const int8_t *q) { return q; }
 
@@ -107,6 +128,7 @@ static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
         lane[j] = x[0] * w[4 * j] + x[1] * w[4 * j + 1] + x[2] * w[4 * j + 2] + x[3] * w[4 * j + 3];
     return sum + i_load(lane);
 }
+#endif
 
 #define I8_OFFSET 0
 #define LE_NO_F16 /* without an instruction that widens, float16 is widened when it is packed */
