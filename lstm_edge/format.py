@@ -26,7 +26,8 @@ MAX_RANK = 8
 
 _HEADER = struct.Struct("<8sHHIQII32x")
 _SECTION = struct.Struct("<4sIQQQ")
-_TENSOR = struct.Struct("<IBBBxQQQQ8q")
+_TENSOR = struct.Struct("<IBBxx")
+_CONSTANT = struct.Struct("<IIQQQQ8q")
 _NODE = struct.Struct("<IIIHHIIQ")
 _ATTR = struct.Struct("<IB3xIIQ")
 _DIM = struct.Struct("<qII")
@@ -36,8 +37,8 @@ _INDEX = struct.Struct("<i")
 _CRC_START = 16
 
 _RECORD_SIZE = {
-    b"STRS": 0, b"TENS": _TENSOR.size, b"DATA": 0, b"NODE": _NODE.size, b"IDXS": _INDEX.size, b"ATTR": _ATTR.size,
-    b"VALS": 0, b"INPT": _PORT.size + 8 * _DIM.size, b"OUTP": _PORT.size + 8 * _DIM.size,
+    b"STRS": 0, b"TENS": _TENSOR.size, b"CNST": _CONSTANT.size, b"DATA": 0, b"NODE": _NODE.size, b"IDXS": _INDEX.size,
+    b"ATTR": _ATTR.size, b"VALS": 0, b"INPT": _PORT.size + 8 * _DIM.size, b"OUTP": _PORT.size + 8 * _DIM.size,
     b"STAT": _STATE.size + 8 * _DIM.size, b"META": 0, b"TEST": 0,
 }  # fmt: skip
 _OPTIONAL = (b"META", b"TEST")
@@ -95,15 +96,18 @@ class _Writer:
         self.strings = bytearray(b"\0")
         self.string_at: dict[str, int] = {"": 0}
         self.data = bytearray()
+        self.data_at: dict[bytes, int] = {}
         self.values = bytearray()
+        self.values_at: dict[bytes, int] = {}
         self.indices: list[int] = []
         self.attrs: list[bytes] = []
-        self.tensors: list[tuple] = []
+        self.attrs_at: dict[tuple[bytes, ...], int] = {}
+        self.tensors: list[bytes] = []
+        self.constants: list[tuple] = []  # as _CONSTANT, offsets within DATA
         self.number: dict[str, int] = {}
 
         for name, tensor in graph.tensors.items():
-            self.number[name] = len(self.tensors)
-            self.tensors.append(self.tensor(tensor))
+            self.number[name] = self.tensor(tensor)
         states = b"".join([self.state(s, graph) for s in graph.states])
         nodes = b"".join([self.node(n) for n in graph.nodes])
         inputs = b"".join([self.port(p, graph.shape(p.tensor)) for p in graph.inputs])
@@ -111,7 +115,8 @@ class _Writer:
         # DATA comes last: every other size is known before it.
         self.sections: list[tuple[bytes, bytes]] = [
             (b"STRS", bytes(self.strings)),
-            (b"TENS", bytes(_TENSOR.size * len(self.tensors))),
+            (b"TENS", b"".join(self.tensors)),
+            (b"CNST", bytes(_CONSTANT.size * len(self.constants))),
             (b"NODE", nodes),
             (b"IDXS", struct.pack(f"<{len(self.indices)}i", *self.indices)),
             (b"ATTR", b"".join(self.attrs)),
@@ -133,8 +138,8 @@ class _Writer:
             end = offsets[-1] + len(body)
         out = bytearray(_aligned(end))
         for n, ((kind, body), offset) in enumerate(zip(self.sections, offsets)):
-            if kind == b"TENS":
-                body = self.tensor_records(offsets[-1])
+            if kind == b"CNST":
+                body = self.constant_records(offsets[-1])
             record = _RECORD_SIZE[kind]
             row = (kind, len(body) // record if record else 0, offset, len(body), 0)
             _SECTION.pack_into(out, _HEADER.size + n * _SECTION.size, *row)
@@ -143,12 +148,11 @@ class _Writer:
         struct.pack_into("<I", out, 12, zlib.crc32(memoryview(out)[_CRC_START:]))
         return bytes(out)
 
-    def tensor_records(self, data_start: int) -> bytes:
+    def constant_records(self, data_start: int) -> bytes:
         records = []
-        for name, dtype, rank, constant, data, size, scale, scales, dims in self.tensors:
-            data_at = data_start + data if constant else 0
+        for number, rank, data, size, scale, scales, *dims in self.constants:
             scale_at = data_start + scale if scales else 0
-            records.append(_TENSOR.pack(name, dtype, rank, constant, data_at, size, scale_at, scales, *dims))
+            records.append(_CONSTANT.pack(number, rank, data_start + data, size, scale_at, scales, *dims))
         return b"".join(records)
 
     def string(self, text: str, place: str) -> int:
@@ -162,21 +166,27 @@ class _Writer:
         return self.string_at[text]
 
     def bytes_at(self, array: np.ndarray) -> int:
-        """Appends an array to DATA, aligned; returns the offset within DATA."""
-        offset = _aligned(len(self.data))
-        self.data += bytes(offset - len(self.data)) + _little(array).tobytes()
-        return offset
+        """The offset within DATA, aligned, of the array's bytes; equal bytes lie there once."""
+        content = _little(array).tobytes()
+        if content not in self.data_at:
+            self.data_at[content] = _aligned(len(self.data))
+            self.data += bytes(self.data_at[content] - len(self.data)) + content
+        return self.data_at[content]
 
-    def tensor(self, tensor: Tensor) -> tuple:
-        place = f"tensor {tensor.name!r}"
+    def tensor(self, tensor: Tensor) -> int:
+        """Adds a tensor; returns its number."""
+        place, data, number = f"tensor {tensor.name!r}", tensor.data, len(self.tensors)
         name = self.string(tensor.name, place)
-        if tensor.data is None:
-            if tensor.dtype not in RUN_DTYPES:
-                raise UnsupportedModelError(f"{place}: expected dtype {_one_of(RUN_DTYPES)}, found {tensor.dtype}")
-            return name, _DTYPES.index(tensor.dtype), 0, 0, 0, 0, 0, 0, (0,) * MAX_RANK
-        data = tensor.data
-        if str(data.dtype) not in _DTYPES:
-            raise UnsupportedModelError(f"{place}: expected constant dtype {_one_of(_DTYPES)}, found {data.dtype}")
+        known, dtype = (RUN_DTYPES, tensor.dtype) if data is None else (_DTYPES, str(data.dtype))
+        if dtype not in known:
+            kind = "dtype" if data is None else "constant dtype"
+            raise UnsupportedModelError(f"{place}: expected {kind} {_one_of(known)}, found {dtype}")
+        self.tensors.append(_TENSOR.pack(name, _DTYPES.index(dtype), data is not None))
+        if data is not None:
+            self.constants.append((number, *self.constant(tensor, data, place)))
+        return number
+
+    def constant(self, tensor: Tensor, data: np.ndarray, place: str) -> tuple:
         if data.ndim > MAX_RANK:
             raise UnsupportedModelError(f"{place}: expected rank 0 to {MAX_RANK}, found {data.ndim}")
         scale = scales = 0
@@ -187,7 +197,7 @@ class _Writer:
                 raise UnsupportedModelError(f"{place}: expected {expected}, found {found}")
             scale, scales = self.bytes_at(tensor.scale.astype(np.float32)), len(tensor.scale)
         dims = data.shape + (0,) * (MAX_RANK - data.ndim)
-        return name, _DTYPES.index(str(data.dtype)), data.ndim, 1, self.bytes_at(data), data.nbytes, scale, scales, dims
+        return data.ndim, self.bytes_at(data), data.nbytes, scale, scales, *dims
 
     def tensor_number(self, name: str, place: str) -> int:
         if name not in self.number:
@@ -200,24 +210,29 @@ class _Writer:
             raise UnsupportedModelError(
                 f"{place}: expected at most 65535 inputs and outputs, found {len(node.inputs)} and {len(node.outputs)}"
             )
-        first_index, first_attr = len(self.indices), len(self.attrs)
+        first_index = len(self.indices)
         self.indices += [self.tensor_number(i, place) if i else -1 for i in [*node.inputs, *node.outputs]]
-        self.attrs += [self.attr(key, value, place) for key, value in node.attrs.items()]
+        attrs = tuple(self.attr(key, value, place) for key, value in node.attrs.items())
+        first_attr = self.attrs_at.setdefault(attrs, len(self.attrs))  # nodes with equal attributes share them
+        if first_attr == len(self.attrs):
+            self.attrs += attrs
         op, name = self.string(node.op, place), self.string(node.name, place)
         return _NODE.pack(op, name, first_index, len(node.inputs), len(node.outputs), first_attr, len(node.attrs), 0)
 
     def attr(self, key: str, value: Any, place: str) -> bytes:
         kind, values = _attr_values(key, value, f"{place}: attribute {key!r}")
-        self.values += bytes(-len(self.values) % 8)
-        offset = len(self.values)
         element = kind.rstrip("s")
         if element == "int":
-            self.values += struct.pack(f"<{len(values)}q", *values)
+            content = struct.pack(f"<{len(values)}q", *values)
         elif element == "float":
-            self.values += np.asarray(values, "<f4").tobytes()
+            content = np.asarray(values, "<f4").tobytes()
         else:
-            self.values += struct.pack(f"<{len(values)}I", *[self.string(v, place) for v in values])
-        return _ATTR.pack(self.string(key, place), _ATTR_KINDS.index(kind), len(values), 0, offset)
+            content = struct.pack(f"<{len(values)}I", *[self.string(v, place) for v in values])
+        if content not in self.values_at:
+            self.values += bytes(-len(self.values) % 8)
+            self.values_at[content] = len(self.values)
+            self.values += content
+        return _ATTR.pack(self.string(key, place), _ATTR_KINDS.index(kind), len(values), 0, self.values_at[content])
 
     def port(self, port: Port, shape: tuple[Size, ...] | None) -> bytes:
         """An input with its shape, or an output, whose shape follows from the inputs (None)."""
@@ -239,8 +254,7 @@ class _Writer:
         if state.initial is not None:
             name = graph.fresh(f"{state.name}.initial")
             data = np.asarray(state.initial, state.dtype)
-            initial = len(self.tensors)
-            self.tensors.append(self.tensor(Tensor(name, state.dtype, data.shape, data)))
+            initial = self.tensor(Tensor(name, state.dtype, data.shape, data))
         return (
             _STATE.pack(self.string(state.name, place), read, written, len(state.shape), state.fill_axis, initial, 0)
             + dims
@@ -413,7 +427,7 @@ class _Reader:
 
     def graph(self) -> Graph:
         graph = Graph(metadata=self.metadata())
-        tensors = [self.tensor(n) for n in range(self.sections[b"TENS"].count)]
+        tensors = self.tensors()
         graph.inputs = [self.port(b"INPT", n, tensors) for n in range(self.sections[b"INPT"].count)]
         graph.states = [self.state(n, tensors) for n in range(self.sections[b"STAT"].count)]
         graph.nodes = [self.node(n, tensors) for n in range(self.sections[b"NODE"].count)]
@@ -461,18 +475,34 @@ class _Reader:
             raise self.error(place, "bool bytes 0 or 1", int(flat.max()))
         return flat.reshape(shape).astype(dtype)
 
-    def tensor(self, n: int) -> Tensor:
-        name_at, dtype_code, rank, constant, offset, size, scale_at, scales, *dims = self.record(_TENSOR, b"TENS", n)
-        name = self.string(name_at, f"tensor {n}")
-        place = f"tensor {n} ({name!r})"
-        if dtype_code >= len(_DTYPES) or constant > 1 or rank > MAX_RANK:
-            expected = f"dtype below {len(_DTYPES)}, constant 0 or 1, rank at most {MAX_RANK}"
-            raise self.error(place, expected, f"{dtype_code}, {constant}, {rank}")
-        dtype = _DTYPES[dtype_code]
-        if not constant:
-            if dtype not in RUN_DTYPES:
+    def tensors(self) -> list[Tensor]:
+        """All tensors; the records of CNST belong to the constants in order."""
+        tensors, used, count = [], 0, self.sections[b"CNST"].count
+        for n in range(self.sections[b"TENS"].count):
+            name_at, dtype_code, constant = self.record(_TENSOR, b"TENS", n)
+            name = self.string(name_at, f"tensor {n}")
+            place = f"tensor {n} ({name!r})"
+            if dtype_code >= len(_DTYPES) or constant > 1:
+                expected = f"dtype below {len(_DTYPES)} and constant 0 or 1"
+                raise self.error(place, expected, f"{dtype_code} and {constant}")
+            dtype = _DTYPES[dtype_code]
+            if constant:
+                if used == count or self.record(_CONSTANT, b"CNST", used)[0] != n:
+                    raise self.error(place, "the next record of CNST", "another tensor's or none")
+                tensors.append(self.constant(used, name, dtype, place))
+                used += 1
+            elif dtype in RUN_DTYPES:
+                tensors.append(Tensor(name, dtype, ()))
+            else:
                 raise self.error(place, f"dtype {_one_of(RUN_DTYPES)} in a tensor that is not constant", dtype)
-            return Tensor(name, dtype, ())
+        if used != count:
+            raise self.error("section CNST", f"{used} records, one for each constant", count)
+        return tensors
+
+    def constant(self, n: int, name: str, dtype: str, place: str) -> Tensor:
+        _, rank, offset, size, scale_at, scales, *dims = self.record(_CONSTANT, b"CNST", n)
+        if rank > MAX_RANK:
+            raise self.error(place, f"rank at most {MAX_RANK}", rank)
         shape = tuple(dims[:rank])
         if any(d < 0 for d in shape):
             raise self.error(place, "sizes of at least 0", shape)

@@ -33,10 +33,14 @@ typedef struct {
 
 typedef struct {
     uint32_t name;
-    uint8_t dtype, rank, is_const, zero;
+    uint8_t dtype, is_const, zero[2];
+} file_tensor;
+
+typedef struct {
+    uint32_t tensor, rank;
     uint64_t data_offset, data_size, scale_offset, scale_count;
     int64_t dims[LE_MAX_RANK];
-} file_tensor;
+} file_const;
 
 typedef struct {
     uint32_t op, name, first_index;
@@ -71,17 +75,19 @@ typedef struct {
     file_dim dims[LE_MAX_RANK];
 } file_state;
 
-_Static_assert(sizeof(file_header) == 64 && sizeof(file_section) == 32 && sizeof(file_tensor) == 104, "docs/format.md");
+_Static_assert(sizeof(file_header) == 64 && sizeof(file_section) == 32 && sizeof(file_tensor) == 8 && sizeof(file_const) == 104,
+               "docs/format.md");
 _Static_assert(sizeof(file_node) == 32 && sizeof(file_attr) == 24 && sizeof(file_port) == 144 && sizeof(file_state) == 160,
                "docs/format.md");
 
-enum { STRS, TENS, DATA, NODE, IDXS, ATTR, VALS, INPT, OUTP, STAT, META, TEST, KINDS };
+enum { STRS, TENS, CNST, DATA, NODE, IDXS, ATTR, VALS, INPT, OUTP, STAT, META, TEST, KINDS };
 static const struct {
     char kind[5];
     uint8_t record; /* bytes; 0: a byte section */
     uint8_t needed;
 } kinds[KINDS] = {{"STRS", 0, 1},
                   {"TENS", sizeof(file_tensor), 1},
+                  {"CNST", sizeof(file_const), 1},
                   {"DATA", 0, 1},
                   {"NODE", sizeof(file_node), 1},
                   {"IDXS", 4, 1},
@@ -202,30 +208,48 @@ static bool in_data(const reader *r, uint64_t offset, uint64_t size) {
     return offset % 64 == 0 && offset >= s->offset && offset - s->offset <= s->size && size <= s->size - (offset - s->offset);
 }
 
-static le_status read_constant(reader *r, int i, const file_tensor *f, le_tensor_def *t) {
-    int64_t count = 1;
+static le_status read_constant(reader *r, const file_const *f, le_tensor_def *t) {
+    if (f->rank > LE_MAX_RANK)
+        return BAD("tensor %u (%.60s): expected rank 0 to %d, found %u", f->tensor, t->name, LE_MAX_RANK, f->rank);
+    t->rank = (int)f->rank;
     memcpy(t->dims, f->dims, sizeof t->dims);
-    if (!le_dims_fit(f->rank, t->dims))
-        return BAD("tensor %d (%.60s): its sizes are negative or too large", i, t->name);
-    for (int d = 0; d < f->rank; d++)
+    if (!le_dims_fit(t->rank, t->dims))
+        return BAD("tensor %u (%.60s): its sizes are negative or too large", f->tensor, t->name);
+    int64_t count = 1;
+    for (int d = 0; d < t->rank; d++)
         count *= t->dims[d];
     if (f->data_size != (uint64_t)count * le_dtype_size(t->dtype) || !in_data(r, f->data_offset, f->data_size))
-        return BAD("tensor %d (%.60s): expected %lld elements inside section DATA, found %llu bytes at %llu", i, t->name, (long long)count,
-                   (unsigned long long)f->data_size, (unsigned long long)f->data_offset);
+        return BAD("tensor %u (%.60s): expected %lld elements inside section DATA, found %llu bytes at %llu", f->tensor, t->name,
+                   (long long)count, (unsigned long long)f->data_size, (unsigned long long)f->data_offset);
     t->data = r->file + f->data_offset;
     if (t->dtype == LE_BOOL)
         for (int64_t j = 0; j < count; j++)
             if (((const uint8_t *)t->data)[j] > 1)
-                return BAD("tensor %d (%.60s): bool element %lld is %d", i, t->name, (long long)j, ((const uint8_t *)t->data)[j]);
+                return BAD("tensor %u (%.60s): bool element %lld is %d", f->tensor, t->name, (long long)j, ((const uint8_t *)t->data)[j]);
     if (t->dtype != LE_I8)
-        return f->scale_count == 0 ? LE_OK : BAD("tensor %d (%.60s): scales without int8", i, t->name);
+        return f->scale_count == 0 ? LE_OK : BAD("tensor %u (%.60s): scales without int8", f->tensor, t->name);
     if (f->scale_count == 0 || f->scale_count > (uint64_t)INT32_MAX || (uint64_t)count % f->scale_count ||
         !in_data(r, f->scale_offset, f->scale_count * 4))
-        return BAD("tensor %d (%.60s): %llu scales at %llu do not fit %lld elements", i, t->name, (unsigned long long)f->scale_count,
-                   (unsigned long long)f->scale_offset, (long long)count);
+        return BAD("tensor %u (%.60s): %llu scales at %llu do not fit %lld elements", f->tensor, t->name,
+                   (unsigned long long)f->scale_count, (unsigned long long)f->scale_offset, (long long)count);
     t->scale = (const float *)(const void *)(r->file + f->scale_offset);
     t->n_scale = (int64_t)f->scale_count;
     return LE_OK;
+}
+
+/* Records of CNST belong to the constants in order. */
+static le_status read_constants(reader *r) {
+    const file_const *file = records(r, CNST);
+    int n = record_count(r, CNST), next = 0;
+    for (int i = 0; i < r->model->n_tensors; i++) {
+        le_tensor_def *t = &r->model->tensors[i];
+        if (!t->is_const)
+            continue;
+        if (next == n || file[next].tensor != (uint32_t)i)
+            return BAD("tensor %d (%.60s): section CNST has no record of this constant in its place", i, t->name);
+        TRY(read_constant(r, &file[next++], t));
+    }
+    return next == n ? LE_OK : BAD("section CNST: %d records, but %d constants", n, next);
 }
 
 static le_status read_tensors(reader *r) {
@@ -238,17 +262,12 @@ static le_status read_tensors(reader *r) {
     r->model->n_tensors = n;
     for (int i = 0; i < n; i++) {
         TRY(read_name(r, file[i].name, "tensor", i, &tensors[i].name));
-        bool constant = file[i].is_const == 1;
-        if (file[i].dtype > LE_I8 || file[i].rank > LE_MAX_RANK || file[i].is_const > 1 || (!constant && file[i].dtype > LE_BOOL))
-            return BAD("tensor %d (%.60s): dtype %d, rank %d, constant %d are not possible", i, tensors[i].name, file[i].dtype,
-                       file[i].rank, file[i].is_const);
+        tensors[i].is_const = file[i].is_const == 1;
+        if (file[i].dtype > LE_I8 || file[i].is_const > 1 || (!tensors[i].is_const && file[i].dtype > LE_BOOL))
+            return BAD("tensor %d (%.60s): dtype %d, constant %d are not possible", i, tensors[i].name, file[i].dtype, file[i].is_const);
         tensors[i].dtype = (le_dtype)file[i].dtype;
-        tensors[i].rank = file[i].rank;
-        tensors[i].is_const = constant;
-        if (constant)
-            TRY(read_constant(r, i, &file[i], &tensors[i]));
     }
-    return LE_OK;
+    return read_constants(r);
 }
 
 static le_status read_attr(reader *r, const char *node, const file_attr *f, le_attr *attr) {

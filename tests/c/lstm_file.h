@@ -14,8 +14,8 @@ typedef struct {
 } buffer;
 
 typedef struct {
-    buffer strs, tens, data, node, idxs, attr, vals, inpt, outp, stat;
-    uint32_t n_tens, n_node, n_idxs, n_attr, n_inpt, n_outp, n_stat;
+    buffer strs, tens, cnst, data, node, idxs, attr, vals, inpt, outp, stat;
+    uint32_t n_tens, n_cnst, n_node, n_idxs, n_attr, n_inpt, n_outp, n_stat;
 } builder;
 
 static inline void put(buffer *b, const void *data, size_t size) {
@@ -54,15 +54,20 @@ static inline int tensor(builder *f, const char *name, le_dtype dtype, int rank,
     }
     put_u32(&f->tens, string(f, name));
     put_u8(&f->tens, (uint8_t)dtype);
-    put_u8(&f->tens, (uint8_t)(data ? rank : 0));
     put_u8(&f->tens, data != NULL);
     put_u8(&f->tens, 0);
-    put_u64(&f->tens, offset);
-    put_u64(&f->tens, data ? size : 0);
-    put_u64(&f->tens, 0);
-    put_u64(&f->tens, 0);
-    for (int d = 0; d < 8; d++)
-        put_u64(&f->tens, data && d < rank ? (uint64_t)dims[d] : 0);
+    put_u8(&f->tens, 0);
+    if (data) {
+        put_u32(&f->cnst, f->n_tens);
+        put_u32(&f->cnst, (uint32_t)rank);
+        put_u64(&f->cnst, offset);
+        put_u64(&f->cnst, size);
+        put_u64(&f->cnst, 0);
+        put_u64(&f->cnst, 0);
+        for (int d = 0; d < 8; d++)
+            put_u64(&f->cnst, d < rank ? (uint64_t)dims[d] : 0);
+        f->n_cnst++;
+    }
     return (int)f->n_tens++;
 }
 
@@ -137,28 +142,29 @@ static inline void repair_crc(uint8_t *file, size_t size) {
 
 /* The whole file, from malloc. */
 static inline uint8_t *finish(builder *f, size_t *size) {
-    const char *kinds[10] = {"STRS", "TENS", "DATA", "NODE", "IDXS", "ATTR", "VALS", "INPT", "OUTP", "STAT"};
-    buffer *parts[10] = {&f->strs, &f->tens, &f->data, &f->node, &f->idxs, &f->attr, &f->vals, &f->inpt, &f->outp, &f->stat};
-    uint32_t counts[10] = {0, f->n_tens, 0, f->n_node, f->n_idxs, f->n_attr, 0, f->n_inpt, f->n_outp, f->n_stat};
-    size_t total = 64 + 10 * 32, offsets[10];
-    for (int i = 0; i < 10; i++) {
+    enum { SECTIONS = 11, DATA_AT = 3 };
+    const char *kinds[SECTIONS] = {"STRS", "TENS", "CNST", "DATA", "NODE", "IDXS", "ATTR", "VALS", "INPT", "OUTP", "STAT"};
+    buffer *parts[SECTIONS] = {&f->strs, &f->tens, &f->cnst, &f->data, &f->node, &f->idxs,
+                               &f->attr, &f->vals, &f->inpt, &f->outp, &f->stat};
+    uint32_t counts[SECTIONS] = {0, f->n_tens, f->n_cnst, 0, f->n_node, f->n_idxs, f->n_attr, 0, f->n_inpt, f->n_outp, f->n_stat};
+    size_t total = 64 + SECTIONS * 32, offsets[SECTIONS];
+    for (int i = 0; i < SECTIONS; i++) {
         total = (total + 63) / 64 * 64;
         offsets[i] = total;
         total += parts[i]->size;
     }
-    for (uint32_t t = 0; t < f->n_tens; t++) /* constants' offsets become the file's */
-        if (f->tens.bytes[t * 104 + 6]) {
-            uint64_t at;
-            memcpy(&at, f->tens.bytes + t * 104 + 8, 8);
-            at += offsets[2];
-            memcpy(f->tens.bytes + t * 104 + 8, &at, 8);
-        }
+    for (uint32_t c = 0; c < f->n_cnst; c++) { /* constants' offsets become the file's */
+        uint64_t at;
+        memcpy(&at, f->cnst.bytes + c * 104 + 8, 8);
+        at += offsets[DATA_AT];
+        memcpy(f->cnst.bytes + c * 104 + 8, &at, 8);
+    }
     uint8_t *file = calloc(1, total);
     memcpy(file, "LSTMEDGE", 8);
     memcpy(file + 8, &(uint16_t){1}, 2);
     memcpy(file + 16, &(uint64_t){total}, 8);
-    memcpy(file + 24, &(uint32_t){10}, 4);
-    for (int i = 0; i < 10; i++) {
+    memcpy(file + 24, &(uint32_t){SECTIONS}, 4);
+    for (int i = 0; i < SECTIONS; i++) {
         uint8_t *row = file + 64 + i * 32;
         memcpy(row, kinds[i], 4);
         memcpy(row + 4, &counts[i], 4);
