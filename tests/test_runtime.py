@@ -300,3 +300,43 @@ def test_import_is_light():
     code = "import sys, lstm_edge; print([m for m in ('click', 'rich', 'onnx', 'torch', 'h5py', 'lstm_edge.graph') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def recurrence(op, direction, ragged) -> lstm_edge.Model:
+    """One recurrence with outputs y and h, its sequences ended by `lengths` or by a post- or pre-padding `mask`."""
+    rng = np.random.default_rng(11)
+    d, gates = 2 if direction == "bidirectional" else 1, {"LSTM": 4, "GRU": 3, "RNN": 1}[op]
+    g = Graph()
+    x = g.input("x", (BATCH, FRAMES, INPUTS))
+    inputs = [x] + [g.constant(uniform(rng, d, gates * HIDDEN, n)) for n in (INPUTS, HIDDEN)]
+    place = {"LSTM": 6, "GRU": 6, "RNN": 5}[op] + (ragged == "mask")
+    inputs += [""] * (place - len(inputs))
+    if ragged == "lengths":
+        inputs.append(g.input("lengths", (BATCH,), "int32"))
+    elif ragged == "mask":
+        inputs.append(g.input("mask", (BATCH, FRAMES), "bool"))
+    y, h = g.add(op, inputs, {"direction": direction}, "cell")[:2]
+    g.output("y", y)
+    g.output("h", h)
+    return lstm_edge.load(format.to_bytes(g))
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+def test_lengths_and_masks_inside_a_model_give_the_bits_of_one_by_one(op, direction):
+    alone = recurrence(op, direction, "")
+    x, lengths = frames(9, 5), np.array([9, 2, 5, 1, 7], np.int32)
+    post = np.arange(9)[None] < lengths[:, None]
+    pre = post[:, ::-1]
+    ended = recurrence(op, direction, "lengths").run(x, lengths)
+    masked = recurrence(op, direction, "mask")
+    after, before = masked.run(x, post), masked.run(x, np.ascontiguousarray(pre))
+    for b, n in enumerate(lengths):
+        expected = alone.run(x[b, :n][None])
+        np.testing.assert_array_equal(ended["y"][b, :n], expected["y"][0])
+        np.testing.assert_array_equal(ended["h"][:, b], expected["h"][:, 0])
+        np.testing.assert_array_equal(after["y"][b, :n], expected["y"][0])
+        np.testing.assert_array_equal(after["h"][:, b], expected["h"][:, 0])
+        expected = alone.run(x[b, 9 - n :][None])
+        np.testing.assert_array_equal(before["y"][b, 9 - n :], expected["y"][0])
+        np.testing.assert_array_equal(before["h"][:, b], expected["h"][:, 0])
