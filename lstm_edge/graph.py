@@ -87,6 +87,7 @@ class Graph:
     states: list[State] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     self_test: SelfTest | None = None
+    _last: dict[str, int] = field(default_factory=dict, repr=False, compare=False)  # fresh's last number per base
 
     # ---- building -------------------------------------------------------------------------------------------------
 
@@ -94,9 +95,10 @@ class Graph:
         """A tensor name not used yet, from `base`."""
         if base and base not in self.tensors:
             return base
-        n = 1
+        n = self._last.get(base, 0) + 1
         while f"{base}.{n}" in self.tensors:
             n += 1
+        self._last[base] = n - 1  # a name is taken when a tensor has it, not when it is asked for
         return f"{base}.{n}"
 
     def input(self, name: str, shape: tuple[Size, ...], dtype: str = "float32", tensor: str | None = None) -> str:
