@@ -567,6 +567,9 @@ class _Reader:
             if value is None or str(value.dtype) != tensor.dtype:
                 found = "a run-time tensor" if value is None else value.dtype
                 raise self.error(f"{place} initial value", f"a {tensor.dtype} constant", found)
+        if fill_axis >= 0:  # as State says: the read tensor has the extent that a stream starts with
+            begun = 0 if value is None else value.shape[fill_axis - rank]
+            tensor.shape = (*shape[:fill_axis], begun, *shape[fill_axis + 1 :])
         return State(name, tensor.name, target.name, shape, fill_axis, value, tensor.dtype)
 
     def run_time(self, tensor: Tensor, shape: tuple[Size, ...], place: str) -> tuple[Size, ...]:
