@@ -62,13 +62,16 @@ def input_shapes(
     shapes: dict[str, Sizes],
     inputs: list[Given],
     fixed: dict[str, dict[int, int]],
-    free: tuple[Size, ...],
+    free: tuple[Size, ...] | None,
 ) -> tuple[list[tuple[Size, ...]], list[str]]:
     """The shape of every input in batch and frames, and notes.
 
     `shapes`: sizes by value name (recurrences' inputs are looked up in it). `fixed`: input -> axis -> size that the
-    caller has settled. `free`: which of BATCH and FRAMES may be given to axes that the program itself holds fixed.
+    caller has settled. `free`: which of BATCH and FRAMES may be given to axes that the program itself holds fixed;
+    None fixes those too that it leaves open, as they were in its example.
     """
+    if free is None:
+        return _as_in_example(inputs)
     meaning = _symbols(steps, shapes, inputs)
     freed = _free_axes(steps, shapes, inputs, meaning, free)
     made, notes = [], []
@@ -93,6 +96,11 @@ def input_shapes(
                     )
         made.append(tuple(shape))
     return made, notes
+
+
+def _as_in_example(inputs: list[Given]) -> tuple[list[tuple[Size, ...]], list[str]]:
+    made = [tuple(s.hint if isinstance(s, Extent) else s for s in i.sizes) for i in inputs]
+    return made, [f"input {i.name!r}: fixed at {list(m)}, as in the example" for i, m in zip(inputs, made) if i.sizes != list(m)]
 
 
 def _names(size: Any) -> frozenset[str]:

@@ -13,7 +13,7 @@ from .torch_program import DType, Program, ProgramInput, Ref, Step, run_dtype
 
 
 def program_of(
-    exported: Any, fixed: dict[str, dict[int, int]] | None = None, free: tuple[Size, ...] = (BATCH, FRAMES)
+    exported: Any, fixed: dict[str, dict[int, int]] | None = None, free: tuple[Size, ...] | None = (BATCH, FRAMES)
 ) -> Program:
     """The calls of `exported` (torch.export.ExportedProgram).
 

@@ -149,14 +149,17 @@ def lower(program: Program) -> Graph:
     return Lowering(program).run()
 
 
-def freest(program: Callable[[tuple[Size, ...]], Program]) -> Graph:
-    """The Graph of `program(free)` with as many free axes as hold: a size fixed at export is freed where nothing depends on it."""
-    for free in ((BATCH, FRAMES), (BATCH,), (FRAMES,)):
+def freest(program: Callable[[tuple[Size, ...] | None], Program]) -> Graph:
+    """The Graph of `program(free)` with as many free axes as hold: a size fixed at export is freed where nothing depends
+    on it; one left open where something does (torch says only that it lies in a range) is fixed as in the example.
+    LstmEdgeError of the first kind of attempt when none holds."""
+    failures: list[LstmEdgeError] = []
+    for free in ((BATCH, FRAMES), (BATCH,), (FRAMES,), (), None):
         try:
             return lower(program(free))
-        except LstmEdgeError:
-            continue
-    return lower(program(()))
+        except LstmEdgeError as e:
+            failures.append(e)
+    raise failures[-2]
 
 
 def _register() -> None:

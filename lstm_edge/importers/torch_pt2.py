@@ -57,7 +57,7 @@ def is_pt2(names: list[str]) -> bool:
     return any(n.endswith(("models/model.json", OLD_GRAPH)) for n in names)
 
 
-def program_of(data: bytes, place: str, free: tuple[Size, ...] = (BATCH, FRAMES)) -> Program:
+def program_of(data: bytes, place: str, free: tuple[Size, ...] | None = (BATCH, FRAMES)) -> Program:
     """The calls of the exported program in `data`. FormatError where the archive is damaged, UnsupportedModelError for
     what a Graph cannot hold."""
     try:
@@ -90,7 +90,7 @@ class _Archive:
             raise FormatError(f"{self.place}: the archive has no entry {name!r}")
         return torch_pickle.read_entry(self.archive, self.entries[name], self.place)
 
-    def program(self, free: tuple[Size, ...]) -> Program:
+    def program(self, free: tuple[Size, ...] | None) -> Program:
         described = json.loads(self.read(self.model))
         module = described["graph_module"]
         graph, signature = module["graph"], module["signature"]
