@@ -59,7 +59,7 @@ def plain(value):
     if isinstance(value, np.ndarray):
         return str(value.dtype), value.shape, np.ascontiguousarray(value).tobytes()
     if dataclasses.is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
