@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,8 @@ class Timing:
     p99: float
     max: float
     missed: int | None = None  # calls longer than the period, when one was given
+    real_time_factor: float | None = None  # median / period
+    cpu: int | None = None  # the CPU the calls were pinned to
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,7 +78,7 @@ def sample_inputs(model: Any, *, frames: int, batch: int = 1, step: bool = False
         if model.is_step_model and not step:
             shape = [frames, *shape]
         if port.dtype == "float32":
-            arrays.append(rng.standard_normal(shape).astype(np.float32))
+            arrays.append(rng.standard_normal(shape, np.float32))
         else:
             arrays.append(np.full(shape, port.dtype == "bool", port.dtype))
     return arrays
@@ -89,29 +94,68 @@ def bench(
     runs: int | None = None,
     seconds: float = 1.0,
     period: float | None = None,
+    cpu: int | None = None,
 ) -> Timing:
     """Times `model` (from lstm_edge.load) on random input.
 
-    mode: `step` (Stream.step, state kept) or `sequence` (Model.run over `frames` frames). period: seconds a call may
-    take; longer ones are counted in `missed`. Raises UnsupportedModelError when a model that cannot stream is stepped.
+    mode: `step` (Stream.step, state kept) or `sequence` (Model.run over `frames` frames). period: seconds between calls;
+    calls that take longer are counted in `missed`. cpu: pins the calling thread to this CPU for the time of the call.
+    Raises UnsupportedModelError when a model that cannot stream is stepped, LstmEdgeError for a CPU that is not there.
     """
     if mode not in MODES:
         raise LstmEdgeError(f"bench: expected mode {' or '.join(MODES)}, found {mode!r}")
+    if period is not None and period <= 0:
+        raise LstmEdgeError(f"bench: expected a period above 0 seconds, found {period}")
+    run: Callable[..., object]
     if mode == "step":
         frames = int(model.metadata.get("streaming", {}).get("multiple", 1))
-        stream = model.stream(batch)
-        arrays = sample_inputs(model, frames=frames, batch=batch, step=True)
-        run = stream.step
+        run = model.stream(batch).step
     else:
-        arrays = sample_inputs(model, frames=frames, batch=batch)
         run = model.run
-    times = measure(lambda: run(*arrays), warmup=warmup, runs=runs, seconds=seconds)
-    p50, p90, p99 = np.percentile(times, [50, 90, 99]) / 1e3
-    missed = None if period is None else int((times > period * 1e9).sum())
+    call = partial(run, *sample_inputs(model, frames=frames, batch=batch, step=mode == "step"))
+    with pinned(cpu):
+        times = measure(call, warmup=warmup, runs=runs, seconds=seconds)
+    p50, p90, p99 = (float(p) for p in np.percentile(times, [50, 90, 99]) / 1e3)
     low, high = times.min() / 1e3, times.max() / 1e3
-    return Timing(
-        mode, model.isa, batch, frames, warmup, len(times), low, float(p50), float(p90), float(p99), high, missed
-    )
+    missed = factor = None
+    if period is not None:
+        missed, factor = int((times > period * 1e9).sum()), p50 / (period * 1e6)
+    found = (low, p50, p90, p99, high, missed, factor, cpu)
+    return Timing(mode, model.isa, batch, frames, warmup, len(times), *found)
+
+
+@contextmanager
+def pinned(cpu: int | None) -> Iterator[None]:
+    """Keeps this thread on one CPU; None leaves it to the system."""
+    if cpu is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    if cpu not in before:
+        raise LstmEdgeError(f"bench: cpu: expected one of {', '.join(map(str, sorted(before)))}, found {cpu}")
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def machine_warnings(cpu: int | None = None) -> list[str]:
+    """What on this machine makes times vary: a governor that saves power, other work. Nothing is changed."""
+    warnings = []
+    governor = f"/sys/devices/system/cpu/cpu{cpu or 0}/cpufreq/scaling_governor"
+    try:
+        with open(governor, encoding="ascii") as file:
+            found = file.read().strip()
+        if found != "performance":
+            advice = f"echo performance | sudo tee {governor}"
+            warnings.append(f"cpu {cpu or 0} is governed by {found!r}: its clock changes during a run; {advice}")
+    except OSError:
+        pass  # virtual machines have none
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load > 0.5 * cpus:
+        warnings.append(f"load average {load:.1f} on {cpus} CPUs: other work disturbs the times")
+    return warnings
 
 
 def _number(size: int | str, sizes: dict[str, int]) -> int:

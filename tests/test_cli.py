@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import textwrap
 import wave
 from pathlib import Path
 
@@ -45,9 +46,11 @@ def doubler(tmp_path) -> str:
     return str(path)
 
 
-def error_of(capsys, args: list[str], code: int = 1) -> str:
+def error_of(capsys, args: list[str], code: int = 1, bench: bool = False) -> str:
     assert _run(args) == code
     err = capsys.readouterr().err
+    if bench:  # what it says of the machine comes first
+        err = "".join(line + "\n" for line in err.splitlines() if not line.startswith("warning: "))
     assert err.startswith("error: ") and "Traceback" not in err and err.count("\n") == 1
     return err
 
@@ -85,7 +88,7 @@ def test_run_cuts_into_chunks_and_joins_them(doubler, tmp_path, capsys):
     np.save(tmp_path / "x.npy", rows)
     assert _run(["run", doubler, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")]) == 0
     captured = capsys.readouterr()
-    assert captured.out == "" and "running" in captured.err
+    assert captured.out == captured.err == ""  # progress is for terminals
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), 2 * rows)
 
 
@@ -101,14 +104,99 @@ def test_run_wav_to_wav_keeps_rate_and_pads_the_last_frame(doubler, tmp_path):
     np.testing.assert_array_equal(out, [*(2 * samples), 0, 0])
 
 
+def test_answers_of_any_length_are_written_whole(doubler, tmp_path):
+    """Longer than a chunk, in every kind of file: the header of a .npy and a .wav is known only at the end."""
+    rows = np.random.default_rng(0).standard_normal((3001, 4)).astype(np.float32) / 16
+    np.savetxt(tmp_path / "x.csv", rows, fmt="%.9g", delimiter=",")
+    for suffix in ("npy", "npz", "csv"):
+        assert _run(["run", doubler, str(tmp_path / "x.csv"), "-o", str(tmp_path / f"y.{suffix}")]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), 2 * rows)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["y"], 2 * rows)
+    np.testing.assert_array_equal(read_csv(str(tmp_path / "y.csv")).astype(np.float32), 2 * rows)
+    np.save(tmp_path / "batch.npy", np.stack([rows, -rows]))
+    assert _run(["run", doubler, str(tmp_path / "batch.npy"), "-o", str(tmp_path / "y.npy")]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), [2 * rows, -2 * rows])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_a_long_recording_needs_little_memory(doubler, tmp_path):
+    samples = np.zeros(20_000_000, "<i2")
+    (tmp_path / "long.wav").write_bytes(wav_bytes(1, 16, samples.tobytes()))
+    # VmPeak counts what is mapped; VmHWM what was ever resident.
+    code = (
+        "import sys; from lstm_edge.cli import _run; assert _run(sys.argv[1:]) == 0;"
+        "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"
+    )
+    args = ["run", doubler, str(tmp_path / "long.wav"), "-o", str(tmp_path / "out.wav")]
+    done = subprocess.run([sys.executable, "-c", code, *args], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 100_000  # kB; the samples alone are 80,000 as float32, on top of Python and NumPy
+    assert (tmp_path / "out.wav").stat().st_size == 40_000_044
+
+
+def test_nothing_half_written_is_left(doubler, tmp_path, capsys, monkeypatch):
+    (tmp_path / "bad.csv").write_text("1,2,3,4\n" * 3000 + "1,2,3\n")
+    (tmp_path / "y.npy").write_bytes(b"before")
+    assert "line 3001" in error_of(capsys, ["run", doubler, str(tmp_path / "bad.csv"), "-o", str(tmp_path / "y.npy")])
+    np.save(tmp_path / "x.npy", np.zeros((8, 4), np.float32))
+    monkeypatch.setattr("lstm_edge.cli.sinks.Sink.write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert _run(["run", doubler, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")]) == 130
+    assert (tmp_path / "y.npy").read_bytes() == b"before" and not list(tmp_path.glob("*.tmp"))
+
+
+def test_sources_are_never_overwritten(doubler, tmp_path, capsys):
+    pytest.importorskip("h5py")
+    source = tmp_path / "digits.keras"
+    source.write_bytes((DIGITS / "digits.keras").read_bytes())
+    before = source.read_bytes()
+    assert "another file than the input" in error_of(capsys, ["convert", str(source), "-o", str(source)])
+    (tmp_path / "link.lstm").symlink_to(source)
+    assert "another file than the input" in error_of(
+        capsys, ["convert", str(source), "-o", str(tmp_path / "link.lstm")]
+    )
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "expected a .lstm file" in error_of(capsys, ["convert", str(source), "-o", str(tmp_path / "notes.txt")])
+    assert source.read_bytes() == before and (tmp_path / "notes.txt").read_text() == "mine"
+    rows = tmp_path / "x.csv"
+    rows.write_text("1,2,3,4\n")
+    assert "another file than the input" in error_of(capsys, ["run", doubler, str(rows), "-o", str(rows)])
+    assert rows.read_text() == "1,2,3,4\n"
+
+
 def test_info_tells_ports_and_ops(doubler, capsys):
     assert _run(["info", doubler]) == 0
     out = capsys.readouterr().out
     assert "(batch, frames, 4)" in out and "1 Binary" in out and "streaming: yes" in out and "arithmetic" in out
+    assert "any number of frames of 4 values" in out and "4 values for every frame" in out
     assert _run(["info", doubler, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["inputs"] == [{"name": "x", "shape": ["batch", "frames", 4], "dtype": "float32"}]
     assert told["ops"] == [{"op": "Binary", "name": "double"}]
+
+
+@pytest.mark.parametrize(
+    "shape, multiple, supported, frame",
+    [
+        (("batch", "frames", 4), 1, True, (4,)),
+        (("frames", "batch", 4), 1, True, (4,)),
+        (("batch", "frames", 4), 3, True, (3, 4)),
+        (("batch", 2, "6*frames"), 1, True, (1, 2, 6)),
+        (("batch", "frames", 4), 1, False, (100, 4)),
+        ((2, 5), 1, True, (2, 5)),
+    ],
+)
+def test_info_shows_python_that_runs(tmp_path, capsys, shape, multiple, supported, frame):
+    sizes = {"batch": BATCH, "frames": FRAMES, "6*frames": 6 * FRAMES}
+    streaming = {"supported": supported, "why": "a test", "multiple": multiple}
+    graph = Graph(metadata={"streaming": streaming, "step": "frames" not in str(shape)})
+    x = graph.input("x", tuple(sizes.get(s, s) for s in shape))
+    graph.output("y", graph.add1("Unary", [x], {"kind": "neg"}, "negative"))
+    path = str(tmp_path / "m.lstm")
+    le_format.write(graph, path)
+    assert _run(["info", path]) == 0
+    code = capsys.readouterr().out.split("in Python:\n")[1]
+    ran: dict = {}
+    exec(textwrap.dedent(code), ran)
+    assert ran["answer"].shape == frame and len(code.splitlines()) == 3
 
 
 def test_verify_passes_and_fails(doubler, capsys):
@@ -131,7 +219,17 @@ def test_bench_json(digits, capsys):
 
 def test_bench_counts_late_calls(doubler, capsys):
     assert _run(["bench", doubler, "--mode", "step", "--runs", "10", "--period", "0.001us", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["results"][0]["missed"] == 10
+    timing = json.loads(capsys.readouterr().out)["results"][0]
+    assert timing["missed"] == 10 and timing["real_time_factor"] == pytest.approx(timing["median"] / 0.001)
+
+
+def test_bench_pins_and_unpins(doubler, capsys):
+    before = os.sched_getaffinity(0)
+    cpu = min(before)
+    assert _run(["bench", doubler, "--mode", "step", "--runs", "10", "--cpu", str(cpu), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["cpu"] == cpu
+    assert os.sched_getaffinity(0) == before
+    assert "expected one of" in error_of(capsys, ["bench", doubler, "--cpu", "100000"], bench=True)
 
 
 def test_errors_are_one_line(doubler, tmp_path, capsys):
@@ -144,6 +242,60 @@ def test_errors_are_one_line(doubler, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("a.npy", b"", "expected a .npy array"),
+        ("a.npy", b"\x93NUMPY\x01\x00", "expected a .npy array"),
+        ("a.npz", b"", "expected a .npz archive"),
+        ("a.npz", b"PK\x03\x04garbage", "expected a .npz archive"),
+        ("a.csv", b"\xff\xfe1", "expected text in UTF-8"),
+        ("a.csv", b"", "expected rows of numbers"),
+        ("a.wav", b"", "expected a RIFF WAVE file"),
+        ("a.txt", b"1,2,3,4", "expected a file among .npy, .npz, .csv, .wav, found .txt"),
+    ],
+)
+def test_foreign_inputs_are_named(doubler, tmp_path, capsys, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    err = error_of(capsys, ["run", doubler, str(tmp_path / name)])
+    assert words in err and name in err
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int64", ">f4", "complex128", "U1"])
+def test_wrong_dtypes_are_named_with_what_to_do(doubler, tmp_path, capsys, dtype):
+    np.save(tmp_path / "a.npy", np.zeros((2, 4), dtype))
+    assert "expected float32" in error_of(capsys, ["run", doubler, str(tmp_path / "a.npy")])
+
+
+def test_outputs_that_cannot_be_written_are_named_before_any_work(doubler, tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.zeros((2, 4), np.float32))
+    for output, words in (
+        (tmp_path / "none" / "y.csv", "expected an existing folder"),
+        (tmp_path / "y.txt", "expected a file to write among"),
+        (tmp_path / "y.wav", "expected a .wav input"),
+    ):
+        assert words in error_of(capsys, ["run", doubler, str(tmp_path / "a.npy"), "-o", str(output)])
+    (tmp_path / "dir.csv").mkdir()
+    assert "found a directory" in error_of(
+        capsys, ["run", doubler, str(tmp_path / "a.npy"), "-o", str(tmp_path / "dir.csv")]
+    )
+
+
+def test_rates_must_agree(doubler, tmp_path, capsys):
+    graph = le_format.read(doubler)
+    graph.metadata["sample_rate"] = 48000.0
+    le_format.write(graph, doubler)
+    (tmp_path / "a.wav").write_bytes(wav_bytes(1, 16, bytes(80)))
+    assert "expected 48000 Hz, the model's rate, found 16000 Hz" in error_of(
+        capsys, ["run", doubler, str(tmp_path / "a.wav")]
+    )
+
+
+def test_a_fault_of_ours_is_one_line_too(doubler, capsys, monkeypatch):
+    monkeypatch.setattr(lstm_edge, "load", lambda *_, **__: 1 / 0)
+    assert "a fault in lstm_edge itself: ZeroDivisionError" in error_of(capsys, ["info", doubler], 4)
+
+
+@pytest.mark.parametrize(
     "args",
     [
         ["nothing"],
@@ -151,6 +303,11 @@ def test_errors_are_one_line(doubler, tmp_path, capsys):
         ["info", "missing.lstm"],
         ["bench", "--frames", "0", __file__],
         ["convert", __file__, "--shape", "x"],
+        ["convert", __file__, "--set", "x=abc"],
+        ["convert", __file__, "--set", "x=99999999999999999999"],
+        ["convert", __file__, "--overlap", "x=-1"],
+        ["bench", __file__, "--period", "1.2.3ms"],
+        ["bench", __file__, "--period", "0ms"],
     ],
 )
 def test_wrong_command_lines_exit_2(args, capsys):
@@ -174,6 +331,16 @@ def test_help_names_every_command(capsys):
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_wav_cut_short_is_refused_and_open_ended_is_read(tmp_path):
+    whole = wav_bytes(1, 16, np.arange(4, dtype="<i2").tobytes())
+    (tmp_path / "a.wav").write_bytes(whole[:-2])
+    with pytest.raises(FormatError, match="truncated: expected 8 bytes of samples, found 6"):
+        read_wav(str(tmp_path / "a.wav"))
+    at = whole.index(b"data") + 4
+    (tmp_path / "a.wav").write_bytes(whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :])
+    assert len(read_wav(str(tmp_path / "a.wav"))[0]) == 4
 
 
 def wav_bytes(tag: int, bits: int, data: bytes, channels: int = 1) -> bytes:
@@ -215,9 +382,10 @@ def test_csv_header_and_errors(tmp_path):
     path.write_text("left,right\n1,2\n\n3,4e-1\n")
     np.testing.assert_array_equal(read_csv(str(path)), [[1, 2], [3, 0.4]])
     for text, words in (
-        ("1,2\n3\n", "row 2: expected 2 columns, found 1"),
+        ("1,2\n3\n", "line 2: expected 2 columns, found 1"),
         ("a,b\n", "found none"),
-        ("1\nx\n", "row 2"),
+        ("1\nx\n", "line 2"),
+        ("1,,2\n1,2,3\n", "line 1: expected numbers"),
     ):
         path.write_text(text)
         with pytest.raises(FormatError, match=words):

@@ -1,18 +1,22 @@
 """The `lstm-edge` command: one file per subcommand, each imported only when it is used.
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 done; 1 an error, named in one line on stderr; 2 a
-wrong command line; 3 `verify` found a difference beyond the tolerance; 130 interrupted.
+wrong command line; 3 `verify` found a difference beyond the tolerance; 4 a fault in lstm_edge itself, whose traceback
+LSTM_EDGE_TRACEBACK=1 shows; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import click
 
+from .. import __version__
 from .io import error_line
 
 COMMANDS = ("convert", "info", "run", "verify", "quantize", "evaluate", "bench")
@@ -31,9 +35,10 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 error, 2 wrong command line, 3 verify found a difference, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 error, 2 wrong command line, 3 verify found a difference, "
+    "4 a fault in lstm_edge itself, 130 interrupted.",
 )
-@click.version_option(package_name="lstm-edge", prog_name="lstm-edge")
+@click.version_option(__version__, prog_name="lstm-edge")
 def group() -> None:
     """Convert trained recurrent networks to one small file and run it on a CPU, frame by frame."""
 
@@ -49,6 +54,9 @@ def _run(args: Sequence[str] | None) -> int:
     try:
         code = group.main(args, prog_name="lstm-edge", standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as exc:
+        sys.stderr.write(exc.format_message() + "\n")
+        return 2
     except click.UsageError as exc:
         path = exc.ctx.command_path if exc.ctx else "lstm-edge"
         error_line(f"{exc.format_message()} See `{path} --help`.")
@@ -63,8 +71,15 @@ def _run(args: Sequence[str] | None) -> int:
         sys.stderr.close()
         return 0
     except OSError as exc:
-        error_line(f"{exc.filename}: {exc.strerror}" if exc.filename and exc.strerror else str(exc))
+        place = re.sub(r"\.[0-9]+\.tmp$", "", str(exc.filename or ""))  # what was asked for, not its temporary name
+        error_line(f"{place}: {exc.strerror}" if place and exc.strerror else str(exc))
         return 1
     except (LstmEdgeError, ImportError, MemoryError) as exc:
         error_line(str(exc) or type(exc).__name__)
         return 1
+    except Exception as exc:
+        if os.environ.get("LSTM_EDGE_TRACEBACK") == "1":
+            raise
+        advice = "LSTM_EDGE_TRACEBACK=1 shows where; please report it with the command"
+        error_line(f"a fault in lstm_edge itself: {type(exc).__name__}: {exc}; {advice}")
+        return 4

@@ -10,6 +10,7 @@ import click
 from .explain import explain
 from .io import err_console, out_console
 from .options import Assignment
+from .sinks import check_output, check_replaceable
 from .summary import describe
 
 
@@ -59,7 +60,7 @@ def command(
     explained: bool,
     no_self_test: bool,
 ) -> None:
-    """Convert SOURCE (.onnx, .keras, .h5, .pt, .safetensors, .json, .nam, .npz) to a .lstm file.
+    """Convert SOURCE (.onnx .keras .h5 .pt .pt2 .safetensors .tflite .json .nam .npz .toml) to a .lstm file.
 
     Example: lstm-edge convert vad.onnx -o vad.lstm --shape input=1,576 --set sr=16000 --overlap input=64
     """
@@ -68,6 +69,8 @@ def command(
     if states and no_states:
         raise click.UsageError("--state and --no-states exclude each other.")
     target = output or os.path.splitext(source)[0] + ".lstm"
+    check_output(target, (source, *([network] if network else [])))
+    check_replaceable(target)
     with err_console().status(f"converting {os.path.basename(source)}"):
         model = lstm_edge.convert(
             source,
@@ -80,6 +83,9 @@ def command(
             self_test=not no_self_test,
         )
     out_console().print(f"{target}: {os.path.getsize(target):,} bytes, {len(model.ops)} ops", markup=False)
-    describe(model, out_console(), notes=not explained)
+    describe(model, out_console(), notes=False)
+    notes = len(model.metadata.get("notes", []))
     if explained:
         explain(model, out_console())
+    elif notes:
+        out_console().print(f"notes: {notes}, shown by --explain and by lstm-edge info --notes", markup=False)

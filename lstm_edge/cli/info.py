@@ -9,16 +9,17 @@ import click
 
 from .io import out_console, print_json
 from .options import isa_option, json_option, model_argument
-from .summary import as_dict, describe
+from .summary import as_dict, describe, python_snippet, quantization_text
 
 
 @click.command("info")
 @model_argument
 @isa_option
 @click.option("--ops", "show_ops", is_flag=True, help="List every op in execution order.")
+@click.option("--notes", "show_notes", is_flag=True, help="List what the conversion folded, fused and assumed.")
 @json_option
-def command(model_path: str, isa: str | None, show_ops: bool, as_json: bool) -> None:
-    """Show inputs, outputs, states, ops and origin of a .lstm file."""
+def command(model_path: str, isa: str | None, show_ops: bool, show_notes: bool, as_json: bool) -> None:
+    """Show what goes into MODEL.lstm and comes out, whether it streams, its origin, and how Python calls it."""
     import lstm_edge
 
     model = lstm_edge.load(model_path, isa=isa)
@@ -27,21 +28,28 @@ def command(model_path: str, isa: str | None, show_ops: bool, as_json: bool) -> 
         print_json({"file": os.path.basename(model_path), "bytes": size, **as_dict(model)})
         return
     console = out_console()
-    console.print(
-        f"{os.path.basename(model_path)}: {size:,} bytes, {model.nbytes:,} in memory with {model.isa} kernels",
-        markup=False,
-    )
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    say(f"{os.path.basename(model_path)}: {size:,} bytes, {model.nbytes:,} in memory with {model.isa} kernels")
     source = model.metadata.get("source", {})
     if source:
         producer = f", made by {source['producer']}" if source.get("producer") else ""
-        console.print(f"from {source.get('name', '?')} ({source.get('format', '?')}{producer})", markup=False)
-    describe(model, console)
+        say(f"from {source.get('name', '?')} ({source.get('format', '?')}{producer})")
+    describe(model, console, notes=show_notes)
+    say(f"quantisation: {quantization_text(model)}")
     test = model.metadata.get("self_test")
-    told = f"answers of {test.get('source')}, tolerance {test.get('tolerance'):g}" if test else "none"
-    console.print(f"self-test: {told}", markup=False)
+    say("self-test: " + (f"answers of {test.get('source')}, tolerance {test.get('tolerance'):g}" if test else "none"))
     if show_ops:
         for op, name in model.ops:
-            console.print(f"op: {op} {name}", markup=False)
+            say(f"op: {op} {name}")
     else:
         counts = Counter(op for op, _ in model.ops)
-        console.print("ops: " + ", ".join(f"{n} {op}" for op, n in counts.most_common()), markup=False)
+        say("ops: " + ", ".join(f"{n} {op}" for op, n in counts.most_common()))
+    notes = len(model.metadata.get("notes", []))
+    if notes and not show_notes:
+        say(f"notes: {notes}, shown by --notes")
+    say("in Python:")
+    for line in python_snippet(model, model_path):
+        say(f"    {line}")

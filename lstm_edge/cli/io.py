@@ -1,22 +1,24 @@
-"""What the commands share: consoles, and arrays from and to .npy, .npz, .csv and .wav files."""
+"""What the commands share: consoles, and arrays from .npy, .npz, .csv and .wav files."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import struct
 import sys
-import wave
+import zipfile
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from ..errors import FormatError, ShapeError
+from ..errors import FormatError, LstmEdgeError, ShapeError
+from .wav import WavReader
 
-PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+SUFFIXES = (".npy", ".npz", ".csv", ".wav")
 
 
 def out_console() -> Console:
@@ -47,14 +49,12 @@ def read_inputs(model: Any, paths: tuple[str, ...]) -> tuple[list[np.ndarray], i
     The rate is 0 when no .wav was read.
     """
     ports = model.inputs
-    if len(paths) == 1 and _suffix(paths[0]) == ".npz":
-        with np.load(paths[0], allow_pickle=False) as archive:
-            missing = [p.name for p in ports if p.name not in archive]
-            if missing:
-                raise ShapeError(f"{paths[0]}: expected arrays {[p.name for p in ports]}, found {list(archive)}")
-            return [archive[p.name] for p in ports], 0
-    if len(paths) != len(ports):
-        raise ShapeError(f"expected {len(ports)} input files, for {[p.name for p in ports]}, found {len(paths)}")
+    check_count(model, paths)
+    if len(paths) == 1 and suffix_of(paths[0]) == ".npz":
+        archive = open_archive(paths[0], [p.name for p in ports])
+        for port in ports:
+            check_dtype(archive[port.name], port, paths[0])
+        return [archive[p.name] for p in ports], 0
     rate, arrays = 0, []
     for port, path in zip(ports, paths):
         array, found = _read_input(path, port, model.is_step_model)
@@ -63,13 +63,20 @@ def read_inputs(model: Any, paths: tuple[str, ...]) -> tuple[list[np.ndarray], i
     return arrays, rate
 
 
+def check_count(model: Any, paths: tuple[str, ...]) -> None:
+    """Raises FormatError where the files are not one per input (or one .npz), or of a kind that is not read."""
+    names = [p.name for p in model.inputs]
+    for path in paths:
+        if suffix_of(path) not in SUFFIXES:
+            expected = f"expected a file among {', '.join(SUFFIXES)}"
+            raise FormatError(f"{path}: {expected}, found {suffix_of(path) or 'no suffix'}")
+    if len(paths) != len(names) and not (len(paths) == 1 and suffix_of(paths[0]) == ".npz"):
+        expected = f"expected {len(names)} input file{'s' if len(names) > 1 else ''} (for {', '.join(names)})"
+        raise ShapeError(f"{expected}, or one .npz with arrays of these names, found {len(paths)}")
+
+
 def _read_input(path: str, port: Any, step_model: bool) -> tuple[np.ndarray, int]:
-    suffix = _suffix(path)
-    if suffix == ".npy":
-        try:
-            return np.load(path, allow_pickle=False), 0
-        except ValueError as exc:
-            raise FormatError(f"{path}: expected a .npy array, found {exc}") from exc
+    suffix = suffix_of(path)
     if suffix == ".csv":
         return frames_of_rows(read_csv(path), port, step_model, path), 0
     if suffix == ".wav":
@@ -77,74 +84,94 @@ def _read_input(path: str, port: Any, step_model: bool) -> tuple[np.ndarray, int
         if samples.shape[1] != 1:
             raise ShapeError(f"{path}: expected one channel, found {samples.shape[1]}; mix it down first")
         return frames_of_samples(samples[:, 0], port, step_model, path), rate
-    raise FormatError(f"{path}: expected a .npy, .npz, .csv or .wav file, found {suffix or 'no suffix'}")
+    array = open_array(path)
+    check_dtype(array, port, path)
+    return array, 0
+
+
+def open_array(path: str) -> np.ndarray:
+    """A .npy, mapped: its values are read when they are used."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(6) != b"\x93NUMPY":
+                raise FormatError(f"{path}: expected a .npy array, found other content")
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FormatError:
+        raise
+    except (ValueError, EOFError) as exc:
+        try:  # an array without values cannot be mapped
+            return np.load(path, allow_pickle=False)
+        except (ValueError, EOFError):
+            raise FormatError(f"{path}: expected a .npy array of numbers, found: {exc}") from exc
+
+
+def open_archive(path: str, names: list[str]) -> dict[str, np.ndarray]:
+    """The arrays `names` of a .npz."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [n for n in names if n not in archive]
+            if missing:
+                raise ShapeError(f"{path}: expected arrays {', '.join(names)}, found {', '.join(archive) or 'none'}")
+            return {n: archive[n] for n in names}
+    except LstmEdgeError:
+        raise
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as exc:
+        raise FormatError(f"{path}: expected a .npz archive of arrays of numbers, found other content") from exc
+
+
+def check_dtype(array: np.ndarray, port: Any, place: str) -> None:
+    """The core takes no dtype but its own: a command says how to convert."""
+    if array.dtype != np.dtype(port.dtype):
+        found = f"found {array.dtype.str if array.dtype.byteorder == '>' else array.dtype}"
+        raise ShapeError(f"{place}: input {port.name!r}: expected {port.dtype}, {found}; "
+                         f"save array.astype({port.dtype!r}) instead")  # fmt: skip
+
+
+def csv_rows(path: str) -> Iterator[list[float]]:
+    """The rows of a comma-separated file of numbers; a first line without any is a header, empty lines are left out."""
+    columns = 0
+    with open(path, encoding="utf-8-sig") as file:
+        try:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    row = [float(cell) for cell in line.split(",")]
+                except ValueError:
+                    if number == 1 and not any(map(_is_number, line.split(","))):
+                        continue
+                    expected = "expected numbers separated by commas"
+                    raise FormatError(f"{path}: line {number}: {expected}, found {line.strip()[:60]!r}") from None
+                columns = columns or len(row)
+                if len(row) != columns:
+                    raise FormatError(f"{path}: line {number}: expected {columns} columns, found {len(row)}")
+                yield row
+        except UnicodeDecodeError:
+            raise FormatError(f"{path}: expected text in UTF-8, found other bytes") from None
+    if not columns:
+        raise FormatError(f"{path}: expected rows of numbers separated by commas, found none")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read_csv(path: str) -> np.ndarray:
-    """The numbers of a comma-separated file, float64 (rows, columns); a first line that is no numbers is a header."""
-    with open(path, encoding="utf-8-sig") as file:
-        lines = [line for line in file.read().splitlines() if line.strip()]
-    if lines and not _is_numbers(lines[0]):
-        lines = lines[1:]
-    rows = []
-    for n, line in enumerate(lines):
-        if not _is_numbers(line):
-            raise FormatError(f"{path}: row {n + 1}: expected numbers separated by commas, found {line[:60]!r}")
-        rows.append([float(cell) for cell in line.split(",")])
-        if len(rows[-1]) != len(rows[0]):
-            raise FormatError(f"{path}: row {n + 1}: expected {len(rows[0])} columns, found {len(rows[-1])}")
-    if not rows:
-        raise FormatError(f"{path}: expected rows of numbers, found none")
-    return np.array(rows)
-
-
-def _is_numbers(line: str) -> bool:
-    try:
-        return bool([float(cell) for cell in line.split(",")])
-    except ValueError:
-        return False
+    """All rows of a .csv, float64 (rows, columns)."""
+    return np.array(list(csv_rows(path)))
 
 
 def read_wav(path: str) -> tuple[np.ndarray, int]:
-    """Samples (n, channels) float32 in [-1, 1), and the rate. PCM of 8, 16, 24 and 32 bits, float of 32 and 64."""
-    with open(path, "rb") as file:
-        content = file.read()
-    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
-        raise FormatError(f"{path}: expected a RIFF WAVE file, found {content[:12]!r}")
-    chunks: dict[bytes, bytes] = {}
-    at = 12
-    while at + 8 <= len(content):
-        kind, size = content[at : at + 4], struct.unpack_from("<I", content, at + 4)[0]
-        chunks.setdefault(kind, content[at + 8 : at + 8 + size])
-        at += 8 + size + size % 2
-    if len(chunks.get(b"fmt ", b"")) < 16 or b"data" not in chunks:
-        raise FormatError(f"{path}: expected chunks 'fmt ' and 'data', found {[k.decode('latin-1') for k in chunks]}")
-    tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", chunks[b"fmt "])
-    if tag == EXTENSIBLE and len(chunks[b"fmt "]) >= 26:
-        tag = struct.unpack_from("<H", chunks[b"fmt "], 24)[0]
-    samples = _samples(path, chunks[b"data"], tag, bits)
-    if not channels:
-        raise FormatError(f"{path}: expected at least one channel, found 0")
-    return samples[: len(samples) // channels * channels].reshape(-1, channels), rate
-
-
-def _samples(path: str, data: bytes, tag: int, bits: int) -> np.ndarray:
-    width = bits // 8
-    data = data[: len(data) // width * width] if width else b""
-    if tag == PCM and bits == 24:
-        low = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        wide = np.zeros((len(low), 4), np.uint8)
-        wide[:, 1:] = low
-        return (wide.view("<i4")[:, 0] / 2.0**31).astype(np.float32)
-    if tag == PCM and bits in (16, 32):
-        return (np.frombuffer(data, f"<i{width}") / 2.0 ** (bits - 1)).astype(np.float32)
-    if tag == PCM and bits == 8:
-        return ((np.frombuffer(data, np.uint8) - 128.0) / 128.0).astype(np.float32)
-    if tag == FLOAT and bits in (32, 64):
-        return np.frombuffer(data, f"<f{width}").astype(np.float32)
-    raise FormatError(
-        f"{path}: expected PCM of 8, 16, 24 or 32 bits or float of 32 or 64, found format {tag} of {bits} bits"
-    )
+    """All samples of a .wav (n, channels) float32 in [-1, 1), and the rate."""
+    reader = WavReader(path)
+    try:
+        return reader.read(reader.count), reader.rate
+    finally:
+        reader.close()
 
 
 def frames_axis(shape: tuple[int | str, ...]) -> int:
@@ -189,61 +216,24 @@ def frames_of_rows(rows: np.ndarray, port: Any, step_model: bool, place: str) ->
     return np.ascontiguousarray(array, np.float32 if port.dtype != "bool" else np.bool_)
 
 
-def frames_of_samples(samples: np.ndarray, port: Any, step_model: bool, place: str) -> np.ndarray:
-    """Audio samples (n,) cut by the model's frame width; the last frame is filled up with zeros."""
+def frame_width(port: Any, step_model: bool, place: str) -> int:
+    """Samples of one frame of input `port`."""
     shape = _without_batch(port)
-    time = frames_axis(tuple(shape))
-    if not step_model and time < 0:
+    if not step_model and frames_axis(tuple(shape)) < 0:
         raise ShapeError(
             f"{place}: expected a model with frames to run audio, found input {port.name!r} of shape {port.shape}"
         )
-    width = math.prod(int(str(s).split("*")[0]) if s != "frames" else 1 for s in shape)
+    return math.prod(int(str(s).split("*")[0]) if s != "frames" else 1 for s in shape)
+
+
+def frames_of_samples(samples: np.ndarray, port: Any, step_model: bool, place: str) -> np.ndarray:
+    """Audio samples (n,) cut by the model's frame width; the last frame is filled up with zeros."""
+    width = frame_width(port, step_model, place)
     if not len(samples):
         raise ShapeError(f"{place}: expected samples, found none")
     padded = np.pad(samples, (0, -len(samples) % width))
     return frames_of_rows(padded.reshape(-1, width), port, step_model, place)
 
 
-# ---- writing --------------------------------------------------------------------------------------------------------
-
-
-def write_output(path: str, outputs: dict[str, np.ndarray], rate: int, place: str = "output") -> None:
-    """Writes one array as .npy, .csv or .wav, or all of them as .npz. `-` is CSV on stdout."""
-    suffix = ".csv" if path == "-" else _suffix(path)
-    if suffix == ".npz":
-        np.savez(path, **outputs)  # type: ignore[arg-type]
-        return
-    if len(outputs) != 1:
-        found = f"{len(outputs)} outputs {list(outputs)} for {path!r}"
-        raise ShapeError(f"{place}: expected a .npz file or --select NAME, found {found}")
-    array = next(iter(outputs.values()))
-    if suffix == ".npy":
-        np.save(path, array)
-    elif suffix == ".csv":
-        write_csv(sys.stdout if path == "-" else path, array)
-    elif suffix == ".wav":
-        write_wav(path, array, rate)
-    else:
-        raise FormatError(f"{path}: expected a .npy, .npz, .csv or .wav file to write, found {suffix or 'no suffix'}")
-
-
-def write_csv(target: Any, array: np.ndarray) -> None:
-    """One row per entry of the first axis, 9 significant digits: float32 reads back bit for bit."""
-    table = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
-    np.savetxt(target, table, fmt="%.9g" if array.dtype.kind == "f" else "%d", delimiter=",")
-
-
-def write_wav(path: str, array: np.ndarray, rate: int) -> None:
-    """Samples in order, 16 bits, clipped to [-1, 1)."""
-    if not rate:
-        raise ShapeError(f"{path}: expected a .wav input, whose rate a .wav output takes, found none")
-    samples = np.clip(np.rint(array.reshape(-1) * 32768.0), -32768, 32767).astype("<i2")
-    with wave.open(path, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(samples.tobytes())
-
-
-def _suffix(path: str) -> str:
+def suffix_of(path: str) -> str:
     return os.path.splitext(path)[1].lower()

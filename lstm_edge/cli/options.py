@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import click
+import numpy as np
 
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
@@ -18,7 +19,7 @@ class Assignment(click.ParamType):
     def __init__(self, value: str):
         self.value = value  # what VALUE is: shape, numbers, name, integer
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+    def get_metavar(self, param: click.Parameter | None, ctx: click.Context | None = None) -> str:
         return {"shape": "NAME=N,N,...", "numbers": "NAME=NUMBER,...", "name": "INPUT=OUTPUT", "integer": "NAME=N"}[
             self.value
         ]
@@ -28,7 +29,7 @@ class Assignment(click.ParamType):
             return value
         name, equals, text = value.partition("=")
         if not equals or not name:
-            self.fail(f"expected NAME=VALUE, found {value!r}", param, ctx)
+            self.fail(f"expected {self.get_metavar(None)}, found {value!r}", param, ctx)
         try:
             return name, getattr(self, f"parse_{self.value}")(text)
         except ValueError as exc:
@@ -37,7 +38,11 @@ class Assignment(click.ParamType):
     def parse_shape(self, text: str) -> tuple[int | str, ...]:
         return tuple(_size(part.strip()) for part in text.split(",")) if text else ()
 
-    def parse_numbers(self, text: str) -> int | float | bool | list:
+    def parse_numbers(self, text: str) -> Any:
+        if text.lower().endswith(".npy"):
+            from .io import open_array
+
+            return np.array(open_array(text))
         values = [_scalar(part.strip()) for part in text.split(",")]
         return values if "," in text else values[0]
 
@@ -47,6 +52,8 @@ class Assignment(click.ParamType):
         return text
 
     def parse_integer(self, text: str) -> int:
+        if not re.fullmatch(r"[0-9]+", text):
+            raise ValueError(f"expected a whole number, found {text!r}")
         return int(text)
 
 
@@ -58,9 +65,9 @@ class Duration(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        match = re.fullmatch(r"([0-9.]+)\s*(us|ms|s)", value)
-        if not match:
-            self.fail(f"expected a time such as 32ms, found {value!r}", param, ctx)
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(us|ms|s)", value)
+        if not match or not float(match[1]):
+            self.fail(f"expected a time above 0 such as 32ms, 500us or 0.1s, found {value!r}", param, ctx)
         return float(match[1]) * _UNITS[match[2]]
 
 
@@ -76,9 +83,11 @@ def _scalar(text: str) -> int | float | bool:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
-        return int(text)
-    except ValueError:
+        if re.fullmatch(r"[+-]?[0-9]+", text):
+            return int(np.int64(int(text)))
         return float(text)
+    except (ValueError, OverflowError):
+        raise ValueError(f"expected numbers, true, false or a .npy file, found {text!r}") from None
 
 
 isa_option = click.option(

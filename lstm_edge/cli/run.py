@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from typing import Any
 
 import click
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from .io import err_console, frames_axis, read_inputs, write_output
+from ..errors import ShapeError
+from .io import check_count, err_console, frames_axis, read_inputs, suffix_of
 from .options import isa_option, model_argument
+from .sinks import Sink, check_output
+from .sources import Source, open_sources
+from .wav import WavReader
 
-CHUNKS = 100  # steps of the progress bar; a chunk has at least 64 frames, so that they cost nothing beside the run
+LEAST, MOST = 64, 1024  # frames of a chunk: enough to cost nothing beside the run, few enough for any memory
 
 
 @click.command("run")
@@ -28,93 +35,124 @@ def command(
 ) -> None:
     """Run MODEL.lstm over INPUT: one .npy, .csv or .wav per model input, or one .npz with all of them by name.
 
-    A row of a .csv is a frame. A .wav is cut into frames of the model's width, the last one filled up with zeros.
+    A row of a .csv is a frame. A .wav (one channel) is cut into frames of the model's width, the last one filled up
+    with zeros. Answers are written frame by frame, so that a long file needs little memory.
     """
     import lstm_edge
 
     model = lstm_edge.load(model_path, isa=isa)
-    if select is not None and select not in [p.name for p in model.outputs]:
-        raise lstm_edge.ShapeError(f"--select: expected one of {[p.name for p in model.outputs]}, found {select!r}")
-    arrays, rate = read_inputs(model, inputs)
-    outputs = run_with_progress(model, arrays, quiet)
-    if not outputs:
-        raise lstm_edge.ShapeError(
-            "expected at least as many frames as the model's window, found fewer: there is no answer"
-        )
-    if select is not None:
-        outputs = {select: outputs[select]}
-    write_output(output, outputs, rate)
+    names = [p.name for p in model.outputs]
+    if select is not None and select not in names:
+        raise ShapeError(f"--select: expected one of {', '.join(names)}, found {select!r}")
+    wanted = names if select is None else [select]
+    check_count(model, inputs)
+    rate = sample_rate(model, inputs, quiet)
+    sink = Sink(output, rate)
+    if output != "-":
+        check_output(output, (model_path, *inputs))
+    if len(wanted) > 1 and sink.kind != "npz":
+        found = f"{len(wanted)} outputs ({', '.join(wanted)}) for {output!r}"
+        raise ShapeError(f"--output: expected a .npz file, or one output by --select NAME; found {found}")
+    with sink:
+        chunks = _can_chunk(model)
+        answers = _run_chunks(model, inputs, sink, wanted, quiet) if chunks else _run_whole(model, inputs, sink, wanted)
+        if not answers:
+            raise ShapeError(
+                f"{inputs[0]}: expected as many frames as the model's window or more, found fewer: no answer"
+            )
 
 
-def run_with_progress(model: Any, arrays: list[np.ndarray], quiet: bool) -> dict[str, np.ndarray]:
-    """Outputs by name. In chunks where that gives the same bits and the outputs can be joined; else in one call."""
-    axes = _time_axes(model, arrays)
-    if axes is None:
-        return {k: v for k, v in _by_name(model, model.run(*arrays)).items() if v is not None}
-    in_axes, out_axes, frames = axes
-    multiple = int(model.metadata["streaming"].get("multiple", 1))
-    chunk = -(-max(64, frames // CHUNKS) // multiple) * multiple
-    stream = model.stream(_batch(model, arrays))
-    parts: dict[str, list[np.ndarray]] = {p.name: [] for p in model.outputs}
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("frames"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err_console(), disable=quiet) as progress:
-        task = progress.add_task("running", total=frames)
-        for start in range(0, frames, chunk):
-            count = min(chunk, frames - start)
-            pieces = [a[(slice(None),) * axis + (slice(start, start + count),)] for a, axis in zip(arrays, in_axes)]
-            for name, value in _by_name(model, stream.run(*pieces)).items():
-                if value is not None:
-                    parts[name].append(value)
-            progress.advance(task, count)
-    return {name: _join(values, out_axes[name]) for name, values in parts.items() if values}
+def sample_rate(model: Any, paths: tuple[str, ...], quiet: bool) -> float:
+    """The rate of the .wav inputs, 0 without one. Raises ShapeError where they differ or the model has another."""
+    known = rate = model.metadata.get("sample_rate") or 0
+    for path in paths:
+        if suffix_of(path) != ".wav":
+            continue
+        with closing(WavReader(path)) as reader:
+            found = reader.rate
+        if rate and found != rate:
+            whose = "the model's rate" if known else "that of the other input"
+            raise ShapeError(f"{path}: expected {rate:g} Hz, {whose}, found {found} Hz; resample it first")
+        rate = found
+        if not known and not quiet and sys.stderr.isatty():
+            err_console().print(f"{path}: {found} Hz; the model does not say what rate it expects", markup=False)
+    return rate
 
 
-def _time_axes(model: Any, arrays: list[np.ndarray]) -> tuple[list[int], dict[str, int | None], int] | None:
-    """(axis of frames in each array, in each output, number of frames); None when the run cannot be cut into chunks."""
-    streaming = model.metadata.get("streaming", {})
-    if not streaming.get("supported"):
-        return None
+def _can_chunk(model: Any) -> bool:
+    """Whether the run may be cut: the model streams, and the frames of inputs and outputs have an axis of their own."""
+    if not model.metadata.get("streaming", {}).get("supported"):
+        return False
     if model.is_step_model:
-        return [0] * len(arrays), {p.name: 0 for p in model.outputs}, len(arrays[0]) if arrays[0].ndim else 0
-    in_axes = []
-    for port, array in zip(model.inputs, arrays):
-        axis = frames_axis(port.shape)
-        if axis < 0 or str(port.shape[axis]) != "frames":
-            return None
-        in_axes.append(axis - (len(port.shape) - array.ndim))
-    if min(in_axes, default=-1) < 0:
+        return True
+    if any(frames_axis(p.shape) < 0 or p.shape[frames_axis(p.shape)] != "frames" for p in model.inputs):
+        return False
+    return not any(
+        p.shape is None or any("batch" in str(s) and "frames" in str(s) for s in p.shape) for p in model.outputs
+    )
+
+
+def _run_chunks(model: Any, paths: tuple[str, ...], sink: Sink, wanted: list[str], quiet: bool) -> int:
+    """Runs piece by piece; how many answers were written."""
+    axes = [0 if model.is_step_model else frames_axis(p.shape) for p in model.inputs]
+    multiple = int(model.metadata["streaming"].get("multiple", 1))
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=err_console(), disable=quiet or not sys.stderr.isatty())
+    with ExitStack() as stack:
+        sources = open_sources(model, paths, axes)
+        for source in sources:
+            stack.enter_context(closing(source))
+        total = next((s.frames for s in sources if s.frames is not None), None)
+        chunk = -(-min(max(LEAST, (total or 0) // 100), MOST) // multiple) * multiple
+        stream = model.stream(next((s.batch for s in sources if s.batch is not None), None))
+        stack.enter_context(progress)
+        task = progress.add_task("running", total=total)
+        answers = 0
+        for pieces in _pieces(sources, chunk, paths):
+            try:
+                given = stream.run(*pieces)
+            except ShapeError as exc:
+                raise ShapeError(f"{', '.join(paths)}: {exc}") from exc
+            answers += _write(model, given, sink, wanted)
+            progress.advance(task, chunk)
+    return answers
+
+
+def _pieces(sources: list[Source], chunk: int, paths: tuple[str, ...]) -> Iterator[list[np.ndarray]]:
+    while True:
+        pieces = [piece for piece in (s.read(chunk) for s in sources) if piece is not None]
+        if not pieces:
+            return
+        if len(pieces) != len(sources):
+            raise ShapeError(
+                f"{', '.join(paths)}: expected as many frames in each, found one that ends before the others"
+            )
+        yield pieces
+
+
+def _run_whole(model: Any, paths: tuple[str, ...], sink: Sink, wanted: list[str]) -> int:
+    arrays, _ = read_inputs(model, paths)
+    try:
+        return _write(model, model.run(*arrays), sink, wanted)
+    except ShapeError as exc:
+        raise ShapeError(f"{', '.join(paths)}: {exc}") from exc
+
+
+def _write(model: Any, answer: Any, sink: Sink, wanted: list[str]) -> int:
+    """Writes the outputs asked for; how many there were. A convolution whose window is not full gives None."""
+    by_name = answer if isinstance(answer, dict) else {model.outputs[0].name: answer}
+    given = [name for name in wanted if by_name[name] is not None]
+    for name in given:
+        sink.write(name, np.asarray(by_name[name]), _time_axis(model, name, by_name[name].ndim))
+    return len(given)
+
+
+def _time_axis(model: Any, name: str, rank: int) -> int | None:
+    """The axis of frames in an answer, whose batch axis may be absent; None where it has no frames."""
+    if model.is_step_model:
+        return 0
+    shape = next(p.shape for p in model.outputs if p.name == name)
+    axis = -1 if shape is None else frames_axis(shape)
+    if axis < 0:
         return None
-    out_axes: dict[str, int | None] = {}
-    for port in model.outputs:
-        if port.shape is None:
-            return None
-        axis = frames_axis(port.shape)
-        out_axes[port.name] = None if axis < 0 else axis - len(port.shape)  # from the end: the batch axis may be absent
-    frames = arrays[0].shape[in_axes[0]]
-    return in_axes, out_axes, frames
-
-
-def _batch(model: Any, arrays: list[np.ndarray]) -> int | None:
-    """The batch of the arrays, None where they come without that axis."""
-    lead = int(model.is_step_model)
-    for port, array in zip(model.inputs, arrays):
-        axis = next((d for d, size in enumerate(port.shape) if size == "batch"), -1)
-        if axis >= 0 and array.ndim == len(port.shape) + lead:
-            return array.shape[axis + lead]
-    return None
-
-
-def _join(parts: list[np.ndarray], axis: int | None) -> np.ndarray:
-    """Chunks of an output along its frames axis; of an output without one (None), the last answer."""
-    return parts[-1] if axis is None else np.concatenate(parts, axis)
-
-
-def _by_name(model: Any, answer: Any) -> dict[str, Any]:
-    """Model.run's answer as a dict also when there is one output."""
-    return answer if isinstance(answer, dict) else {model.outputs[0].name: answer}
+    return axis - (len(shape) - rank if "batch" in map(str, shape[:axis]) else 0)

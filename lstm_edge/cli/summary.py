@@ -1,7 +1,9 @@
-"""A model as text: what goes in, what comes out, what a stream keeps, what the conversion noted."""
+"""A model as text: what goes in, what comes out, whether it streams, what a stream keeps, how Python calls it."""
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 from rich.console import Console
@@ -9,27 +11,117 @@ from rich.table import Table
 
 
 def shape_text(shape: tuple[int | str, ...] | None) -> str:
-    return "?" if shape is None else "(" + ", ".join(str(s) for s in shape) + ")"
+    if shape is None:
+        return "?"
+    return "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
 
 
 def describe(model: Any, console: Console, notes: bool = True) -> None:
     """Prints ports, states, streaming and (unless told not to) notes of a loaded model."""
-    table = Table("role", "name", "shape", "dtype", box=None, pad_edge=False)
-    for role, ports in (("input", model.inputs), ("output", model.outputs), ("state", model.states)):
-        for port in ports:
-            table.add_row(role, port.name, shape_text(port.shape), port.dtype)
+    table = Table("role", "name", "shape", "dtype", "in words", box=None, pad_edge=False)
+    for port in model.inputs:
+        table.add_row("input", port.name, shape_text(port.shape), port.dtype, input_words(port, model))
+    for port in model.outputs:
+        table.add_row("output", port.name, shape_text(port.shape), port.dtype, output_words(port, model))
+    for port in model.states:
+        table.add_row("state", port.name, shape_text(port.shape), port.dtype, "kept by the stream")
     console.print(table)
     console.print(f"streaming: {streaming_text(model)}", markup=False)
+    rate = model.metadata.get("sample_rate")
+    if rate:
+        console.print(f"sample rate: {rate:g} Hz", markup=False)
     for note in model.metadata.get("notes", []) if notes else []:
         console.print(f"note: {note}", markup=False)
 
 
+def streams(model: Any) -> bool:
+    return bool(model.metadata.get("streaming", {}).get("supported"))
+
+
+def hop(model: Any) -> int:
+    """Frames a step takes."""
+    return int(model.metadata.get("streaming", {}).get("multiple", 1))
+
+
+def _count(shape: list[int | str]) -> str:
+    """How many values a frame of `shape` has, its symbols left out: 3 x 40 values."""
+    numbers = [_coefficient(s) for s in shape]
+    numbers = [n for n in numbers if n != 1] or [1]
+    return " x ".join(map(str, numbers)) + (" value" if math.prod(numbers) == 1 else " values")
+
+
+def _coefficient(size: int | str) -> int:
+    """3 of 3 and of 3*frames; 1 of frames, batch and of what depends on them in another way."""
+    if isinstance(size, int):
+        return size
+    match = re.fullmatch(r"([0-9]+)\*(?:frames|batch)", size)
+    return int(match[1]) if match else 1
+
+
+def _has(shape: tuple[int | str, ...], symbol: str) -> bool:
+    return any(symbol in str(s) for s in shape)
+
+
+def input_words(port: Any, model: Any) -> str:
+    words = _count(list(port.shape))
+    if model.is_step_model:
+        return f"a frame of {words}"
+    parts = [f"any number of frames of {words}" if _has(port.shape, "frames") else words]
+    return ", ".join(parts + ["any number of sequences"] * _has(port.shape, "batch"))
+
+
+def output_words(port: Any, model: Any) -> str:
+    if port.shape is None:
+        return "shape known after a run"
+    words = _count(list(port.shape))
+    if model.is_step_model or _has(port.shape, "frames"):
+        return f"{words} for every frame"
+    so_far = "; a stream gives its answer so far" if streams(model) and _has(model.inputs[0].shape, "frames") else ""
+    return f"{words} for the whole input{so_far}"
+
+
 def streaming_text(model: Any) -> str:
-    streaming = model.metadata.get("streaming", {})
-    if not streaming.get("supported"):
-        return f"no, {streaming.get('why', 'the file does not say that it can')}"
-    multiple = streaming.get("multiple", 1)
-    return "yes" if multiple == 1 else f"yes, in multiples of {multiple} frames"
+    if not streams(model):
+        return f"no, {model.metadata.get('streaming', {}).get('why', 'the file does not say that it can')}"
+    if not model.states:
+        return "yes, and nothing is kept between calls"
+    return "yes, frame by frame" if hop(model) == 1 else f"yes, in multiples of {hop(model)} frames (its hop)"
+
+
+def quantization_text(model: Any) -> str:
+    report = model.metadata.get("quantization")
+    if not report:
+        return "none, float32"
+    narrow = [op for op in report.get("ops", []) if op.get("stored") != "float32"]
+    worst = [e["max"] for e in report.get("outputs", {}).values() if e.get("max") is not None]
+    error = f", largest error at an output {max(worst):g} on {report.get('source', '?')}" if worst else ""
+    return f"{report.get('weights', '?')} in {len(narrow)} of {len(report.get('ops', []))} ops with weights{error}"
+
+
+def python_snippet(model: Any, name: str) -> list[str]:
+    """Lines that load the model and run it once, on zeros: a step where it streams, else a whole input."""
+    step = streams(model)
+    arrays = ", ".join(_zeros(port, model, step) for port in model.inputs)
+    lines = ["import numpy as np, lstm_edge", f"model = lstm_edge.load({name!r})"]
+    lines += [f"stream = model.stream(); answer = stream.step({arrays})"] if step else [f"answer = model.run({arrays})"]
+    if len(model.outputs) > 1:
+        lines[-1] += "   # a dict: " + ", ".join(p.name for p in model.outputs)
+    return lines
+
+
+def _zeros(port: Any, model: Any, step: bool) -> str:
+    """Python text of an input without a batch axis; a step brings one frame without its axis, or `hop` frames."""
+    shape: list[int | str] = []
+    several = step and any("frames" in str(s) and s != "frames" for s in port.shape)  # step then wants the batch axis
+    for size in port.shape:
+        if size == "batch" and several:
+            shape.append(1)
+        elif size == "batch" or (size == "frames" and step and hop(model) == 1):
+            continue
+        else:
+            frames = hop(model) if step else 100
+            shape.append(size if isinstance(size, int) else _coefficient(size) * (frames if "frames" in size else 1))
+    return f"np.zeros({shape_text(tuple(shape))}, np.{port.dtype.replace('bool', 'bool_')})"
 
 
 def as_dict(model: Any) -> dict[str, Any]:
