@@ -4,6 +4,7 @@ SANITIZE_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omi
 # kernels/NAME.c gets KERNEL_FLAGS_NAME and, on x86-64, AArch64 and 32-bit ARM only, KERNEL_FLAGS_NAME_x86, _arm64 and _arm32.
 KERNEL_FLAGS_scalar = -O3
 KERNEL_FLAGS_avx2_x86 = -O3 -mavx2 -mfma -mf16c
+KERNEL_FLAGS_avxvnni_x86 = -O3 -mavx2 -mfma -mf16c
 KERNEL_FLAGS_avx512_x86 = -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma
 KERNEL_FLAGS_neon_arm64 = -O3
 KERNEL_FLAGS_neon_dotprod_arm64 = -O3 -march=armv8.2-a+dotprod

@@ -35,6 +35,13 @@ static bool cpu_has_avx2(void) {
     return cpu_has(xmm_and_ymm, bit_AVX2, 0);
 }
 
+#if LE_AVXVNNI
+static bool cpu_has_avxvnni(void) {
+    unsigned a, b, c, d;
+    return cpu_has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_AVXVNNI);
+}
+#endif
+
 static bool cpu_has_avx512(void) {
     const unsigned up_to_zmm = 0xe6; /* xmm, ymm, mask registers, both parts of zmm */
     return cpu_has(up_to_zmm, bit_AVX2 | bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL, bit_AVX512VNNI);

@@ -16,6 +16,11 @@
 #else
 #define LE_X86 0
 #endif
+#if LE_X86 && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11 /* the first GCC that knows it */
+#define LE_AVXVNNI 1
+#else
+#define LE_AVXVNNI 0
+#endif
 #if defined(__aarch64__) && defined(__ARM_NEON)
 #define LE_ARM64 1
 #else

@@ -1,0 +1,30 @@
+/* AVX2 with AVX-VNNI: CPUs that have the 256-bit form of the int8 dot product and no AVX-512. */
+#include "kernels.h"
+
+#if LE_AVXVNNI
+
+#pragma GCC target("avxvnni")
+#include "avx2.inc"
+
+typedef __m256i vx;
+
+/* vpdpbusd multiplies unsigned by signed: 128 is added to x here, and 128 times the sum of the weights taken off where the sum starts. */
+static inline vx x_spread(const int8_t *q) {
+    uint32_t four;
+    memcpy(&four, q, sizeof four);
+    return _mm256_set1_epi32((int32_t)(four ^ 0x80808080u));
+}
+
+static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
+    return _mm256_dpbusd_avx_epi32(sum, x, _mm256_loadu_si256((const __m256i *)(const void *)w));
+}
+
+#define I8_OFFSET 128
+#include "matmuls.inc"
+#include "pointwise.inc"
+
+LE_KERNEL_TABLE(avxvnni)
+
+#else
+typedef int le_no_avxvnni; /* a translation unit may not be empty */
+#endif
