@@ -394,7 +394,7 @@ cdef class Stream:
     cdef Py_buffer *views
     cdef int64_t multiple
     # What the last single-input step looked like: the same again needs no analysis.
-    cdef uint64_t seen_generation
+    cdef uint64_t seen_generation, prepared  # `prepared`: of the last full call, before its run could change states' extents
     cdef int seen_rank
     cdef Py_ssize_t seen_shape[8]
     cdef tuple seen_out
@@ -501,6 +501,7 @@ cdef class Stream:
             drop_batch |= no_batch
         self.model._sizes(full, False, self.batch, self.multiple, False)
         results = self._call(full, self.multiple, -1, drop_batch, drop_frames, out)
+        results = [None if r is not None and r.size == 0 else r for r in results]
         if self.n_in == 1 and self.n_out == 1 and results[0] is not None:
             self._remember(values[0], results[0])
         return self.model._pack(results)
@@ -512,7 +513,7 @@ cdef class Stream:
         for d in range(value.ndim):
             self.seen_shape[d] = value.shape[d]
         self.seen_out, self.seen_dtype = result.shape, result.dtype
-        self.seen_generation = le_stream_generation(self.c)
+        self.seen_generation = self.prepared
 
     def _full_frame(self, Layout layout, value):
         """(array with all axes of the input, whether frames was left out, whether batch was)."""
@@ -555,7 +556,8 @@ cdef class Stream:
         try:
             if le_stream_prepare(self.c, frames, &err) != LE_OK:
                 raise_error(&err)
-            results, shown = [], []
+            self.prepared = le_stream_generation(self.c)
+            results = []
             for i in range(self.n_out):
                 rank = le_stream_output_shape(self.c, i, dims)
                 if rank < 0 and count > 0:

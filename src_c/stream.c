@@ -169,6 +169,12 @@ static void fill_initial(le_stream *s, int index, const le_tensor_def *value) {
     }
 }
 
+/* The next run has other shapes: whoever remembers the last one's must look again. */
+static void forget_shapes(le_stream *s) {
+    s->frames = -1;
+    s->generation++;
+}
+
 void le_stream_reset(le_stream *s) {
     const le_model *m = s->model;
     for (int i = 0; i < m->n_states; i++) {
@@ -181,7 +187,7 @@ void le_stream_reset(le_stream *s) {
             int64_t now = value ? value->dims[def->fill_axis - (def->rank - value->rank)] : 0;
             s->states[i].dims[def->fill_axis] = now;
             if (now != before)
-                s->frames = -1;
+                forget_shapes(s);
         }
         memset(s->states[i].buffer[s->current], 0, s->states[i].capacity);
         if (value)
@@ -231,7 +237,7 @@ static void commit_states(le_stream *s) {
     }
     s->current = next;
     if (changed)
-        s->frames = -1;
+        forget_shapes(s);
 }
 
 const void *le_stream_state(const le_stream *s, int index, int64_t dims[LE_MAX_RANK]) {
@@ -248,7 +254,7 @@ le_status le_stream_set_state(le_stream *s, int index, const int64_t dims[LE_MAX
                            d == def->fill_axis ? "at most " : "", (long long)declared, (long long)dims[d]);
     }
     if (def->fill_axis >= 0 && dims[def->fill_axis] != s->states[index].dims[def->fill_axis])
-        s->frames = -1;
+        forget_shapes(s);
     memcpy(s->states[index].dims, dims, (size_t)def->rank * sizeof *dims);
     memcpy(s->states[index].buffer[s->current], data, state_elements(s, index, dims) * le_dtype_size(s->model->tensors[def->read].dtype));
     return LE_OK;
