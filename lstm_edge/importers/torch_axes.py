@@ -142,7 +142,8 @@ def _symbols(steps: list[Step], shapes: dict[str, Sizes], inputs: list[Given]) -
     batch = frames = None
     sizes = _recurrence_sizes(steps, shapes)
     for b, t in sizes:
-        batch = batch or (next(iter(b.names)) if isinstance(b, Extent) and b.alone else None)
+        multiple = len(_names(b)) == 1 and bool(_names(t) - _names(b))  # of batch: every channel a sequence of its own
+        batch = batch or (next(iter(b.names)) if isinstance(b, Extent) and (b.alone or multiple) else None)
         rest = _names(t) - {batch}
         frames = frames or (next(iter(rest)) if len(rest) == 1 and (batch or not _names(b)) else None)
     leading = [i.sizes[0] for i in inputs if i.sizes]

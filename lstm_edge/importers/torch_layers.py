@@ -541,10 +541,12 @@ def _pixel_shuffle(c: Lowering, self: Any, upscale_factor: int) -> Any:
 
 @op("unfold")
 def _unfold(c: Lowering, self: Any, dimension: int, size: int, step: int) -> Any:
-    """Windows along the last axis, as a convolution with an identity kernel: (..., n) -> (..., windows, size)."""
-    axis = c.axis(self, dimension)
-    if axis != c.rank(self) - 1:
-        raise c.unsupported(f"unfold along axis {axis}; expected the last one")
+    """Windows along an axis, as a convolution with an identity kernel: (..., n, ...) -> (..., windows, ..., size)."""
+    axis, rank = c.axis(self, dimension), c.rank(self)
+    if axis != rank - 1:
+        order = [*(d for d in range(rank) if d != axis), axis]
+        windows = _unfold(c, permute_axes(c, self, order), rank - 1, size, step)
+        return permute_axes(c, windows, [*np.argsort(order).tolist(), rank])
     lead = list(c.shape(self))[:-1]
     flat = c.reshape(self, [product(lead), 1, c.shape(self)[-1]]) if len(lead) != 1 else unsqueeze(c, self, 1)
     windows = c.node("Conv", [flat, np.eye(size, dtype=np.float32)[:, None, :]], {"strides": [step]})

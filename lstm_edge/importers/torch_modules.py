@@ -134,7 +134,7 @@ def _export(module: Any, args: tuple, kwargs: dict[str, Any], fixed: dict[str, d
 
     bound = _bound(module, args, kwargs)
     shapes = pytree.tree_map_with_path(axes, bound) if bound is not None else pytree.tree_map_with_path(axes, args)
-    with _opaque_recurrences(), _quiet():
+    with _opaque_recurrences(), _symbolic_len(module), _quiet():
         return export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
 
 
@@ -295,6 +295,27 @@ def _opaque_recurrences() -> Iterator[None]:
         torch.sort, torch.max_pool1d = sort, max_pool
         for name in replaced:
             delattr(functions, name)  # an instance attribute before the lookup of the real one
+
+
+@contextlib.contextmanager
+def _symbolic_len(module: Any) -> Iterator[None]:
+    """len(tensor) must be an int in Python, which would fix the size; in the code of forward it gives what shape[0] does."""
+    import builtins
+
+    import torch
+
+    def length(x: Any) -> Any:
+        return x.shape[0] if isinstance(x, torch.Tensor) and x.dim() else builtins.len(x)
+
+    own = [type(m) for m in module.modules() if not type(m).__module__.startswith("torch.")]
+    spaces = {id(g): g for k in own for g in [getattr(k.forward, "__globals__", None)] if g is not None and "len" not in g}
+    for g in spaces.values():
+        g["len"] = length
+    try:
+        yield
+    finally:
+        for g in spaces.values():
+            del g["len"]
 
 
 def _one(size: Any) -> int:

@@ -116,14 +116,17 @@ def _movedim(c: Lowering, self: Any, source: Any, destination: Any) -> Any:
 
 
 def _bound(c: Lowering, bound: Any, size: Size, default: int) -> int:
-    """A slice bound as a number: a symbolic one must be a fixed distance from the end."""
+    """A slice bound as a number: a symbolic one must be a fixed distance from the end or, where it counts from there,
+    from the beginning."""
     if bound is None:
         return default
     if isinstance(bound, Dim):
-        distance = bound - size
-        if isinstance(distance, Dim) or distance > 0:
+        distance, from_front = bound - size, bound + size
+        if not isinstance(from_front, Dim):
+            return max(from_front, 0)
+        if isinstance(distance, Dim) or distance > 0 and default != END:
             raise c.unsupported(f"a slice up to {bound} of an axis of size {size}")
-        return END if distance == 0 else distance
+        return END if distance >= 0 else distance
     return max(min(int(bound), END), -END)
 
 
