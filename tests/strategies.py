@@ -19,6 +19,7 @@ from lstm_edge.ops import ACTIVATIONS, BINARY_COMPARISON, BINARY_LOGIC, OPS, PAR
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile("default", deadline=None, max_examples=60, suppress_health_check=CHECKS)
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
+settings.register_profile("emulated", settings.get_profile("ci"), max_examples=6)
 settings.register_profile("long", settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
