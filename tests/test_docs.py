@@ -1,0 +1,144 @@
+"""README and docs: what they show runs, what they link to exists, and every page can be reached from README.
+
+A fenced `python` or `sh` block runs, those of a page in order, in a folder that holds examples/. `sh norun` is shown only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstm_edge.cli import _run
+
+ROOT = Path(__file__).parents[1]
+RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in ("python", "streaming", "command-line"))]
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+FENCE = re.compile(r"^```(\w+)( norun)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def pages() -> list[Path]:
+    return [ROOT / n for n in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/**/*.md"))
+
+
+def links(page: Path) -> set[Path]:
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    found = [t for t in LINK.findall(text) if not re.match(r"[a-z]+:", t)]
+    return {(page.parent / target).resolve() for target in found}
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda p: p.name)
+def test_relative_links_exist(page):
+    missing = [str(target) for target in links(page) if not target.exists()]
+    assert not missing
+
+
+def test_every_page_is_reached_from_readme():
+    seen, todo = set(), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        seen.add(page)
+        todo += [t for t in links(page) if t.suffix == ".md" and t.exists() and t not in seen]
+    assert not set(ROOT.glob("docs/**/*.md")) - seen
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    pytest.importorskip("h5py")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda p: p.name)
+def test_blocks_run(page, folder, capsys):
+    ran: dict = {}
+    blocks = [
+        (language, body) for language, norun, body in FENCE.findall(page.read_text(encoding="utf-8")) if not norun
+    ]
+    assert blocks
+    for language, body in blocks:
+        if language == "python":
+            exec(compile(body, str(page), "exec"), ran)
+        elif language == "sh":
+            for line in body.splitlines():
+                words = shlex.split(line, comments=True)
+                assert words[0] == "lstm-edge", f"{page.name}: {line!r} cannot be run: mark its block norun"
+                assert _run(words[1:]) == 0, (line, capsys.readouterr().err)
+
+
+def run_example(name: str, *args: str) -> str:
+    path = ROOT / "examples" / name
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, str(path), *args], check=False, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_example_ragged_batch():
+    pytest.importorskip("h5py")
+    assert "8 rows of a 8: read as 8" in run_example("ragged_batch.py")
+
+
+def test_example_saved_state():
+    pytest.importorskip("h5py")
+    assert run_example("saved_state.py") == "read as 7 by both\n"
+
+
+def test_example_from_torch():
+    pytest.importorskip("torch")
+    assert float(run_example("from_torch.py").split("torch: ")[1]) < 1e-5
+
+
+def write_wav(path: Path, samples: np.ndarray, rate: int) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())
+
+
+def test_example_guitar_amp(tmp_path):
+    """On a network of random weights: blocks give what one call gives."""
+    import lstm_edge
+    from lstm_edge import graph as le_graph
+    from lstm_edge.convert import passes
+    from lstm_edge.dims import BATCH, FRAMES
+    from lstm_edge.format import write
+
+    rng = np.random.default_rng(0)
+    graph = le_graph.Graph()
+    x = graph.input("x", (BATCH, FRAMES, 1))
+    gain = graph.constant(rng.uniform(0.1, 0.5, (1, 1, 1)).astype(np.float32), "gain")
+    graph.output("y", graph.add1("Binary", [x, gain], {"kind": "mul"}, "amplify"))
+    passes.pipeline(graph)
+    write(graph, tmp_path / "amp.lstm")
+    dry = rng.integers(-3000, 3000, 1000)
+    write_wav(tmp_path / "dry.wav", dry, 48000)
+    out = run_example("guitar_amp.py", *(str(tmp_path / n) for n in ("amp.lstm", "dry.wav", "wet.wav")))
+    assert "of the 1333 us it lasts" in out
+    with wave.open(str(tmp_path / "wet.wav"), "rb") as file:
+        wet = np.frombuffer(file.readframes(2000), "<i2")
+    whole = lstm_edge.load(tmp_path / "amp.lstm").run((dry / 32768).astype(np.float32)[:, None])
+    np.testing.assert_array_equal(wet, np.rint(whole[:, 0] * 32768))
+
+
+def test_example_streaming_vad(tmp_path):
+    models = os.environ.get("LSTM_EDGE_MODELS")
+    if not models:
+        pytest.skip("LSTM_EDGE_MODELS is not set")
+    pytest.importorskip("onnx")
+    source = Path(models) / "silero_vad" / "silero_vad_16k_op15.onnx"
+    path = str(tmp_path / "vad.lstm")
+    options = ["--shape", "input=1,576", "--set", "sr=16000", "--overlap", "input=64", "--no-self-test"]
+    assert _run(["convert", str(source), "-o", path, *options]) == 0
+    write_wav(tmp_path / "quiet.wav", np.zeros(16000), 16000)
+    assert run_example("streaming_vad.py", path, str(tmp_path / "quiet.wav")) == ""
+    speech = Path(models).parent / "audio" / "silero_test_16k.wav"
+    if speech.exists():
+        assert run_example("streaming_vad.py", path, str(speech)).startswith("speech   0.03 s to   2.02 s")
