@@ -22,11 +22,12 @@ from .torch_pickle import Inert
 RECURRENT = re.compile(r"(weight|bias)_(ih|hh|hr)(?:_l(\d+))?(_reverse)?$")
 KINDS = {4: "LSTM", 3: "GRU", 1: "RNN"}
 OPTIONS = {
-    "head": ("last", "every", "mean"),
+    "head": ("last", "every", "mean", "final"),
     "activation": ("relu", "tanh", "sigmoid", "gelu", "elu", "silu", "linear", "leaky_relu"),
     "output": ("linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu"),
     "nonlinearity": ("tanh", "relu"),
 }
+END = 2**31 - 1  # "to the end" in a Slice
 MAX_REORDERED = 7  # layers that are put in order by their sizes; more would be guessing
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
 
@@ -47,7 +48,8 @@ def build(tensors: dict[str, np.ndarray], place: str, options: dict[str, Any] | 
     """A Graph of the layers in `tensors` (name -> array): Embedding?, Linear*, LSTM/GRU/RNN stacks, norms, Linear*.
 
     Options, with what is assumed without them: head 'last' (Linear layers after the last recurrence see its last frame;
-    'every': all frames; 'mean': their mean), activation 'relu' (between Linear layers, not after the last), output
+    'every': all frames, assumed where there are as many outputs as tokens; 'mean': their mean; 'final': each direction's
+    last state), activation 'relu' (between Linear layers, not after the last), output
     'linear' (after the last layer), nonlinearity 'tanh' (of RNN). UnsupportedModelError lists the tensors when they do
     not make one network.
     """
@@ -352,23 +354,44 @@ class _Builder:
 
     def _head(self, x: str) -> str:
         """What the layers after the last recurrence see of it."""
+        if self._is_language_model():
+            seen, what = "every", "every frame, as there are as many outputs as tokens"
+        else:
+            seen, what = "last", "its last frame, output[:, -1]"
+        others = ", ".join(repr(h) for h in OPTIONS["head"] if h != seen)
         head = self.option(
             "head",
-            "last",
-            "assumed: the layers after the last recurrence see its last frame, output[:, -1]; "
-            "options={'head': 'every'} or 'mean' changes it",
+            seen,
+            f"assumed: the layers after the last recurrence see {what}; options={{'head': ...}} changes it to {others}",
         )
         if head == "every":
             return x
+        if head == "final" and len(self.modules[self.recurrent[-1]].layers[0]) == 2:
+            return self._final_states(x)
         if head == "mean":
             return self.g.add1("Reduce", [x], {"kind": "mean", "axes": [1], "keepdims": 0}, "mean_frame")
         last = self.g.add1(
-            "Slice", [x], {"axes": [1], "starts": [-1], "ends": [2**31 - 1], "steps": [1]}, "last_frame.slice"
+            "Slice", [x], {"axes": [1], "starts": [-1], "ends": [END], "steps": [1]}, "last_frame.slice"
         )
         width = self.g.shape(x)[-1]
         return self.g.add1(
             "Reshape", [last], {"shape": [1, width], "from_input": [0, -1], "from_axis": [0, 0]}, "last_frame"
         )
+
+    def _is_language_model(self) -> bool:
+        first, last = self.modules[0], self.modules[-1]
+        return first.kind == "embedding" and last.width_out == first.tensors["weight"].shape[0]
+
+    def _final_states(self, x: str) -> str:
+        """The forward half of the last frame beside the backward half of the first: torch's cat((h[-2], h[-1]), 1)."""
+        half = self.g.shape(x)[-1] // 2
+        parts = []
+        for name, start, end, low, high in (("forward", -1, END, 0, half), ("backward", 0, 1, half, 2 * half)):
+            attrs = {"axes": [1, 2], "starts": [start, low], "ends": [end, high], "steps": [1, 1]}
+            part = self.g.add1("Slice", [x], attrs, f"final_{name}.slice")
+            flat = {"shape": [1, half], "from_input": [0, -1], "from_axis": [0, 0]}
+            parts.append(self.g.add1("Reshape", [part], flat, f"final_{name}"))
+        return self.g.add1("Concat", parts, {"axis": 1}, "final_states")
 
     def _unary(self, x: str, kind: str) -> str:
         alpha = {"elu": 1.0, "leaky_relu": 0.01}.get(kind, 0.0)

@@ -9,7 +9,7 @@ from ..dims import Dim, Size
 from ..graph import Graph, Node, State, Tensor
 from ..ops import each, read_attrs
 from .edit import TO_THE_END, note, replace_by, retrace
-from .timeflow import RECURRENT, Analysis, Carry, NotStreamable, Prefix, Running, Window
+from .timeflow import RECURRENT, Analysis, Carry, Cumulative, NotStreamable, Prefix, Running, Window
 
 RECURRENT_STATES = ("h", "c")
 STARTED = "started"  # the state that tells a stream's first run from later ones
@@ -44,6 +44,9 @@ def apply(graph: Graph) -> None:
             continue
         elif isinstance(plan, Running):
             _reduce_so_far(graph, node, plan)
+            continue
+        elif isinstance(plan, Cumulative):
+            _sum_on(graph, node, plan)
             continue
         graph.nodes.append(node)
     graph.metadata["streaming"] = {"supported": True, "why": "", "multiple": analysis.multiple}
@@ -242,6 +245,17 @@ def _sum_so_far(graph: Graph, name: str, x: str, axis: int, kind: str) -> str:
     sums = graph.add1("CumSum", [joined], {"axis": axis}, f"{name}.sums")
     state.write = _slice(graph, sums, axis, -1, TO_THE_END, f"{name}.sum.next")
     return state.write
+
+
+def _sum_on(graph: Graph, node: Node, plan: Cumulative) -> None:
+    """The sum so far stands in front of the chunk and is taken off again."""
+    x = graph.tensors[node.inputs[0]]
+    state = _new_state(graph, f"{node.name}.sum", _with(x.shape, plan.axis, 1), x.dtype)
+    joined = graph.add1("Concat", [state.read, x.name], {"axis": plan.axis}, f"{node.name}.sum.join")
+    sums = graph.add1("CumSum", [joined], {"axis": plan.axis}, f"{node.name}.sums")
+    state.write = _slice(graph, sums, plan.axis, -1, TO_THE_END, f"{node.name}.sum.next")
+    start, end = (0, -1) if read_attrs(node)["exclusive"] else (1, TO_THE_END)
+    replace_by(graph, node, "Slice", [sums], {"axes": [plan.axis], "starts": [start], "ends": [end]})
 
 
 def _extreme_so_far(graph: Graph, name: str, x: str, axis: int, kind: str) -> str:

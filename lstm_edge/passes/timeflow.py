@@ -85,7 +85,14 @@ class Running:
     axis: int
 
 
-Plan = Window | Carry | Prefix | Running
+@dataclass(frozen=True)
+class Cumulative:
+    """A CumSum over time that goes on from the sum so far."""
+
+    axis: int
+
+
+Plan = Window | Carry | Prefix | Running | Cumulative
 # Where h0 and c0, lengths and mask are among the inputs.
 RECURRENT = {"LSTM": ((4, 5), 6, 7), "GRU": ((5,), 6, 7), "RNN": ((4,), 5, 6)}
 
@@ -249,6 +256,18 @@ def _reduce(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
         a.plans[id(node)] = Running(time)
         return LAST
     return flows[0] if attrs["keepdims"] else flows[0].at(time - sum(x < time for x in axes))
+
+
+def _cum_sum(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
+    flow, attrs = flows[0], read_attrs(node)
+    if flow.kind != "time" or flow.axis != attrs["axis"] % a.rank(node.inputs[0]):
+        return flow
+    a.need_pure(node)
+    if attrs["reverse"] or flow.lead:
+        a.refuse(node, "sums up over time from the last frame")
+    _need_state_shape(a, node, node.inputs[0], flow.axis)
+    a.plans[id(node)] = Cumulative(flow.axis)
+    return flow
 
 
 def _arg_reduce(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
@@ -614,7 +633,7 @@ _RULES: dict[str, Rule] = {
     "Cast": _elementwise,
     "Normalize": _over_axes(lambda at: at["axes"], "normalises over time, which needs the whole sequence"),
     "Softmax": _over_axes(lambda at: [at["axis"]], "is a softmax over time, which needs the whole sequence"),
-    "CumSum": _over_axes(lambda at: [at["axis"]], "sums up over time"),
+    "CumSum": _cum_sum,
     "TopK": _over_axes(lambda at: [at["axis"]], "looks for the largest over time, which needs the whole sequence"),
     "Reduce": _reduce,
     "ArgReduce": _arg_reduce,
