@@ -290,6 +290,12 @@ def test_rates_must_agree(doubler, tmp_path, capsys):
     )
 
 
+def test_a_missing_module_is_named_with_its_extra(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    err = error_of(capsys, ["convert", str(DIGITS / "digits.onnx"), "-o", str(tmp_path / "digits.lstm")])
+    assert "pip install 'lstm-edge[onnx]'" in err
+
+
 def test_a_fault_of_ours_is_one_line_too(doubler, capsys, monkeypatch):
     monkeypatch.setattr(lstm_edge, "load", lambda *_, **__: 1 / 0)
     assert "a fault in lstm_edge itself: ZeroDivisionError" in error_of(capsys, ["info", doubler], 4)

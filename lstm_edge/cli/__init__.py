@@ -20,6 +20,8 @@ from .. import __version__
 from .io import error_line
 
 COMMANDS = ("convert", "info", "run", "verify", "quantize", "evaluate", "bench")
+# Modules that only some formats need -> the extra of pyproject.toml that brings them.
+EXTRAS = {"onnx": "onnx", "h5py": "keras", "torch": "torch", "safetensors": "torch", "flatbuffers": "tflite"}
 
 
 class _LazyGroup(click.Group):
@@ -73,6 +75,11 @@ def _run(args: Sequence[str] | None) -> int:
     except OSError as exc:
         place = re.sub(r"\.[0-9]+\.tmp$", "", str(exc.filename or ""))  # what was asked for, not its temporary name
         error_line(f"{place}: {exc.strerror}" if place and exc.strerror else str(exc))
+        return 1
+    except ModuleNotFoundError as exc:
+        extra = EXTRAS.get((exc.name or "").partition(".")[0])
+        needed = f"expected the module {exc.name!r}, found none; pip install 'lstm-edge[{extra}]'"
+        error_line(needed if extra else str(exc))
         return 1
     except (LstmEdgeError, ImportError, MemoryError) as exc:
         error_line(str(exc) or type(exc).__name__)
