@@ -12,6 +12,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Gra
             try:
                 exported = _export(module, args, kwargs, fixed, dynamic)
                 restore(before)
-                graph = freest(lambda free: program_of(exported, fixed, free))
+                graph = freest(partial(program_of, exported, fixed))
             except Exception as e:  # torch.export fails with anything at all; the last reason is reported
                 failures.append(f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ''}")
                 if isinstance(e, LstmEdgeError) and dynamic == "none":

@@ -31,13 +31,9 @@ static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 static inline vf v_abs(vf a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
 static inline vf v_copy_sign(vf x, vf s) { return _mm512_or_ps(x, _mm512_and_ps(_mm512_set1_ps(-0.0f), s)); }
 
-static inline vf v_select_lt(vf a, vf b, vf x, vf y) {
-    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
-}
+static inline vf v_select_lt(vf a, vf b, vf x, vf y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
 
-static inline vf v_select_le(vf a, vf b, vf x, vf y) {
-    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ), y, x);
-}
+static inline vf v_select_le(vf a, vf b, vf x, vf y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ), y, x); }
 
 static inline vf v_exp2_shift(vf t) {
     const __m512i shifted = _mm512_slli_epi32(_mm512_castps_si512(t), 23);

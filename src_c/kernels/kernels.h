@@ -34,15 +34,17 @@
 #endif
 
 /* Activations: one list; docs/ops.md says what each is. */
+/* clang-format off */
 #define LE_ACTIVATIONS(X) \
     X(linear) X(relu) X(sigmoid) X(tanh) X(hard_sigmoid) X(leaky_relu) X(elu) X(selu) X(softplus) X(softsign) X(gelu) X(gelu_tanh) \
     X(silu) X(hard_silu) X(mish) X(thresholded_relu) X(scaled_tanh) X(affine) X(celu) X(relu6) X(exp)
+/* clang-format on */
 
 typedef enum {
 #define X(name) LE_ACT_##name,
     LE_ACTIVATIONS(X)
 #undef X
-    LE_ACT_COUNT
+        LE_ACT_COUNT
 } le_act;
 
 extern const char *const le_act_names[LE_ACT_COUNT + 1]; /* NULL-ended */
@@ -66,9 +68,7 @@ typedef struct {
 #define LE_MAX_I8_K 65536
 
 /* Bytes from one quantised row to the next. */
-static inline ptrdiff_t le_quantized_stride(int k) {
-    return ((ptrdiff_t)k + 63) / 64 * 64;
-}
+static inline ptrdiff_t le_quantized_stride(int k) { return ((ptrdiff_t)k + 63) / 64 * 64; }
 
 typedef struct le_kernels le_kernels;
 struct le_kernels {
@@ -81,14 +81,14 @@ struct le_kernels {
     void (*pack_f32)(int n, int k, const float *w, ptrdiff_t w_stride, void *packed);
     /* y[r][j] = init[r][j] + sum over k of x[r][k] W[j][k], summed in order of k after init.
      * init: NULL is zero; init_stride 0 gives every row the same (a bias). y may be init itself (same stride). Strides in floats. */
-    void (*matmul_f32)(int rows, const float *x, ptrdiff_t x_stride, const le_packed *w, const float *init, ptrdiff_t init_stride,
-                       float *y, ptrdiff_t y_stride);
+    void (*matmul_f32)(int rows, const float *x, ptrdiff_t x_stride, const le_packed *w, const float *init, ptrdiff_t init_stride, float *y,
+                       ptrdiff_t y_stride);
 
     /* float16 weights, widened as they are read: as the float32 ones. NULL where the ISA has no instruction for it. */
     size_t (*pack_f16_size)(int n, int k);
     void (*pack_f16)(int n, int k, const uint16_t *w, ptrdiff_t w_stride, void *packed);
-    void (*matmul_f16)(int rows, const float *x, ptrdiff_t x_stride, const le_packed *w, const float *init, ptrdiff_t init_stride,
-                       float *y, ptrdiff_t y_stride);
+    void (*matmul_f16)(int rows, const float *x, ptrdiff_t x_stride, const le_packed *w, const float *init, ptrdiff_t init_stride, float *y,
+                       ptrdiff_t y_stride);
 
     /* int8 weights in -127..127, a scale per row. Rows of x are quantised first, each with its own scale; q has le_quantized_stride(k) bytes a row.
      * y = init + (sum of q W) * scale * x_scale, the same bits on every ISA. */

@@ -4,10 +4,13 @@
 #include <math.h>
 #include <string.h>
 
+/* clang-format off */
 #define EXTRA(X)                                                                                                                       \
     X(neg)                                                                                                                             \
-    X(abs) X(sqrt) X(log) X(floor) X(ceil) X(round) X(reciprocal) X(sign) X(sin) X(cos) X(tan) X(asin) X(acos) X(atan) X(sinh) X(cosh) \
-        X(erf) X(not ) X(clip) X(is_nan)
+    X(abs)                                                                                                                             \
+    X(sqrt) X(log) X(floor) X(ceil) X(round) X(reciprocal) X(sign) X(sin) X(cos) X(tan) X(asin) X(acos) X(atan) X(sinh) X(cosh) X(erf) \
+        X(not) X(clip) X(is_nan)
+/* clang-format on */
 
 enum {
     FIRST = LE_ACT_COUNT - 1,
