@@ -336,29 +336,31 @@ cdef class Model:
         batch, frames, _ = self._sizes(values, False, -1, -1, False)
         if lengths.shape != (batch,) or lengths.dtype.kind not in "iu" or (batch and (lengths.min() < 1 or lengths.max() > frames)):
             raise ShapeError(f"lengths: expected {batch} integers from 1 to {frames}, found {lengths!r}")
-        results = [None] * len(self.outputs)
+        results = self._blank_outputs(batch, frames)
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
             part = []
             for (b, f), value in zip(axes, values):
                 value = value if b < 0 else np.take(value, rows, axis=b)
                 part.append(np.ascontiguousarray(value if f < 0 else value[(slice(None),) * f + (slice(0, length),)]))
-            self._scatter(results, self._run_arrays(part), rows, batch, frames, int(length))
+            self._scatter(results, self._run_arrays(part), rows)
         return self._pack(results)
 
-    def _scatter(self, results, parts, rows, batch, frames, length):
+    def _blank_outputs(self, batch, frames):
+        """Zeros in the shapes that a run of so many sequences and frames gives."""
+        stream = self._borrow(batch, frames)
+        shapes = (<Stream>stream)._output_shapes(frames)
+        if len(self.idle) < 8:
+            self.idle.append(stream)
+        return [None if s is None else np.zeros(s, p.dtype) for s, p in zip(shapes, self.outputs)]
+
+    def _scatter(self, results, parts, rows):
         for i, (layout, part) in enumerate(zip(self.out_layouts, parts)):
             b, f = (<Layout>layout).batch_axis, (<Layout>layout).frames_axis
-            if b < 0 or part is None:
+            if b < 0:
                 raise ShapeError(f"lengths: output {self.outputs[i].name!r} has no batch axis")
-            shape = list(part.shape)
-            shape[b] = batch
-            if f >= 0:
-                shape[f] = max(shape[f] + frames - length, 0) if shape[f] == length else shape[f] * frames // length
-            if results[i] is None:
-                results[i] = np.zeros(shape, part.dtype)
-            elif f >= 0 and results[i].shape[f] < shape[f]:
-                raise ShapeError(f"lengths: output {self.outputs[i].name!r} has a frames axis that does not grow with the frames")
+            if part is None or results[i] is None:  # too short for an answer
+                continue
             place = [slice(None)] * part.ndim
             place[b] = rows
             if f >= 0:
@@ -519,7 +521,8 @@ cdef class Stream:
         """(array with all axes of the input, whether frames was left out, whether batch was)."""
         shape = layout.port.shape
         missing = len(shape) - value.ndim
-        no_frames = missing > 0 and layout.frames_axis >= 0 and self.multiple == 1
+        per_frame = split_size(shape[layout.frames_axis])[0] if layout.frames_axis >= 0 else 0
+        no_frames = missing > 0 and per_frame * self.multiple == 1  # else the axis counts values of a frame
         missing -= no_frames
         no_batch = missing > 0 and layout.batch_axis >= 0
         missing -= no_batch
@@ -586,6 +589,18 @@ cdef class Stream:
             for i in range(held):
                 PyBuffer_Release(&self.views[i])
             self.busy = False
+
+    def _output_shapes(self, int64_t frames):
+        """The shape of every output of a run of so many frames, None where it would have no answer."""
+        cdef le_error err
+        cdef int64_t dims[8]
+        if le_stream_prepare(self.c, frames, &err) != LE_OK:
+            raise_error(&err)
+        shapes = []
+        for i in range(self.n_out):
+            rank = le_stream_output_shape(self.c, <int>i, dims)
+            shapes.append(tuple([dims[d] for d in range(rank)]) if rank >= 0 else None)
+        return shapes
 
     def _output(self, int index, full, int64_t count, bint no_batch, bint no_frames, out):
         """The array that receives an output, shaped as the caller sees it."""

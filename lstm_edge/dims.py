@@ -102,7 +102,8 @@ class Dim:
     def __repr__(self) -> str:
         parts = []
         for m, c in sorted(self.terms.items(), key=lambda t: (-len(t[0]), repr(t[0]))):
-            names = "*".join(_atom_text(a) for a in m)
+            alone = len(m) == 1 and abs(c) == 1
+            names = "*".join(_atom_text(a) if alone or isinstance(a, str) else f"({_atom_text(a)})" for a in m)
             text = str(c) if not m else names if c == 1 else f"-{names}" if c == -1 else f"{c}*{names}"
             parts.append(text)
         return "+".join(parts).replace("+-", "-") or "0"
@@ -178,4 +179,5 @@ def _atom_value(atom: Atom, batch: int, frames: int) -> int:
 def _atom_text(atom: Atom) -> str:
     if isinstance(atom, str):
         return atom
-    return f"({Dim(dict(atom[1]))!r})//{atom[2]}"
+    inner = repr(Dim(dict(atom[1])))
+    return f"{inner}//{atom[2]}" if inner.isalpha() else f"({inner})//{atom[2]}"

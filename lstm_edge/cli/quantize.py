@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from .sinks import check_output, check_replaceable
 from .io import err_console, out_console, print_json, read_inputs
 from .options import json_option, model_argument
 
@@ -45,6 +46,8 @@ def command(
         arrays, _ = read_inputs(source, calibrate)
         calibration = {p.name: a for p, a in zip(source.inputs, arrays)}
     target = output or f"{os.path.splitext(model_path)[0]}.{precision or weights}.lstm"
+    check_output(target, (model_path, *calibrate))
+    check_replaceable(target)
     with err_console().status(f"quantising {os.path.basename(model_path)}"):
         _, report = lstm_edge.quantize(
             model_path, target, calibration=calibration, weights=weights, max_error=max_error, keep=keep, precision=precision
