@@ -4,8 +4,6 @@
 
 #include "stream.h"
 
-#define MAX_ARENA ((uint64_t)1 << 34) /* far beyond any model; a damaged size is refused before the allocator is asked */
-
 typedef struct {
     int item; /* tensor, or n_tensors + node for its scratch */
     int first, last;
@@ -101,7 +99,7 @@ le_status le_plan_arena(le_stream *s) {
     if (list && range) {
         int n = collect_lifetimes(s, list, range, range + items);
         total = lay_out(s, list, n, list + items);
-        if (total <= MAX_ARENA && total <= SIZE_MAX - 128)
+        if (total <= LE_MAX_ARENA && total <= SIZE_MAX - 128)
             arena = aligned_alloc(64, (size_t)total + 64);
     }
     free(list);

@@ -206,6 +206,8 @@ static le_status allocate_states(le_stream *s) {
             return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s is too large for batch %lld", m->states[i].name, (long long)s->batch);
         for (int d = 0; d < m->states[i].rank; d++)
             bytes *= size[d];
+        if ((uint64_t)bytes > LE_MAX_ARENA)
+            return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s: cannot allocate %lld bytes", m->states[i].name, (long long)bytes);
         s->states[i].capacity = (size_t)bytes;
         for (int b = 0; b < 2; b++) {
             s->states[i].buffer[b] = aligned_alloc(64, ((size_t)bytes + 127) / 64 * 64);

@@ -4,6 +4,9 @@
 
 #include "core.h"
 
+/* Bytes of an arena or a state: far beyond any model; a damaged size is refused before the allocator is asked. */
+#define LE_MAX_ARENA ((uint64_t)1 << 34)
+
 typedef struct {
     void *buffer[2]; /* [current] is read; a run's new value goes to the other, and all are swapped when the run has succeeded */
     int64_t dims[LE_MAX_RANK];
