@@ -1,0 +1,95 @@
+"""lstm-edge doctor: the machine, the kernels chosen for it, and a test of every kernel table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.table import Table
+
+from .io import err_console, error_line, out_console, print_json
+from .options import json_option
+
+FAILED, DIFFERENT = 1, 3
+MIB = 1 << 20
+
+
+@click.command("doctor")
+@json_option
+def command(as_json: bool) -> int:
+    """Show this machine's board, CPU, clock, temperature and memory, which kernels run here and why, and test them.
+
+    Every kernel table that this CPU runs is compared with the scalar one: float32 within 1e-5, int8 to the bit. Exit
+    code 3 when one differs. Nothing on the machine is changed.
+    """
+    import lstm_edge
+    from lstm_edge import doctor
+
+    machine = doctor.examine()
+    with err_console().status("testing kernels"):
+        rows = doctor.kernels()
+    _, error = doctor.chosen_isa()
+    advice = doctor.advice(machine)
+    failed = [row for row in rows if row.failed]
+    if as_json:
+        about = {"version": lstm_edge.__version__, "machine": asdict(machine), "kernels": [asdict(row) for row in rows]}
+        print_json({**about, "advice": advice, "error": error, "passed": not failed})
+    else:
+        console = out_console()
+        console.print(machine_table(machine, lstm_edge.__version__))
+        console.print()
+        console.print(kernel_table(rows))
+        for line in advice:
+            console.print(f"advice: {line}", markup=False)
+    for row in failed:
+        error_line(f"kernels {row.name!r}: {', '.join(row.failed)} differ from scalar's; expected float32 within "
+                   f"{doctor.TOLERANCE:g} and equal int8, found {row.difference:.2g} and int8 {_bits(row.int8_equal)}; "
+                   f"set LSTM_EDGE_ISA=scalar and report it")  # fmt: skip
+    if error:
+        error_line(error)
+    return DIFFERENT if failed else FAILED if error else 0
+
+
+def machine_table(machine: Any, version: str) -> Table:
+    """What was found, a row each; what the machine does not tell reads "not told"."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    clock = " of ".join(f"{mhz:.0f}" for mhz in (machine.mhz, machine.max_mhz) if mhz is not None)
+    memory = " of ".join(f"{n / MIB:.0f}" for n in (machine.memory_available, machine.memory) if n is not None)
+    rows = {
+        "board": machine.board,
+        "CPU": machine.cpu,
+        "cores": machine.cores,
+        "kernel": f"{machine.kernel_machine}, {machine.kernel_bits} bits",
+        "system": f"{machine.userland_bits} bits",
+        "lstm_edge": version,
+        "Python": machine.python,
+        "C library": machine.libc,
+        "governor": ", ".join(machine.governors),
+        "clock": clock and f"{clock} MHz",
+        "temperature": machine.temperature is not None and f"{machine.temperature:.1f} degrees C",
+        "throttling": machine.throttling and _throttling(machine.throttling),
+        "memory available": memory and f"{memory} MiB",
+        "load average": machine.load,
+    }
+    for name, value in rows.items():
+        table.add_row(name, str(value) if value not in (None, "", False) else "not told")
+    return table
+
+
+def kernel_table(rows: list[Any]) -> Table:
+    table = Table("kernels", "", "why", "float32 off by", "int8 bits", "test", box=None, pad_edge=False)
+    for row in rows:
+        state = "chosen" if row.chosen else "runs" if row.supported else "no"
+        result = (f"{row.difference:.1e}", _bits(row.int8_equal), "failed" if row.failed else "passed")
+        table.add_row(row.name, state, row.why, *(result if row.supported else ()))
+    return table
+
+
+def _bits(equal: bool | None) -> str:
+    return "equal" if equal else "differ"
+
+
+def _throttling(found: Any) -> str:
+    now, before = (", ".join(names) or "none" for names in (found.now, found.occurred))
+    return f"now {now}; since the start {before} ({found.word:#x})"
