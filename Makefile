@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-c test-python test-sanitize lint clean
+.PHONY: build demo test test-pi wheels test-c test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -40,8 +40,8 @@ test-sanitize: $(STAMP)
 	cp -rp lstm_edge src_c tests examples tools setup.py pyproject.toml README.md CHANGELOG.md build/sanitize
 	cd build/sanitize && env $$($(CURDIR)/tools/python_headers.sh $(abspath $(PY))) LSTM_EDGE_SANITIZE=1 \
 		$(abspath $(PY)) setup.py -q build_ext --inplace --force
-	cd build/sanitize && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
-		$(abspath $(PY)) -m pytest $(wildcard $(SANITIZED))
+	cd build/sanitize && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=1024 \
+		$(abspath $(PY)) -m pytest $(wildcard $(SANITIZED)) -k "not memory"
 
 # ---- the core without Python: objects, then one program per tests/c/test_*.c
 # For another CPU: CC its compiler, C_BUILD a folder of its own, RUN what runs its programs (tools/emulated_pi).
@@ -73,6 +73,21 @@ $(C_BUILD)/tests/%: tests/c/%.c $(C_OBJECTS) $(wildcard tests/c/*.h)
 
 test-c: $(C_TESTS)
 	@for test in $(C_TESTS); do echo "$$test"; ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=64 $(RUN) $$test || exit 1; done
+
+# ---- every Raspberry Pi's CPU, emulated: C tests on all of them; kernels, ops, chunks, int8 bits and real models in Python
+
+PI_GOLDEN := build/golden
+PI_TESTS := tests/test_ops.py tests/test_runtime.py tests/test_int8.py tests/test_golden.py
+# Not repeated there: accuracies, which no ISA changes, and what starts an interpreter of its own.
+PI_SKIPPED := -k "not (import_is_light or drift or peers or noise_suppression or speech_decisions)"
+
+test-pi: build
+	tools/emulated_pi --c
+	rm -rf $(PI_GOLDEN)
+	if [ -n "$$LSTM_EDGE_MODELS" ]; then PYTHONPATH=.:tests $(PY) tests/golden_bits.py $(PI_GOLDEN); fi
+	export LSTM_EDGE_GOLDEN=$${LSTM_EDGE_MODELS:+$(CURDIR)/$(PI_GOLDEN)}; \
+	$(PY) tools/emulated_pi --cpu cortex-a53 -- $(PI_TESTS) tests/test_real_models.py $(PI_SKIPPED) && \
+	$(PY) tools/emulated_pi --cpu cortex-a72 --cpu cortex-a76 --cpu cortex-a7 -- $(PI_TESTS) $(PI_SKIPPED)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

@@ -1,0 +1,46 @@
+/* run_steps MODEL.lstm COUNT: that many steps of one frame on zeros, and nothing else; tools/cycle_model counts its instructions. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lstm_edge.h"
+
+enum { MOST_PORTS = 64, MOST_BYTES = 1 << 22 };
+
+static void *read_file(const char *path, size_t *size) {
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return NULL;
+    fseek(file, 0, SEEK_END);
+    *size = (size_t)ftell(file);
+    rewind(file);
+    void *data = malloc(*size);
+    if (data && fread(data, 1, *size, file) != *size)
+        *size = 0;
+    fclose(file);
+    return data;
+}
+
+int main(int count, char **arguments) {
+    le_error err;
+    size_t size = 0;
+    void *file = count == 3 ? read_file(arguments[1], &size) : NULL;
+    le_model *model = file ? le_model_open(file, size, NULL, &err) : NULL;
+    le_stream *stream = model ? le_stream_open(model, 1, 1, &err) : NULL;
+    if (!stream) {
+        fprintf(stderr, "usage: run_steps MODEL.lstm COUNT: %s\n", file ? err.message : "no such file");
+        return 2;
+    }
+    const void *inputs[MOST_PORTS];
+    void *outputs[MOST_PORTS];
+    for (int i = 0; i < MOST_PORTS; i++) {
+        inputs[i] = calloc(1, MOST_BYTES);
+        outputs[i] = calloc(1, MOST_BYTES);
+    }
+    for (int n = atoi(arguments[2]); n > 0; n--)
+        if (le_stream_run(stream, 1, inputs, outputs, &err) != LE_OK) {
+            fprintf(stderr, "run_steps: %s\n", err.message);
+            return 1;
+        }
+    printf("%s %zu\n", le_model_isa(model), le_model_bytes(model));
+    return 0;
+}
