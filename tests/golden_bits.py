@@ -35,6 +35,7 @@ def make(folder: Path) -> None:
     import test_real_models as real  # needs the models and the importers' libraries; comparing needs neither
 
     folder.mkdir(parents=True, exist_ok=True)
+    lstm_edge.convert(Path(__file__).parents[1] / "examples/digits/digits.keras", folder / "digits.lstm")
     for name, case in real.CASES.items():
         x, _ = case.prepare(np.load(real.ROOT / case.reference))
         if case.answers != "whole" and name != "dgad":  # no more than an emulator runs in a second

@@ -11,6 +11,7 @@ import pytest
 from golden_bits import answers
 
 import lstm_edge
+from lstm_edge.cli import _run
 
 FOLDER = os.environ.get("LSTM_EDGE_GOLDEN")
 if not FOLDER:
@@ -39,7 +40,22 @@ def test_answers_and_states_are_those_of_the_other_machine(name, isa):
             np.testing.assert_allclose(found[key], want, rtol=0, atol=1e-5 * scale, err_msg=key)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "digits"])
 def test_files_prove_themselves(name):
     for isa in ISAS:
         assert lstm_edge.verify(Path(FOLDER) / f"{name}.lstm", isa).passed
+
+
+@pytest.mark.parametrize("name", ["digits", "silero_op15", "silero_op15.int8"])
+def test_the_command_line_runs_what_another_machine_converted(name, tmp_path, capsys):
+    path = str(Path(FOLDER) / f"{name}.lstm")
+    model = lstm_edge.load(path)
+    frames = np.random.default_rng(0).standard_normal((20, *[n for n in model.inputs[0].shape if isinstance(n, int) and n > 1]))
+    np.save(tmp_path / "x.npy", frames.astype(np.float32))
+    assert _run(["verify", path]) == 0
+    assert _run(["run", path, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")]) == 0
+    assert np.isfinite(np.load(tmp_path / "y.npy")).all()
+    assert _run(["bench", path, "--runs", "3", "--warmup", "1", "--frames", "5", "--json"]) == 0
+    capsys.readouterr()
+    stream = model.stream()
+    assert all(np.isfinite(stream.step(frame)).all() for frame in frames.astype(np.float32))
