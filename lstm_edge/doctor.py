@@ -28,7 +28,7 @@ NEEDS = {
     "avxvnni": ("avx2", "fma", "f16c", "avx_vnni"),
     "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"),
     "neon": ("asimd",),
-    "neon_dotprod": ("asimd", "asimddp"),
+    "neon_dotprod": ("asimddp",),
     "neon32": ("neon", "vfpv4"),
 }
 # ARM's kernels give a number where x86's give a name: those of the Raspberry Pis.

@@ -1,7 +1,255 @@
 #!/usr/bin/env python3
-"""Builds the sdist and, from it, the wheels for x86_64, aarch64 and armv7l; checks them.
+"""Builds the sdist and, from it, a wheel of the stable ABI per architecture; checks what they hold and ask for.
 
-    tools/wheels.py                  dist/*.tar.gz and dist/*.whl
-    tools/wheels.py --arch aarch64   one of them
-    tools/wheels.py --check          what is in dist/, and the aarch64 wheel in an emulated Python
+    tools/wheels.py                                  dist/: the sdist, x86_64, aarch64 and armv7l
+    tools/wheels.py --arch aarch64                   one architecture
+    tools/wheels.py --check                          no build: the ARM wheels of dist/ in emulated Pythons run models converted here
+
+The Python that runs this file is 3.11 (the oldest that the wheels serve) and needs pip alone. The cross compilers and ARM's Python headers come
+from tools/emulated_pi; other tools go into an environment under ~/.cache/lstm_edge. docs/wheels.md tells what comes out.
 """
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DIST = ROOT / "dist"
+WORK = ROOT / "build" / "wheels"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lstm_edge" / "wheels"
+TOOLS = ["build>=1.2", "setuptools>=77", "cython>=3.1", "wheel>=0.45", "auditwheel>=6.4", "abi3audit>=0.0.20", "numpy>=1.24"]
+
+SIZE_LIMIT = 1_000_000
+NEWEST_GLIBC = (2, 17)  # the oldest that manylinux tags of all three architectures name
+LIBRARIES = {"libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1", "ld-linux-armhf.so.3"}
+CONTENT = re.compile(r"lstm_edge/(\w+/)*(\w+\.pyi?|py\.typed|_core\.abi3\.so)|lstm_edge-[^/]+\.dist-info/(licenses/)?\w+(\.txt)?")
+
+
+@dataclass(frozen=True)
+class Arch:
+    """What a wheel is built for: flags of every file (kernels add their own) and, across, the target and CPU of emulated_pi."""
+
+    name: str
+    triple: str
+    flags: str = ""
+    cross: str = ""  # the name of emulated_pi's Target
+    cpus: tuple[str, ...] = ()
+
+
+ARCHES = {
+    arch.name: arch
+    for arch in (
+        Arch("x86_64", "x86_64-linux-gnu", "-march=x86-64"),
+        Arch("aarch64", "aarch64-linux-gnu", "-march=armv8-a", "ARM64", ("cortex-a53", "cortex-a76")),
+        # Without NEON, which some ARMv7 CPUs lack: src_c/flags.mk gives it to kernels/neon32.c alone.
+        Arch("armv7l", "arm-linux-gnueabihf", "-march=armv7-a -mfpu=vfpv3-d16 -mfloat-abi=hard", "ARMHF", ("cortex-a7",)),
+    )
+}
+
+
+class CheckError(Exception):
+    """What a wheel holds or asks for that it should not."""
+
+
+def note(text: str) -> None:
+    print(f"wheels: {text}", file=sys.stderr, flush=True)
+
+
+def run(command: list[str | os.PathLike[str]], **options) -> subprocess.CompletedProcess[str]:
+    """Runs a command; its output only when it fails."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    if done.returncode:
+        raise SystemExit(f"{done.stdout}\nerror: {' '.join(map(str, command))}: exit code {done.returncode}")
+    return done
+
+
+def emulated_pi():
+    """The module tools/emulated_pi, which has no suffix."""
+    loader = SourceFileLoader("emulated_pi", str(ROOT / "tools" / "emulated_pi"))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[loader.name] = module  # dataclasses look their module up
+    loader.exec_module(module)
+    return module
+
+
+def make_environment() -> Path:
+    """The Python with the tools, made once."""
+    folder, stamp = CACHE / "venv", CACHE / "venv.done"
+    wanted = "\n".join([sys.version, *TOOLS])
+    if not stamp.exists() or stamp.read_text() != wanted:
+        note(f"installing tools into {folder}")
+        venv.create(folder, clear=True, with_pip=True)
+        run([folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", *TOOLS])
+        stamp.write_text(wanted)
+    return folder / "bin" / "python"
+
+
+# ---- building -------------------------------------------------------------------------------------------------------
+
+
+def build_sdist(python: Path) -> Path:
+    DIST.mkdir(exist_ok=True)
+    for old in [*DIST.glob("lstm_edge-*.tar.gz"), *DIST.glob("lstm_edge-*.whl")]:
+        old.unlink()
+    run([python, "-m", "build", "--sdist", "--no-isolation", "--outdir", DIST, ROOT])
+    return next(DIST.glob("lstm_edge-*.tar.gz"))
+
+
+def unpack(sdist: Path, arch: Arch) -> Path:
+    folder = WORK / arch.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    return next(folder.iterdir())
+
+
+def include_folders(arch: Arch, python: Path) -> list[Path]:
+    """Where Python.h of the architecture is; pyconfig.h differs between 32 and 64 bits."""
+    if arch.cross:
+        tools = emulated_pi()
+        target = getattr(tools, arch.cross)
+        tools.install_missing({target})
+        headers = tools.make_sysroot(target) / "usr/include"
+        return [headers / "python3.11", headers]
+    told = run([ROOT / "tools" / "python_headers.sh", python]).stdout.rpartition("CPATH=")[2].strip()
+    return [Path(folder) for folder in told.split(":") if folder]
+
+
+def build_wheel(sdist: Path, arch: Arch, python: Path) -> Path:
+    """A wheel from the sdist, tagged with the glibc floor that its symbols ask for."""
+    source = unpack(sdist, arch)
+    includes = include_folders(arch, python)
+    compiler = f"{arch.triple}-gcc" if arch.cross else os.environ.get("CC", "gcc")
+    # LDSHARED anew: Python's own carries the folders of the machine it was built on.
+    environment = {
+        **os.environ, "CC": compiler, "LDSHARED": f"{compiler} -shared", "LDFLAGS": "-Wl,-s -Wl,--as-needed -Wl,-O1",
+        "CFLAGS": " ".join([arch.flags, "-DNDEBUG", *(f"-I{folder}" for folder in includes)]),
+        "_PYTHON_HOST_PLATFORM": f"linux-{arch.name}", "PYTHONPATH": "",
+    }  # fmt: skip
+    output = WORK / arch.name / "wheel"
+    run([python, "-m", "build", "--wheel", "--no-isolation", "--outdir", output, source], env=environment)
+    return retag(next(output.glob("*.whl")), arch, python)
+
+
+def retag(wheel: Path, arch: Arch, python: Path) -> Path:
+    major, minor = max(NEWEST_GLIBC, *glibc_symbols(extension(wheel, WORK / arch.name), arch).values())
+    tag = f"manylinux_{major}_{minor}_{arch.name}"
+    if (major, minor) == (2, 17):
+        tag = f"manylinux2014_{arch.name}.{tag}"
+    made = run([python, "-m", "wheel", "tags", "--platform-tag", tag, wheel]).stdout.split()[-1]
+    return Path(shutil.move(wheel.parent / made, DIST / made))
+
+
+# ---- checking -------------------------------------------------------------------------------------------------------
+
+
+def extension(wheel: Path, folder: Path) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        return Path(archive.extract("lstm_edge/_core.abi3.so", folder))
+
+
+def glibc_symbols(library: Path, arch: Arch) -> dict[str, tuple[int, int]]:
+    """Symbols of glibc -> the version of it that brought them."""
+    text = run([binutil("objdump", arch), "-T", library]).stdout
+    return {name: (int(a), int(b)) for a, b, name in re.findall(r"\(?GLIBC_(\d+)\.(\d+)(?:\.\d+)?\)?\s+(\w+)$", text, re.M)}
+
+
+def binutil(name: str, arch: Arch) -> str:
+    return f"{arch.triple}-{name}" if arch.cross else name
+
+
+def check_wheel(wheel: Path, arch: Arch, python: Path) -> dict[str, object]:
+    """A row for docs/wheels.md. Raises CheckError with the first thing that is wrong."""
+    size = wheel.stat().st_size
+    if size > SIZE_LIMIT:
+        raise CheckError(f"{wheel.name}: expected at most {SIZE_LIMIT} bytes, found {size}")
+    with zipfile.ZipFile(wheel) as archive:
+        strangers = [name for name in archive.namelist() if not CONTENT.fullmatch(name)]
+    if strangers:
+        raise CheckError(f"{wheel.name}: expected Python, stubs and one extension, found {', '.join(strangers)}")
+    library = extension(wheel, WORK / arch.name)
+    dynamic = run([binutil("readelf", arch), "-dW", library]).stdout
+    needed = set(re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic))
+    if needed - LIBRARIES or "RPATH" in dynamic or "RUNPATH" in dynamic:
+        raise CheckError(f"{wheel.name}: expected no library but libc's and no path, found {', '.join(sorted(needed))}\n{dynamic}")
+    symbols = glibc_symbols(library, arch)
+    newest = max(symbols.values())
+    if newest > NEWEST_GLIBC:
+        late = [name for name, version in symbols.items() if version > NEWEST_GLIBC]
+        raise CheckError(f"{wheel.name}: expected no symbol newer than glibc {NEWEST_GLIBC}, found {', '.join(late)}")
+    policy = audited_policy(wheel, python)
+    if policy not in wheel.name:
+        raise CheckError(f"{wheel.name}: auditwheel expects {policy}")
+    run([python.parent / "abi3audit", "--strict", "--assume-minimum-abi3", "3.11", wheel])
+    unpacked = library.stat().st_size
+    return {"wheel": wheel.name, "bytes": size, "extension": unpacked, "glibc": "%d.%d" % newest, "auditwheel": policy, "needs": sorted(needed)}
+
+
+def audited_policy(wheel: Path, python: Path) -> str:
+    """The platform tag that auditwheel finds the wheel to be consistent with."""
+    text = run([python.parent / "auditwheel", "show", wheel]).stdout
+    found = re.search(r'following platform tag:\s*"(\w+)"', " ".join(text.split()))
+    if not found:
+        raise CheckError(f"{wheel.name}: auditwheel names no platform tag: {text}")
+    return found[1]
+
+
+def find_wheel(arch: Arch) -> Path:
+    found = sorted(DIST.glob(f"lstm_edge-*_{arch.name}.whl"))
+    if len(found) != 1:
+        raise SystemExit(f"error: dist: expected one wheel for {arch.name}, found {len(found)}; run `make wheels`")
+    return found[0]
+
+
+def check_emulated(arch: Arch) -> None:
+    """Installs the wheel with pip in an emulated Python, where tools/wheel_check.py runs models converted here."""
+    import pip
+
+    wheel = find_wheel(arch)
+    arguments = ["tools/wheel_check.py", "check", WORK / "models", wheel, Path(pip.__file__).parent.parent]
+    for cpu in arch.cpus:
+        command = [sys.executable, ROOT / "tools" / "emulated_pi", "--cpu", cpu, "--wheel", wheel, "--python", "--", *arguments]
+        if subprocess.run(command).returncode:
+            raise SystemExit(f"error: {wheel.name} on {cpu}: see above")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", action="append", choices=list(ARCHES), help="May be repeated. Default: all.")
+    parser.add_argument("--check", action="store_true", help="Run the ARM wheels of dist/ in emulated Pythons.")
+    given = parser.parse_args()
+    arches = [ARCHES[name] for name in given.arch or ARCHES]
+    if given.check:
+        run([sys.executable, ROOT / "tools" / "wheel_check.py", "make", WORK / "models"], env={**os.environ, "PYTHONPATH": str(ROOT)})
+        for arch in arches:
+            check_emulated(arch)
+        return
+    python = make_environment()
+    sdist = build_sdist(python)
+    note(f"{sdist.name}: {sdist.stat().st_size} bytes")
+    for arch in arches:
+        wheel = build_wheel(sdist, arch, python)
+        try:
+            print(json.dumps(check_wheel(wheel, arch, python)), flush=True)
+        except CheckError as exc:
+            raise SystemExit(f"error: {exc}") from None
+
+
+if __name__ == "__main__":
+    main()

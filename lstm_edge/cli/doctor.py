@@ -81,9 +81,12 @@ def kernel_table(rows: list[Any]) -> Table:
     table = Table("kernels", "", "why", "float32 off by", "int8 bits", "test", box=None, pad_edge=False)
     for row in rows:
         state = "chosen" if row.chosen else "runs" if row.supported else "no"
-        result = (f"{row.difference:.1e}", _bits(row.int8_equal), "failed" if row.failed else "passed")
-        table.add_row(row.name, state, row.why, *(result if row.supported else ()))
+        table.add_row(row.name, state, row.why, *(_result(row) if row.supported else ()))
     return table
+
+
+def _result(row: Any) -> tuple[str, str, str]:
+    return f"{row.difference:.1e}", _bits(row.int8_equal), "failed" if row.failed else "passed"
 
 
 def _bits(equal: bool | None) -> str:
