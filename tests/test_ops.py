@@ -23,6 +23,7 @@ from strategies import Builder, Case, bias, cases, recurrent
 
 import lstm_edge
 from lstm_edge import format, reference
+from lstm_edge.graph import Graph
 from lstm_edge.ops import OPS
 
 U = 2.0**-24
@@ -320,3 +321,15 @@ def test_chunks_give_the_bits_of_one_run(op):
                 assert_same_bits(model.run(np.ascontiguousarray(x[row : row + 1])), whole[row : row + 1])
 
     check()
+
+
+def test_powers_of_integers_saturate_and_truncate():
+    edges = np.array([0, 1, -1, 2, -2, 3, -3, 30, 31, 32, 46340, 46341, -46341, 2**31 - 1, -(2**31)], np.int32)
+    bases, exponents = (axis.ravel() for axis in np.meshgrid(edges, edges))
+    graph = Graph()
+    a, b = (graph.input(name, bases.shape, "int32") for name in "ab")
+    graph.output("y", graph.add1("Binary", [a, b], {"kind": "pow"}, "pow"))
+    with np.errstate(all="ignore"):
+        exact = np.trunc(np.power(bases.astype(np.float64), exponents))
+    wanted = np.clip(exact, -(2**31), 2**31 - 1).astype(np.int32)
+    assert np.array_equal(lstm_edge.Model(format.to_bytes(graph)).run(bases, exponents), wanted)

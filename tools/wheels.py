@@ -3,9 +3,9 @@
 
     tools/wheels.py                                  dist/: the sdist, x86_64, aarch64 and armv7l
     tools/wheels.py --arch aarch64                   one architecture
-    tools/wheels.py --check                          no build: the ARM wheels of dist/ in emulated Pythons run models converted here
+    tools/wheels.py --check                          no build: the wheels of dist/ run models converted here, ARM's in emulated Pythons
 
-The Python that runs this file is 3.11 (the oldest that the wheels serve) and needs pip alone. The cross compilers and ARM's Python headers come
+The Python that runs this file is 3.11, the oldest that the wheels serve; building needs nothing more of it, --check what `make build` installs. The cross compilers and ARM's Python headers come
 from tools/emulated_pi; other tools go into an environment under ~/.cache/lstm_edge. docs/wheels.md tells what comes out.
 """
 
@@ -197,8 +197,8 @@ def check_wheel(wheel: Path, arch: Arch, python: Path) -> dict[str, object]:
     if policy not in wheel.name:
         raise CheckError(f"{wheel.name}: auditwheel expects {policy}")
     run([python.parent / "abi3audit", "--strict", "--assume-minimum-abi3", "3.11", wheel])
-    unpacked = library.stat().st_size
-    return {"wheel": wheel.name, "bytes": size, "extension": unpacked, "glibc": "%d.%d" % newest, "auditwheel": policy, "needs": sorted(needed)}
+    about = {"wheel": wheel.name, "bytes": size, "extension": library.stat().st_size, "glibc": ".".join(map(str, newest))}
+    return {**about, "auditwheel": policy, "needs": sorted(needed)}
 
 
 def audited_policy(wheel: Path, python: Path) -> str:
@@ -217,28 +217,28 @@ def find_wheel(arch: Arch) -> Path:
     return found[0]
 
 
-def check_emulated(arch: Arch) -> None:
-    """Installs the wheel with pip in an emulated Python, where tools/wheel_check.py runs models converted here."""
+def check_running(arch: Arch) -> None:
+    """Installs the wheel with pip and runs models converted here (tools/wheel_check.py); ARM's in emulated Pythons."""
     import pip
 
     wheel = find_wheel(arch)
-    arguments = ["tools/wheel_check.py", "check", WORK / "models", wheel, Path(pip.__file__).parent.parent]
-    for cpu in arch.cpus:
-        command = [sys.executable, ROOT / "tools" / "emulated_pi", "--cpu", cpu, "--wheel", wheel, "--python", "--", *arguments]
-        if subprocess.run(command).returncode:
-            raise SystemExit(f"error: {wheel.name} on {cpu}: see above")
+    script = [ROOT / "tools" / "wheel_check.py", "check", WORK / "models", wheel, Path(pip.__file__).parent.parent]
+    emulated = [[ROOT / "tools" / "emulated_pi", "--cpu", cpu, "--wheel", wheel, "--python", "--"] for cpu in arch.cpus]
+    for prefix in emulated or [[]]:
+        if subprocess.run([sys.executable, *prefix, *script]).returncode:
+            raise SystemExit(f"error: {wheel.name}: see above")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", action="append", choices=list(ARCHES), help="May be repeated. Default: all.")
-    parser.add_argument("--check", action="store_true", help="Run the ARM wheels of dist/ in emulated Pythons.")
+    parser.add_argument("--check", action="store_true", help="Run the wheels of dist/.")
     given = parser.parse_args()
     arches = [ARCHES[name] for name in given.arch or ARCHES]
     if given.check:
         run([sys.executable, ROOT / "tools" / "wheel_check.py", "make", WORK / "models"], env={**os.environ, "PYTHONPATH": str(ROOT)})
         for arch in arches:
-            check_emulated(arch)
+            check_running(arch)
         return
     python = make_environment()
     sdist = build_sdist(python)

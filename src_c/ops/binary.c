@@ -45,10 +45,20 @@ static inline int32_t mod_i32(int32_t a, int32_t b) {
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
 
-/* Saturates; exact, for a power below 2^53 is exact in double. */
+/* Saturates, also 0 to a negative power; a fraction truncates to 0. Without libm's pow, which asks for glibc 2.29. */
 static int32_t pow_i32(int32_t a, int32_t b) {
-    double power = pow(a, b);
-    return power >= INT32_MAX ? INT32_MAX : power <= INT32_MIN ? INT32_MIN : (int32_t)power;
+    if (a == 1 || b == 0)
+        return 1;
+    if (a == -1)
+        return b & 1 ? -1 : 1;
+    if (a == 0 || b < 0)
+        return a == 0 && b < 0 ? INT32_MAX : 0;
+    const int64_t base = a < 0 ? -(int64_t)a : a, beyond = INT64_C(1) << 31;
+    int64_t size = 1;
+    for (int32_t n = 0; n < b && size < beyond; n++)
+        size *= base;
+    const int64_t power = a < 0 && b & 1 ? -size : size;
+    return power > INT32_MAX ? INT32_MAX : power < INT32_MIN ? INT32_MIN : (int32_t)power;
 }
 
 ROW(add_f32, float, float, a + b)
