@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi wheels test-c test-python test-sanitize lint clean
+.PHONY: build demo test test-pi wheels test-wheels test-c test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -88,6 +88,14 @@ test-pi: build
 	export LSTM_EDGE_GOLDEN=$${LSTM_EDGE_MODELS:+$(CURDIR)/$(PI_GOLDEN)}; \
 	$(PY) tools/emulated_pi --cpu cortex-a53 -- $(PI_TESTS) tests/test_real_models.py $(PI_SKIPPED) && \
 	$(PY) tools/emulated_pi --cpu cortex-a72 --cpu cortex-a76 --cpu cortex-a7 -- $(PI_TESTS) $(PI_SKIPPED)
+
+# ---- wheels: docs/wheels.md
+
+wheels: | $(PY)
+	$(PY) tools/wheels.py
+
+test-wheels: build wheels
+	$(PY) tools/wheels.py --check
 
 lint: $(STAMP)
 	$(PY) -m ruff check .
