@@ -771,3 +771,10 @@ def test_external_data_stays_in_the_folder(tmp_path, location, length):
     assert list(run(importer.read(write("w.bin", 16)), {"x": np.zeros(4)})["y"]) == [0, 1, 2, 3]
     with pytest.raises(FormatError, match="external data"):
         importer.read(write(location, length))
+
+
+def test_an_old_onnx_package_is_named(monkeypatch):
+    """Debian 12's: it lacks functions that this importer calls, which is no fault of the file."""
+    monkeypatch.setattr(onnx, "__version__", "1.12.0")
+    with pytest.raises(ImportError, match=r"expected 1\.16 or later, found 1\.12\.0; pip install"):
+        importer.read(b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,21 @@ import numpy as np
 from ..errors import FormatError, UnsupportedModelError
 
 
+OLDEST_ONNX = (1, 16)  # of the package, not of files: functions this importer calls; Debian 12 has 1.12
+
+
+def check_version(found: str) -> None:
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < OLDEST_ONNX:
+        oldest = ".".join(map(str, OLDEST_ONNX))
+        raise ImportError(f"the module 'onnx': expected {oldest} or later, found {found}; pip install 'lstm-edge[onnx]'", name="onnx")
+
+
 def load_model(source: Any) -> tuple[Any, Path | None]:
     """(ModelProto, folder of the file or None) from a path, bytes or a ModelProto."""
     import onnx
     from google.protobuf.message import DecodeError
 
+    check_version(onnx.__version__)
     if isinstance(source, onnx.ModelProto):
         return source, None
     folder = None
