@@ -164,11 +164,13 @@ def used_in(body: Any) -> set[str]:
     return used_names(body)
 
 
+def _check_trips(call: Call, trips: int, nodes: int) -> None:
+    if trips * nodes > MAX_UNROLLED_NODES:
+        raise call.refuse(f"{trips} trips of {nodes} nodes are more than can be unrolled ({MAX_UNROLLED_NODES})")
+
+
 def _unrolled(call: Call, body: Any, count: int, condition: Value | None) -> list[Value | None]:
-    if count * len(body.node) > MAX_UNROLLED_NODES:
-        raise call.refuse(
-            f"{count} trips of {len(body.node)} nodes are more than can be unrolled ({MAX_UNROLLED_NODES})"
-        )
+    _check_trips(call, count, len(body.node))
     carried = [call.input(n) for n in range(2, len(call.inputs))]
     running = condition is None or bool(call.known(1).reshape(-1)[0])
     names = [i.name for i in body.input]
@@ -177,7 +179,10 @@ def _unrolled(call: Call, body: Any, count: int, condition: Value | None) -> lis
         if not running:
             break
         values = [known(np.asarray(trip, np.int64)), known(np.asarray(True)), *carried]
+        left = call.ctx.left[0]
         outputs = run_subgraph(call, body, dict(zip(names, values)))
+        if trip == 0 and _same(body, body.output[0].name, names[1]):  # every trip runs: with its inner loops the first tells what all take
+            _check_trips(call, count, left - call.ctx.left[0])
         if not outputs[0].is_known:
             raise call.refuse("its condition depends on data; such a loop cannot be unrolled")
         running = bool(outputs[0].array.reshape(-1)[0])
@@ -274,10 +279,7 @@ def _scan_recurrence(call: Call, scan: _ScanPlan) -> list[Value | None]:
 
 def _unrolled_scan(call: Call, scan: _ScanPlan, size: int) -> list[Value | None]:
     ctx, body = call.ctx, scan.body
-    if size * len(body.node) > MAX_UNROLLED_NODES:
-        raise call.refuse(
-            f"{size} trips of {len(body.node)} nodes are more than can be unrolled ({MAX_UNROLLED_NODES})"
-        )
+    _check_trips(call, size, len(body.node))
     carried = [call.input(n) for n in range(scan.states)]
     names = [i.name for i in body.input]
     scans: list[list[Value]] = [[] for _ in scan.out_axes]
@@ -287,7 +289,10 @@ def _unrolled_scan(call: Call, scan: _ScanPlan, size: int) -> list[Value | None]
             x, at = call.input(scan.states + n), size - 1 - trip if scan.backward[n] else trip
             shape = ctx.shape(x)
             frames.append(ctx.reshape(ctx.slice_axis(x, axis, at, at + 1), [*shape[:axis], *shape[axis + 1:]]))
+        left = ctx.left[0]
         outputs = run_subgraph(call, body, dict(zip(names, [*carried, *frames])))
+        if trip == 0:
+            _check_trips(call, size, left - ctx.left[0])
         carried = outputs[:scan.states]
         for kept, value in zip(scans, outputs[scan.states:]):
             kept.append(value)
