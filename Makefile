@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi wheels test-wheels test-c test-python test-sanitize lint clean
+.PHONY: build demo test test-pi wheels test-wheels build-test-c test-c test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -71,23 +71,24 @@ $(C_BUILD)/tests/%: tests/c/%.c $(C_OBJECTS) $(wildcard tests/c/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(TEST_FLAGS) -fno-tree-vectorize -Itests/c $< $(C_OBJECTS) $(LINK_FLAGS_$*) $(TARGET_LINK_FLAGS) -o $@ -lm -lpthread
 
+build-test-c: $(C_TESTS)
+
 test-c: $(C_TESTS)
 	@for test in $(C_TESTS); do echo "$$test"; ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=64 $(RUN) $$test || exit 1; done
 
-# ---- every Raspberry Pi's CPU, emulated: C tests on all of them; kernels, ops, chunks, int8 bits and real models in Python
+# ---- every Raspberry Pi's CPU, emulated: C tests on all of them; ops, chunks, int8 bits and real models in Python (docs/raspberry-pi.md)
 
 PI_GOLDEN := build/golden
-PI_TESTS := tests/test_ops.py tests/test_runtime.py tests/test_int8.py tests/test_golden.py
-# Not repeated there: accuracies, which no ISA changes, and what starts an interpreter of its own.
+PI_CPUS := cortex-a76 cortex-a53 cortex-a72 cortex-a7
+PI_TESTS := tests/test_ops.py tests/test_runtime.py tests/test_streaming.py tests/test_int8.py tests/test_golden.py tests/test_real_models.py
+# Not repeated there: accuracies, which follow from the bits, and what starts an interpreter of its own.
 PI_SKIPPED := -k "not (import_is_light or drift or peers or noise_suppression or speech_decisions)"
 
 test-pi: build
-	tools/emulated_pi --c
+	$(PY) tools/emulated_pi --c
 	rm -rf $(PI_GOLDEN)
 	if [ -n "$$LSTM_EDGE_MODELS" ]; then PYTHONPATH=.:tests $(PY) tests/golden_bits.py $(PI_GOLDEN); fi
-	export LSTM_EDGE_GOLDEN=$${LSTM_EDGE_MODELS:+$(CURDIR)/$(PI_GOLDEN)}; \
-	$(PY) tools/emulated_pi --cpu cortex-a53 -- $(PI_TESTS) tests/test_real_models.py $(PI_SKIPPED) && \
-	$(PY) tools/emulated_pi --cpu cortex-a72 --cpu cortex-a76 --cpu cortex-a7 -- $(PI_TESTS) $(PI_SKIPPED)
+	LSTM_EDGE_GOLDEN=$${LSTM_EDGE_MODELS:+$(CURDIR)/$(PI_GOLDEN)} $(PY) tools/emulated_pi $(PI_CPUS:%=--cpu %) -- $(PI_TESTS) $(PI_SKIPPED)
 
 # ---- wheels: docs/wheels.md
 
