@@ -45,17 +45,39 @@ static void copy_row(int64_t n, size_t width, const uint8_t *src, int64_t ss, ui
     }
 }
 
+/* Words whose neighbours in src are ss apart along dst's lines: four lines of dst at once, which lie side by side in src. Takes 2 instructions a word on
+ * AArch64 where copy_row takes 5. Returns how many lines it did. */
+static int64_t copy_four_lines(int64_t lines, int64_t n, const le_word *restrict src, int64_t ss, le_word *restrict dst, int64_t ds) {
+    int64_t line = 0;
+    for (; line + 4 <= lines; line += 4) {
+        const le_word *s = src + line;
+        le_word *a = dst + line * ds, *b = a + ds, *c = b + ds, *d = c + ds;
+        for (int64_t i = 0; i < n; i++, s += ss) {
+            a[i] = s[0];
+            b[i] = s[1];
+            c[i] = s[2];
+            d[i] = s[3];
+        }
+    }
+    return line;
+}
+
 /* Two axes in tiles, so that neither side walks through more than TILE cache lines at once. */
 static void copy_plane(const le_view *v, int d, size_t width, const uint8_t *src, uint8_t *dst) {
     int64_t rows = v->dims[d], cols = v->dims[d + 1], w = (int64_t)width;
     bool tiled = v->src[d + 1] != 1 && v->src[d + 1] != 0 && rows > TILE && cols > TILE;
+    bool turned = width == sizeof(le_word) && v->src[d] == 1 && v->dst[d + 1] == 1;
     int64_t row_step = tiled ? TILE : rows, col_step = tiled ? TILE : cols;
     for (int64_t r0 = 0; r0 < rows; r0 += row_step)
         for (int64_t c0 = 0; c0 < cols; c0 += col_step) {
             int64_t r1 = r0 + row_step < rows ? r0 + row_step : rows, n = c0 + col_step < cols ? col_step : cols - c0;
-            for (int64_t r = r0; r < r1; r++)
-                copy_row(n, width, src + (r * v->src[d] + c0 * v->src[d + 1]) * w, v->src[d + 1],
-                         dst + (r * v->dst[d] + c0 * v->dst[d + 1]) * w, v->dst[d + 1]);
+            const uint8_t *s = src + (r0 * v->src[d] + c0 * v->src[d + 1]) * w;
+            uint8_t *t = dst + (r0 * v->dst[d] + c0 * v->dst[d + 1]) * w;
+            int64_t r = r0;
+            if (turned)
+                r += copy_four_lines(r1 - r0, n, (const le_word *)(const void *)s, v->src[d + 1], (le_word *)(void *)t, v->dst[d]);
+            for (; r < r1; r++)
+                copy_row(n, width, s + (r - r0) * v->src[d] * w, v->src[d + 1], t + (r - r0) * v->dst[d] * w, v->dst[d + 1]);
         }
 }
 
