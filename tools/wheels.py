@@ -210,6 +210,23 @@ def audited_policy(wheel: Path, python: Path) -> str:
     return found[1]
 
 
+def check_sdist(sdist: Path) -> None:
+    """It becomes a wheel without an index, without Cython and with no program but the compiler's on PATH."""
+    bare, programs = CACHE / "bare", WORK / "programs"
+    if not (bare / "bin" / "python").exists():
+        venv.create(bare, clear=True, with_pip=True)
+        run([bare / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "setuptools>=77"])
+    shutil.rmtree(programs, ignore_errors=True)
+    programs.mkdir(parents=True)
+    for name in ("gcc", "as", "ld"):
+        (programs / name).symlink_to(shutil.which(name) or f"/nowhere/{name}")
+    headers = ":".join(map(str, include_folders(ARCHES["x86_64"], bare / "bin" / "python")))
+    environment = {"PATH": str(programs), "HOME": str(WORK), **({"CPATH": headers} if headers else {})}
+    options = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", WORK / "from-sdist"]
+    run([bare / "bin" / "python", "-m", "pip", "wheel", *options, sdist], env=environment)
+    note(f"{sdist.name}: built with gcc and setuptools alone")
+
+
 def find_wheel(arch: Arch) -> Path:
     found = sorted(DIST.glob(f"lstm_edge-*_{arch.name}.whl"))
     if len(found) != 1:
@@ -243,6 +260,7 @@ def main() -> None:
     python = make_environment()
     sdist = build_sdist(python)
     note(f"{sdist.name}: {sdist.stat().st_size} bytes")
+    check_sdist(sdist)
     for arch in arches:
         wheel = build_wheel(sdist, arch, python)
         try:
