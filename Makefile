@@ -1,4 +1,4 @@
-# make demo | build | test | test-sanitize | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | test | test-sanitize | test-pi | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
