@@ -40,7 +40,7 @@ test-sanitize: $(STAMP)
 	cp -rp lstm_edge src_c tests examples tools setup.py pyproject.toml README.md CHANGELOG.md build/sanitize
 	cd build/sanitize && env $$($(CURDIR)/tools/python_headers.sh $(abspath $(PY))) LSTM_EDGE_SANITIZE=1 \
 		$(abspath $(PY)) setup.py -q build_ext --inplace --force
-	cd build/sanitize && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=1024 \
+	cd build/sanitize && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=1024 \
 		$(abspath $(PY)) -m pytest $(wildcard $(SANITIZED)) -k "not memory"
 
 # ---- the core without Python: objects, then one program per tests/c/test_*.c
