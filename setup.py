@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -63,6 +64,11 @@ def kernel_flags(source: str, architecture: str | None) -> list[str]:
 
 class BuildExt(build_ext):
     """Compiles with flags per file, and skips objects newer than their source and every header."""
+
+    def finalize_options(self) -> None:
+        """Links without Python's own folder: the stable ABI needs nothing from it, and under a cross compiler it has another machine's libraries."""
+        super().finalize_options()
+        self.library_dirs = [folder for folder in self.library_dirs if folder != sysconfig.get_config_var("LIBDIR")]
 
     def build_extensions(self) -> None:
         compile_one = self.compiler._compile
