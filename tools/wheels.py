@@ -218,8 +218,9 @@ def check_sdist(sdist: Path) -> None:
         run([bare / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "setuptools>=77"])
     shutil.rmtree(programs, ignore_errors=True)
     programs.mkdir(parents=True)
-    for name in ("gcc", "as", "ld"):
-        (programs / name).symlink_to(shutil.which(name) or f"/nowhere/{name}")
+    for name in ("gcc", "as", "ld", f"{ARCHES['x86_64'].triple}-gcc"):  # the last is gcc, as Debian's Python calls it
+        if program := shutil.which(name):
+            (programs / name).symlink_to(program)
     headers = ":".join(map(str, include_folders(ARCHES["x86_64"], bare / "bin" / "python")))
     environment = {"PATH": str(programs), "HOME": str(WORK), **({"CPATH": headers} if headers else {})}
     options = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", WORK / "from-sdist"]
