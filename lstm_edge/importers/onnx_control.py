@@ -70,7 +70,7 @@ def _loop_recurrence(call: Call, body: Any, trips: Value | None) -> list[Value |
     ctx, names, outs = call.ctx, [i.name for i in body.input], [o.name for o in body.output]
     carried = [call.input(n) for n in range(2, len(call.inputs))]
     inner = Lowering(ctx.opsets, ctx.used | used_in(body))
-    inner.left = ctx.left
+    inner.left, inner.repeats = ctx.left, ctx.repeats
     outside = _Outside(call.scope, inner, ctx)
     kept = [_same(body, outs[n + 1], names[n + 2]) for n in range(len(carried))]
     trip = inner.graph.input(names[0], (), "int32")
@@ -165,8 +165,20 @@ def used_in(body: Any) -> set[str]:
 
 
 def _check_trips(call: Call, trips: int, nodes: int) -> None:
-    if trips * nodes > MAX_UNROLLED_NODES:
-        raise call.refuse(f"{trips} trips of {nodes} nodes are more than can be unrolled ({MAX_UNROLLED_NODES})")
+    repeats = call.ctx.repeats
+    if repeats * trips * nodes > MAX_UNROLLED_NODES:
+        times = f", {repeats} times over," if repeats > 1 else ""
+        raise call.refuse(f"{trips} trips of {nodes} nodes{times} are more than can be unrolled ({MAX_UNROLLED_NODES})")
+
+
+def _trip(call: Call, body: Any, bindings: dict[str, Value], certain: int) -> list[Value | None]:
+    """One of `certain` trips that will all run: loops in the body are refused by what they take in all of them."""
+    outer = call.ctx.repeats
+    call.ctx.repeats = outer * certain
+    try:
+        return run_subgraph(call, body, bindings)
+    finally:
+        call.ctx.repeats = outer
 
 
 def _unrolled(call: Call, body: Any, count: int, condition: Value | None) -> list[Value | None]:
@@ -175,14 +187,15 @@ def _unrolled(call: Call, body: Any, count: int, condition: Value | None) -> lis
     running = condition is None or bool(call.known(1).reshape(-1)[0])
     names = [i.name for i in body.input]
     scans: list[list[Value]] = [[] for _ in range(len(body.output) - 1 - len(carried))]
+    certain = count if _same(body, body.output[0].name, names[1]) else 1
     for trip in range(count):
         if not running:
             break
         values = [known(np.asarray(trip, np.int64)), known(np.asarray(True)), *carried]
         left = call.ctx.left[0]
-        outputs = run_subgraph(call, body, dict(zip(names, values)))
-        if trip == 0 and _same(body, body.output[0].name, names[1]):  # every trip runs: with its inner loops the first tells what all take
-            _check_trips(call, count, left - call.ctx.left[0])
+        outputs = _trip(call, body, dict(zip(names, values)), certain)
+        if trip == 0:  # the first tells what functions and branches take
+            _check_trips(call, certain, left - call.ctx.left[0])
         if not outputs[0].is_known:
             raise call.refuse("its condition depends on data; such a loop cannot be unrolled")
         running = bool(outputs[0].array.reshape(-1)[0])
@@ -245,7 +258,7 @@ def _scan_recurrence(call: Call, scan: _ScanPlan) -> list[Value | None]:
     ctx, names = call.ctx, [i.name for i in scan.body.input]
     carried = [call.input(n) for n in range(scan.states)]
     inner = Lowering(ctx.opsets, ctx.used | used_in(scan.body))
-    inner.left = ctx.left
+    inner.left, inner.repeats = ctx.left, ctx.repeats
     outside = _Outside(call.scope, inner, ctx)
     bindings = {n: _declared(inner, ctx, n, v) for n, v in zip(names, carried)}
     frames = {}
@@ -290,7 +303,7 @@ def _unrolled_scan(call: Call, scan: _ScanPlan, size: int) -> list[Value | None]
             shape = ctx.shape(x)
             frames.append(ctx.reshape(ctx.slice_axis(x, axis, at, at + 1), [*shape[:axis], *shape[axis + 1:]]))
         left = ctx.left[0]
-        outputs = run_subgraph(call, body, dict(zip(names, [*carried, *frames])))
+        outputs = _trip(call, body, dict(zip(names, [*carried, *frames])), size)
         if trip == 0:
             _check_trips(call, size, left - ctx.left[0])
         carried = outputs[:scan.states]

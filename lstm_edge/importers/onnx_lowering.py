@@ -185,6 +185,7 @@ class Lowering:
         self.notes: list[str] = []
         self.folded = 0
         self.left = [MAX_NODES]  # nodes that may yet be interpreted; shared with the bodies of loops
+        self.repeats = 1  # how often the loops around the nodes at hand will have them interpreted
         self.place = ""  # the ONNX node at hand, as messages give it
         self.node_name = ""
         self._uses: Counter[str] = Counter()
