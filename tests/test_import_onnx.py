@@ -517,6 +517,30 @@ def test_loop_of_known_trips_is_unrolled():
     against_onnxruntime(model, {"x": normal(4, 3)})
 
 
+def nested_loops(outer, inner):
+    """y = x after outer * inner trips of tanh(y + 1); the outer loop's state is in the inner one's scope."""
+    def body(name, nodes):
+        return onnx.helper.make_graph([*nodes, node("Identity", [f"{name}_keep"], [f"{name}_kept"])], name,
+                                      [value_info(f"{name}_i", [], INT64), value_info(f"{name}_keep", [], BOOL), value_info(f"{name}_in", [3])],
+                                      [value_info(f"{name}_kept", [], BOOL), value_info(f"{name}_out", [3])])
+
+    within = body("inner", [node("Add", ["inner_in", "one"], ["more"]), node("Tanh", ["more"], ["inner_out"])])
+    around = body("outer", [node("Loop", ["inner_trips", "", "outer_in"], ["outer_out"], body=within)])
+    return make_model([node("Loop", ["outer_trips", "", "x"], ["y"], body=around)], [value_info("x", [3])], [value_info("y", [3])],
+                      {"outer_trips": np.array(outer), "inner_trips": np.array(inner), "one": np.ones(3, np.float32)})
+
+
+def test_a_loop_in_a_loop_is_unrolled():
+    graph = against_onnxruntime(nested_loops(3, 4), {"x": normal(3)})
+    assert sum(n.attrs.get("kind") == "tanh" for n in graph.nodes) == 12
+
+
+def test_loops_in_loops_are_refused_by_the_product_of_their_trips():
+    importer.read(nested_loops(2, 200))
+    with pytest.raises(UnsupportedModelError, match="200 trips of 3 nodes, 200 times over, .*16000"):
+        importer.read(nested_loops(200, 200))
+
+
 @pytest.mark.parametrize("backward", [0, 1])
 def test_scan_of_known_size_is_unrolled(backward):
     body = onnx.helper.make_graph([node("Add", ["acc", "row"], ["total"]), node("Tanh", ["total"], ["next"]),
