@@ -48,13 +48,9 @@ static le_weight_view depthwise_view(const filter *f) {
 static le_status pack_filter(le_pack_ctx *ctx, conv *p) {
     le_weight weight;
     const le_tensor_def *w;
-    LE_TRY(le_weight_open(ctx, 1, &weight, &w));
+    LE_TRY(le_filter_open(ctx, p->groups, &weight, &w));
     if (!w)
         return LE_OK;
-    if (w->rank < 3 || w->rank > 4 || w->dims[0] % p->groups)
-        return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT,
-                          "input 1: expected a weight of rank 3 or 4 with rows in %lld groups, found rank %d and %lld rows",
-                          (long long)p->groups, w->rank, (long long)(w->rank ? w->dims[0] : 0));
     p->is_packed = true;
     filter f = filter_of(p, w->dims, w->rank);
     if (f.depthwise) {

@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-#define LANES 8 /* partial sums of a row: an order that depends on its length alone */
-
 typedef struct {
     bool rms;
     float epsilon;
@@ -67,34 +65,19 @@ le_status le_shape_normalize(le_ctx *ctx) {
     return le_check_size(ctx, ctx->out[0]);
 }
 
-static float join_lanes(const float *lane) {
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
-}
-
-static float row_sum(int64_t n, const float *x) {
-    float lane[LANES] = {0};
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++)
-            lane[l] += x[i + l];
-    for (int l = 0; i < n; i++, l++)
-        lane[l] += x[i];
-    return join_lanes(lane);
-}
-
 static float row_deviation(int64_t n, const float *x, float mean) {
-    float lane[LANES] = {0};
+    float lane[LE_LANES] = {0};
     int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++)
+    for (; i + LE_LANES <= n; i += LE_LANES)
+        for (int l = 0; l < LE_LANES; l++)
             lane[l] += (x[i + l] - mean) * (x[i + l] - mean);
     for (int l = 0; i < n; i++, l++)
         lane[l] += (x[i] - mean) * (x[i] - mean);
-    return join_lanes(lane);
+    return le_join_lanes(lane);
 }
 
 static void normalize_row(const normalize *p, int64_t n, const float *x, const float *scale, const float *bias, float *y) {
-    float mean = p->rms ? 0 : row_sum(n, x) / (float)n;
+    float mean = p->rms ? 0 : le_row_sum(n, x) / (float)n;
     float factor = 1 / sqrtf(row_deviation(n, x, mean) / (float)n + p->epsilon);
     if (scale && bias)
         for (int64_t i = 0; i < n; i++)

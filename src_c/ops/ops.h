@@ -95,6 +95,13 @@ void le_runs_make(le_runs *r, int rank, const int64_t *dims, uint32_t reduced_ax
 bool le_runs_next(const le_runs *r, int64_t *index, int64_t *offset); /* over all runs but the last */
 le_status le_axis_mask(le_ctx *ctx, const int64_t *axes, int count, int rank, uint32_t *mask);
 
+/* A row is summed in LE_LANES partial sums: an order that depends on its length alone. */
+enum { LE_LANES = 8 };
+static inline float le_join_lanes(const float *lane) {
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+float le_row_sum(int64_t n, const float *x);
+
 /* ---- functions without libm (elementary.c) ---- */
 
 float le_exp(float x);
@@ -166,6 +173,8 @@ typedef struct {
 } le_window;
 
 le_status le_window_pack(le_pack_ctx *ctx, le_window_attrs *attrs);
+/* le_weight_open of the filter at input 1. */
+le_status le_filter_open(le_pack_ctx *ctx, int64_t groups, le_weight *weight, const le_tensor_def **def);
 /* kernel: as many sizes as x has spatial axes. out[] is left to the op. */
 le_status le_window_make(le_ctx *ctx, const le_window_attrs *attrs, const int64_t *kernel, int n_kernel, le_window *w);
 le_status le_window_shape(le_ctx *ctx, const le_window_attrs *attrs, const le_window *w, int64_t channels);

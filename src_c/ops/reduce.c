@@ -1,11 +1,9 @@
 /* Reduce: axes in runs of reduced and kept ones, x walked once in order. An element takes its terms in the order of x, but for a last run
- * that is reduced: there LANES partial sums, in an order that depends on the run's length alone. */
+ * that is reduced: there LE_LANES partial sums, in an order that depends on the run's length alone. */
 #include "ops.h"
 
 #include <math.h>
 #include <string.h>
-
-#define LANES 8
 
 /* ---- runs ---- */
 
@@ -113,6 +111,17 @@ le_status le_shape_reduce(le_ctx *ctx) {
     return x->dtype == LE_I32 && p->kind == MEAN ? le_add_scratch(ctx, runs.kept, sizeof(int64_t)) : LE_OK;
 }
 
+float le_row_sum(int64_t n, const float *x) {
+    float lane[LE_LANES] = {0};
+    int64_t i = 0;
+    for (; i + LE_LANES <= n; i += LE_LANES)
+        for (int l = 0; l < LE_LANES; l++)
+            lane[l] += x[i + l];
+    for (int l = 0; i < n; i++, l++)
+        lane[l] += x[i];
+    return le_join_lanes(lane);
+}
+
 /* One run of x into y[0..n) (kept) or y[0] (row). m: LOG_SUM_EXP's maxima, alongside y. */
 typedef void (*fold)(int64_t n, const float *x, const float *m, float *y);
 
@@ -125,17 +134,17 @@ typedef void (*fold)(int64_t n, const float *x, const float *m, float *y);
 #define FOLD_ROW(name, join, term)                                          \
     static void name(int64_t n, const float *x, const float *m, float *y) { \
         (void)m;                                                            \
-        float lane[LANES];                                                  \
+        float lane[LE_LANES];                                               \
         int64_t i = 0;                                                      \
-        for (int l = 0; l < LANES; l++)                                     \
+        for (int l = 0; l < LE_LANES; l++)                                  \
             lane[l] = identity_##join;                                      \
-        for (; i + LANES <= n; i += LANES)                                  \
-            for (int l = 0; l < LANES; l++)                                 \
+        for (; i + LE_LANES <= n; i += LE_LANES)                            \
+            for (int l = 0; l < LE_LANES; l++)                              \
                 lane[l] = join(lane[l], (term));                            \
         int64_t end = n - i;                                                \
         for (int l = 0; l < end; l++)                                       \
             lane[l] = join(lane[l], (term));                                \
-        for (int half = LANES / 2; half; half /= 2)                         \
+        for (int half = LE_LANES / 2; half; half /= 2)                      \
             for (int l = 0; l < half; l++)                                  \
                 lane[l] = join(lane[l], lane[l + half]);                    \
         *y = join(*y, lane[0]);                                             \

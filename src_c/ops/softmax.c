@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-#define LANES 8
-
 typedef struct {
     int64_t axis;
     bool log;
@@ -43,17 +41,6 @@ static float row_max(int64_t n, const float *x) {
     return m;
 }
 
-static float row_sum(int64_t n, const float *x) {
-    float lane[LANES] = {0};
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++)
-            lane[l] += x[i + l];
-    for (int l = 0; i < n; i++, l++)
-        lane[l] += x[i];
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
-}
-
 static const le_activation exponential = {LE_ACT_exp, 0, 0};
 
 static void softmax_row(const le_kernels *kernels, bool log, int64_t n, const float *x, float *scratch, float *y) {
@@ -62,7 +49,7 @@ static void softmax_row(const le_kernels *kernels, bool log, int64_t n, const fl
         y[i] = x[i] - m;
     float *e = log ? scratch : y;
     kernels->activate(exponential, (ptrdiff_t)n, y, e);
-    float sum = row_sum(n, e);
+    float sum = le_row_sum(n, e);
     if (log) {
         float shift = le_log(sum);
         for (int64_t i = 0; i < n; i++)

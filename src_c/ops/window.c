@@ -11,6 +11,16 @@ le_status le_window_pack(le_pack_ctx *ctx, le_window_attrs *a) {
     return le_attr_ints(ctx, "pads", 4, 0, LE_ATTR_LIMIT, a->pad, &a->n_pad);
 }
 
+le_status le_filter_open(le_pack_ctx *ctx, int64_t groups, le_weight *weight, const le_tensor_def **def) {
+    LE_TRY(le_weight_open(ctx, 1, weight, def));
+    const le_tensor_def *w = *def;
+    if (w && (w->rank < 3 || w->rank > 4 || w->dims[0] % groups))
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT,
+                          "input 1: expected a weight of rank 3 or 4 with rows in %lld groups, found rank %d and %lld rows",
+                          (long long)groups, w->rank, (long long)(w->rank ? w->dims[0] : 0));
+    return LE_OK;
+}
+
 le_status le_window_make(le_ctx *ctx, const le_window_attrs *a, const int64_t *kernel, int n_kernel, le_window *w) {
     const le_tensor *x = ctx->in[0];
     LE_TRY(le_expect_dtype(ctx, 0, LE_F32));

@@ -1,7 +1,6 @@
 /* The kernel tables on their own: matmul against double arithmetic, activations against libm, ISAs against each other. */
 #include <math.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,27 +8,8 @@
 #include <sys/mman.h>
 #endif
 
+#include "check.h"
 #include "kernels/kernels.h"
-
-static int passed, failed;
-
-#define CHECK(condition, ...)                                      \
-    do {                                                           \
-        if (condition) {                                           \
-            passed++;                                              \
-        } else if (failed++ < 20) {                                \
-            printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-            printf(__VA_ARGS__);                                   \
-            printf("\n");                                          \
-        }                                                          \
-    } while (0)
-
-static uint32_t random_state = 1;
-
-static float random_float(void) { /* -1..1 */
-    random_state = random_state * 1664525u + 1013904223u;
-    return (float)(random_state >> 8) / 8388608.0f - 1.0f;
-}
 
 static void fill_random(float *p, int n) {
     for (int i = 0; i < n; i++)
@@ -450,6 +430,5 @@ int main(void) {
         if (i > 0)
             test_same_bits(le_kernel_tables[0], kernels);
     }
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed != 0;
+    return report();
 }

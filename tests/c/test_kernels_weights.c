@@ -2,32 +2,11 @@
  * same-bits tables. */
 #include <math.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "kernels/kernels.h"
-
-static int passed, failed;
-#define CHECK(condition, ...)                                      \
-    do {                                                           \
-        if (condition) {                                           \
-            passed++;                                              \
-        } else if (failed++ < 20) {                                \
-            printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-            printf(__VA_ARGS__);                                   \
-            printf("\n");                                          \
-        }                                                          \
-    } while (0)
-
-static uint32_t random_state = 1;
-
-static uint32_t random_bits(void) {
-    random_state = random_state * 1664525u + 1013904223u;
-    return random_state >> 8;
-}
-
-static float random_float(void) { return (float)random_bits() / 8388608.0f - 1.0f; } /* -1..1 */
 
 static void *packed_memory(size_t size) {
     void *p = aligned_alloc(64, (size + 127) / 64 * 64);
@@ -216,6 +195,5 @@ int main(void) {
             test_f16(kernels);
         test_f32_same(kernels);
     }
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed != 0;
+    return report();
 }

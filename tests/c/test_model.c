@@ -1,19 +1,8 @@
 /* The core without Python: a file made in memory is opened, run and streamed; damaged files are refused; runs allocate nothing. */
 #include <math.h>
-#include <stdio.h>
 
+#include "check.h"
 #include "lstm_file.h"
-
-static int passed, failed;
-#define CHECK(condition)                                           \
-    do {                                                           \
-        if (condition) {                                           \
-            passed++;                                              \
-        } else {                                                   \
-            failed++;                                              \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-        }                                                          \
-    } while (0)
 
 /* Counts every allocation of the core: the linker sends its calls here (Makefile, --wrap). A damaged file's request for gigabytes is
  * refused, as a small computer would: an emulator would touch all of it. */
@@ -198,6 +187,5 @@ int main(void) {
     CHECK(le_model_open(file, size, "no-such-isa", &err) == NULL && err.status == LE_ERR_UNSUPPORTED);
     test_damage(file, size);
     free(file);
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed != 0;
+    return report();
 }
