@@ -1,4 +1,4 @@
-# make demo | build | test | test-sanitize | test-pi | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | test | test-sanitize | test-pi | test-avx512 | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi wheels test-wheels build-test-c test-c test-python test-sanitize lint clean
+.PHONY: build demo test test-pi test-avx512 wheels test-wheels build-test-c test-c test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -89,6 +89,11 @@ test-pi: build
 	rm -rf $(PI_GOLDEN)
 	if [ -n "$$LSTM_EDGE_MODELS" ]; then PYTHONPATH=.:tests $(PY) tests/golden_bits.py $(PI_GOLDEN); fi
 	LSTM_EDGE_GOLDEN=$${LSTM_EDGE_MODELS:+$(CURDIR)/$(PI_GOLDEN)} $(PY) tools/emulated_pi $(PI_CPUS:%=--cpu %) -- $(PI_TESTS) $(PI_SKIPPED)
+
+# ---- AVX-512 where this machine has none
+
+test-avx512:
+	$(PYTHON) tools/emulated_avx512
 
 # ---- wheels: docs/wheels.md
 
