@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -14,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import BATCH, FRAMES, Size
 from ..errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ..graph import RUN_DTYPES, Graph
-from .layers import constant
-from .network_keys import Keys
+from .network_keys import Keys, size_of
 from .network_layers import LAYERS, raw_op
 from .network_recurrent import recurrent
+from .network_tensors import Network
 from .torch_state import build as build_from_names
 from .weights import read_weights
 
@@ -28,64 +25,6 @@ CONVENTIONS = ("torch", "keras")
 HARMLESS = ("num_batches_tracked",)  # counters of training
 MAX_TOML = 1 << 20
 MAX_LAYERS = 4096
-SIZE = re.compile(r"(?:([0-9]+)\*)?(batch|frames)$")
-
-
-class Network:
-    """What layers are built from: the graph, the arrays of the weights file, and the tensors that have names."""
-
-    def __init__(self, arrays: Mapping[str, np.ndarray], convention: str):
-        self.graph = Graph()
-        self.arrays, self.convention = arrays, convention
-        self.used: set[str] = set()
-        self.named: dict[str, str] = {}  # of inputs, layers and their states -> tensor
-        self.previous = ""
-        self.notes: list[str] = []
-
-    def array(self, name: Any, keys: Keys, key: str) -> np.ndarray:
-        """An array of the weights file by name."""
-        if not isinstance(name, str):
-            keys.fail(f"{key}: expected the name of an array, found {name!r}", key)
-        if name not in self.arrays:
-            near = difflib.get_close_matches(name, self.arrays, 3, 0.4) or sorted(self.arrays)[:6]
-            keys.fail(f"{key}: the weights hold no array {name!r}; close: {', '.join(near)}", key)
-        self.used.add(name)
-        array = self.arrays[name]
-        return array.astype(np.float32) if array.dtype.kind == "f" else array
-
-    def tensor(self, name: Any, keys: Keys, key: str) -> str:
-        """A tensor of the graph: a layer's, an input's, an array of the weights, or a number."""
-        if isinstance(name, bool) or not isinstance(name, (str, int, float)):
-            keys.fail(f"{key}: expected a name or a number, found {name!r}", key)
-        if not isinstance(name, str):
-            return constant(self.graph, np.asarray(float(name), np.float32), "number")
-        if name == "" or name in self.named:
-            return self.named.get(name, "")
-        if name not in self.arrays:
-            keys.fail(
-                f"{key}: no layer, input or array is called {name!r}; layers and inputs: {', '.join(self.named)}", key
-            )
-        return constant(self.graph, self.array(name, keys, key), name)
-
-    def under(self, prefix: str, keys: Keys) -> dict[str, str]:
-        """Arrays below `prefix` by the last part of their names (without TensorFlow's ':0')."""
-        found: dict[str, str] = {}
-        for name in self.arrays:
-            if prefix and not name.startswith((f"{prefix}/", f"{prefix}.")):
-                continue
-            part = re.split(r"[/.]", name)[-1].removesuffix(":0")
-            if part in found:
-                keys.fail(
-                    f"weights = {prefix!r}: both {found[part]!r} and {name!r} are its {part}; name the arrays one by one",
-                    "weights",
-                )
-            found[part] = name
-        if not found:
-            keys.fail(
-                f"weights = {prefix!r}: no array lies below it; arrays: {', '.join(sorted(self.arrays)[:12])}",
-                "weights",
-            )
-        return found
 
 
 def read(source: Any, *, network: Any = None) -> Graph:
@@ -181,17 +120,6 @@ def _input(net: Network, top: Keys, name: str, value: Any) -> None:
     if not isinstance(shape, list):
         keys.fail(f"shape: expected a list, found {shape!r}", "shape")
     net.named[name] = net.graph.input(name, tuple(size_of(s, keys) for s in shape), dtype)
-
-
-def size_of(value: Any, keys: Keys, lowest: int = 1) -> Size:
-    """A number, 'batch', 'frames', or a multiple such as '512*frames'."""
-    match = SIZE.match(value) if isinstance(value, str) else None
-    if match:
-        symbol = BATCH if match[2] == "batch" else FRAMES
-        return symbol * int(match[1] or 1)
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value < 2**31:
-        keys.fail(f"shape: expected a number, batch, frames or a multiple such as '4*frames', found {value!r}", "shape")
-    return value
 
 
 def _layer(net: Network, keys: Keys, n: int) -> None:

@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from ..dims import BATCH, FRAMES, Size
 from ..errors import FormatError
 
 REQUIRED = object()
 HEADER = re.compile(r"^\s*\[\[\s*layer\s*\]\]")
+SIZE = re.compile(r"(?:([0-9]+)\*)?(batch|frames)$")
 INLINE = re.compile(r"^\s*(layer\s*=\s*\[)?\s*\{")
 
 
@@ -94,3 +96,14 @@ def _block(lines: list[str], layer: int) -> tuple[int | None, int]:
     if layer >= len(starts):
         return None, 0
     return starts[layer], starts[layer] + 1 if inline else (*starts, len(lines))[layer + 1]
+
+
+def size_of(value: Any, keys: Keys, lowest: int = 1) -> Size:
+    """A number, 'batch', 'frames', or a multiple such as '512*frames'."""
+    match = SIZE.match(value) if isinstance(value, str) else None
+    if match:
+        symbol = BATCH if match[2] == "batch" else FRAMES
+        return symbol * int(match[1] or 1)
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value < 2**31:
+        keys.fail(f"shape: expected a number, batch, frames or a multiple such as '4*frames', found {value!r}", "shape")
+    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +11,8 @@ from ..dims import Dim
 from ..ops import OPS
 from . import layers
 from .layers import Activation
-from .network_keys import Keys
-
-if TYPE_CHECKING:
-    from .network import Network
+from .network_keys import Keys, size_of
+from .network_tensors import Network
 
 # How files call a parameter: torch, Keras, TensorFlow.
 SPELLINGS = {
@@ -174,8 +172,6 @@ def _scale(net: Network, k: Keys, name: str) -> str:
 
 
 def _reshape(net: Network, k: Keys, name: str) -> str:
-    from .network import size_of
-
     x, shape = source(net, k), k.take("shape")
     if not isinstance(shape, list):
         k.fail(f"shape: expected a list, found {shape!r}", "shape")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from . import layers
 from .layers import GATES, Activation, Cell
 from .network_keys import Keys
 from .network_layers import column_major, source
-
-if TYPE_CHECKING:
-    from .network import Network
+from .network_tensors import Network
 
 KERAS_GATES = {"LSTM": "ifgo", "GRU": "zrn", "RNN": "h"}
 ALIASES = {"LSTM": {"c": "g", "j": "g"}, "GRU": {"u": "z", "h": "n", "g": "n"}, "RNN": {"n": "h", "i": "h"}}
