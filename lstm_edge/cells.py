@@ -11,6 +11,7 @@ import numpy as np
 from .ops import ACTIVATIONS
 from .polynomials import Act, Atom, Leaf, NotACell, Sum, digest, products, scaled
 
+
 @dataclass(frozen=True, eq=False)
 class Cell:
     """A recurrence op: its attributes, its weights by the names of docs/ops.md (direction axis in front), and the tensors

@@ -17,7 +17,6 @@ from lstm_edge.dims import BATCH, FRAMES
 from lstm_edge.graph import Graph
 from lstm_edge.quantize import Narrower, libm_ops, to_int8
 
-
 ISAS = [name for name, _ in lstm_edge.isas()]
 SUPPORTED = [name for name, supported in lstm_edge.isas() if supported]
 F = np.float32

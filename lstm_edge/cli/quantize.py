@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from .sinks import check_output, check_replaceable
 from .io import err_console, out_console, print_json, read_inputs
 from .options import json_option, model_argument
+from .sinks import check_output, check_replaceable
 
 if TYPE_CHECKING:
     from rich.console import Console

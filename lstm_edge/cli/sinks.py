@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..format import MAGIC
 from ..errors import FormatError, ShapeError
+from ..format import MAGIC
 from .wav import HEADER_BYTES, wav_header, write_samples
 
 SUFFIXES = (".npy", ".npz", ".csv", ".wav")

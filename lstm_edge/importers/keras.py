@@ -4,9 +4,9 @@ files."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from collections.abc import Sequence
 
 from ..dims import BATCH, FRAMES, Size
 from ..errors import FormatError, LstmEdgeError, UnsupportedModelError

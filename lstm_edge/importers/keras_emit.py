@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from ..dims import Dim, Size, product, value
 from ..errors import FormatError, ShapeError, UnsupportedModelError
 from ..graph import Graph
 from .keras_config import Layer, Version
-
 
 MAX_ELEMENTS = 1 << 28  # of a tensor of one sequence and one frame; a config that asks for more is not a real one
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..errors import FormatError, UnsupportedModelError
 
-
 OLDEST_ONNX = (1, 16)  # of the package, not of files: functions this importer calls; Debian 12 has 1.12
 
 

@@ -16,8 +16,8 @@ from ..dims import Dim, mentions
 from ..errors import LstmEdgeError, UnsupportedModelError
 from ..graph import Graph
 from .torch_pickle import Inert
-from .torch_script_file import Script, ScriptInput, attributes, input_candidates
 from .torch_program import VIEWS, Arange, DType, Full, Lowering, Program, Step, Var, leaves
+from .torch_script_file import Script, ScriptInput, attributes, input_candidates
 
 # c10::ScalarType, as code and pickles number it
 SCALAR_TYPES = {

@@ -6,10 +6,10 @@ whole run of m frames. So tensors of equal size stay in step however the sequenc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import gcd
 from typing import NoReturn
-from collections.abc import Callable
 
 import numpy as np
 
