@@ -65,20 +65,9 @@ le_status le_shape_normalize(le_ctx *ctx) {
     return le_check_size(ctx, ctx->out[0]);
 }
 
-static float row_deviation(int64_t n, const float *x, float mean) {
-    float lane[LE_LANES] = {0};
-    int64_t i = 0;
-    for (; i + LE_LANES <= n; i += LE_LANES)
-        for (int l = 0; l < LE_LANES; l++)
-            lane[l] += (x[i + l] - mean) * (x[i + l] - mean);
-    for (int l = 0; i < n; i++, l++)
-        lane[l] += (x[i] - mean) * (x[i] - mean);
-    return le_join_lanes(lane);
-}
-
 static void normalize_row(const normalize *p, int64_t n, const float *x, const float *scale, const float *bias, float *y) {
     float mean = p->rms ? 0 : le_row_sum(n, x) / (float)n;
-    float factor = 1 / sqrtf(row_deviation(n, x, mean) / (float)n + p->epsilon);
+    float factor = 1 / sqrtf(le_row_deviation(n, x, mean) / (float)n + p->epsilon);
     if (scale && bias)
         for (int64_t i = 0; i < n; i++)
             y[i] = (x[i] - mean) * factor * scale[i] + bias[i];

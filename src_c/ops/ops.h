@@ -95,12 +95,9 @@ void le_runs_make(le_runs *r, int rank, const int64_t *dims, uint32_t reduced_ax
 bool le_runs_next(const le_runs *r, int64_t *index, int64_t *offset); /* over all runs but the last */
 le_status le_axis_mask(le_ctx *ctx, const int64_t *axes, int count, int rank, uint32_t *mask);
 
-/* A row is summed in LE_LANES partial sums: an order that depends on its length alone. */
-enum { LE_LANES = 8 };
-static inline float le_join_lanes(const float *lane) {
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
-}
+/* Of one row, in an order that depends on its length alone: the sum of x, and that of (x - mean)^2. */
 float le_row_sum(int64_t n, const float *x);
+float le_row_deviation(int64_t n, const float *x, float mean);
 
 /* ---- functions without libm (elementary.c) ---- */
 

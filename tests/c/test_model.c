@@ -29,19 +29,13 @@ void *__wrap_aligned_alloc(size_t alignment, size_t size) {
 
 enum { INPUTS = 5, HIDDEN = 11, OUTPUTS = 3 };
 
-static uint32_t seed = 1;
-static float uniform(void) {
-    seed = seed * 1664525u + 1013904223u;
-    return (float)(int32_t)seed / 2147483648.0f;
-}
-
 /* LSTM -> Dense over (batch, frames, INPUTS), h and c kept as states. */
 static uint8_t *lstm_dense(size_t *size, float *weights) {
     static builder f;
     memset(&f, 0, sizeof f);
     float *w = weights, *r = w + 4 * HIDDEN * INPUTS, *b = r + 4 * HIDDEN * HIDDEN, *d = b + 4 * HIDDEN;
     for (int i = 0; i < 4 * HIDDEN * (INPUTS + HIDDEN + 1) + OUTPUTS * HIDDEN; i++)
-        weights[i] = 0.5f * uniform();
+        weights[i] = 0.5f * random_float();
     int x = tensor(&f, "x", LE_F32, 0, NULL, NULL), h = tensor(&f, "h", LE_F32, 0, NULL, NULL), c = tensor(&f, "c", LE_F32, 0, NULL, NULL);
     int wi = tensor(&f, "w", LE_F32, 3, (int64_t[]){1, 4 * HIDDEN, INPUTS}, w);
     int ri = tensor(&f, "r", LE_F32, 3, (int64_t[]){1, 4 * HIDDEN, HIDDEN}, r);
@@ -93,7 +87,7 @@ static void test_runs(const uint8_t *file, size_t size, const float *weights, co
     float x[FRAMES * INPUTS], whole[FRAMES * OUTPUTS], cut[FRAMES * OUTPUTS];
     double expected[FRAMES * OUTPUTS];
     for (int i = 0; i < FRAMES * INPUTS; i++)
-        x[i] = uniform();
+        x[i] = random_float();
     oracle(weights, FRAMES, x, expected);
     le_error err;
     le_model *model = le_model_open(file, size, isa, &err);
@@ -164,9 +158,9 @@ static void test_damage(const uint8_t *file, size_t size) {
     for (int n = 0; n < 20000; n++) { /* made on purpose: the checksum is right */
         memcpy(copy, file, size);
         for (int k = 0; k < 1 + n % 3; k++) {
-            uint32_t at = (uint32_t)(fabsf(uniform()) * (float)size);
-            if (at >= 64 && at < size)
-                copy[at] = n % 2 ? (uint8_t)(copy[at] + 1 + n % 7) : (uint8_t)(127 * uniform() + 128);
+            uint32_t at = random_bits() % (uint32_t)size;
+            if (at >= 64)
+                copy[at] = n % 2 ? (uint8_t)(copy[at] + 1 + n % 7) : (uint8_t)random_bits();
         }
         repair_crc(copy, size);
         run_if_opens(copy, size);
