@@ -267,7 +267,7 @@ class Evil:
     """Its pickle calls a function when it is loaded."""
 
     def __reduce__(self):
-        return os.system, ("touch " + os.environ.get("HOSTILE_MARK", "/tmp/hostile"),)
+        return os.system, ("touch " + os.environ["HOSTILE_MARK"],)
 
 
 def torch_zip(pickled, storages=()):

@@ -587,7 +587,7 @@ def with_code(code):
 @pytest.mark.parametrize(
     "code",
     [
-        "import os\nos.system('touch /tmp/x')\nreturn x",
+        "import os\nos.system('touch x')\nreturn x",
         "return x.__class__",
         "os.system('true')\nreturn x",
         "while True:\n  pass\nreturn x",

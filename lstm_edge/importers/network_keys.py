@@ -12,8 +12,8 @@ from ..errors import FormatError
 
 REQUIRED = object()
 HEADER = re.compile(r"^\s*\[\[\s*layer\s*\]\]")
-SIZE = re.compile(r"(?:([0-9]+)\*)?(batch|frames)$")
 INLINE = re.compile(r"^\s*(layer\s*=\s*\[)?\s*\{")
+SIZE = re.compile(r"(?:([0-9]+)\*)?(batch|frames)$")
 
 
 class Keys:
@@ -98,12 +98,12 @@ def _block(lines: list[str], layer: int) -> tuple[int | None, int]:
     return starts[layer], starts[layer] + 1 if inline else (*starts, len(lines))[layer + 1]
 
 
-def size_of(value: Any, keys: Keys, lowest: int = 1) -> Size:
+def size_of(value: Any, keys: Keys) -> Size:
     """A number, 'batch', 'frames', or a multiple such as '512*frames'."""
     match = SIZE.match(value) if isinstance(value, str) else None
     if match:
         symbol = BATCH if match[2] == "batch" else FRAMES
         return symbol * int(match[1] or 1)
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value < 2**31:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
         keys.fail(f"shape: expected a number, batch, frames or a multiple such as '4*frames', found {value!r}", "shape")
     return value
