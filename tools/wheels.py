@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import CACHE, ROOT
+
 DIST = ROOT / "dist"
 WORK = ROOT / "build" / "wheels"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lstm_edge" / "wheels"
+FOLDER = CACHE / "wheels"
 TOOLS = ["build>=1.2", "setuptools>=77", "cython>=3.1", "wheel>=0.45", "auditwheel>=6.4", "abi3audit>=0.0.20", "numpy>=1.24"]
 
 SIZE_LIMIT = 1_000_000
@@ -88,7 +89,7 @@ def emulated_pi():
 
 def make_environment() -> Path:
     """The Python with the tools, made once."""
-    folder, stamp = CACHE / "venv", CACHE / "venv.done"
+    folder, stamp = FOLDER / "venv", FOLDER / "venv.done"
     wanted = "\n".join([sys.version, *TOOLS])
     if not stamp.exists() or stamp.read_text() != wanted:
         note(f"installing tools into {folder}")
@@ -210,7 +211,7 @@ def audited_policy(wheel: Path, python: Path) -> str:
 
 def check_sdist(sdist: Path) -> None:
     """It becomes a wheel without an index, without Cython and with no program but the compiler's on PATH."""
-    bare, programs = CACHE / "bare", WORK / "programs"
+    bare, programs = FOLDER / "bare", WORK / "programs"
     if not (bare / "bin" / "python").exists():
         venv.create(bare, clear=True, with_pip=True)
         run([bare / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "setuptools>=77"])
