@@ -24,7 +24,15 @@ LAYER = "lstm_edge/_core.pyx"
 TRANSLATED = "lstm_edge/_core.c"
 STABLE_ABI = "0x030B0000"  # CPython 3.11 and later
 SANITIZE = os.environ.get("LSTM_EDGE_SANITIZE") == "1"
-ARCHITECTURES = {"x86_64": "x86", "amd64": "x86", "aarch64": "arm64", "arm64": "arm64", "arm": "arm32", "armv6l": "arm32", "armv7l": "arm32"}
+ARCHITECTURES = {
+    "x86_64": "x86",
+    "amd64": "x86",
+    "aarch64": "arm64",
+    "arm64": "arm64",
+    "arm": "arm32",
+    "armv6l": "arm32",
+    "armv7l": "arm32",
+}
 
 
 def read_flags() -> dict[str, list[str]]:
@@ -48,7 +56,9 @@ HEADERS = [h for kind in ("h", "inc", "def", "mk") for h in relative(f"src_c/**/
 def target_architecture(compiler: list[str]) -> str | None:
     """x86, arm64 or arm32: what the compiler makes code for, which under a cross compiler is not this machine."""
     try:
-        target = subprocess.run([*compiler, "-dumpmachine"], capture_output=True, text=True, check=True).stdout.split("-")[0]
+        target = subprocess.run([*compiler, "-dumpmachine"], capture_output=True, text=True, check=True).stdout.split(
+            "-"
+        )[0]
     except (OSError, subprocess.CalledProcessError):
         target = platform.machine()
     return ARCHITECTURES.get(target.strip().lower())

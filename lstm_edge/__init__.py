@@ -1,8 +1,8 @@
 """lstm_edge: runs trained recurrent networks on small computers, frame by frame, with their state kept.
 
-    model = lstm_edge.load("vad.lstm")
-    stream = model.stream()
-    p = stream.step(frame)
+model = lstm_edge.load("vad.lstm")
+stream = model.stream()
+p = stream.step(frame)
 """
 
 import sys as _sys
@@ -14,10 +14,10 @@ from ._core import Model, Port, Stream, isas, load
 from .errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
 
 if TYPE_CHECKING:
+    from .check.evaluate import evaluate
+    from .check.verify import verify
     from .convert import convert
-    from .evaluate import evaluate
     from .quantize import quantize
-    from .verify import verify
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 # Loaded when first used, so that a device that only runs models imports neither importers nor graph.
-_LAZY = {"convert": ".convert", "evaluate": ".evaluate", "quantize": ".quantize", "verify": ".verify"}
+_LAZY = {"convert": ".convert", "evaluate": ".check.evaluate", "quantize": ".quantize", "verify": ".check.verify"}
 
 
 class _Package(_ModuleType):

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import format, passes
 from .errors import FormatError, LstmEdgeError, UnsupportedModelError
-from .graph import Graph
+from .ir.graph import Graph
 
 # Kind of source -> module of importers/ with `read(source, ...) -> Graph`. One row adds a format.
 IMPORTERS = {
@@ -24,7 +24,7 @@ IMPORTERS = {
     "keras": "keras",
     "torch": "torch",
     "safetensors": "torch",
-    "json": "json_rnn",
+    "json": "json",
     "npz": "network",
     "network": "network",
     "tflite": "tflite",
@@ -91,7 +91,7 @@ def convert(
         network=network,
     )
     if self_test:
-        from .verify import make_self_test
+        from .check.verify import make_self_test
 
         with _named(source):
             graph.self_test = make_self_test(graph, source, constants=constants, sample=sample)

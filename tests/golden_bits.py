@@ -1,6 +1,6 @@
 """Real models in float32 and int8 with the answers and final states of this machine, for test_golden.py to compare with on another.
 
-    LSTM_EDGE_MODELS=... python tests/golden_bits.py FOLDER
+LSTM_EDGE_MODELS=... python tests/golden_bits.py FOLDER
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def make(folder: Path) -> None:
             if kind:
                 for isa in ISAS:
                     for key, value in found[isa].items():
-                        assert value.tobytes() == found[ISAS[0]][key].tobytes(), f"{name}: {isa} differs from {ISAS[0]} in {key}"
+                        assert value.tobytes() == found[ISAS[0]][key].tobytes(), (
+                            f"{name}: {isa} differs from {ISAS[0]} in {key}"
+                        )
             np.savez_compressed(folder / f"{name}{kind}.npz", x=x, **found[ISAS[-1]])
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from lstm_edge.dims import BATCH, FRAMES
-from lstm_edge.graph import Graph
-from lstm_edge.ops import ACTIVATIONS, BINARY_COMPARISON, BINARY_LOGIC, OPS, PARAMETERS, REDUCE, UNARY, UNARY_INT
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
+from lstm_edge.ir.ops import ACTIVATIONS, BINARY_COMPARISON, BINARY_LOGIC, OPS, PARAMETERS, REDUCE, UNARY, UNARY_INT
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile("default", deadline=None, max_examples=60, suppress_health_check=CHECKS)

@@ -8,7 +8,7 @@ import pytest
 
 import lstm_edge
 from lstm_edge import format
-from lstm_edge.against import compare
+from lstm_edge.check.against import compare
 from lstm_edge.cli.explain import grouped
 from lstm_edge.errors import UnsupportedModelError
 
@@ -96,9 +96,18 @@ def test_explain_names_what_was_done(tmp_path, capsys):
 
 
 def test_notes_are_grouped():
-    notes = ["folded 3 constant nodes", "fused scale into Normalize", "node 'l' (Loop): its body spells GRU of 4 units (tanh)",
-             "input 'x': dimension 0 ('N') is batch", "assumed from shapes alone: a -> b carries state",
-             "kept as states of the stream: a -> b"]
+    notes = [
+        "folded 3 constant nodes",
+        "fused scale into Normalize",
+        "node 'l' (Loop): its body spells GRU of 4 units (tanh)",
+        "input 'x': dimension 0 ('N') is batch",
+        "assumed from shapes alone: a -> b carries state",
+        "kept as states of the stream: a -> b",
+    ]
     groups = grouped(notes)
-    assert groups["folded"] == notes[:1] and groups["fused"] == notes[1:2] and groups["recurrences recognised"] == notes[2:3]
+    assert (
+        groups["folded"] == notes[:1]
+        and groups["fused"] == notes[1:2]
+        and groups["recurrences recognised"] == notes[2:3]
+    )
     assert groups["assumed"] == notes[3:5] and groups["states"] == notes[5:]

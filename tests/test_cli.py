@@ -18,9 +18,9 @@ import lstm_edge
 from lstm_edge import format as le_format
 from lstm_edge.cli import _run
 from lstm_edge.cli.io import frames_of_rows, frames_of_samples, read_csv, read_wav
-from lstm_edge.dims import BATCH, FRAMES
 from lstm_edge.errors import FormatError, ShapeError
-from lstm_edge.graph import Graph, SelfTest
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph, SelfTest
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 

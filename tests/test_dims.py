@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_edge.dims import BATCH, FRAMES, Dim, mentions, product, value
+from lstm_edge.ir.dims import BATCH, FRAMES, Dim, mentions, product, value
 
 BINARY = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
 

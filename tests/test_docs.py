@@ -106,10 +106,10 @@ def write_wav(path: Path, samples: np.ndarray, rate: int) -> None:
 def test_example_guitar_amp(tmp_path):
     """On a network of random weights: blocks give what one call gives."""
     import lstm_edge
-    from lstm_edge import graph as le_graph
     from lstm_edge.convert import passes
-    from lstm_edge.dims import BATCH, FRAMES
     from lstm_edge.format import write
+    from lstm_edge.ir import graph as le_graph
+    from lstm_edge.ir.dims import BATCH, FRAMES
 
     rng = np.random.default_rng(0)
     graph = le_graph.Graph()

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 import lstm_edge
-from lstm_edge import cli, doctor, kernel_check
+from lstm_edge import cli
+from lstm_edge.check import doctor, kernel_check
 
 SUPPORTED = [name for name, supported in lstm_edge.isas() if supported]
-ARM_CORE = "processor\t: {n}\nBogoMIPS\t: 38.40\nFeatures\t: {features}\nCPU implementer\t: 0x41\nCPU part\t: {part}\n\n"
+ARM_CORE = (
+    "processor\t: {n}\nBogoMIPS\t: 38.40\nFeatures\t: {features}\nCPU implementer\t: 0x41\nCPU part\t: {part}\n\n"
+)
 PI_5 = {
     "proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0",
     "proc/cpuinfo": "".join(ARM_CORE.format(n=n, features="fp asimd asimdhp asimddp", part="0xd0b") for n in range(4)),
@@ -57,7 +60,9 @@ def test_a_board_is_told_in_full(tmp_path):
     assert (machine.mhz, machine.max_mhz, machine.temperature) == (1500, 2400, 51.5)
     assert (machine.memory, machine.memory_available) == (8000000 << 10, 6000000 << 10)
     assert machine.load == 0.42
-    assert machine.throttling == doctor.Throttling(0x50005, ("under-voltage", "throttled"), ("under-voltage", "throttled"))
+    assert machine.throttling == doctor.Throttling(
+        0x50005, ("under-voltage", "throttled"), ("under-voltage", "throttled")
+    )
 
 
 @pytest.mark.parametrize("bit", range(4))
@@ -91,11 +96,15 @@ def test_a_machine_that_tells_nothing(tmp_path):
 def test_damaged_numbers_are_not_told(tmp_path, text):
     root = tree(tmp_path, {name: text for name in PI_5})
     machine = doctor.examine(root, "/nowhere/vcgencmd", "aarch64")
-    assert (machine.mhz, machine.max_mhz, machine.temperature, machine.memory, machine.load, machine.cores) == (None,) * 6
+    assert (machine.mhz, machine.max_mhz, machine.temperature, machine.memory, machine.load, machine.cores) == (
+        None,
+    ) * 6
 
 
 def test_cores_of_several_kinds_and_unknown_ones(tmp_path):
-    cores = [ARM_CORE.format(n=n, features="asimd", part=part) for n, part in enumerate(["0xd03", "0xd08", "0xd08", "0xfff"])]
+    cores = [
+        ARM_CORE.format(n=n, features="asimd", part=part) for n, part in enumerate(["0xd03", "0xd08", "0xd08", "0xfff"])
+    ]
     root = tree(tmp_path, {"proc/cpuinfo": "".join(cores), "sys/devices/system/cpu/online": "0,2-3\n"})
     assert doctor.cpu_model(root) == "Cortex-A53, Cortex-A72, implementer 0x41 part 0xfff"
     assert doctor.core_count(root) == 3
@@ -106,7 +115,11 @@ def test_cores_of_several_kinds_and_unknown_ones(tmp_path):
 def test_a_pc_is_told_by_its_names(tmp_path):
     info = "processor : 0\nmodel name : A CPU @ 2.70GHz\ncpu MHz : 2693.5\nflags : fpu avx2 fma f16c\n\n"
     root = tree(tmp_path, {"proc/cpuinfo": info, "sys/class/dmi/id/product_name": "PC 1\n"})
-    assert (doctor.board(root), doctor.cpu_model(root), doctor.megahertz(root)) == ("PC 1", "A CPU @ 2.70GHz", (2693.5, None))
+    assert (doctor.board(root), doctor.cpu_model(root), doctor.megahertz(root)) == (
+        "PC 1",
+        "A CPU @ 2.70GHz",
+        (2693.5, None),
+    )
     assert doctor.why("avx2", True, doctor.features(root)) == "the CPU has avx2, fma, f16c"
     assert doctor.why("avxvnni", False, doctor.features(root)) == "the CPU lacks avx_vnni"
     assert doctor.why("avx2", False, doctor.features(root)) == "the system does not let programs use it"
@@ -175,7 +188,12 @@ def spoil(monkeypatch, weights: str, change) -> None:
 
 @pytest.mark.parametrize(
     ("weights", "change"),
-    [("float32", lambda y: y + 2e-5), ("float16", lambda y: y + 2e-5), ("float32", lambda y: float("nan")), ("int8", lambda y: y + 1e-6)],
+    [
+        ("float32", lambda y: y + 2e-5),
+        ("float16", lambda y: y + 2e-5),
+        ("float32", lambda y: float("nan")),
+        ("int8", lambda y: y + 1e-6),
+    ],
 )
 def test_a_wrong_table_fails_the_command(monkeypatch, capsys, weights, change):
     if SUPPORTED[-1] == "scalar" and weights == "int8":

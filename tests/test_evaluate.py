@@ -10,9 +10,9 @@ import pytest
 import lstm_edge
 from lstm_edge import format
 from lstm_edge.cli import _run
-from lstm_edge.dims import BATCH
 from lstm_edge.errors import LstmEdgeError, ShapeError
-from lstm_edge.graph import Graph
+from lstm_edge.ir.dims import BATCH
+from lstm_edge.ir.graph import Graph
 
 F = np.float32
 
@@ -37,7 +37,9 @@ def test_classes():
     np.testing.assert_array_equal(result.confusion, [[2, 0, 0], [0, 2, 1], [1, 0, 1]])
 
 
-@pytest.mark.parametrize("labels", [np.array([0, 1, 1, 0]), np.array([[0], [1], [1], [0]]), np.array([0.0, 1.0, 1.0, 0.0])])
+@pytest.mark.parametrize(
+    "labels", [np.array([0, 1, 1, 0]), np.array([[0], [1], [1], [0]]), np.array([0.0, 1.0, 1.0, 0.0])]
+)
 def test_two_classes_of_one_value(labels):
     answers = np.array([[0.2], [0.9], [0.4], [0.6]], F)
     result = lstm_edge.evaluate(passing(1), answers, labels)

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_edge import format as le_format
-from lstm_edge.dims import BATCH, FRAMES
 from lstm_edge.errors import FormatError, LstmEdgeError, UnsupportedModelError
-from lstm_edge.graph import Graph, Node, SelfTest, State, Tensor
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph, Node, SelfTest, State, Tensor
 
 
 def small_graph() -> Graph:
@@ -131,7 +131,7 @@ def test_random_graphs_round_trip(graph):
     ],
 )  # fmt: skip
 def test_attributes_keep_kind_and_value(monkeypatch, value, back):
-    monkeypatch.setattr("lstm_edge.format_read.Reader.infer_shapes", lambda self, graph: None)
+    monkeypatch.setattr("lstm_edge.format.reader.Reader.infer_shapes", lambda self, graph: None)
     graph = Graph(nodes=[Node("Any", [], [], {"key": value}, "n")])
     found = le_format.read(le_format.to_bytes(graph)).nodes[0].attrs["key"]
     assert found == back and type(found) is type(back)

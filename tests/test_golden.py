@@ -50,7 +50,9 @@ def test_files_prove_themselves(name):
 def test_the_command_line_runs_what_another_machine_converted(name, tmp_path, capsys):
     path = str(Path(FOLDER) / f"{name}.lstm")
     model = lstm_edge.load(path)
-    frames = np.random.default_rng(0).standard_normal((20, *[n for n in model.inputs[0].shape if isinstance(n, int) and n > 1]))
+    frames = np.random.default_rng(0).standard_normal(
+        (20, *[n for n in model.inputs[0].shape if isinstance(n, int) and n > 1])
+    )
     np.save(tmp_path / "x.npy", frames.astype(np.float32))
     assert _run(["verify", path]) == 0
     assert _run(["run", path, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")]) == 0

@@ -51,10 +51,17 @@ def onnx_shape_bomb(op):
     shape = array(np.array([1 << 20, 1 << 20], np.int64), "shape")
     one, zero = array(np.ones((1, 1), np.float32), "one"), array(np.array(0, np.int64), "zero")
     far, step = array(np.array(1 << 60, np.int64), "far"), array(np.array(1, np.int64), "step")
-    first = {"ConstantOfShape": node("ConstantOfShape", ["shape"], ["big"]),
-             "Expand": node("Expand", ["one", "shape"], ["big"]), "Tile": node("Tile", ["one", "shape"], ["big"]),
-             "Range": node("Range", ["zero", "far", "step"], ["range"])}[op]
-    nodes = [first, *([node("Cast", ["range"], ["big"], to=1)] if op == "Range" else []), node("Add", ["x", "big"], ["y"])]
+    first = {
+        "ConstantOfShape": node("ConstantOfShape", ["shape"], ["big"]),
+        "Expand": node("Expand", ["one", "shape"], ["big"]),
+        "Tile": node("Tile", ["one", "shape"], ["big"]),
+        "Range": node("Range", ["zero", "far", "step"], ["range"]),
+    }[op]
+    nodes = [
+        first,
+        *([node("Cast", ["range"], ["big"], to=1)] if op == "Range" else []),
+        node("Add", ["x", "big"], ["y"]),
+    ]
     return onnx_model(nodes, [shape, one, zero, far, step])
 
 
@@ -64,8 +71,14 @@ def onnx_doubling(run_time):
 
     names = ["x" if run_time else "w", *(f"t{n}" for n in range(60))]
     nodes = [onnx.helper.make_node("Concat", [a, a], [b], axis=0) for a, b in zip(names, names[1:])]
-    nodes.append(onnx.helper.make_node("Einsum" if run_time else "Add", [names[-1]] if run_time else ["x", names[-1]], ["y"],
-                                       **({"equation": "ij->j"} if run_time else {})))
+    nodes.append(
+        onnx.helper.make_node(
+            "Einsum" if run_time else "Add",
+            [names[-1]] if run_time else ["x", names[-1]],
+            ["y"],
+            **({"equation": "ij->j"} if run_time else {}),
+        )
+    )
     return onnx_model(nodes, [onnx.numpy_helper.from_array(np.ones((1, 3), np.float32), "w")])
 
 
@@ -84,8 +97,12 @@ def onnx_endless_loop():
     import onnx
 
     helper, info = onnx.helper, onnx.helper.make_tensor_value_info
-    body = helper.make_graph([helper.make_node("Sin", ["h"], ["h2"]), helper.make_node("Identity", ["go"], ["go2"])], "b",
-                             [info("at", 7, []), info("go", 9, []), info("h", 1, None)], [info("go2", 9, []), info("h2", 1, None)])
+    body = helper.make_graph(
+        [helper.make_node("Sin", ["h"], ["h2"]), helper.make_node("Identity", ["go"], ["go2"])],
+        "b",
+        [info("at", 7, []), info("go", 9, []), info("h", 1, None)],
+        [info("go2", 9, []), info("h2", 1, None)],
+    )
     trips = onnx.numpy_helper.from_array(np.array(1 << 40, np.int64), "trips")
     return onnx_model([helper.make_node("Loop", ["trips", "", "x"], ["y"], body=body)], [trips])
 
@@ -120,8 +137,11 @@ def onnx_nested_loops():
     nodes = [helper.make_node("Sin", ["h0"], ["k0"])]
     for n in range(3):
         body = helper.make_graph(
-            [*nodes, helper.make_node("Identity", [f"go{n}"], [f"stay{n}"])], f"b{n}",
-            [info(f"at{n}", 7, []), info(f"go{n}", 9, []), info(f"h{n}", 1, None)], [info(f"stay{n}", 9, []), info(f"k{n}", 1, None)])
+            [*nodes, helper.make_node("Identity", [f"go{n}"], [f"stay{n}"])],
+            f"b{n}",
+            [info(f"at{n}", 7, []), info(f"go{n}", 9, []), info(f"h{n}", 1, None)],
+            [info(f"stay{n}", 9, []), info(f"k{n}", 1, None)],
+        )
         start, end = ("x", "y") if n == 2 else (f"h{n + 1}", f"k{n + 1}")
         nodes = [helper.make_node("Loop", ["trips", "", start], [end], body=body)]
     return onnx_model(nodes, [onnx.numpy_helper.from_array(np.array(1000, np.int64), "trips")])
@@ -151,8 +171,11 @@ def onnx_lstm_of_claims():
     node, array = onnx.helper.make_node, onnx.numpy_helper.from_array
     shape = array(np.array([1, 4 << 20, 1 << 10], np.int64), "shape")
     one = array(np.ones((1, 1, 1), np.float32), "one")
-    nodes = [node("Expand", ["one", "shape"], ["w"]), node("Unsqueeze", ["x", "zero"], ["x3"]),
-             node("LSTM", ["x3", "w", "w"], ["", "y"], hidden_size=1 << 20)]
+    nodes = [
+        node("Expand", ["one", "shape"], ["w"]),
+        node("Unsqueeze", ["x", "zero"], ["x3"]),
+        node("LSTM", ["x3", "w", "w"], ["", "y"], hidden_size=1 << 20),
+    ]
     return onnx_model(nodes, [shape, one, array(np.array([0], np.int64), "zero")])
 
 
@@ -164,10 +187,18 @@ def keras_config(layers, name="Sequential"):
 
 
 def dense(units=4):
-    first = {"module": "keras.layers", "class_name": "InputLayer", "registered_name": None,
-             "config": {"batch_shape": [None, 3], "dtype": "float32", "name": "x"}}
-    last = {"module": "keras.layers", "class_name": "Dense", "registered_name": None,
-            "config": {"name": "dense", "trainable": True, "units": units, "activation": "linear", "use_bias": True}}
+    first = {
+        "module": "keras.layers",
+        "class_name": "InputLayer",
+        "registered_name": None,
+        "config": {"batch_shape": [None, 3], "dtype": "float32", "name": "x"},
+    }
+    last = {
+        "module": "keras.layers",
+        "class_name": "Dense",
+        "registered_name": None,
+        "config": {"name": "dense", "trainable": True, "units": units, "activation": "linear", "use_bias": True},
+    }
     return keras_config([first, last])
 
 
@@ -213,6 +244,7 @@ def h5_model(fill):
         f.attrs["model_config"] = json.dumps(dense())
         f.attrs["keras_version"] = "2.4.0"
         fill(f)
+
     return h5_file(whole)
 
 
@@ -284,10 +316,22 @@ def claimed_storage():
     """{'w': a tensor of 2 GB whose storage has 4 bytes}, pickled as torch does."""
     op = pickle
     name = b"ctorch._utils\n_rebuild_tensor_v2\n"
-    storage = (b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
-               + b"J" + struct.pack("<i", GIGA) + b"tQ")
-    body = (b"\x80\x02}X\x01\x00\x00\x00w" + name + b"(" + storage + b"K\x00J" + struct.pack("<i", GIGA) + b"\x85K\x01\x85\x89"
-            + b"ccollections\nOrderedDict\n)RtRs.")
+    storage = (
+        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+        + b"J"
+        + struct.pack("<i", GIGA)
+        + b"tQ"
+    )
+    body = (
+        b"\x80\x02}X\x01\x00\x00\x00w"
+        + name
+        + b"("
+        + storage
+        + b"K\x00J"
+        + struct.pack("<i", GIGA)
+        + b"\x85K\x01\x85\x89"
+        + b"ccollections\nOrderedDict\n)RtRs."
+    )
     assert op
     return torch_zip(body, [("0", b"1234")])
 
@@ -333,16 +377,16 @@ def tflite(edit):
 
 def with_huge_offsets(data):
     for at in range(8, len(data) - 4, 4):
-        if data[at:at + 4] == bytes(4):
-            data[at:at + 4] = b"\xff\xff\xff\x7f"
+        if data[at : at + 4] == bytes(4):
+            data[at : at + 4] = b"\xff\xff\xff\x7f"
     return data
 
 
 def with_claimed_shapes(data):
     """Every small number that may be a size becomes 2^30."""
     for at in range(len(data) // 2, len(data) - 4, 4):
-        if 1 <= int.from_bytes(data[at:at + 4], "little") <= 64:
-            data[at:at + 4] = (1 << 30).to_bytes(4, "little")
+        if 1 <= int.from_bytes(data[at : at + 4], "little") <= 64:
+            data[at : at + 4] = (1 << 30).to_bytes(4, "little")
     return data
 
 
@@ -351,19 +395,25 @@ def with_claimed_shapes(data):
 
 def half(path):
     data = Path(path).read_bytes()
-    return data[:len(data) // 2]
+    return data[: len(data) // 2]
 
 
 CASES = {
     "onnx-claimed-tensor.onnx": claimed_tensor,
-    **{f"onnx-{op}-bomb.onnx": lambda op=op: onnx_shape_bomb(op) for op in ("ConstantOfShape", "Expand", "Tile", "Range")},
+    **{
+        f"onnx-{op}-bomb.onnx": lambda op=op: onnx_shape_bomb(op)
+        for op in ("ConstantOfShape", "Expand", "Tile", "Range")
+    },
     "onnx-doubling.onnx": lambda: onnx_doubling(False),
     "onnx-nested.onnx": lambda: onnx_nested(2000),
     "onnx-endless-loop.onnx": onnx_endless_loop,
     "onnx-function-of-itself.onnx": onnx_function_of_itself,
     "onnx-functions-doubled.onnx": onnx_functions_doubled,
     "onnx-nested-loops.onnx": onnx_nested_loops,
-    **{f"onnx-{op}-of-constants.onnx": lambda op=op: onnx_product_of_constants(op) for op in ("MatMul", "Einsum", "Add", "Pow")},
+    **{
+        f"onnx-{op}-of-constants.onnx": lambda op=op: onnx_product_of_constants(op)
+        for op in ("MatMul", "Einsum", "Add", "Pow")
+    },
     "onnx-external-outside.onnx": lambda: onnx_external("../../etc/passwd"),
     "onnx-external-absolute.onnx": lambda: onnx_external("/etc/passwd"),
     "onnx-weights-of-one-number.onnx": onnx_lstm_of_claims,
@@ -387,9 +437,11 @@ CASES = {
     "torch-growing-pickle.pt": lambda: torch_zip(pickle_that_grows()),
     "torch-truncated.pt": lambda: claimed_storage()[:200],
     "safetensors-claimed.safetensors": lambda: safetensors(
-        {"w": {"dtype": "F32", "shape": [GIGA], "data_offsets": [0, 4 * GIGA]}}, b"1234"),
+        {"w": {"dtype": "F32", "shape": [GIGA], "data_offsets": [0, 4 * GIGA]}}, b"1234"
+    ),
     "safetensors-claimed-small-offsets.safetensors": lambda: safetensors(
-        {"w": {"dtype": "F32", "shape": [GIGA], "data_offsets": [0, 4]}}, b"1234"),
+        {"w": {"dtype": "F32", "shape": [GIGA], "data_offsets": [0, 4]}}, b"1234"
+    ),
     "safetensors-long-header.safetensors": lambda: safetensors(b"{}", length=1 << 60),
     "safetensors-nested.safetensors": lambda: safetensors(b'{"w":' + nested_json() + b"}"),
     "npz-claimed.npz": lambda: npz({"w": npy((GIGA,), b"1234")}),
@@ -397,13 +449,14 @@ CASES = {
     "npz-bomb.npz": lambda: npz({"w": npy((GIGA // 4,), bytes(GIGA))}),
     "npz-overflowing-shape.npz": lambda: npz({"w": npy((1 << 62, 1 << 62), b"1234")}),
     "npz-truncated.npz": lambda: npz({"w": npy((4,), bytes(16))})[:60],
-    "tflite-truncated.tflite": lambda: tflite(lambda d: d[:len(d) // 2]),
+    "tflite-truncated.tflite": lambda: tflite(lambda d: d[: len(d) // 2]),
     "tflite-offsets.tflite": lambda: tflite(with_huge_offsets),
     "tflite-claimed-shapes.tflite": lambda: tflite(with_claimed_shapes),
     "json-nested.json": nested_json,
     "json-nested-objects.json": lambda: b'{"a":' * 200_000,
     "json-claimed-width.json": lambda: json.dumps(
-        {"in_shape": [None, None, 1 << 60], "layers": [{"type": "dense", "shape": [None, 1 << 60], "weights": []}]}).encode(),
+        {"in_shape": [None, None, 1 << 60], "layers": [{"type": "dense", "shape": [None, 1 << 60], "weights": []}]}
+    ).encode(),
     "json-long-number.json": lambda: b'{"in_shape": [' + b"9" * 5_000_000 + b'], "layers": []}',
     "json-truncated.json": lambda: b'{"in_shape": [null, null, 1], "layers": [',
     "empty.onnx": lambda: b"",
@@ -477,11 +530,18 @@ def results(tmp_path_factory):
     for name, make in CASES.items():
         if possible(name):
             (folder / name).write_bytes(make())
-    warm = [*([GOLDEN / "onnx" / "lstm_relu.onnx"] if possible("onnx-") else []),
-            *([next(iter((GOLDEN / "tflite").glob("fused*.tflite")))] if possible("tflite-") else [])]
-    out = subprocess.run([sys.executable, "-c", RUNNER, str(folder), json.dumps([str(p) for p in warm]),
-                          str(SECONDS), str(ATTEMPTS)], text=True, capture_output=True, timeout=300, cwd=ROOT,
-                         env={**os.environ, "PYTHONPATH": str(ROOT)})
+    warm = [
+        *([GOLDEN / "onnx" / "lstm_relu.onnx"] if possible("onnx-") else []),
+        *([next(iter((GOLDEN / "tflite").glob("fused*.tflite")))] if possible("tflite-") else []),
+    ]
+    out = subprocess.run(
+        [sys.executable, "-c", RUNNER, str(folder), json.dumps([str(p) for p in warm]), str(SECONDS), str(ATTEMPTS)],
+        text=True,
+        capture_output=True,
+        timeout=300,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert out.returncode == 0, out.stderr[-2000:]
     return dict(json.loads(line) for line in out.stdout.splitlines()), mark
 

@@ -14,9 +14,9 @@ import pytest
 from effort import at_once
 
 from lstm_edge import reference
-from lstm_edge.dims import FRAMES
 from lstm_edge.errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
-from lstm_edge.importers.keras import read
+from lstm_edge.importers.keras.model import read
+from lstm_edge.ir.dims import FRAMES
 
 h5py = pytest.importorskip("h5py")
 RNG = np.random.default_rng(7)

@@ -18,7 +18,7 @@ import lstm_edge
 from lstm_edge import reference
 from lstm_edge.convert import to_graph
 from lstm_edge.errors import FormatError, LstmEdgeError, UnsupportedModelError
-from lstm_edge.importers.weights import read_weights
+from lstm_edge.importers.network.weights import read_weights
 
 MODELS = Path(os.environ.get("LSTM_EDGE_MODELS", ""))
 needs_models = pytest.mark.skipif("LSTM_EDGE_MODELS" not in os.environ, reason="LSTM_EDGE_MODELS is not set")
@@ -654,7 +654,7 @@ def test_silero_from_named_weights(tmp_path):
 def test_the_documented_network_converts_and_every_type_is_listed(tmp_path):
     import re
 
-    from lstm_edge.importers.network_layers import LAYERS
+    from lstm_edge.importers.network.layers import LAYERS
 
     text = (EXAMPLES.parent / "docs/network.md").read_text()
     path = tmp_path / "net.toml"

@@ -13,8 +13,8 @@ import pytest
 onnx = pytest.importorskip("onnx")
 
 from lstm_edge import FormatError, LstmEdgeError, UnsupportedModelError, reference  # noqa: E402
-from lstm_edge.dims import BATCH, FRAMES  # noqa: E402
-from lstm_edge.importers import onnx as importer  # noqa: E402
+from lstm_edge.importers.onnx import model as importer  # noqa: E402
+from lstm_edge.ir.dims import BATCH, FRAMES  # noqa: E402
 
 MODELS = Path(os.environ.get("LSTM_EDGE_MODELS", "/nowhere"))
 needs_models = pytest.mark.skipif("LSTM_EDGE_MODELS" not in os.environ, reason="LSTM_EDGE_MODELS is not set")
@@ -42,17 +42,26 @@ def replay(graph, stream, carried, frames, expected):
 
 # ---- real models ----------------------------------------------------------------------------------------------------
 
+
 @needs_models
-@pytest.mark.parametrize("name, options", [
-    ("silero_vad_16k_op15", {"shapes": {"input": [1, 576]}, "constants": {"sr": 16000}}),
-    ("silero_vad_openvino_16k", {}),
-])
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("silero_vad_16k_op15", {"shapes": {"input": [1, 576]}, "constants": {"sr": 16000}}),
+        ("silero_vad_openvino_16k", {}),
+    ],
+)
 def test_silero_frames(name, options):
     graph = importer.read(MODELS / "silero_vad" / f"{name}.onnx", **options)
     ref = np.load(MODELS / "silero_vad" / f"{name}.ref.npz")
     frames = 60
-    worst = replay(graph, {"input": ref["input"]}, {"state": ("stateN", np.zeros((2, 1, 128)))}, frames,
-                      {"output": ref["prob"], "stateN": ref["state_after"]})
+    worst = replay(
+        graph,
+        {"input": ref["input"]},
+        {"state": ("stateN", np.zeros((2, 1, 128)))},
+        frames,
+        {"output": ref["prob"], "stateN": ref["state_after"]},
+    )
     assert worst < TOLERANCE
     assert len(graph.nodes) < 40, "the file becomes a straight program"
     assert not any("If" == n.op for n in graph.nodes)
@@ -60,8 +69,9 @@ def test_silero_frames(name, options):
 
 @needs_models
 def test_silero_batch_stays_free():
-    graph = importer.read(MODELS / "silero_vad" / "silero_vad_16k_op15.onnx", shapes={"input": ["batch", 576]},
-                          constants={"sr": 16000})
+    graph = importer.read(
+        MODELS / "silero_vad" / "silero_vad_16k_op15.onnx", shapes={"input": ["batch", 576]}, constants={"sr": 16000}
+    )
     ref = np.load(MODELS / "silero_vad" / "silero_vad_16k_op15.ref.npz")
     x = ref["input"][100:103, 0]
     together = run(graph, {"input": x, "state": np.zeros((2, 3, 128))})["output"]
@@ -79,8 +89,13 @@ def test_silero_sequence():
 
 
 @needs_models
-@pytest.mark.parametrize("n, names", [(1, ("input_2", "input_3", "activation_2", "tf_op_layer_stack_2")),
-                                      (2, ("input_4", "input_5", "conv1d_3", "tf_op_layer_stack_5"))])
+@pytest.mark.parametrize(
+    "n, names",
+    [
+        (1, ("input_2", "input_3", "activation_2", "tf_op_layer_stack_2")),
+        (2, ("input_4", "input_5", "conv1d_3", "tf_op_layer_stack_5")),
+    ],
+)
 def test_dtln(n, names):
     """Model 2 has no LSTM node: its cell is spelt in MatMul and Sigmoid."""
     graph = importer.read(MODELS / "dtln" / f"model_{n}.onnx")
@@ -120,8 +135,10 @@ def test_onnx_node_cases(case):
     """ONNX's own cases. W, R, B and P are inputs there; they are given as constants, the others at run time."""
     folder = MODELS / "onnx_node" / case
     model = onnx.load(folder / "model.onnx")
-    arrays = [onnx.numpy_helper.to_array(onnx.load_tensor(folder / "test_data_set_0" / f"input_{n}.pb"))
-              for n in range(len(model.graph.input))]
+    arrays = [
+        onnx.numpy_helper.to_array(onnx.load_tensor(folder / "test_data_set_0" / f"input_{n}.pb"))
+        for n in range(len(model.graph.input))
+    ]
     inputs = {i.name: a for i, a in zip(model.graph.input, arrays)}
     constants = {k: inputs.pop(k) for k in ("W", "R", "B", "P") if k in inputs}
     graph = importer.read(folder / "model.onnx", constants=constants)
@@ -135,12 +152,16 @@ def test_onnx_node_cases(case):
 # ---- every operator, by ONNX's own conformance cases ----------------------------------------------------------------
 
 # Cases whose answer depends on what this project decided otherwise, each with the reason.
-DECIDED_OTHERWISE = re.compile("|".join([
-    r"_empty_set",  # a reduction over nothing is absent (docs/ops.md)
-    r"^test_dynamicquantizelinear",  # a tie, rounded in float64 here and in float32 there
-    r"averagepool_2d_ceil_last_window_starts_on_pad",  # published with four digits
-    r"resize_downsample_scales_linear_align_corners",  # the size before rounding; onnxruntime takes the rounded one
-]))
+DECIDED_OTHERWISE = re.compile(
+    "|".join(
+        [
+            r"_empty_set",  # a reduction over nothing is absent (docs/ops.md)
+            r"^test_dynamicquantizelinear",  # a tie, rounded in float64 here and in float32 there
+            r"averagepool_2d_ceil_last_window_starts_on_pad",  # published with four digits
+            r"resize_downsample_scales_linear_align_corners",  # the size before rounding; onnxruntime takes the rounded one
+        ]
+    )
+)
 
 
 def as_array(value):
@@ -181,9 +202,12 @@ def test_conformance():
             continue
         outputs = run(graph, {k: as_array(v) for k, v in run_inputs.items()})
         pairs = [(outputs[o.name], np.asarray(as_array(e))) for o, e in zip(case.model.graph.output, expected)]
-        if all(a is not None and a.shape == e.shape
-               and np.allclose(a.astype(np.float64), e.astype(np.float64), rtol=1e-4, atol=1e-5, equal_nan=True)
-               for a, e in pairs):
+        if all(
+            a is not None
+            and a.shape == e.shape
+            and np.allclose(a.astype(np.float64), e.astype(np.float64), rtol=1e-4, atol=1e-5, equal_nan=True)
+            for a, e in pairs
+        ):
             right.update(n.op_type for n in case.model.graph.node)
         elif not DECIDED_OTHERWISE.search(case.name) and not uses_16_bit_floats(case.model):
             wrong.append(case.name)
@@ -204,8 +228,8 @@ def supported_section(domain):
 
 @pytest.mark.parametrize("domain", ["", "com.microsoft"])
 def test_table_of_operators_is_true(domain):
-    from lstm_edge.importers.onnx_folding import RANDOM
-    from lstm_edge.importers.onnx_lowering import FOLD, LOWER
+    from lstm_edge.importers.onnx.folding import RANDOM
+    from lstm_edge.importers.onnx.lowering import FOLD, LOWER
 
     registered = {op for d, op in [*LOWER, *FOLD] if d == domain} - {
         "NonZero",
@@ -372,8 +396,15 @@ def test_bidirectional_layers_leave_no_movement_between_them():
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(module, (torch.zeros(2, 9, 5),), file, dynamo=False, input_names=["x"], opset_version=17,
-                          dynamic_axes={"x": {0: "batch", 1: "time"}})
+        torch.onnx.export(
+            module,
+            (torch.zeros(2, 9, 5),),
+            file,
+            dynamo=False,
+            input_names=["x"],
+            opset_version=17,
+            dynamic_axes={"x": {0: "batch", 1: "time"}},
+        )
     graph = importer.read(file.getvalue())
     assert [n.op for n in graph.nodes if n.op not in ("Concat",)] == ["LSTM", "LSTM"]
     x = normal(3, 11, 5)
@@ -384,6 +415,7 @@ def test_bidirectional_layers_leave_no_movement_between_them():
 
 # ---- sizes ----------------------------------------------------------------------------------------------------------
 
+
 def identity_model(shapes, op="Relu"):
     nodes = [node(op, [n], [f"{n}_out"], name=f"node_{n}") for n in shapes]
     return make_model(
@@ -391,15 +423,18 @@ def identity_model(shapes, op="Relu"):
     )
 
 
-@pytest.mark.parametrize("dims, expected", [
-    (["batch_size", "seq_len", 4], (BATCH, FRAMES, 4)),
-    (["sequence", "batch", 4], (FRAMES, BATCH, 4)),
-    (["N", "T", 4], (BATCH, FRAMES, 4)),
-    ([None, None, 4], (BATCH, FRAMES, 4)),
-    (["unk__7", 10, 4], (BATCH, 10, 4)),
-    ([1, "samples"], (1, FRAMES)),
-    ([1, 50, 25], (1, 50, 25)),
-])
+@pytest.mark.parametrize(
+    "dims, expected",
+    [
+        (["batch_size", "seq_len", 4], (BATCH, FRAMES, 4)),
+        (["sequence", "batch", 4], (FRAMES, BATCH, 4)),
+        (["N", "T", 4], (BATCH, FRAMES, 4)),
+        ([None, None, 4], (BATCH, FRAMES, 4)),
+        (["unk__7", 10, 4], (BATCH, 10, 4)),
+        ([1, "samples"], (1, FRAMES)),
+        ([1, 50, 25], (1, 50, 25)),
+    ],
+)
 def test_dynamic_sizes_by_name_and_place(dims, expected):
     graph = importer.read(identity_model({"x": dims}))
     assert graph.shape(graph.inputs[0].tensor) == expected
@@ -426,23 +461,30 @@ def test_given_shapes_hold_for_all_dimensions_of_a_name():
     assert [graph.shape(p.tensor) for p in graph.inputs] == [(1, FRAMES, 4), (2, 1, 8)]
 
 
-@pytest.mark.parametrize("shapes, options, message", [
-    ({"x": ["batch", "src_len", 4], "y": ["batch", "tgt_len", 4]}, {}, "src_len.*tgt_len"),
-    ({"x": ["batch", "frames", "features"]}, {}, "features"),
-    ({"x": [4, "width", "height"]}, {}, "width"),
-    ({"x": ["batch", 4]}, {"shapes": {"z": [1, 4]}}, "z"),
-    ({"x": ["batch", 4]}, {"shapes": {"x": [1, 2, 4]}}, "expected 2 sizes"),
-    ({"x": ["batch", 4]}, {"shapes": {"x": ["rows", 4]}}, "rows"),
-    ({"x": ["batch", 4]}, {"constants": {"sr": 1}}, "sr"),
-])
+@pytest.mark.parametrize(
+    "shapes, options, message",
+    [
+        ({"x": ["batch", "src_len", 4], "y": ["batch", "tgt_len", 4]}, {}, "src_len.*tgt_len"),
+        ({"x": ["batch", "frames", "features"]}, {}, "features"),
+        ({"x": [4, "width", "height"]}, {}, "width"),
+        ({"x": ["batch", 4]}, {"shapes": {"z": [1, 4]}}, "z"),
+        ({"x": ["batch", 4]}, {"shapes": {"x": [1, 2, 4]}}, "expected 2 sizes"),
+        ({"x": ["batch", 4]}, {"shapes": {"x": ["rows", 4]}}, "rows"),
+        ({"x": ["batch", 4]}, {"constants": {"sr": 1}}, "sr"),
+    ],
+)
 def test_sizes_that_cannot_be_placed_are_refused(shapes, options, message):
     with pytest.raises(UnsupportedModelError, match=message):
         importer.read(identity_model(shapes), **options)
 
 
 def test_a_baked_size_is_refused_with_what_to_do():
-    model = make_model([node("Reshape", ["x", "shape"], ["y"])], [value_info("x", ["batch", "time", 4])],
-                       [value_info("y", None)], {"shape": np.array([2, 10, 2, 2])})
+    model = make_model(
+        [node("Reshape", ["x", "shape"], ["y"])],
+        [value_info("x", ["batch", "time", 4])],
+        [value_info("y", None)],
+        {"shape": np.array([2, 10, 2, 2])},
+    )
     with pytest.raises(UnsupportedModelError, match=r"the_Reshape.*--shape"):
         importer.read(model)
     graph = importer.read(model, shapes={"x": [2, 10, 4]})
@@ -467,30 +509,46 @@ def test_shape_arithmetic_on_free_sizes():
         node("Mul", ["wide", "weights"], ["weighted"]),
         node("ReduceSum", ["weighted", "column"], ["y"]),
     ]
-    constants = {"ones": np.array([1, 1, 1]), "two": np.array([2]), "minus": np.array([-1]), "zero": np.array(0),
-                 "one": np.array(1), "column": np.array([1])}
+    constants = {
+        "ones": np.array([1, 1, 1]),
+        "two": np.array([2]),
+        "minus": np.array([-1]),
+        "zero": np.array(0),
+        "one": np.array(1),
+        "column": np.array([1]),
+    }
     model = make_model(nodes, [value_info("x", ["batch", "time", 4])], [value_info("y", None)], constants)
     against_onnxruntime(model, {"x": normal(3, 5, 4)})
 
 
 def test_sort_of_a_free_batch():
     """torch's pack_padded_sequence sorts lengths with TopK over the whole batch."""
-    nodes = [node("Shape", ["lengths"], ["n"]), node("TopK", ["lengths", "n"], ["sorted", "order"]),
-             node("Gather", ["x", "order"], ["y"], axis=0)]
-    model = make_model(nodes, [value_info("lengths", ["batch"], INT64), value_info("x", ["batch", 4])],
-                       [value_info(o, None, t) for o, t in (("sorted", INT64), ("order", INT64), ("y", FLOAT))])
+    nodes = [
+        node("Shape", ["lengths"], ["n"]),
+        node("TopK", ["lengths", "n"], ["sorted", "order"]),
+        node("Gather", ["x", "order"], ["y"], axis=0),
+    ]
+    model = make_model(
+        nodes,
+        [value_info("lengths", ["batch"], INT64), value_info("x", ["batch", 4])],
+        [value_info(o, None, t) for o, t in (("sorted", INT64), ("order", INT64), ("y", FLOAT))],
+    )
     against_onnxruntime(model, {"lengths": np.array([3, 9, 3, 1, 9, 5]), "x": normal(6, 4)})
 
 
 # ---- control flow ---------------------------------------------------------------------------------------------------
+
 
 def branch(op, name):
     return onnx.helper.make_graph([node(op, ["x"], [name])], name, [], [value_info(name, None)])
 
 
 def test_if_follows_a_constant_and_is_refused_without():
-    model = make_model([node("If", ["c"], ["y"], then_branch=branch("Relu", "a"), else_branch=branch("Neg", "b"))],
-                       [value_info("x", [2, 3]), value_info("c", [], BOOL)], [value_info("y", None)])
+    model = make_model(
+        [node("If", ["c"], ["y"], then_branch=branch("Relu", "a"), else_branch=branch("Neg", "b"))],
+        [value_info("x", [2, 3]), value_info("c", [], BOOL)],
+        [value_info("y", None)],
+    )
     for c in (True, False):
         graph = against_onnxruntime(model, {"x": normal(2, 3), "c": np.array(c)}, constants={"c": c})
         assert [n.attrs["kind"] for n in graph.nodes] == ["relu" if c else "neg"]
@@ -511,23 +569,34 @@ def test_loop_of_known_trips_is_unrolled():
         [value_info("i", [], INT64), value_info("keep", [], BOOL), value_info("acc", [3])],
         [value_info("keep_out", [], BOOL), value_info("next", [3]), value_info("collected", [3])],
     )
-    model = make_model([node("Loop", ["trips", "", "start"], ["last", "all"], body=body)], [value_info("x", [4, 3])],
-                       [value_info("last", None), value_info("all", None)],
-                       {"trips": np.array(4), "start": np.zeros(3, np.float32)})
+    model = make_model(
+        [node("Loop", ["trips", "", "start"], ["last", "all"], body=body)],
+        [value_info("x", [4, 3])],
+        [value_info("last", None), value_info("all", None)],
+        {"trips": np.array(4), "start": np.zeros(3, np.float32)},
+    )
     against_onnxruntime(model, {"x": normal(4, 3)})
 
 
 def nested_loops(outer, inner):
     """y = x after outer * inner trips of tanh(y + 1); the outer loop's state is in the inner one's scope."""
+
     def body(name, nodes):
-        return onnx.helper.make_graph([*nodes, node("Identity", [f"{name}_keep"], [f"{name}_kept"])], name,
-                                      [value_info(f"{name}_i", [], INT64), value_info(f"{name}_keep", [], BOOL), value_info(f"{name}_in", [3])],
-                                      [value_info(f"{name}_kept", [], BOOL), value_info(f"{name}_out", [3])])
+        return onnx.helper.make_graph(
+            [*nodes, node("Identity", [f"{name}_keep"], [f"{name}_kept"])],
+            name,
+            [value_info(f"{name}_i", [], INT64), value_info(f"{name}_keep", [], BOOL), value_info(f"{name}_in", [3])],
+            [value_info(f"{name}_kept", [], BOOL), value_info(f"{name}_out", [3])],
+        )
 
     within = body("inner", [node("Add", ["inner_in", "one"], ["more"]), node("Tanh", ["more"], ["inner_out"])])
     around = body("outer", [node("Loop", ["inner_trips", "", "outer_in"], ["outer_out"], body=within)])
-    return make_model([node("Loop", ["outer_trips", "", "x"], ["y"], body=around)], [value_info("x", [3])], [value_info("y", [3])],
-                      {"outer_trips": np.array(outer), "inner_trips": np.array(inner), "one": np.ones(3, np.float32)})
+    return make_model(
+        [node("Loop", ["outer_trips", "", "x"], ["y"], body=around)],
+        [value_info("x", [3])],
+        [value_info("y", [3])],
+        {"outer_trips": np.array(outer), "inner_trips": np.array(inner), "one": np.ones(3, np.float32)},
+    )
 
 
 def test_a_loop_in_a_loop_is_unrolled():
@@ -543,10 +612,16 @@ def test_loops_in_loops_are_refused_by_the_product_of_their_trips():
 
 @pytest.mark.parametrize("backward", [0, 1])
 def test_scan_of_known_size_is_unrolled(backward):
-    body = onnx.helper.make_graph([node("Add", ["acc", "row"], ["total"]), node("Tanh", ["total"], ["next"]),
-                                   node("Identity", ["next"], ["collected"])],
-                                  "body", [value_info("acc", [3]), value_info("row", [3])],
-                                  [value_info("next", [3]), value_info("collected", [3])])
+    body = onnx.helper.make_graph(
+        [
+            node("Add", ["acc", "row"], ["total"]),
+            node("Tanh", ["total"], ["next"]),
+            node("Identity", ["next"], ["collected"]),
+        ],
+        "body",
+        [value_info("acc", [3]), value_info("row", [3])],
+        [value_info("next", [3]), value_info("collected", [3])],
+    )
     model = make_model(
         [
             node(
@@ -567,6 +642,7 @@ def test_scan_of_known_size_is_unrolled(backward):
 
 # ---- old opsets, quantised and fused operators ----------------------------------------------------------------------
 
+
 def test_opset_9_spellings():
     """Attributes that became inputs (Slice, Squeeze, Split, Clip, Pad...), and Softmax over all axes that follow."""
     nodes = [
@@ -582,14 +658,22 @@ def test_opset_9_spellings():
         node("Unsqueeze", ["d"], ["four"], axes=[1]),
         node("Upsample", ["four", "scales"], ["z"], mode="nearest"),
     ]
-    model = make_model(nodes, [value_info("x", [2, 4, 3])], [value_info("y", None), value_info("z", None)],
-                       {"scales": np.array([1, 1, 2, 3], np.float32)}, opset=9)
+    model = make_model(
+        nodes,
+        [value_info("x", [2, 4, 3])],
+        [value_info("y", None), value_info("z", None)],
+        {"scales": np.array([1, 1, 2, 3], np.float32)},
+        opset=9,
+    )
     against_onnxruntime(model, {"x": normal(2, 4, 3)})
 
 
 def test_operators_without_a_case_of_their_own():
-    nodes = [node("GlobalLpPool", ["x"], ["a"], p=1), node("Scatter", ["x", "places", "news"], ["b"], axis=2),
-             node("Gemm", ["rows", "w", "c"], ["d"], alpha=0.5, beta=2.0, transB=1)]
+    nodes = [
+        node("GlobalLpPool", ["x"], ["a"], p=1),
+        node("Scatter", ["x", "places", "news"], ["b"], axis=2),
+        node("Gemm", ["rows", "w", "c"], ["d"], alpha=0.5, beta=2.0, transB=1),
+    ]
     model = make_model(
         nodes,
         [value_info("x", [2, 3, 4]), value_info("rows", ["batch", 5])],
@@ -614,8 +698,9 @@ def test_dynamically_quantised_matmul_is_exact():
         node("Mul", ["s", "ws"], ["scale"]),
         node("Mul", ["f", "scale"], ["y"]),
     ]
-    model = make_model(nodes, [value_info("x", ["batch", 6])], [value_info("y", None)],
-                       {"w": weight, "ws": np.float32(0.02)})
+    model = make_model(
+        nodes, [value_info("x", ["batch", 6])], [value_info("y", None)], {"w": weight, "ws": np.float32(0.02)}
+    )
     against_onnxruntime(model, {"x": normal(4, 6)})
 
 
@@ -648,9 +733,12 @@ def test_dynamic_quantize_lstm_is_the_lstm_of_its_weights(point):
         "R": np.swapaxes((r - np.float32(point)) * scales[1][:, None], 1, 2),
         "B": constants["B"],
     }
-    plain = make_model([node("LSTM", ["x", "W", "R", "B"], ["Y", "Y_h", "Y_c"], hidden_size=hidden)],
-                       [value_info("x", ["T", "N", 3])], [value_info(o, None) for o in ("Y", "Y_h", "Y_c")],
-                       {k: v.astype(np.float32) for k, v in floats.items()})
+    plain = make_model(
+        [node("LSTM", ["x", "W", "R", "B"], ["Y", "Y_h", "Y_c"], hidden_size=hidden)],
+        [value_info("x", ["T", "N", 3])],
+        [value_info(o, None) for o in ("Y", "Y_h", "Y_c")],
+        {k: v.astype(np.float32) for k, v in floats.items()},
+    )
     graph = importer.read(model)
     assert np.allclose(run(graph, {"x": x})["Y"], run(importer.read(plain), {"x": x})["Y"], atol=1e-6)
     assert any("dequantised" in n for n in graph.metadata["notes"]) == bool(point)
@@ -659,19 +747,30 @@ def test_dynamic_quantize_lstm_is_the_lstm_of_its_weights(point):
         against_onnxruntime(model, {"x": x}, tolerance=0.03)
 
 
-@pytest.mark.parametrize("op, inputs, attrs", [
-    ("FusedMatMul", {"a": (3, 5, 4), "b": (3, 6, 4)}, {"transB": 1, "alpha": 0.5}),
-    ("BiasGelu", {"a": (3, 4), "b": (4,)}, {}),
-    ("FastGelu", {"a": (3, 4), "b": (4,)}, {}),
-    ("QuickGelu", {"a": (3, 4)}, {}),
-    ("Gelu", {"a": (3, 4)}, {}),
-    ("SkipLayerNormalization", {"a": (2, 3, 4), "b": (2, 3, 4), "c": (4,), "d": (4,), "e": (4,)}, {"epsilon": 1e-5}),
-    ("FusedGemm", {"a": (3, 4), "b": (4, 2), "c": (2,)}, {"activation": "Relu"}),
-])
+@pytest.mark.parametrize(
+    "op, inputs, attrs",
+    [
+        ("FusedMatMul", {"a": (3, 5, 4), "b": (3, 6, 4)}, {"transB": 1, "alpha": 0.5}),
+        ("BiasGelu", {"a": (3, 4), "b": (4,)}, {}),
+        ("FastGelu", {"a": (3, 4), "b": (4,)}, {}),
+        ("QuickGelu", {"a": (3, 4)}, {}),
+        ("Gelu", {"a": (3, 4)}, {}),
+        (
+            "SkipLayerNormalization",
+            {"a": (2, 3, 4), "b": (2, 3, 4), "c": (4,), "d": (4,), "e": (4,)},
+            {"epsilon": 1e-5},
+        ),
+        ("FusedGemm", {"a": (3, 4), "b": (4, 2), "c": (2,)}, {"activation": "Relu"}),
+    ],
+)
 def test_onnxruntimes_fused_operators(op, inputs, attrs):
     infos = [value_info(n, s) for n, s in inputs.items()]
-    model = make_model([node(op, list(inputs), ["y"], domain="com.microsoft", **attrs)], infos, [value_info("y", None)],
-                       extra=("com.microsoft",))
+    model = make_model(
+        [node(op, list(inputs), ["y"], domain="com.microsoft", **attrs)],
+        infos,
+        [value_info("y", None)],
+        extra=("com.microsoft",),
+    )
     against_onnxruntime(model, {n: normal(*s) for n, s in inputs.items()})
 
 
@@ -716,8 +815,12 @@ def test_scatter_at_constant_places(places):
 def test_other_float_widths_become_float32(dtype):
     elem_type = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     weight = normal(4, 3).astype(dtype)
-    model = make_model([node("MatMul", ["x", "w"], ["y"])], [value_info("x", ["batch", 4], elem_type)],
-                       [value_info("y", None, elem_type)], {"w": weight})
+    model = make_model(
+        [node("MatMul", ["x", "w"], ["y"])],
+        [value_info("x", ["batch", 4], elem_type)],
+        [value_info("y", None, elem_type)],
+        {"w": weight},
+    )
     graph = importer.read(model)
     assert graph.metadata["input_dtypes"] == {"x": dtype} and graph.tensors["x"].dtype == "float32"
     x = normal(2, 4)
@@ -726,14 +829,22 @@ def test_other_float_widths_become_float32(dtype):
 
 # ---- refusals and damaged files -------------------------------------------------------------------------------------
 
+
 def test_refusals_name_the_node_and_the_attribute():
     weight = normal(2, 3, 3)
-    model = make_model([node("Conv", ["x", "w"], ["y"], name="conv1", flavour=3)], [value_info("x", [1, 3, 9])],
-                       [value_info("y", None)], {"w": weight})
+    model = make_model(
+        [node("Conv", ["x", "w"], ["y"], name="conv1", flavour=3)],
+        [value_info("x", [1, 3, 9])],
+        [value_info("y", None)],
+        {"w": weight},
+    )
     with pytest.raises(UnsupportedModelError, match=r"conv1.*flavour"):
         importer.read(model)
-    model = make_model([node("NonMaxSuppression", ["x", "s"], ["y"], name="nms")],
-                       [value_info("x", [1, 3, 4]), value_info("s", [1, 1, 3])], [value_info("y", None)])
+    model = make_model(
+        [node("NonMaxSuppression", ["x", "s"], ["y"], name="nms")],
+        [value_info("x", [1, 3, 4]), value_info("s", [1, 1, 3])],
+        [value_info("y", None)],
+    )
     with pytest.raises(UnsupportedModelError, match=r"nms.*NonMaxSuppression"):
         importer.read(model)
 

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 import lstm_edge
 from lstm_edge import format, reference
 from lstm_edge.convert import to_graph
-from lstm_edge.dims import BATCH, FRAMES, Dim
 from lstm_edge.errors import FormatError, LstmEdgeError, UnsupportedModelError
-from lstm_edge.graph import Graph
-from lstm_edge.importers import tflite
-from lstm_edge.importers.tflite_cell import Affine, NotACell, find_cell
-from lstm_edge.importers.tflite_lowering import LOWER
-from lstm_edge.importers.tflite_names import OPERATORS
-from lstm_edge.importers.tflite_schema import load
+from lstm_edge.importers.tflite import model as tflite
+from lstm_edge.importers.tflite.cell import Affine, NotACell, find_cell
+from lstm_edge.importers.tflite.lowering import LOWER
+from lstm_edge.importers.tflite.names import OPERATORS
+from lstm_edge.importers.tflite.schema import load
+from lstm_edge.ir.dims import BATCH, FRAMES, Dim
+from lstm_edge.ir.graph import Graph
 
 GOLDEN = Path(__file__).parent / "golden" / "tflite"
 NAMES = sorted(p.stem for p in GOLDEN.glob("*.tflite"))

@@ -16,10 +16,10 @@ import pytest
 from effort import at_once
 
 from lstm_edge import reference
-from lstm_edge.dims import BATCH, FRAMES
 from lstm_edge.errors import FormatError, UnsupportedModelError
-from lstm_edge.importers import torch_pickle
-from lstm_edge.importers.torch import read, read_tensors
+from lstm_edge.files import pickles as torch_pickle
+from lstm_edge.importers.torch.model import read, read_tensors
+from lstm_edge.ir.dims import BATCH, FRAMES
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import lstm_edge
 from lstm_edge import format, passes, reference
-from lstm_edge.dims import BATCH, FRAMES
-from lstm_edge.graph import Graph
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
 from lstm_edge.quantize import Narrower, libm_ops, to_int8
 
 ISAS = [name for name, _ in lstm_edge.isas()]
@@ -30,15 +30,20 @@ def recurrence(op: str, inputs: int, hidden: int, rng: np.random.Generator, x: s
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[op]
     directions = 2 if attrs.get("direction") == "bidirectional" else 1
     bound = hidden**-0.5
-    weights = [uniform(graph, rng, bound, directions, gates * hidden, inputs),
-               uniform(graph, rng, bound, directions, gates * hidden, hidden)]
+    weights = [
+        uniform(graph, rng, bound, directions, gates * hidden, inputs),
+        uniform(graph, rng, bound, directions, gates * hidden, hidden),
+    ]
     biases = [uniform(graph, rng, bound, directions, gates * hidden) for _ in range(2 if op == "GRU" else 1)]
     return graph.add1(op, [x, *weights, *biases], attrs, op)
 
 
 def network(op: str, inputs: int, hidden: int, seed: int = 0, **attrs) -> Graph:
     """One recurrence over frames, uniform weights of torch's default range."""
-    graph, rng = Graph(metadata={"streaming": {"supported": attrs.get("direction", "forward") == "forward"}}), np.random.default_rng(seed)
+    graph, rng = (
+        Graph(metadata={"streaming": {"supported": attrs.get("direction", "forward") == "forward"}}),
+        np.random.default_rng(seed),
+    )
     x = graph.input("x", (BATCH, FRAMES, inputs))
     graph.output("y", recurrence(op, inputs, hidden, rng, x, graph, **attrs))
     return graph
@@ -170,8 +175,16 @@ def conv_network(rng: np.random.Generator) -> Graph:
     """Conv1D, grouped, strided and depthwise, an LSTM, attention's softmax, Dense: float32 ops between int8 ones."""
     graph = Graph()
     x = graph.input("x", (BATCH, 24, FRAMES))
-    y = graph.add1("Conv", [x, uniform(graph, rng, 0.2, 32, 24, 3), uniform(graph, rng, 0.2, 32)], {"activation": "gelu", "pads": [1, 1]})
-    y = graph.add1("Conv", [y, uniform(graph, rng, 0.3, 32, 8, 3)], {"groups": 4, "pads": [1, 1], "activation": "elu", "alpha": 1.0})
+    y = graph.add1(
+        "Conv",
+        [x, uniform(graph, rng, 0.2, 32, 24, 3), uniform(graph, rng, 0.2, 32)],
+        {"activation": "gelu", "pads": [1, 1]},
+    )
+    y = graph.add1(
+        "Conv",
+        [y, uniform(graph, rng, 0.3, 32, 8, 3)],
+        {"groups": 4, "pads": [1, 1], "activation": "elu", "alpha": 1.0},
+    )
     y = graph.add1("Conv", [y, uniform(graph, rng, 0.5, 32, 1, 3)], {"groups": 32, "pads": [1, 1]})
     y = graph.add1("Transpose", [y], {"perm": [0, 2, 1]})
     y = graph.add1("Normalize", [y, graph.constant(np.ones(32, F))], {"axes": [-1], "epsilon": 1e-5})
@@ -180,7 +193,10 @@ def conv_network(rng: np.random.Generator) -> Graph:
     h = graph.add1("MatMul", [scores, h])
     out = graph.add1("Dense", [h, uniform(graph, rng, 0.3, 6, 20), uniform(graph, rng, 0.3, 6)], {})
     graph.output("log", graph.add1("Softmax", [out], {"log": 1}))
-    graph.output("energy", graph.add1("Reduce", [graph.add1("Unary", [out], {"kind": "exp"})], {"kind": "log_sum_exp", "axes": [-1]}))
+    graph.output(
+        "energy",
+        graph.add1("Reduce", [graph.add1("Unary", [out], {"kind": "exp"})], {"kind": "log_sum_exp", "axes": [-1]}),
+    )
     power = graph.add1("Binary", [graph.add1("Unary", [out], {"kind": "abs"}), graph.constant(F(0.3))], {"kind": "pow"})
     graph.output("erf", graph.add1("Unary", [graph.add1("Unary", [power], {"kind": "log"})], {"kind": "erf"}))
     return graph
@@ -348,7 +364,9 @@ def test_turbofan_classes_stay(real_int8):
 @pytest.mark.skipif(not REAL, reason="LSTM_EDGE_MODELS names no folder")
 def test_speech_decisions_stay(real_int8):
     _, x = real_input("silero_op15")
-    exact, narrow = (lstm_edge.Model(c).run(x).ravel() for c in (real.converted("silero_op15"), real_int8("silero_op15", 300)))
+    exact, narrow = (
+        lstm_edge.Model(c).run(x).ravel() for c in (real.converted("silero_op15"), real_int8("silero_op15", 300))
+    )
     clear = np.abs(exact - 0.5) > 0.02
     np.testing.assert_array_equal(narrow[clear] > 0.5, exact[clear] > 0.5)
 

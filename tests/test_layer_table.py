@@ -43,8 +43,12 @@ def keras_archive(layers) -> bytes:
     weights = io.BytesIO()
     with h5py.File(weights, "w"):
         pass
-    config = {"module": "keras", "class_name": "Sequential", "config": {"name": "m", "layers": layers},
-              "registered_name": None}
+    config = {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {"name": "m", "layers": layers},
+        "registered_name": None,
+    }
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as archive:
         archive.writestr("config.json", json.dumps(config))
@@ -58,13 +62,17 @@ def layer(cls, module="keras.layers"):
     return {"module": module, "class_name": cls, "config": config, "registered_name": None}
 
 
-START = {"module": "keras.layers", "class_name": "InputLayer", "registered_name": None,
-         "config": {"batch_shape": [None, None, 3], "dtype": "float32", "name": "x"}}
+START = {
+    "module": "keras.layers",
+    "class_name": "InputLayer",
+    "registered_name": None,
+    "config": {"batch_shape": [None, None, 3], "dtype": "float32", "name": "x"},
+}
 
 
 @pytest.mark.parametrize("name", table.keras_layers().refused)
 def test_keras_layers_are_refused_by_name(name):
-    from lstm_edge.importers import keras
+    from lstm_edge.importers.keras import model as keras
 
     section = table.keras_layers()
     with pytest.raises(UnsupportedModelError) as why:
@@ -74,7 +82,7 @@ def test_keras_layers_are_refused_by_name(name):
 
 
 def test_keras_operations_are_refused_by_name():
-    from lstm_edge.importers import keras
+    from lstm_edge.importers.keras import model as keras
 
     for name in table.keras_operations().refused:
         with pytest.raises(UnsupportedModelError, match=rf"{name} is not supported"):
@@ -87,7 +95,7 @@ def test_keras_operations_are_refused_by_name():
 @pytest.mark.parametrize("name", table.onnx_operators().refused)
 def test_onnx_operators_are_refused_by_name(name):
     onnx = pytest.importorskip("onnx")
-    from lstm_edge.importers import onnx as importer
+    from lstm_edge.importers.onnx import model as importer
 
     helper, f32 = onnx.helper, onnx.TensorProto.FLOAT
     try:
@@ -96,10 +104,15 @@ def test_onnx_operators_are_refused_by_name(name):
         pytest.skip("not in this onnx")
     inputs = ["x"] * max(schema.min_input, 1 if schema.max_input else 0)
     node = helper.make_node(name, inputs, ["y"], name="the_node")
-    graph = helper.make_graph([node], "g", [helper.make_tensor_value_info("x", f32, ["N", 3])],
-                              [helper.make_tensor_value_info("y", f32, None)])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", schema.since_version if schema.since_version > 17
-                                                                        else 17)])
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", f32, ["N", 3])],
+        [helper.make_tensor_value_info("y", f32, None)],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", schema.since_version if schema.since_version > 17 else 17)]
+    )
     with pytest.raises(LstmEdgeError, match=rf"the_node.*\({name}\)"):
         importer.read(model)
 
@@ -127,8 +140,8 @@ def test_torch_modules(name):
 
 @pytest.mark.parametrize("name", table.aten_calls().refused)
 def test_aten_calls_are_refused_by_name(name):
-    from lstm_edge.dims import BATCH
-    from lstm_edge.importers.torch_program import Program, ProgramInput, Ref, Step, lower
+    from lstm_edge.importers.torch.program import Program, ProgramInput, Ref, Step, lower
+    from lstm_edge.ir.dims import BATCH
 
     step = Step(f"aten.{name}.default", [Ref("x")], {}, "y")
     program = Program([ProgramInput("x", (BATCH, 3), "float32", "x")], {}, [step], [("y", Ref("y"))])
@@ -142,8 +155,8 @@ def test_aten_calls_are_refused_by_name(name):
 @pytest.mark.parametrize("name", table.tflite_operators().refused)
 def test_tflite_operators_are_refused_by_name(name):
     pytest.importorskip("flatbuffers")
-    from lstm_edge.importers import tflite_schema
-    from lstm_edge.importers.tflite_lowering import TfLowering, lower_block
+    from lstm_edge.importers.tflite import schema as tflite_schema
+    from lstm_edge.importers.tflite.lowering import TfLowering, lower_block
 
     source = next(iter(sorted((ROOT / "tests" / "golden" / "tflite").glob("*.tflite"))))
     file = tflite_schema.load(source)
@@ -151,7 +164,7 @@ def test_tflite_operators_are_refused_by_name(name):
     first = main.operators[0]
     first.kind = name
     ctx = TfLowering(file)
-    from lstm_edge.importers.onnx_lowering import Value
+    from lstm_edge.importers.onnx.lowering import Value
 
     scope = {}
     for index in main.inputs:
@@ -162,7 +175,7 @@ def test_tflite_operators_are_refused_by_name(name):
 
 
 def test_unknown_json_layers_are_refused_by_name():
-    from lstm_edge.importers import json_rnn
+    from lstm_edge.importers.json import model as json_rnn
 
     for name in table.json_layers().refused:
         document = {"in_shape": [None, None, 1], "layers": [{"type": name, "shape": [None, None, 1], "weights": []}]}

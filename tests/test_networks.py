@@ -361,7 +361,9 @@ def _fresh(module):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["NoiseSuppressor", "CausalEncoderDecoder", "StartFromCovariates", "AttentionOverFrames", "WaveMask"])
+@pytest.mark.parametrize(
+    "name", ["NoiseSuppressor", "CausalEncoderDecoder", "StartFromCovariates", "AttentionOverFrames", "WaveMask"]
+)
 def test_traced(name, tmp_path):
     module, arrays, streams, _ = build(name)
     example = tuple(torch.from_numpy(a) for a in arrays[-1])
@@ -376,10 +378,20 @@ def test_exported_to_onnx(name, tmp_path):
     pytest.importorskip("onnx")
     module, arrays, streams, _ = build(name)
     path, inputs = tmp_path / "model.onnx", NETWORKS[name][1]
-    axes = {f"x{n}": {d: {"B": "batch", "T": "time"}[s] for d, s in enumerate(i) if s in ("B", "T")} for n, i in enumerate(inputs)}
+    axes = {
+        f"x{n}": {d: {"B": "batch", "T": "time"}[s] for d, s in enumerate(i) if s in ("B", "T")}
+        for n, i in enumerate(inputs)
+    }
     with contextlib.redirect_stdout(io.StringIO()):
-        torch.onnx.export(module, tuple(torch.from_numpy(a) for a in arrays[-1]), path, input_names=list(axes),
-                          dynamic_axes=axes, opset_version=17, dynamo=False)
+        torch.onnx.export(
+            module,
+            tuple(torch.from_numpy(a) for a in arrays[-1]),
+            path,
+            input_names=list(axes),
+            dynamic_axes=axes,
+            opset_version=17,
+            dynamo=False,
+        )
     check(path, answers(module), arrays, tmp_path, streams)
 
 
@@ -474,7 +486,11 @@ def test_state_dicts_of_language_models_and_of_both_final_states(tmp_path):
     want = answers(lambda x: decoder(rnn(embedding(x))[0]))
     check(tmp_path / "lm.pt", want, [[tokens]], tmp_path, True)
     both, fc = nn.GRU(6, 5, bidirectional=True, batch_first=True), nn.Linear(10, 2)
-    weights = {f"{n}.{k}": v for n, m in {"embedding": embedding, "gru": both, "fc": fc}.items() for k, v in m.state_dict().items()}
+    weights = {
+        f"{n}.{k}": v
+        for n, m in {"embedding": embedding, "gru": both, "fc": fc}.items()
+        for k, v in m.state_dict().items()
+    }
     torch.save(weights, tmp_path / "sentiment.pt")
 
     def final(x):

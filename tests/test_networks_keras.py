@@ -61,13 +61,23 @@ def causal_convolutions_in_two_dimensions():
 
 @network(("B", 12, 3), kind="h5")
 def autoencoder():
-    return Sequential([Input((12, 3)), L.LSTM(8, return_sequences=True), L.LSTM(4), L.RepeatVector(12),
-                       L.LSTM(8, return_sequences=True), L.TimeDistributed(L.Dense(3))])
+    return Sequential(
+        [
+            Input((12, 3)),
+            L.LSTM(8, return_sequences=True),
+            L.LSTM(4),
+            L.RepeatVector(12),
+            L.LSTM(8, return_sequences=True),
+            L.TimeDistributed(L.Dense(3)),
+        ]
+    )
 
 
 @network(("B", "T", "first"))
 def sentiment():
-    return Sequential([Input((None,)), L.Embedding(40, 6, mask_zero=True), L.LSTM(8, dropout=0.2), L.Dense(1, activation="sigmoid")])
+    return Sequential(
+        [Input((None,)), L.Embedding(40, 6, mask_zero=True), L.LSTM(8, dropout=0.2), L.Dense(1, activation="sigmoid")]
+    )
 
 
 @network(("B", "T", "behind"), streams=False)
@@ -116,7 +126,9 @@ def rows_of_digits():
 @network(("B", 6, 12, 10, 1))
 def video():
     layers = [L.Conv2D(4, 3, activation="relu"), L.MaxPooling2D(2), L.GlobalAveragePooling2D()]
-    return Sequential([Input((6, 12, 10, 1)), *map(L.TimeDistributed, layers), L.GRU(8), L.Dense(4, activation="softmax")])
+    return Sequential(
+        [Input((6, 12, 10, 1)), *map(L.TimeDistributed, layers), L.GRU(8), L.Dense(4, activation="softmax")]
+    )
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -23,8 +23,8 @@ from strategies import Builder, Case, bias, cases, recurrent
 
 import lstm_edge
 from lstm_edge import format, reference
-from lstm_edge.graph import Graph
-from lstm_edge.ops import OPS
+from lstm_edge.ir.graph import Graph
+from lstm_edge.ir.ops import OPS
 
 U = 2.0**-24
 CONDITION = 12

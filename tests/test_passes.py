@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from lstm_edge import reference
-from lstm_edge.dims import BATCH, FRAMES
 from lstm_edge.errors import UnsupportedModelError
-from lstm_edge.graph import Graph
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
 from lstm_edge.passes import fold, fuse, pipeline, states
 
 RNG = np.random.default_rng(3)

@@ -10,12 +10,12 @@ import pytest
 import lstm_edge
 from lstm_edge import format, reference
 from lstm_edge.cli import _run
-from lstm_edge.dims import BATCH, FRAMES
 from lstm_edge.errors import LstmEdgeError, UnsupportedModelError
-from lstm_edge.graph import Graph, SelfTest
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph, SelfTest
 from lstm_edge.quantize import Narrower, libm_ops, to_int8
-from lstm_edge.quantize_report import error
-from lstm_edge.quantize_rounding import Moments, plain, round_columns, second_moments
+from lstm_edge.quantize.report import error
+from lstm_edge.quantize.rounding import Moments, plain, round_columns, second_moments
 
 F = np.float32
 
@@ -23,7 +23,9 @@ F = np.float32
 def classifier(seed: int = 0, self_test: bool = True) -> Graph:
     """Embedding, Conv, LSTM, Dense with an activation; tokens in, 4 classes per frame out."""
     rng = np.random.default_rng(seed)
-    graph = Graph(metadata={"streaming": {"supported": False, "why": "'same' padding over time"}, "source": {"format": "test"}})
+    graph = Graph(
+        metadata={"streaming": {"supported": False, "why": "'same' padding over time"}, "source": {"format": "test"}}
+    )
 
     def w(name: str, *shape: int) -> str:
         return graph.constant(rng.uniform(-0.4, 0.4, shape).astype(F), name)
@@ -31,14 +33,18 @@ def classifier(seed: int = 0, self_test: bool = True) -> Graph:
     tokens = graph.input("tokens", (BATCH, FRAMES), "int32")
     y = graph.add1("Gather", [w("table", 30, 16), tokens], {"axis": 0}, "embed")
     y = graph.add1("Transpose", [y], {"perm": [0, 2, 1]}, "turn")
-    y = graph.add1("Conv", [y, w("kernel", 24, 16, 3), w("kernel_bias", 24)], {"pads": [1, 1], "activation": "relu"}, "conv")
+    y = graph.add1(
+        "Conv", [y, w("kernel", 24, 16, 3), w("kernel_bias", 24)], {"pads": [1, 1], "activation": "relu"}, "conv"
+    )
     y = graph.add1("Transpose", [y], {"perm": [0, 2, 1]}, "back")
     y = graph.add1("LSTM", [y, w("w_ih", 1, 128, 24), w("w_hh", 1, 128, 32), w("b", 1, 128)], {}, "cell")
     y = graph.add1("Dense", [y, w("out", 4, 32), w("out_bias", 4)], {}, "head")
     graph.output("scores", graph.add1("Softmax", [y], {}, "softmax"))
     if self_test:
         sample = rng.integers(0, 30, (1, 8)).astype(np.int32)
-        graph.self_test = SelfTest({"tokens": sample}, {"scores": reference.run(graph, {"tokens": sample})[0]["scores"].astype(F)}, "t", 1e-5)
+        graph.self_test = SelfTest(
+            {"tokens": sample}, {"scores": reference.run(graph, {"tokens": sample})[0]["scores"].astype(F)}, "t", 1e-5
+        )
     return graph
 
 
@@ -55,14 +61,28 @@ def test_what_is_stored_in_int8(tmp_path):
     path = tmp_path / "int8.lstm"
     model, report = lstm_edge.quantize(graph, path, calibration=tokens())
     stored = format.read(path)
-    kinds = {(n.name, i): stored.tensors[i].dtype for n in stored.nodes for i in n.inputs if i and stored.tensors[i].is_constant}
+    kinds = {
+        (n.name, i): stored.tensors[i].dtype
+        for n in stored.nodes
+        for i in n.inputs
+        if i and stored.tensors[i].is_constant
+    }
     narrow = {(name, i.removesuffix(".int8")) for (name, i), dtype in kinds.items() if dtype == "int8"}
     assert narrow == {("embed", "table"), ("conv", "kernel"), ("cell", "w_ih"), ("cell", "w_hh"), ("head", "out")}
     for tensor in stored.tensors.values():
         if tensor.dtype == "int8":
             rows = {"table": 30, "kernel": 24, "w_ih": 128, "w_hh": 128, "out": 4}[tensor.name.removesuffix(".int8")]
             assert tensor.scale.shape == (rows,) and tensor.data.min() >= -127
-    assert dtypes(graph).keys() == {"table", "kernel", "kernel_bias", "w_ih", "w_hh", "b", "out", "out_bias"}  # as it was
+    assert dtypes(graph).keys() == {
+        "table",
+        "kernel",
+        "kernel_bias",
+        "w_ih",
+        "w_hh",
+        "b",
+        "out",
+        "out_bias",
+    }  # as it was
     assert set(dtypes(graph).values()) == {"float32"}
     assert model.run(tokens()).shape == (3, 40, 4)
     assert report.bytes_after < 0.35 * report.bytes_before
@@ -79,7 +99,10 @@ def test_the_report_is_true():
     ops = {o.name: o for o in report.ops}
     assert list(ops) == ["embed", "conv", "cell", "head"]
     assert ops["cell"].stayed == {"bias": "biases are added in float32"} and ops["cell"].stored == "int8"
-    assert ops["cell"].bytes_before == 4 * 128 * (24 + 32 + 1) and ops["cell"].bytes_after == 128 * (24 + 32) + 2 * 4 * 128 + 4 * 128
+    assert (
+        ops["cell"].bytes_before == 4 * 128 * (24 + 32 + 1)
+        and ops["cell"].bytes_after == 128 * (24 + 32) + 2 * 4 * 128 + 4 * 128
+    )
     assert ops["embed"].error.max < 0.4 / 127 and 0 < ops["embed"].alone < got.max * 3
     assert model.metadata["quantization"] == json.loads(json.dumps(report.as_metadata()))
 
@@ -151,7 +174,15 @@ def test_nothing_is_left_without_a_reason():
     total = graph.add1("Binary", [total, c], {"kind": "add"}, "abc")
     total = graph.add1("Dense", [total, w("narrow", 3, 5)], {}, "last")
     graph.output("y", total)
-    graph.output("z", graph.add1("Dense", [graph.add1("Reduce", [d], {"axes": [1], "kind": "sum", "keepdims": 1}), w("one", 3, 1)], {}, "column"))
+    graph.output(
+        "z",
+        graph.add1(
+            "Dense",
+            [graph.add1("Reduce", [d], {"axes": [1], "kind": "sum", "keepdims": 1}), w("one", 3, 1)],
+            {},
+            "column",
+        ),
+    )
     _, int8 = lstm_edge.quantize(graph)
     _, half = lstm_edge.quantize(graph, weights="float16")
     why = {o.name: "; ".join(o.stayed.values()) for o in int8.ops}
@@ -160,7 +191,11 @@ def test_nothing_is_left_without_a_reason():
     why = {o.name: "; ".join(o.stayed.values()) for o in half.ops}
     assert "65504" in why["wide"] and not why["up"] and not why["column"]
     for report in (int8, half):
-        constants = {n.name for n in graph.nodes if any(graph.tensors[i].is_constant and graph.tensors[i].dtype == "float32" for i in n.inputs)}
+        constants = {
+            n.name
+            for n in graph.nodes
+            if any(graph.tensors[i].is_constant and graph.tensors[i].dtype == "float32" for i in n.inputs)
+        }
         assert {o.name for o in report.ops} == constants
 
 
@@ -217,7 +252,10 @@ def test_calibration_rounds_for_what_the_weights_meet():
     x = rng.standard_normal((400, 4)) @ rng.standard_normal((4, 48)) + 0.05 * rng.standard_normal((400, 48))
     w = rng.standard_normal((20, 48)).astype(F)
     scale = to_int8(w, 1)[1]
-    errors = [np.abs(x @ (q * scale[:, None] - w).T).mean() for q in (plain(w, scale), round_columns(w, scale, Moments(x.T @ x, len(x))))]
+    errors = [
+        np.abs(x @ (q * scale[:, None] - w).T).mean()
+        for q in (plain(w, scale), round_columns(w, scale, Moments(x.T @ x, len(x))))
+    ]
     assert errors[1] < 0.3 * errors[0]
     np.testing.assert_array_equal(round_columns(w, scale, Moments(np.eye(48), 400)), plain(w, scale))
     np.testing.assert_array_equal(round_columns(w, scale, Moments(np.full((48, 48), np.nan), 400)), plain(w, scale))
@@ -298,9 +336,16 @@ def test_command_prints_the_table(files, capsys):
 
 def test_command_prints_json(files, capsys):
     model, data, out = files
-    assert _run(["quantize", model, "-o", out, "--calibrate", data, "--keep", "cell", "--max-error", "0.5", "--json"]) == 0
+    assert (
+        _run(["quantize", model, "-o", out, "--calibrate", data, "--keep", "cell", "--max-error", "0.5", "--json"]) == 0
+    )
     report = json.loads(capsys.readouterr().out)
-    assert {o["name"]: o["stored"] for o in report["ops"]} == {"embed": "int8", "conv": "int8", "cell": "float32", "head": "int8"}
+    assert {o["name"]: o["stored"] for o in report["ops"]} == {
+        "embed": "int8",
+        "conv": "int8",
+        "cell": "float32",
+        "head": "int8",
+    }
     assert report["file_bytes"][1] < report["file_bytes"][0]
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from lstm_edge import reference
-from lstm_edge.dims import BATCH, FRAMES
 from lstm_edge.errors import ShapeError
-from lstm_edge.graph import Graph, State
-from lstm_edge.ops import ACTIVATIONS
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph, State
+from lstm_edge.ir.ops import ACTIVATIONS
 
 RNG = np.random.default_rng(7)
 

@@ -13,8 +13,8 @@ import pytest
 
 import lstm_edge
 from lstm_edge import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError, format
-from lstm_edge.dims import BATCH, FRAMES
-from lstm_edge.graph import Graph
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
 from lstm_edge.passes import streaming
 
 ISAS = [name for name, supported in lstm_edge.isas() if supported]
@@ -83,7 +83,12 @@ def test_step_shapes_and_out(model):
     assert stream.step(x[0], out=out) is out
     assert stream.step(x[1], out=out) is out
     np.testing.assert_array_equal(out, model.run(x[:2])[1])
-    for wrong in (np.empty(OUTPUTS + 1, np.float32), np.empty(OUTPUTS), np.empty((2, OUTPUTS), np.float32)[:, ::2], [0.0] * OUTPUTS):
+    for wrong in (
+        np.empty(OUTPUTS + 1, np.float32),
+        np.empty(OUTPUTS),
+        np.empty((2, OUTPUTS), np.float32)[:, ::2],
+        [0.0] * OUTPUTS,
+    ):
         with pytest.raises(ShapeError):
             stream.step(x[2], out=wrong)
     readonly = np.empty(OUTPUTS, np.float32)
@@ -208,7 +213,11 @@ def test_unknown_isas_are_refused(monkeypatch):
 def test_damaged_files_are_named(tmp_path):
     data = bytearray(lstm_dense())
     path = tmp_path / "model.lstm"
-    for content, message in [(data[:100], "truncated|expected .* bytes"), (b"", "header"), (b"PK\x03\x04" * 40, "magic")]:
+    for content, message in [
+        (data[:100], "truncated|expected .* bytes"),
+        (b"", "header"),
+        (b"PK\x03\x04" * 40, "magic"),
+    ]:
         path.write_bytes(content)
         with pytest.raises(FormatError, match=message) as caught:
             lstm_edge.load(path)
@@ -274,8 +283,6 @@ def test_steps_leave_no_memory_behind(model):
     assert resident() - before < 1 << 20
 
 
-
-
 def test_a_step_allocates_nothing(tmp_path):
     """ltrace-like count without tools: the C allocator's own statistics around 10000 steps with out= given."""
     libc = ctypes.CDLL(None)
@@ -283,7 +290,10 @@ def test_a_step_allocates_nothing(tmp_path):
         pytest.skip("the C library has no mallinfo2")
 
     class Info(ctypes.Structure):
-        _fields_ = [(n, ctypes.c_size_t) for n in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+        _fields_ = [
+            (n, ctypes.c_size_t)
+            for n in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+        ]
 
     libc.mallinfo2.restype = Info
     stream = lstm_edge.load(lstm_dense()).stream()

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from lstm_edge.dims import BATCH, FRAMES, value
 from lstm_edge.errors import ShapeError, UnsupportedModelError
-from lstm_edge.graph import Graph, Node, Tensor
-from lstm_edge.ops import OPS
-from lstm_edge.shapes import infer
+from lstm_edge.ir.dims import BATCH, FRAMES, value
+from lstm_edge.ir.graph import Graph, Node, Tensor
+from lstm_edge.ir.ops import OPS
+from lstm_edge.ir.shapes import infer
 
 X3, X4 = (BATCH, FRAMES, 6), (BATCH, 6, FRAMES, 9)
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from lstm_edge import reference
-from lstm_edge.dims import BATCH, FRAMES
 from lstm_edge.errors import UnsupportedModelError
-from lstm_edge.graph import Graph
-from lstm_edge.importers.onnx_lowering import Lowering, Value
-from lstm_edge.importers.spelled_recurrence import Body, Carried, Frame, emit, recognised
+from lstm_edge.importers.onnx.lowering import Lowering, Value
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
+from lstm_edge.recurrences.spelled import Body, Carried, Frame, emit, recognised
 
 GOLDEN = Path(__file__).parent / "golden" / "onnx"
 CASES = sorted(p.stem for p in GOLDEN.glob("*.onnx"))
@@ -31,7 +31,7 @@ def test_tf2onnx(name):
     pytest.importorskip("onnx")
     graph = importer.read(GOLDEN / f"{name}.onnx")
     golden = np.load(GOLDEN / f"{name}.npz")
-    answer, = run(graph, {"x": golden["x"]}).values()
+    (answer,) = run(graph, {"x": golden["x"]}).values()
     assert np.abs(answer - golden["y"]).max() < 2e-6
     if "unrolled" not in name:
         assert any(n.op in RECURRENT for n in graph.nodes)
@@ -123,7 +123,7 @@ def spelt_lstm(s: Speller, peephole: bool, coupled: str, clip: float, squash: st
 
 
 def spelt_gru(s: Speller, after: bool, other: bool) -> str:
-    h, = s.states
+    (h,) = s.states
     z, r = s.split(s.linear(2 * H, s.x, h), 2)
     z, r = s.gate(z), s.gate(r)
     if after:
@@ -194,24 +194,27 @@ def test_rnn_spelt(seed, kind):
 
 def wrong_cells() -> dict:
     def sum_of_squares(s):
-        h, = s.states
+        (h,) = s.states
         return [s.binary("add", s.binary("mul", h, h), s.linear(H, s.x))]
 
     def candidate_twice(s):
         h, c = s.states
         i, f, g, o = s.split(s.linear(4 * H, s.x, h), 4)
-        new = s.binary("add", s.binary("mul", s.unary("sigmoid", f), c), s.binary("mul", s.unary("tanh", g), s.number(2.0)))
+        new = s.binary(
+            "add", s.binary("mul", s.unary("sigmoid", f), c), s.binary("mul", s.unary("tanh", g), s.number(2.0))
+        )
         return [s.binary("mul", s.unary("sigmoid", o), s.unary("tanh", new)), new]
 
     def old_cell_in_output(s):
         h, c = s.states
         i, f, g, o = s.split(s.linear(4 * H, s.x, h), 4)
-        new = s.binary("add", s.binary("mul", s.unary("sigmoid", f), c),
-                       s.binary("mul", s.unary("sigmoid", i), s.unary("tanh", g)))
+        new = s.binary(
+            "add", s.binary("mul", s.unary("sigmoid", f), c), s.binary("mul", s.unary("sigmoid", i), s.unary("tanh", g))
+        )
         return [s.binary("mul", s.unary("sigmoid", o), s.unary("tanh", c)), new]
 
     def gru_with_two_gates_mixed(s):
-        h, = s.states
+        (h,) = s.states
         z, r = s.split(s.linear(2 * H, s.x, h), 2)
         n = s.unary("tanh", s.linear(H, s.x, s.binary("mul", s.unary("sigmoid", r), h)))
         z = s.unary("sigmoid", z)
@@ -222,7 +225,7 @@ def wrong_cells() -> dict:
 
 @pytest.mark.parametrize("name", wrong_cells())
 def test_what_only_resembles_a_cell_is_refused(name):
-    from lstm_edge.polynomials import NotACell
+    from lstm_edge.recurrences.polynomials import NotACell
 
     spell = wrong_cells()[name]
     s = Speller(1 if name in ("sum_of_squares", "gru_with_two_gates_mixed") else 2, 0)
@@ -237,48 +240,87 @@ def gru_body(helper, tp, loop: bool):
     """z, r, n of a GRU with reset before; the frame is an input (Scan) or gathered (Loop)."""
     nodes = [] if not loop else [helper.make_node("Gather", ["sequence", "at"], ["x"], axis=0)]
     nodes += [
-        helper.make_node("MatMul", ["x", "W"], ["xw"]), helper.make_node("MatMul", ["h", "R"], ["hr"]),
+        helper.make_node("MatMul", ["x", "W"], ["xw"]),
+        helper.make_node("MatMul", ["h", "R"], ["hr"]),
         helper.make_node("Split", ["xw"], ["xz", "xr", "xn"], axis=1, num_outputs=3),
         helper.make_node("Split", ["hr"], ["hz", "hr2"], axis=1, num_outputs=2),
-        helper.make_node("Add", ["xz", "hz"], ["az"]), helper.make_node("Sigmoid", ["az"], ["z"]),
-        helper.make_node("Add", ["xr", "hr2"], ["ar"]), helper.make_node("Sigmoid", ["ar"], ["r"]),
-        helper.make_node("Mul", ["r", "h"], ["rh"]), helper.make_node("MatMul", ["rh", "Rn"], ["an"]),
-        helper.make_node("Add", ["an", "xn"], ["bn"]), helper.make_node("Tanh", ["bn"], ["n"]),
-        helper.make_node("Sub", ["h", "n"], ["d"]), helper.make_node("Mul", ["z", "d"], ["zd"]),
-        helper.make_node("Add", ["n", "zd"], ["h2"]), helper.make_node("Identity", ["h2"], ["y"]),
+        helper.make_node("Add", ["xz", "hz"], ["az"]),
+        helper.make_node("Sigmoid", ["az"], ["z"]),
+        helper.make_node("Add", ["xr", "hr2"], ["ar"]),
+        helper.make_node("Sigmoid", ["ar"], ["r"]),
+        helper.make_node("Mul", ["r", "h"], ["rh"]),
+        helper.make_node("MatMul", ["rh", "Rn"], ["an"]),
+        helper.make_node("Add", ["an", "xn"], ["bn"]),
+        helper.make_node("Tanh", ["bn"], ["n"]),
+        helper.make_node("Sub", ["h", "n"], ["d"]),
+        helper.make_node("Mul", ["z", "d"], ["zd"]),
+        helper.make_node("Add", ["n", "zd"], ["h2"]),
+        helper.make_node("Identity", ["h2"], ["y"]),
     ]
     info = helper.make_tensor_value_info
     if not loop:
-        return helper.make_graph(nodes, "body", [info("h", tp.FLOAT, ["N", 4]), info("x", tp.FLOAT, ["N", 3])],
-                                 [info("h2", tp.FLOAT, ["N", 4]), info("y", tp.FLOAT, ["N", 4])])
+        return helper.make_graph(
+            nodes,
+            "body",
+            [info("h", tp.FLOAT, ["N", 4]), info("x", tp.FLOAT, ["N", 3])],
+            [info("h2", tp.FLOAT, ["N", 4]), info("y", tp.FLOAT, ["N", 4])],
+        )
     nodes += [helper.make_node("Identity", ["go"], ["go2"])]
     return helper.make_graph(
-        nodes, "body", [info("at", tp.INT64, []), info("go", tp.BOOL, []), info("h", tp.FLOAT, ["N", 4])],
-        [info("go2", tp.BOOL, []), info("h2", tp.FLOAT, ["N", 4]), info("y", tp.FLOAT, ["N", 4])])
+        nodes,
+        "body",
+        [info("at", tp.INT64, []), info("go", tp.BOOL, []), info("h", tp.FLOAT, ["N", 4])],
+        [info("go2", tp.BOOL, []), info("h2", tp.FLOAT, ["N", 4]), info("y", tp.FLOAT, ["N", 4])],
+    )
 
 
 def looped_model(loop: bool, backward: int = 0, out_backward: int = 0):
     onnx = pytest.importorskip("onnx")
     helper, tp = onnx.helper, onnx.TensorProto
     rng = np.random.default_rng(0)
-    arrays = {"W": rng.normal(size=(3, 12)), "R": rng.normal(size=(4, 8)), "Rn": rng.normal(size=(4, 4)),
-              "zero": np.zeros((1, 1))}
+    arrays = {
+        "W": rng.normal(size=(3, 12)),
+        "R": rng.normal(size=(4, 8)),
+        "Rn": rng.normal(size=(4, 4)),
+        "zero": np.zeros((1, 1)),
+    }
     weights = [onnx.numpy_helper.from_array(a.astype(np.float32), k) for k, a in arrays.items()]
-    nodes = [helper.make_node("Shape", ["sequence"], ["shape"]),
-             helper.make_node("Gather", ["shape", "batch_at"], ["count"], axis=0),
-             helper.make_node("Concat", ["count", "width"], ["size"], axis=0), helper.make_node("Expand", ["zero", "size"], ["h0"])]
-    weights += [onnx.numpy_helper.from_array(np.array(v, np.int64), k) for k, v in (("batch_at", [1]), ("width", [4]),
-                                                                                  ("time_at", 0))]
+    nodes = [
+        helper.make_node("Shape", ["sequence"], ["shape"]),
+        helper.make_node("Gather", ["shape", "batch_at"], ["count"], axis=0),
+        helper.make_node("Concat", ["count", "width"], ["size"], axis=0),
+        helper.make_node("Expand", ["zero", "size"], ["h0"]),
+    ]
+    weights += [
+        onnx.numpy_helper.from_array(np.array(v, np.int64), k)
+        for k, v in (("batch_at", [1]), ("width", [4]), ("time_at", 0))
+    ]
     body = gru_body(helper, tp, loop)
     if loop:
-        nodes += [helper.make_node("Gather", ["shape", "time_at"], ["trips"], axis=0),
-                  helper.make_node("Loop", ["trips", "", "h0"], ["last", "ys"], body=body)]
+        nodes += [
+            helper.make_node("Gather", ["shape", "time_at"], ["trips"], axis=0),
+            helper.make_node("Loop", ["trips", "", "h0"], ["last", "ys"], body=body),
+        ]
     else:
-        nodes += [helper.make_node("Scan", ["h0", "sequence"], ["last", "ys"], body=body, num_scan_inputs=1,
-                                   scan_input_directions=[backward], scan_output_directions=[out_backward])]
+        nodes += [
+            helper.make_node(
+                "Scan",
+                ["h0", "sequence"],
+                ["last", "ys"],
+                body=body,
+                num_scan_inputs=1,
+                scan_input_directions=[backward],
+                scan_output_directions=[out_backward],
+            )
+        ]
     info = helper.make_tensor_value_info
-    graph = helper.make_graph(nodes, "g", [info("sequence", tp.FLOAT, ["T", "N", 3])],
-                              [info("ys", tp.FLOAT, ["T", "N", 4]), info("last", tp.FLOAT, ["N", 4])], weights)
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [info("sequence", tp.FLOAT, ["T", "N", 3])],
+        [info("ys", tp.FLOAT, ["T", "N", 4]), info("last", tp.FLOAT, ["N", 4])],
+        weights,
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
@@ -288,7 +330,9 @@ def test_loops_against_onnxruntime(loop, backward, out_backward):
     importer = pytest.importorskip("lstm_edge.importers.onnx")
     model = looped_model(loop, backward, out_backward)
     x = np.random.default_rng(2).normal(size=(6, 2, 3)).astype(np.float32)
-    ys, last = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"sequence": x})
+    ys, last = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        None, {"sequence": x}
+    )
     graph = importer.read(model, shapes={"sequence": ["frames", "batch", 3]})
     assert [n.op for n in graph.nodes if n.op in RECURRENT] == ["GRU"]
     assert "GRU of 4 units" in " ".join(graph.metadata["notes"])
@@ -304,7 +348,9 @@ def test_open_loop_that_is_no_recurrence_is_refused_by_name():
     next(n for n in body.node if n.op_type == "Sub").op_type = "Add"
     next(n for n in model.graph.node if n.op_type == "Loop").name = "the_loop"
     with pytest.raises(UnsupportedModelError, match=r"the_loop.*\(Loop\).*not a GRU.*--shape"):
-        importer.read(onnx.ModelProto.FromString(model.SerializeToString()), shapes={"sequence": ["frames", "batch", 3]})
+        importer.read(
+            onnx.ModelProto.FromString(model.SerializeToString()), shapes={"sequence": ["frames", "batch", 3]}
+        )
 
 
 @pytest.mark.skipif("LSTM_EDGE_MODELS" not in os.environ, reason="LSTM_EDGE_MODELS is not set")
@@ -324,7 +370,7 @@ def ops_after_pipeline(name: str) -> list:
 
     graph = to_graph(GOLDEN / f"{name}.onnx")
     golden = np.load(GOLDEN / f"{name}.npz")
-    answer, = run(graph, {"x": golden["x"]}).values()
+    (answer,) = run(graph, {"x": golden["x"]}).values()
     assert np.abs(answer - golden["y"]).max() < 2e-6
     return graph.nodes
 

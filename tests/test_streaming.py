@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import lstm_edge
 from lstm_edge import format, reference
-from lstm_edge.dims import BATCH, FRAMES
-from lstm_edge.graph import Graph
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
 from lstm_edge.passes import fold, fuse, overlap, pipeline, streaming
 
 RNG = np.random.default_rng(7)
@@ -411,7 +411,9 @@ def test_folding_after_streaming_keeps_it_exact():
     np.testing.assert_allclose(joined(run_in_chunks(g, x, CUTS, 2), 2), want, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("kernel, stride, dilation, begin", [(3, 1, 1, 0), (2, 1, 3, 0), (3, 1, 1, 1), (4, 2, 1, 0), (5, 2, 1, 2)])
+@pytest.mark.parametrize(
+    "kernel, stride, dilation, begin", [(3, 1, 1, 0), (2, 1, 3, 0), (3, 1, 1, 1), (4, 2, 1, 0), (5, 2, 1, 2)]
+)
 def test_overlapping_transposed_convolution_carries_its_frames(kernel, stride, dilation, begin):
     """Cropped to the frames that are complete, as causal decoders are."""
     g, x = sequence(shape=(BATCH, 3, FRAMES))

@@ -67,7 +67,9 @@ def check_stream(model, arrays, whole):
     if not frames or frames % multiple:
         return
     lead = int(model.is_step_model)
-    batch = next((a.shape[axis_of(p, "batch") + lead] for a, p in zip(arrays, model.inputs) if axis_of(p, "batch") >= 0), None)
+    batch = next(
+        (a.shape[axis_of(p, "batch") + lead] for a, p in zip(arrays, model.inputs) if axis_of(p, "batch") >= 0), None
+    )
 
     def part(low, high):
         cut = [a if x < 0 else a[(slice(None),) * x + (slice(low, high),)] for a, x in zip(arrays, axes)]
@@ -91,8 +93,12 @@ def check_stream(model, arrays, whole):
             one = [c if x < 0 else c.squeeze(x) for c, x in zip(part(t, t + 1), axes)]
             step = listed(model, stream.step(*one))
             axes_out = [0 if lead else axis_of(p, "frames") for p in model.outputs]
-            answers.append([s if s is None or x < 0 or s.ndim == w.ndim else np.expand_dims(s, x)
-                            for s, x, w in zip(step, axes_out, whole)])
+            answers.append(
+                [
+                    s if s is None or x < 0 or s.ndim == w.ndim else np.expand_dims(s, x)
+                    for s, x, w in zip(step, axes_out, whole)
+                ]
+            )
         same_bits(model, answers, whole, lead, "steps", batch)
 
 
@@ -112,8 +118,16 @@ def check_lengths(model, arrays):
     axes = [(axis_of(p, "batch"), axis_of(p, "frames")) for p in model.inputs]
     sized = [(a.shape[b], a.shape[f]) for a, (b, f) in zip(arrays, axes) if b >= 0 and f >= 0]
     out_axes = [(axis_of(p, "batch"), axis_of(p, "frames")) for p in model.outputs]
-    whole = all(b >= 0 and b != f and ("frames" in str(p.shape)) == (f >= 0) for (b, f), p in zip(out_axes, model.outputs))
-    if model.is_step_model or not sized or sized[0][0] < 2 or not whole or any(p.name == "lengths" for p in model.inputs):
+    whole = all(
+        b >= 0 and b != f and ("frames" in str(p.shape)) == (f >= 0) for (b, f), p in zip(out_axes, model.outputs)
+    )
+    if (
+        model.is_step_model
+        or not sized
+        or sized[0][0] < 2
+        or not whole
+        or any(p.name == "lengths" for p in model.inputs)
+    ):
         return
     (batch, frames), multiple = sized[0], model.metadata["streaming"]["multiple"]
     lengths = np.array([max(frames - n * multiple, 1) for n in range(batch)])

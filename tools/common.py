@@ -10,7 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lstm_edge"
-EMULATED_STRIDE = os.environ.get("LSTM_EDGE_TEST_STRIDE", "200003")  # the C tests try activations at every nth float; emulated, at fewer
+EMULATED_STRIDE = os.environ.get(
+    "LSTM_EDGE_TEST_STRIDE", "200003"
+)  # the C tests try activations at every nth float; emulated, at fewer
 
 
 def run(command: list[str | os.PathLike[str]], check: bool = True, **options) -> None:

@@ -41,48 +41,71 @@ class Section:
 
 
 def keras_layers() -> Section:
-    from lstm_edge.importers.keras_build import _ADVICE, _CELLS
-    from lstm_edge.importers.keras_config import ALIASES, MODELS
-    from lstm_edge.importers.keras_layers import HANDLERS
+    from lstm_edge.importers.keras.build import _ADVICE, _CELLS
+    from lstm_edge.importers.keras.config import ALIASES, MODELS
+    from lstm_edge.importers.keras.layers import HANDLERS
 
     known = {*HANDLERS, *MODELS, *_CELLS, "InputLayer", "TimeDistributed"}
     names = {*NAMES["keras_layers"], *known, *ALIASES}
     yes = {n for n in names if ALIASES.get(n, n) in known}
     advice = {n: f"layer 'name' (NAME): layer NAME is not supported; {text}" for n, text in _ADVICE.items()}
-    return Section("Keras layers", sorted(yes), sorted(names - yes), "layer NAME is not supported; rebuild the model from "
-                   "standard layers, or export it to ONNX", advice)
+    return Section(
+        "Keras layers",
+        sorted(yes),
+        sorted(names - yes),
+        "layer NAME is not supported; rebuild the model from standard layers, or export it to ONNX",
+        advice,
+    )
 
 
 def keras_operations() -> Section:
-    from lstm_edge.importers import keras_ops
+    from lstm_edge.importers.keras import ops as keras_ops
 
     known = {*keras_ops._RULES, *keras_ops._BINARY, *keras_ops._UNARY, *keras_ops._REDUCE}
     names = {*NAMES["keras_operations"], *known}
-    return Section("Keras operations (keras.ops, TFOpLambda, TensorFlowOpLayer)", sorted(known), sorted(names - known),
-                   "operation NAME is not supported; rebuild the model from standard layers, or export it to ONNX", {})
+    return Section(
+        "Keras operations (keras.ops, TFOpLambda, TensorFlowOpLayer)",
+        sorted(known),
+        sorted(names - known),
+        "operation NAME is not supported; rebuild the model from standard layers, or export it to ONNX",
+        {},
+    )
 
 
 def onnx_operators() -> Section:
-    from lstm_edge.importers import onnx  # noqa: F401  (fills the tables)
-    from lstm_edge.importers.onnx_folding import RANDOM
-    from lstm_edge.importers.onnx_lowering import FOLD, LOWER
+    from lstm_edge.importers.onnx import model as onnx  # noqa: F401  (fills the tables)
+    from lstm_edge.importers.onnx.folding import RANDOM
+    from lstm_edge.importers.onnx.lowering import FOLD, LOWER
 
     page = (ROOT / "docs" / "onnx.md").read_text()
     by_definition = re.findall(r"`(\w+)`", next(p for p in page.split("\n") if p.startswith("By the definition")))
     data = {"NonZero", "Unique"}
     yes = {op for domain, op in [*LOWER, *FOLD] if not domain} - data | {*by_definition, "SequenceEmpty"}
     special = {n: "node 'name' (NAME): the shape of its output depends on data, which is not supported" for n in data}
-    special |= {n: "node 'name' (NAME): a random generator is not supported; export the model in inference mode"
-                for n in RANDOM & set(NAMES["onnx"])}
-    return Section("ONNX operators", sorted(yes), sorted({*NAMES["onnx"], *data} - yes), "node 'name' (NAME): operator NAME is "
-                   "not supported; docs/onnx.md lists those that are (folded all the same where its inputs are known)", special)
+    special |= {
+        n: "node 'name' (NAME): a random generator is not supported; export the model in inference mode"
+        for n in RANDOM & set(NAMES["onnx"])
+    }
+    return Section(
+        "ONNX operators",
+        sorted(yes),
+        sorted({*NAMES["onnx"], *data} - yes),
+        "node 'name' (NAME): operator NAME is "
+        "not supported; docs/onnx.md lists those that are (folded all the same where its inputs are known)",
+        special,
+    )
 
 
 def onnxruntime_operators() -> Section:
-    from lstm_edge.importers.onnx_lowering import LOWER
+    from lstm_edge.importers.onnx.lowering import LOWER
 
-    return Section("ONNX operators of com.microsoft", sorted(op for d, op in LOWER if d == "com.microsoft"), [],
-                   "node 'name' (NAME): operator NAME of domain 'com.microsoft' is not supported", {})
+    return Section(
+        "ONNX operators of com.microsoft",
+        sorted(op for d, op in LOWER if d == "com.microsoft"),
+        [],
+        "node 'name' (NAME): operator NAME of domain 'com.microsoft' is not supported",
+        {},
+    )
 
 
 def torch_modules() -> Section:
@@ -100,7 +123,7 @@ def missing_calls(module: str) -> list[str]:
 
 
 def _is_call(target: str) -> bool:
-    from lstm_edge.importers import torch_program
+    from lstm_edge.importers.torch import program as torch_program
 
     torch_program._register()
     library, _, overload = target.partition(".")
@@ -109,42 +132,71 @@ def _is_call(target: str) -> bool:
 
 
 def aten_calls() -> Section:
-    from lstm_edge.importers import torch_program
+    from lstm_edge.importers.torch import program as torch_program
 
     torch_program._register()
     known = {n for n in torch_program.OPS if not n.startswith(("operator.", "math."))}
     bases = {n.split(".")[0] for n in known}
     refused = sorted({n for n in NAMES["aten_core"] if n not in bases and n.rstrip("_") not in bases})
-    return Section("ATen calls (exported programs, TorchScript)", sorted(bases), refused,
-                   "node name: the call aten.NAME is not supported", {})
+    return Section(
+        "ATen calls (exported programs, TorchScript)",
+        sorted(bases),
+        refused,
+        "node name: the call aten.NAME is not supported",
+        {},
+    )
 
 
 def tflite_operators() -> Section:
-    from lstm_edge.importers import tflite  # noqa: F401  (fills the table)
-    from lstm_edge.importers.tflite_lowering import LOWER
-    from lstm_edge.importers.tflite_names import OPERATORS
+    from lstm_edge.importers.tflite import model as tflite  # noqa: F401  (fills the table)
+    from lstm_edge.importers.tflite.lowering import LOWER
+    from lstm_edge.importers.tflite.names import OPERATORS
 
-    return Section("TFLite operators", sorted(set(OPERATORS) & set(LOWER)), sorted(set(OPERATORS) - set(LOWER)),
-                   "operator 0 'name' (NAME): this operator is not supported; docs/tflite.md lists those that are", {})
+    return Section(
+        "TFLite operators",
+        sorted(set(OPERATORS) & set(LOWER)),
+        sorted(set(OPERATORS) - set(LOWER)),
+        "operator 0 'name' (NAME): this operator is not supported; docs/tflite.md lists those that are",
+        {},
+    )
 
 
 def toml_layers() -> Section:
-    from lstm_edge.importers.network_layers import LAYERS
-    from lstm_edge.ops import OPS
+    from lstm_edge.importers.network.layers import LAYERS
+    from lstm_edge.ir.ops import OPS
 
-    return Section("Layers of a network in TOML", ["lstm", "gru", "rnn", *LAYERS, *OPS], [], "unknown type 'NAME'; expected "
-                   "lstm, gru, rnn, ... or an op of docs/ops.md", {})
+    return Section(
+        "Layers of a network in TOML",
+        ["lstm", "gru", "rnn", *LAYERS, *OPS],
+        [],
+        "unknown type 'NAME'; expected lstm, gru, rnn, ... or an op of docs/ops.md",
+        {},
+    )
 
 
 def json_layers() -> Section:
-    from lstm_edge.importers.json_rtneural import LAYER_KEYS
+    from lstm_edge.importers.json.rtneural import LAYER_KEYS
 
-    return Section("Layers in RTNeural's JSON", list(LAYER_KEYS), ["conv2d", "batchnorm2d"],
-                   "layer 0 (NAME): this layer is not done, expected one of dense, time-distributed-dense, ...", {})
+    return Section(
+        "Layers in RTNeural's JSON",
+        list(LAYER_KEYS),
+        ["conv2d", "batchnorm2d"],
+        "layer 0 (NAME): this layer is not done, expected one of dense, time-distributed-dense, ...",
+        {},
+    )
 
 
-SECTIONS = (keras_layers, keras_operations, onnx_operators, onnxruntime_operators, torch_modules, aten_calls,
-            tflite_operators, toml_layers, json_layers)
+SECTIONS = (
+    keras_layers,
+    keras_operations,
+    onnx_operators,
+    onnxruntime_operators,
+    torch_modules,
+    aten_calls,
+    tflite_operators,
+    toml_layers,
+    json_layers,
+)
 
 
 def page() -> str:
@@ -158,9 +210,9 @@ def page() -> str:
             message = section.special.get(name, section.error)
             groups.setdefault(message.replace("(NAME)", "(...)").replace("NAME", "..."), []).append(name)
         for message, names in sorted(groups.items(), key=lambda g: -len(g[1])):
-            parts.append(_row(f"refused ({len(names)}): \"{message}\"", names))
+            parts.append(_row(f'refused ({len(names)}): "{message}"', names))
         if not section.refused:
-            parts.append(f"| any other is refused: \"{section.error.replace('NAME', '...')}\" | |")
+            parts.append(f'| any other is refused: "{section.error.replace("NAME", "...")}" | |')
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
 
@@ -173,5 +225,10 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
     target.write_text(page())
-    print(textwrap.shorten(f"{target}: {sum(len(m().supported) for m in SECTIONS)} supported, "
-                           f"{sum(len(m().refused) for m in SECTIONS)} refused", 120))
+    print(
+        textwrap.shorten(
+            f"{target}: {sum(len(m().supported) for m in SECTIONS)} supported, "
+            f"{sum(len(m().refused) for m in SECTIONS)} refused",
+            120,
+        )
+    )

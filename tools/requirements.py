@@ -11,7 +11,11 @@ def main(extras: str) -> None:
     with open(Path(__file__).parents[1] / "pyproject.toml", "rb") as file:
         pyproject = tomllib.load(file)
     project = pyproject["project"]
-    wanted = [*pyproject["build-system"]["requires"], *pyproject["tool"]["lstm_edge"]["build-from-checkout"], *project["dependencies"]]
+    wanted = [
+        *pyproject["build-system"]["requires"],
+        *pyproject["tool"]["lstm_edge"]["build-from-checkout"],
+        *project["dependencies"],
+    ]
     for extra in filter(None, extras.split(",")):
         wanted += project["optional-dependencies"][extra]
     print(" ".join(dict.fromkeys(wanted)))

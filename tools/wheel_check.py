@@ -49,7 +49,14 @@ def install(wheel: Path, pip_folder: Path, into: Path) -> None:
         sys.path.append(str(pip_folder))
         from pip._internal.cli.main import main as pip
 
-        options = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--disable-pip-version-check", "--root-user-action=ignore"]
+        options = [
+            "--quiet",
+            "--no-index",
+            "--no-deps",
+            "--no-compile",
+            "--disable-pip-version-check",
+            "--root-user-action=ignore",
+        ]
         os._exit(pip(["install", *options, "--target", str(into), str(wheel)]))
     if os.waitpid(child, 0)[1]:
         raise SystemExit(f"error: pip does not install {wheel.name} on {os.uname().machine}")
@@ -72,7 +79,9 @@ def command(*arguments: str | Path) -> None:
 def expect(place: str, found: np.ndarray, expected: np.ndarray, exact: bool) -> None:
     difference = float(np.abs(found - expected).max())
     if found.shape != expected.shape or not difference <= (0 if exact else TOLERANCE):
-        raise SystemExit(f"error: {place}: expected the converting machine's answer, found one that differs by {difference:g}")
+        raise SystemExit(
+            f"error: {place}: expected the converting machine's answer, found one that differs by {difference:g}"
+        )
     print(f"{place}: largest difference {difference:g}")
 
 

@@ -30,12 +30,29 @@ from common import CACHE, ROOT
 DIST = ROOT / "dist"
 WORK = ROOT / "build" / "wheels"
 FOLDER = CACHE / "wheels"
-TOOLS = ["build>=1.2", "setuptools>=77", "cython>=3.1", "wheel>=0.45", "auditwheel>=6.4", "abi3audit>=0.0.20", "numpy>=1.24"]
+TOOLS = [
+    "build>=1.2",
+    "setuptools>=77",
+    "cython>=3.1",
+    "wheel>=0.45",
+    "auditwheel>=6.4",
+    "abi3audit>=0.0.20",
+    "numpy>=1.24",
+]
 
 SIZE_LIMIT = 1_000_000
 NEWEST_GLIBC = (2, 17)  # the oldest that manylinux tags of all three architectures name
-LIBRARIES = {"libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1", "ld-linux-armhf.so.3"}
-CONTENT = re.compile(r"lstm_edge/(\w+/)*(\w+\.pyi?|py\.typed|_core\.abi3\.so)|lstm_edge-[^/]+\.dist-info/(licenses/)?\w+(\.txt)?")
+LIBRARIES = {
+    "libc.so.6",
+    "libm.so.6",
+    "libpthread.so.0",
+    "ld-linux-x86-64.so.2",
+    "ld-linux-aarch64.so.1",
+    "ld-linux-armhf.so.3",
+}
+CONTENT = re.compile(
+    r"lstm_edge/(\w+/)*(\w+\.pyi?|py\.typed|_core\.abi3\.so)|lstm_edge-[^/]+\.dist-info/(licenses/)?\w+(\.txt)?"
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +72,9 @@ ARCHES = {
         Arch("x86_64", "x86_64-linux-gnu", "-march=x86-64"),
         Arch("aarch64", "aarch64-linux-gnu", "-march=armv8-a", "ARM64", ("cortex-a53", "cortex-a76")),
         # Without NEON, which some ARMv7 CPUs lack: src_c/flags.mk gives it to kernels/neon32.c alone.
-        Arch("armv7l", "arm-linux-gnueabihf", "-march=armv7-a -mfpu=vfpv3-d16 -mfloat-abi=hard", "ARMHF", ("cortex-a7",)),
+        Arch(
+            "armv7l", "arm-linux-gnueabihf", "-march=armv7-a -mfpu=vfpv3-d16 -mfloat-abi=hard", "ARMHF", ("cortex-a7",)
+        ),
     )
 }
 
@@ -166,7 +185,9 @@ def extension(wheel: Path, folder: Path) -> Path:
 def glibc_symbols(library: Path, arch: Arch) -> dict[str, tuple[int, int]]:
     """Symbols of glibc -> the version of it that brought them."""
     text = run([binutil("objdump", arch), "-T", library]).stdout
-    return {name: (int(a), int(b)) for a, b, name in re.findall(r"\(?GLIBC_(\d+)\.(\d+)(?:\.\d+)?\)?\s+(\w+)$", text, re.M)}
+    return {
+        name: (int(a), int(b)) for a, b, name in re.findall(r"\(?GLIBC_(\d+)\.(\d+)(?:\.\d+)?\)?\s+(\w+)$", text, re.M)
+    }
 
 
 def binutil(name: str, arch: Arch) -> str:
@@ -186,7 +207,9 @@ def check_wheel(wheel: Path, arch: Arch, python: Path) -> dict[str, object]:
     dynamic = run([binutil("readelf", arch), "-dW", library]).stdout
     needed = set(re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic))
     if needed - LIBRARIES or "RPATH" in dynamic or "RUNPATH" in dynamic:
-        raise CheckError(f"{wheel.name}: expected no library but libc's and no path, found {', '.join(sorted(needed))}\n{dynamic}")
+        raise CheckError(
+            f"{wheel.name}: expected no library but libc's and no path, found {', '.join(sorted(needed))}\n{dynamic}"
+        )
     symbols = glibc_symbols(library, arch)
     newest = max(symbols.values())
     if newest > NEWEST_GLIBC:
@@ -196,7 +219,12 @@ def check_wheel(wheel: Path, arch: Arch, python: Path) -> dict[str, object]:
     if policy not in wheel.name:
         raise CheckError(f"{wheel.name}: auditwheel expects {policy}")
     run([python.parent / "abi3audit", "--strict", "--assume-minimum-abi3", "3.11", wheel])
-    about = {"wheel": wheel.name, "bytes": size, "extension": library.stat().st_size, "glibc": ".".join(map(str, newest))}
+    about = {
+        "wheel": wheel.name,
+        "bytes": size,
+        "extension": library.stat().st_size,
+        "glibc": ".".join(map(str, newest)),
+    }
     return {**about, "auditwheel": policy, "needs": sorted(needed)}
 
 
@@ -253,7 +281,10 @@ def main() -> None:
     given = parser.parse_args()
     arches = [ARCHES[name] for name in given.arch or ARCHES]
     if given.check:
-        run([sys.executable, ROOT / "tools" / "wheel_check.py", "make", WORK / "models"], env={**os.environ, "PYTHONPATH": str(ROOT)})
+        run(
+            [sys.executable, ROOT / "tools" / "wheel_check.py", "make", WORK / "models"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
         for arch in arches:
             check_running(arch)
         return

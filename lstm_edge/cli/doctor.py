@@ -24,7 +24,7 @@ def command(as_json: bool) -> int:
     code 3 when one differs. Nothing on the machine is changed.
     """
     import lstm_edge
-    from lstm_edge import doctor
+    from lstm_edge.check import doctor
 
     machine = doctor.examine()
     with err_console().status("testing kernels"):

@@ -19,7 +19,9 @@ from .options import isa_option, json_option, model_argument
 @click.argument("labels", metavar="LABELS", type=click.Path(exists=True, dir_okay=False))
 @click.option("--output", metavar="NAME", help="The output to compare, when there are several.")
 @click.option("--task", type=click.Choice(["classes", "regression"]), help="Default: what the labels look like.")
-@click.option("--threshold", type=float, default=0.5, show_default=True, help="Splits answers of one value in two classes.")
+@click.option(
+    "--threshold", type=float, default=0.5, show_default=True, help="Splits answers of one value in two classes."
+)
 @isa_option
 @json_option
 def command(

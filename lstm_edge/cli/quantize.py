@@ -15,20 +15,26 @@ from .sinks import check_output, check_replaceable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..quantize_report import Error, QuantizeReport
+    from ..quantize.report import Error, QuantizeReport
 
 
 @click.command("quantize")
 @model_argument
-@click.option("-o", "--output", metavar="OUT.lstm", type=click.Path(dir_okay=False), help="Default: MODEL.WEIGHTS.lstm.")
+@click.option(
+    "-o", "--output", metavar="OUT.lstm", type=click.Path(dir_okay=False), help="Default: MODEL.WEIGHTS.lstm."
+)
 @click.option(
     "--calibrate", metavar="FILE", multiple=True, type=click.Path(exists=True, dir_okay=False),
     help="Real input, as `lstm-edge run` takes it: weights are rounded for it and errors measured on it.",
 )  # fmt: skip
 @click.option("--weights", type=click.Choice(["int8", "float16"]), default="int8", show_default=True)
 @click.option("--max-error", type=float, help="Largest error at the outputs; ops return to float32 until it holds.")
-@click.option("--keep", metavar="NAME", multiple=True, help="An op, or a pattern such as 'decoder*', to leave in float32.")
-@click.option("--precision", type=click.Choice(["auto"]), help="Time all precisions here; keep the fastest within --max-error.")
+@click.option(
+    "--keep", metavar="NAME", multiple=True, help="An op, or a pattern such as 'decoder*', to leave in float32."
+)
+@click.option(
+    "--precision", type=click.Choice(["auto"]), help="Time all precisions here; keep the fastest within --max-error."
+)
 @json_option
 def command(
     model_path: str, output: str | None, calibrate: tuple[str, ...], weights: str, max_error: float | None,
@@ -50,7 +56,13 @@ def command(
     check_replaceable(target)
     with err_console().status(f"quantising {os.path.basename(model_path)}"):
         _, report = lstm_edge.quantize(
-            model_path, target, calibration=calibration, weights=weights, max_error=max_error, keep=keep, precision=precision
+            model_path,
+            target,
+            calibration=calibration,
+            weights=weights,
+            max_error=max_error,
+            keep=keep,
+            precision=precision,
         )
     sizes = os.path.getsize(model_path), os.path.getsize(target)
     if as_json:
@@ -68,7 +80,9 @@ def print_report(report: QuantizeReport, console: Console) -> None:
         table.add_column(name, justify="right")
     for op in report.ops:
         alone = "" if op.alone is None else f"{op.alone:.2g}"
-        table.add_row(op.op, op.name, op.stored, f"{op.bytes_after:,}", f"{op.bytes_before:,}", *_error_cells(op.error), alone)
+        table.add_row(
+            op.op, op.name, op.stored, f"{op.bytes_after:,}", f"{op.bytes_before:,}", *_error_cells(op.error), alone
+        )
     for name, error in report.outputs.items():
         table.add_row("output", name, "", "", "", *_error_cells(error), "")
     console.print(table)

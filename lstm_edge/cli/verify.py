@@ -72,12 +72,14 @@ def command(
 
 
 def _compare(model_path: str, against: str, isa: str | None, as_json: bool, given: dict[str, Any]) -> int:
-    from ..against import compare
+    from ..check.against import compare
 
     found = compare(model_path, against, isa=isa, **given)
     code = 0 if found.passed else DIFFERENT
     if as_json:
-        rows = [{"op": o.op, "name": o.name, "tensor": o.tensor, "error": o.error, "allowed": o.allowed} for o in found.ops]
+        rows = [
+            {"op": o.op, "name": o.name, "tensor": o.tensor, "error": o.error, "allowed": o.allowed} for o in found.ops
+        ]
         about = {"model": os.path.basename(model_path), "original": os.path.basename(against), "source": found.source}
         first = found.first.name if found.first else None
         print_json({**about, "isa": found.isa, "ops": rows, "first": first, "passed": found.passed})
@@ -88,9 +90,16 @@ def _compare(model_path: str, against: str, isa: str | None, as_json: bool, give
         console.print(f"{row.op:16} {row.tensor}: largest difference {row.error:.3g}{mark}", markup=False)
     if found.first is not None:
         row = found.first
-        console.print(f"first op that differs: {row.name} ({row.op}), output {row.tensor!r}: {row.error:.3g}, "
-                      f"allowed {row.allowed:.3g}", style="red", markup=False)
+        console.print(
+            f"first op that differs: {row.name} ({row.op}), output {row.tensor!r}: {row.error:.3g}, "
+            f"allowed {row.allowed:.3g}",
+            style="red",
+            markup=False,
+        )
     verdict = "passed" if found.passed else "FAILED"
-    console.print(f"{verdict}: {found.isa} kernels against {found.source}, {len(found.ops)} of {found.total} values compared",
-                  style="green" if found.passed else "red", markup=False)
+    console.print(
+        f"{verdict}: {found.isa} kernels against {found.source}, {len(found.ops)} of {found.total} values compared",
+        style="green" if found.passed else "red",
+        markup=False,
+    )
     return code

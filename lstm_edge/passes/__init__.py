@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph import Graph
+from ..ir.graph import Graph
 from . import fold, fuse, overlap, recurrences, states, streaming
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Graph, Node
+from ..ir.graph import Graph, Node
 
 TO_THE_END = 2**31 - 1  # as a Slice end: clamped to the axis
 

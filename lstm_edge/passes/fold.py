@@ -8,10 +8,10 @@ from math import prod
 import numpy as np
 
 from .. import reference
-from ..dims import Dim
-from ..graph import Graph, Node, Tensor, run_array
-from ..ops import each, read_attrs
-from ..shapes import END, same
+from ..ir.dims import Dim
+from ..ir.graph import Graph, Node, Tensor, run_array
+from ..ir.ops import each, read_attrs
+from ..ir.shapes import END, same
 from .edit import constant_of, note, retrace
 
 # An Expand or Tile of a constant is left to run time where folding it would grow the file by more elements than this.

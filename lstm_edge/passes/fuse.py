@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..graph import Graph, Node
-from ..ops import ACTIVATIONS, each, read_attrs
-from ..shapes import END
+from ..ir.graph import Graph, Node
+from ..ir.ops import ACTIVATIONS, each, read_attrs
+from ..ir.shapes import END
 from .edit import constant_of, note, reader_counts, scalar_of
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import reference
-from ..dims import value
-from ..graph import Graph, Node
+from ..ir.dims import value
+from ..ir.graph import Graph, Node
 from .edit import constant_of
 
 SIZE_ONLY_AFTER = {"Reshape": 1, "Expand": 1, "Fill": 0}  # inputs from here on are read for their sizes alone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import UnsupportedModelError
-from ..graph import Graph, State
+from ..ir.graph import Graph, State
 from .edit import TO_THE_END, note, retrace
 
 

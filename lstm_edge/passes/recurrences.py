@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..cells import Cell, gru, lstm
-from ..dims import Dim, Size, mentions, product
-from ..graph import Graph, Node, Tensor
-from ..ops import OPS, each, read_attrs
-from ..polynomials import Leaf, NotACell, Reader, Sum
-from ..shapes import END
+from ..ir.dims import Dim, Size, mentions, product
+from ..ir.graph import Graph, Node, Tensor
+from ..ir.ops import OPS, each, read_attrs
+from ..ir.shapes import END
+from ..recurrences.cells import Cell, gru, lstm
+from ..recurrences.polynomials import Leaf, NotACell, Reader, Sum
 from .edit import note, reader_counts, redirect, retrace
 
 RECURRENT = ("LSTM", "GRU", "RNN")
@@ -139,7 +139,9 @@ def _of_one_frame(graph: Graph, step: _Step) -> bool:
     """Whether all that the cell reads is (B, n), axes of size 1 aside: no recurrence applies it to all frames at once."""
     read = [t for t in (*step.cell.frame, step.cell.hidden, step.cell.cell) if t]
     leading = [[s for s in graph.shape(t)[:-1] if s != 1] for t in read]
-    return all(lead == leading[0] and len(lead) <= 1 and not any(mentions(s, "frames") for s in lead) for lead in leading)
+    return all(
+        lead == leading[0] and len(lead) <= 1 and not any(mentions(s, "frames") for s in lead) for lead in leading
+    )
 
 
 # ---- steps over time -------------------------------------------------------------------------------------------------
@@ -232,7 +234,7 @@ def _emit(graph: Graph, chain: list[_Step], shapes: dict[str, tuple[Size, ...]])
     inputs = [given.get(i.rstrip("?"), "") for i in OPS[cell.op].inputs]
     while not inputs[-1]:
         inputs.pop()
-    wanted = [graph.fresh(f"{base}.y"), "", graph.fresh(f"{base}.c_n")][:3 if cell.cell else 1]
+    wanted = [graph.fresh(f"{base}.y"), "", graph.fresh(f"{base}.c_n")][: 3 if cell.cell else 1]
     outputs = graph.add(cell.op, inputs, dict(cell.attrs), base, wanted)
     for t, step in enumerate(chain):
         at = {"axes": [1], "starts": [t], "ends": [t + 1]}
@@ -267,8 +269,11 @@ def _sizes_from(graph: Graph, tensor: str, target: list[Size]) -> dict[str, list
     """A dims spec whose open sizes are axes of `tensor`."""
     shape = graph.shape(tensor)
     axes = [shape.index(s) if isinstance(s, Dim) else -1 for s in target]
-    return {"shape": [1 if isinstance(s, Dim) else s for s in target], "from_input": [0 if a >= 0 else -1 for a in axes],
-            "from_axis": [max(a, 0) for a in axes]}
+    return {
+        "shape": [1 if isinstance(s, Dim) else s for s in target],
+        "from_input": [0 if a >= 0 else -1 for a in axes],
+        "from_axis": [max(a, 0) for a in axes],
+    }
 
 
 # ---- reversals of time -----------------------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from ..dims import Dim, Size, mentions
 from ..errors import UnsupportedModelError
-from ..graph import Graph, Port, State
+from ..ir.dims import Dim, Size, mentions
+from ..ir.graph import Graph, Port, State
 from .edit import note
 
 IN_WORDS = {"in", "input", "prev", "previous", "old", "init", "initial", "past", "last"}

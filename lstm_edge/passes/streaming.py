@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dims import Dim, Size
-from ..graph import Graph, Node, State, Tensor
-from ..ops import each, read_attrs
+from ..ir.dims import Dim, Size
+from ..ir.graph import Graph, Node, State, Tensor
+from ..ir.ops import each, read_attrs
 from .edit import TO_THE_END, note, replace_by, retrace
 from .timeflow import RECURRENT, Analysis, Carry, Cumulative, NotStreamable, Prefix, Running, Window
 

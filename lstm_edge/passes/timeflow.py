@@ -13,10 +13,10 @@ from typing import NoReturn
 
 import numpy as np
 
-from ..dims import Dim, Size, mentions, product, value
-from ..graph import Graph, Node
-from ..ops import each, place, read_attrs
-from ..shapes import END, same
+from ..ir.dims import Dim, Size, mentions, product, value
+from ..ir.graph import Graph, Node
+from ..ir.ops import each, place, read_attrs
+from ..ir.shapes import END, same
 from .edit import constant_of
 from .initial import initial_value, is_given
 
@@ -439,7 +439,9 @@ def _conv_transpose(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
         a.refuse(node, "runs over frames of kept context")
     keep = (span - 1) // stride
     if begin % stride or begin > keep * stride:
-        a.refuse(node, f"crops {begin} frames of the beginning of time, no multiple of its stride {stride} within its reach")
+        a.refuse(
+            node, f"crops {begin} frames of the beginning of time, no multiple of its stride {stride} within its reach"
+        )
     if keep:
         _need_state_shape(a, node, node.inputs[0], flow.axis)
         a.plans[id(node)] = Window(flow.axis, keep - begin // stride, keep, (keep * stride, span - stride))

@@ -38,11 +38,15 @@ CASES = [
     case("simple_rnn", L.SimpleRNN(4, return_sequences=True)),
     case("simple_rnn_relu_last", L.SimpleRNN(4, activation="relu")),
     case("bilstm", L.Bidirectional(L.LSTM(4, return_sequences=True))),
-    case("bilstm_relu_hard_sigmoid",
-         L.Bidirectional(L.LSTM(4, activation="relu", recurrent_activation="hard_sigmoid", return_sequences=True))),
+    case(
+        "bilstm_relu_hard_sigmoid",
+        L.Bidirectional(L.LSTM(4, activation="relu", recurrent_activation="hard_sigmoid", return_sequences=True)),
+    ),
     case("bilstm_elu", L.Bidirectional(L.LSTM(4, activation="elu", return_sequences=True))),
     case("bigru_last", L.Bidirectional(L.GRU(3, recurrent_activation="hard_sigmoid"))),
-    case("stack_fixed_frames", L.LSTM(4, activation="elu", return_sequences=True), L.GRU(3, reset_after=False), frames=6),
+    case(
+        "stack_fixed_frames", L.LSTM(4, activation="elu", return_sequences=True), L.GRU(3, reset_after=False), frames=6
+    ),
     case("lstm_unrolled", L.LSTM(4, unroll=True, return_sequences=True), frames=4),
 ]
 

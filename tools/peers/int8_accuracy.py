@@ -14,8 +14,8 @@ import numpy as np
 
 import lstm_edge
 from lstm_edge import format, passes, reference
-from lstm_edge.dims import BATCH, FRAMES
-from lstm_edge.graph import Graph
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
 
 FRAMES_RUN = 100
 PEERS = {
@@ -30,7 +30,10 @@ def network(op: str, inputs: int, hidden: int, directions: int, seed: int) -> Gr
     graph = Graph()
     x = graph.input("x", (BATCH, FRAMES, inputs))
     shapes = [(inputs,), (hidden,), ()] + [()] * (op == "GRU")
-    weights = [graph.constant(rng.uniform(-bound, bound, (directions, gates * hidden, *s)).astype(np.float32), "w") for s in shapes]
+    weights = [
+        graph.constant(rng.uniform(-bound, bound, (directions, gates * hidden, *s)).astype(np.float32), "w")
+        for s in shapes
+    ]
     attrs = {"direction": "bidirectional"} if directions == 2 else {}
     graph.output("y", graph.add1(op, [x, *weights], attrs, op))
     return passes.pipeline(graph)
@@ -64,7 +67,10 @@ def main() -> None:
         found = [errors(case, seed) for seed in range(options.seeds)]
         most, mean = max(float(e.max()) for e in found), max(float(e.mean()) for e in found)
         name = f"{case[0]} {case[1]}x{case[2]}" + (" bidirectional" if case[3] == 2 else "")
-        print(f"{name:26} max {most:.5f}  mean {mean:.6f}" + (f"  best peers {peers[0]:.4f} {peers[1]:.5f}" if peers else ""))
+        print(
+            f"{name:26} max {most:.5f}  mean {mean:.6f}"
+            + (f"  best peers {peers[0]:.4f} {peers[1]:.5f}" if peers else "")
+        )
         if options.steps and case[3] == 1:
             first, last = drift(case, options.steps)
             print(f"{'':26} {options.steps} steps at +-30: first 1000 {first:.5f}, last 1000 {last:.5f}")

@@ -34,8 +34,8 @@ def weights(inputs: int, hidden: int) -> list[np.ndarray]:
 def ours(inputs: int, hidden: int, isa: str | None) -> dict[str, Step]:
     import lstm_edge
     from lstm_edge import format, passes
-    from lstm_edge.dims import BATCH, FRAMES
-    from lstm_edge.graph import Graph
+    from lstm_edge.ir.dims import BATCH, FRAMES
+    from lstm_edge.ir.graph import Graph
 
     graph = Graph()
     x = graph.input("x", (BATCH, FRAMES, inputs))
@@ -62,7 +62,9 @@ def onnxruntime(inputs: int, hidden: int) -> dict[str, Step]:
     value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 1, s)) for n, s in
              (("x", inputs), ("h", hidden), ("c", hidden), ("hn", hidden), ("cn", hidden))]  # fmt: skip
     node = helper.make_node("LSTM", ["x", "W", "R", "B", "", "h", "c"], ["", "hn", "cn"], hidden_size=hidden)
-    graph = helper.make_graph([node], "step", value[:3], value[3:], [numpy_helper.from_array(v, k) for k, v in tensors.items()])
+    graph = helper.make_graph(
+        [node], "step", value[:3], value[3:], [numpy_helper.from_array(v, k) for k, v in tensors.items()]
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     steps: dict[str, Step] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -163,7 +165,9 @@ def litert_cell(inputs: int, hidden: int) -> bytes:
     import tensorflow as tf
 
     w, r, b = (tf.constant(a.T) for a in weights(inputs, hidden))
-    signature = [tf.TensorSpec((1, size), tf.float32, name) for name, size in (("x", inputs), ("s1", hidden), ("s2", hidden))]
+    signature = [
+        tf.TensorSpec((1, size), tf.float32, name) for name, size in (("x", inputs), ("s1", hidden), ("s2", hidden))
+    ]
 
     @tf.function(input_signature=signature)
     def cell(x, s1, s2):

@@ -1,0 +1,1 @@
+"""Containers that models come in, read without running anything: pickles."""

@@ -1,0 +1,40 @@
+"""Records and sections of a `.lstm` file, as docs/format.md specifies them; written by writer.py, read by reader.py."""
+
+from __future__ import annotations
+
+import struct
+
+from ..ir.dims import BATCH, FRAMES, Size
+
+MAGIC = b"LSTMEDGE"
+MAJOR, MINOR = 1, 0
+ALIGN = 64
+MAX_RANK = 8
+
+HEADER = struct.Struct("<8sHHIQII32x")
+SECTION = struct.Struct("<4sIQQQ")
+TENSOR = struct.Struct("<IBBxx")
+CONSTANT = struct.Struct("<IIQQQQ8q")
+NODE = struct.Struct("<IIIHHIIQ")
+ATTR = struct.Struct("<IB3xIIQ")
+DIM = struct.Struct("<qII")
+PORT = struct.Struct("<IIiI")  # then 8 dims
+STATE = struct.Struct("<IIIIiiQ")  # then 8 dims
+INDEX = struct.Struct("<i")
+CRC_START = 16
+
+RECORD_SIZE = {
+    b"STRS": 0, b"TENS": TENSOR.size, b"CNST": CONSTANT.size, b"DATA": 0, b"NODE": NODE.size, b"IDXS": INDEX.size,
+    b"ATTR": ATTR.size, b"VALS": 0, b"INPT": PORT.size + 8 * DIM.size, b"OUTP": PORT.size + 8 * DIM.size,
+    b"STAT": STATE.size + 8 * DIM.size, b"META": 0, b"TEST": 0,
+}  # fmt: skip
+OPTIONAL = (b"META", b"TEST")
+
+DTYPES = ("float32", "int32", "bool", "float16", "int8")
+SYMBOLS: tuple[Size, ...] = (1, BATCH, FRAMES)
+ATTR_KINDS = ("int", "float", "str", "ints", "floats", "strs")
+VALUE_SIZE = {"int": 8, "float": 4, "str": 4}
+
+
+def one_of(words: tuple[str, ...]) -> str:
+    return ", ".join(words[:-1]) + " or " + words[-1]

@@ -1,0 +1,5 @@
+"""Networks kept as JSON as a Graph."""
+
+from .model import read
+
+__all__ = ["read"]

@@ -1,0 +1,57 @@
+"""GuitarML's JSON (Proteus, NeuralPi): one torch recurrence and a Linear, the input added to the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import FormatError, UnsupportedModelError
+from ...ir.dims import BATCH, FRAMES
+from ...ir.graph import Graph
+from ..dialect.layers import GATES, Activation, Cell, dense, recurrence
+from .rtneural import add_first_channel
+from .values import array, whole
+
+DESCRIPTION = {"model", "input_size", "skip", "output_size", "unit_type", "num_layers", "hidden_size", "bias_fl"}
+
+
+def build(document: dict[str, Any]) -> Graph:
+    """Input x (batch, frames, features: the signal, then the knobs), output y (batch, frames, 1)."""
+    about, weights = document["model_data"], dict(document["state_dict"])
+    unknown = set(about) - DESCRIPTION
+    if unknown or about.get("model", "SimpleRNN") != "SimpleRNN":
+        what = f"model {about['model']!r}" if not unknown else f"entry {sorted(unknown)[0]!r}"
+        raise UnsupportedModelError(f"model_data: {what} is not done, expected SimpleRNN with {sorted(DESCRIPTION)}")
+    op = about["unit_type"]
+    if op not in GATES:
+        raise UnsupportedModelError(f"unit_type {op!r}: expected one of {', '.join(GATES)}")
+    hidden, count = (whole(about[k], f"model_data: {k}") for k in ("hidden_size", "num_layers"))
+    graph, notes = Graph(), []
+    source = x = graph.input("x", (BATCH, FRAMES, whole(about["input_size"], "model_data: input_size")))
+    for n in range(count):
+        x = _level(graph, x, op, n, weights, hidden, bool(about.get("bias_fl", True)))
+    out = whole(about.get("output_size", 1), "model_data: output_size")
+    w = array(weights.pop("lin.weight"), "lin.weight", (out, hidden))
+    bias = array(weights.pop("lin.bias"), "lin.bias", (out,)) if "lin.bias" in weights else None
+    x = dense(graph, x, w, bias, Activation(), "lin")
+    if weights:
+        raise FormatError(f"state_dict: expected rec.* and lin.* only, found also {', '.join(list(weights)[:5])}")
+    skip = whole(about.get("skip", 1), "model_data: skip", 0)
+    if "skip" not in about:
+        notes.append("no skip in model_data: assumed 1, as GuitarML's players do; the input is added to the answer")
+    elif skip:
+        notes.append(f"the input is added to the answer (skip {skip})")
+    graph.output("y", add_first_channel(graph, x, source, skip) if skip else x)
+    graph.metadata["notes"] = notes
+    return graph
+
+
+def _level(graph: Graph, x: str, op: str, n: int, weights: dict[str, Any], hidden: int, biased: bool) -> str:
+    rows = len(GATES[op]) * hidden
+    shapes = {"weight_ih": (rows, graph.shape(x)[-1]), "weight_hh": (rows, hidden)}
+    if biased:
+        shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+    found = {k: array(weights.pop(f"rec.{k}_l{n}"), f"rec.{k}_l{n}", shape) for k, shape in shapes.items()}
+    biases = [found[k] for k in ("bias_ih", "bias_hh")] if biased else []
+    if biased and op != "GRU":
+        biases = [biases[0] + biases[1]]
+    return recurrence(graph, op, x, [Cell(found["weight_ih"], found["weight_hh"], *biases)], f"rec.{n}").y

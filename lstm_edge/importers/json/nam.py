@@ -1,0 +1,64 @@
+"""Neural Amp Modeler files (.nam), architecture LSTM: one flat list of weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...errors import FormatError, UnsupportedModelError
+from ...ir.dims import BATCH, FRAMES
+from ...ir.graph import Graph
+from ..dialect.layers import Activation, Cell, dense, recurrence
+from .values import array, whole
+
+CONFIG = {"input_size", "hidden_size", "num_layers", "in_channels", "out_channels"}
+
+
+def build(document: dict[str, Any]) -> Graph:
+    """Input x (batch, frames, input_size), output y. The recurrences start from the states in the file.
+
+    The list: for each layer the weight of [x, h] (4H, I + H) in rows, gates i f g o, its bias (4H,), initial h (H,) and
+    c (H,); then the head's weight (out, H) and bias (out,).
+    """
+    if document["architecture"] != "LSTM":
+        raise UnsupportedModelError(
+            f"a NAM model of architecture {document['architecture']!r}: expected LSTM, the recurrent one"
+        )
+    config = document["config"]
+    unknown = set(config) - CONFIG
+    if unknown:
+        raise UnsupportedModelError(
+            f"config: unknown entry {sorted(unknown)[0]!r}, expected {', '.join(sorted(CONFIG))}"
+        )
+    hidden, count = (whole(config[k], f"config: {k}") for k in ("hidden_size", "num_layers"))
+    width = whole(config.get("input_size", config.get("in_channels", 1)), "config: input_size")
+    out = whole(config.get("out_channels", 1), "config: out_channels")
+    weights = array(document["weights"], "weights", (None,))
+    sizes = [4 * hidden * (width + hidden) + 6 * hidden]
+    sizes += [4 * hidden * 2 * hidden + 6 * hidden] * (count - 1) + [out * hidden + out]
+    if sum(sizes) != weights.size:
+        raise FormatError(
+            f"weights: expected {sum(sizes)} numbers for {count} layers of {hidden} over {width}, found {weights.size}"
+        )
+    graph = Graph()
+    x = graph.input("x", (BATCH, FRAMES, width))
+    *layers, head = np.split(weights, np.cumsum(sizes)[:-1])
+    for n, part in enumerate(layers):
+        x = _level(graph, x, part, hidden, n)
+    w, bias = head[:-out].reshape(out, hidden), head[-out:]
+    graph.output("y", dense(graph, x, w, bias, Activation(), "head"))
+    graph.metadata["notes"] = [
+        "starts from the states stored in the file, and is what the model gives without the player's level corrections"
+    ]
+    rate = document.get("sample_rate") or (document.get("metadata") or {}).get("sample_rate")
+    if rate:
+        graph.metadata["sample_rate"] = float(rate)
+    return graph
+
+
+def _level(graph: Graph, x: str, part: np.ndarray, hidden: int, n: int) -> str:
+    joined, rest = part[: -6 * hidden].reshape(4 * hidden, -1), part[-6 * hidden :]
+    bias, h, c = np.split(rest, [4 * hidden, 5 * hidden])
+    cell = Cell(joined[:, :-hidden], joined[:, -hidden:], bias)
+    return recurrence(graph, "LSTM", x, [cell], f"lstm.{n}", initial=(h, c)).y

@@ -1,0 +1,5 @@
+"""Keras 1.x to 3.x models as a Graph."""
+
+from .model import read
+
+__all__ = ["read"]

@@ -1,0 +1,281 @@
+"""Gives every layer of a config its arrays, from ordered lists (HDF5, live models) or from paths (.keras zips)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ...errors import FormatError, UnsupportedModelError
+from .config import MODELS, Layer, snake_case
+from .files import Source
+
+
+class Var(NamedTuple):
+    """A variable of a layer: its name, whether training changes it, and the sub-object that holds it in a .keras
+    path."""
+
+    name: str
+    trainable: bool = True
+    holder: str = ""
+
+
+_KEYED = {
+    "LSTM": "cell",
+    "GRU": "cell",
+    "SimpleRNN": "cell",
+    "CuDNNLSTM": "",
+    "CuDNNGRU": "",
+    "LSTMCell": "",
+    "GRUCell": "",
+    "SimpleRNNCell": "",
+    "PeepholeLSTMCell": "",
+}
+_KERNEL = ("Dense", "Conv1D", "Conv2D", "Conv1DTranspose", "Conv2DTranspose", "EinsumDense")
+_KERAS1_GATES = {"LSTM": "icfo", "GRU": "zrh"}
+
+
+def variables(layer: Layer) -> list[Var]:
+    """What `layer` itself owns (children apart), in Keras's order."""
+    config, cls = layer.config, layer.cls
+    if cls in _KEYED:
+        return _recurrent_variables(layer)
+    if cls in _KERNEL:
+        bias = config.take("bias_axes") is not None if cls == "EinsumDense" else config.flag("use_bias", True)
+        return [Var("kernel")] + [Var("bias")] * bias
+    if cls in ("DepthwiseConv1D", "DepthwiseConv2D"):
+        return [Var("depthwise_kernel")] + [Var("bias")] * config.flag("use_bias", True)
+    if cls in ("SeparableConv1D", "SeparableConv2D"):
+        return [Var("depthwise_kernel"), Var("pointwise_kernel")] + [Var("bias")] * config.flag("use_bias", True)
+    if cls == "Embedding":
+        return [Var("embeddings")]
+    if cls == "BatchNormalization":
+        return _affine(layer) + [Var("moving_mean", False), Var("moving_variance", False)]
+    if cls == "LayerNormalization":
+        return [Var("gamma")] * config.flag("scale", True) if config.flag("rms_scaling") else _affine(layer)
+    if cls == "GroupNormalization":
+        return _affine(layer)
+    if cls == "RMSNormalization":
+        return [Var("scale")]
+    if cls == "PReLU":
+        return [Var("alpha")]
+    if cls in ("Attention", "AdditiveAttention"):
+        scaled = config.flag("use_scale", cls == "AdditiveAttention")
+        return [Var("scale")] * scaled + [Var("concat_score_weight")] * (config.take("score_mode", "dot") == "concat")
+    if cls == "MultiHeadAttention":
+        return [
+            Var(f"{part}_{v}", True, f"{part}_dense")
+            for part in ("query", "key", "value", "output")
+            for v in (("kernel", "bias") if config.flag("use_bias", True) else ("kernel",))
+        ]
+    if cls == "Normalization" and config.take("mean") is None:
+        return [Var("mean", False), Var("variance", False), Var("count", False)]
+    return []
+
+
+def _affine(layer: Layer) -> list[Var]:
+    return [Var("gamma")] * layer.config.flag("scale", True) + [Var("beta")] * layer.config.flag("center", True)
+
+
+def _recurrent_variables(layer: Layer) -> list[Var]:
+    cls, holder = layer.cls, _KEYED[layer.cls]
+    gates = _KERAS1_GATES.get(cls)
+    if layer.version.major == 1 and gates and layer.config.values.get("consume_less", "cpu") != "gpu":
+        return [Var(f"{kind}_{gate}") for gate in gates for kind in ("W", "U", "b")]
+    bias = cls.startswith("CuDNN") or layer.config.flag("use_bias", True)
+    peepholes = (
+        [Var(f"{g}_gate_peephole_weights") for g in ("input", "forget", "output")] if cls == "PeepholeLSTMCell" else []
+    )
+    return (
+        [Var("kernel", True, holder), Var("recurrent_kernel", True, holder)]
+        + [Var("bias", True, holder)] * bias
+        + peepholes
+    )
+
+
+def assign(model: Layer, source: Source) -> None:
+    """Fills `weights` of every layer of the tree. FormatError when what the file holds is not what the config asks
+    for."""
+    if source.groups is not None:
+        _assign_groups(model, source.groups)
+    else:
+        _assign_paths(model, source.paths or {}, source.names, "")
+    for layer in walk(model):
+        _join_keras1_gates(layer)
+        if source.backend == "theano":
+            _flip_theano_kernels(layer)
+
+
+def walk(layer: Layer) -> Iterator[Layer]:
+    """`layer` and all it holds, depth first."""
+    yield layer
+    for child in layer.children:
+        yield from walk(child)
+
+
+# ---- ordered lists ---------------------------------------------------------------------------------------------------
+
+
+def _assign_groups(model: Layer, groups: dict[str, list[tuple[str, np.ndarray]]]) -> None:
+    """One list per top-level layer: all that trains in tree order, then all that does not."""
+    for layer in model.children:
+        wanted = list(_slots(layer, True))
+        order = [s for s in wanted if s[2]] + [s for s in wanted if not s[2]]
+        found = groups.get(layer.name, [])
+        if not wanted:
+            if found and not layer.is_op:
+                raise UnsupportedModelError(
+                    f"{layer.place}: expected no weights, found {', '.join(n for n, _ in found[:6])}; a custom "
+                    f"class named {layer.cls}?"
+                )
+            continue
+        if len(found) != len(order):
+            found, order = _other_count(layer, found, order)
+        for (owner, var, _), (name, array) in zip(order, found):
+            _check_name(owner, var, name)
+            owner.weights[var.name] = array
+
+
+def _slots(layer: Layer, trainable: bool) -> Iterator[tuple[Layer, Var, bool]]:
+    trainable = trainable and layer.trainable
+    for var in variables(layer):
+        yield layer, var, trainable and var.trainable
+    for child in layer.children:
+        yield from _slots(child, trainable)
+
+
+def _other_count(layer: Layer, found: list, order: list) -> tuple[list, list]:
+    """Old files that hold another number of arrays than the config says: Keras 1 recurrences stored joined."""
+    if layer.version.major == 1 and layer.cls in _KERAS1_GATES and len(found) == 3:
+        return found, [(layer, Var(n), True) for n in ("kernel", "recurrent_kernel", "bias")]
+    raise FormatError(
+        f"{layer.place}: expected {len(order)} weights ({', '.join(v.name for _, v, _ in order[:8])}), "
+        f"found {len(found)} ({', '.join(n for n, _ in found[:8])})"
+    )
+
+
+_KNOWN = frozenset(
+    (
+        "kernel",
+        "recurrent_kernel",
+        "bias",
+        "gamma",
+        "beta",
+        "moving_mean",
+        "moving_variance",
+        "embeddings",
+        "depthwise_kernel",
+        "pointwise_kernel",
+    )
+)
+
+
+def _check_name(owner: Layer, var: Var, name: str) -> None:
+    """A wrong order would give a wrong answer in silence: names that Keras itself gave must agree."""
+    last = name.split("/")[-1].split(":")[0]
+    wanted = var.name.split("_", 1)[1] if owner.cls == "MultiHeadAttention" else var.name
+    if last in _KNOWN and wanted in _KNOWN and last != wanted and (last, wanted) != ("kernel", "depthwise_kernel"):
+        raise FormatError(
+            f"{owner.place}: expected weight {wanted!r}, found {name!r}; the file's order of weights is not Keras's"
+        )
+
+
+def _join_keras1_gates(layer: Layer) -> None:
+    """W_i, W_c, W_f, W_o as one kernel in the order of Keras 2: i, f, c, o (LSTM) or z, r, h (GRU)."""
+    if not any(k.startswith("W_") for k in layer.weights):
+        return
+    order = {"LSTM": "ifco", "GRU": "zrh"}[layer.cls]
+    for old, new in (("W", "kernel"), ("U", "recurrent_kernel"), ("b", "bias")):
+        layer.weights[new] = np.concatenate([layer.weights.pop(f"{old}_{g}") for g in order], axis=-1)
+
+
+def _flip_theano_kernels(layer: Layer) -> None:
+    """Theano convolves, all others correlate: the spatial axes run the other way."""
+    rank = {"Conv1D": 1, "Conv2D": 2, "Conv1DTranspose": 1, "Conv2DTranspose": 2}.get(layer.cls)
+    if rank is None:
+        return
+    kernel = layer.weights["kernel"]
+    old_form = (
+        layer.version.major == 1
+        and kernel.ndim == 4
+        and (layer.config.values.get("data_format") == "channels_first" or (rank == 1 and kernel.shape[1:2] != (1,)))
+    )
+    axes = (2, 3) if old_form else tuple(range(kernel.ndim - 2))
+    layer.weights["kernel"] = np.ascontiguousarray(np.flip(kernel, axes))
+
+
+# ---- paths -----------------------------------------------------------------------------------------------------------
+
+
+def _assign_paths(layer: Layer, paths: dict[str, np.ndarray], names: dict[str, str], prefix: str) -> None:
+    """Own variables lie at prefix/holder/vars/0, 1...; children below attributes or, in lists, below class counters."""
+    counts: dict[str, int] = {}
+    for var in variables(layer):
+        index = counts.get(var.holder, 0)
+        counts[var.holder] = index + 1
+        places = [_join(prefix, h, f"vars/{index}") for h in _spellings(var.holder)]
+        found = next((p for p in places if p in paths), None)
+        if found is None:
+            raise FormatError(
+                f"{layer.place}: weight {var.name}: expected it at {places[0]!r} in model.weights.h5, found none"
+            )
+        layer.weights[var.name] = paths[found]
+    if layer.cls in MODELS or layer.cls == "StackedRNNCells":
+        containers = ("layers", "_layer_checkpoint_dependencies") if layer.cls in MODELS else ("cells", "_cells")
+        _assign_container(layer, paths, names, [_join(prefix, c) for c in containers])
+        return
+    attributes = {"Bidirectional": ("forward_layer", "backward_layer"), "RNN": ("cell",)}.get(layer.cls, ("layer",))
+    for attribute, child in zip(attributes, layer.children):
+        _assign_paths(child, paths, names, _join(prefix, attribute))
+
+
+def _assign_container(layer: Layer, paths: dict[str, np.ndarray], names: dict[str, str], containers: list[str]) -> None:
+    """Layers of a list are stored as class, class_1, class_2... in order. Keras 2.12 to 2.15 counted some layers
+    twice, so the
+    n-th group that holds weights belongs to the n-th layer of its class that has any; a name written beside a group
+    must agree."""
+    owners: dict[str, list[Layer]] = {}
+    for child in layer.children:
+        if any(True for _ in _slots(child, True)):
+            owners.setdefault(snake_case(child.written), []).append(child)
+    for base, children in owners.items():
+        container, found = next(((c, f) for c in containers if (f := _counted(paths, c, base))), (containers[0], []))
+        if len(found) != len(children):
+            raise FormatError(
+                f"{layer.place}: expected weights of {len(children)} {base} layers under {container!r}, "
+                f"found {len(found)}"
+            )
+        written = [names.get(_join(container, g)) for g in found]
+        if set(written) == {c.name for c in children}:
+            found = [found[written.index(c.name)] for c in children]
+        for group, child in zip(found, children):
+            _assign_paths(child, paths, names, _join(container, group))
+
+
+def _counted(paths: dict[str, np.ndarray], container: str, base: str) -> list[str]:
+    """Groups base, base_1, base_2... below `container` that hold weights, in counting order."""
+    found: dict[int, str] = {}
+    start = container + "/"
+    for path in paths:
+        if not path.startswith(start):
+            continue
+        group = path[len(start) :].split("/")[0]
+        counter = group[len(base) + 1 :]
+        if group == base:
+            found[0] = group
+        elif group.startswith(base + "_") and counter.isascii() and counter.isdigit():
+            found[int(counter)] = group
+    return [found[n] for n in sorted(found)]
+
+
+def _spellings(holder: str) -> tuple[str, ...]:
+    """Attributes were written with and without their underscore; Keras 2.12 kept a recurrence's weights on the layer
+    too."""
+    if not holder:
+        return ("",)
+    return (holder, "_" + holder, "") if holder == "cell" else (holder, "_" + holder)
+
+
+def _join(*parts: str) -> str:
+    return "/".join(p for p in parts if p)

@@ -1,0 +1,175 @@
+"""A network described in TOML over a file of weights. docs/network.md is the language."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
+from ...ir.graph import RUN_DTYPES, Graph
+from ..torch.state import build as build_from_names
+from .keys import Keys, size_of
+from .layers import LAYERS, raw_op
+from .recurrent import recurrent
+from .tensors import Network
+from .weights import read_weights
+
+CONVENTIONS = ("torch", "keras")
+HARMLESS = ("num_batches_tracked",)  # counters of training
+MAX_TOML = 1 << 20
+MAX_LAYERS = 4096
+
+
+def read(source: Any, *, network: Any = None) -> Graph:
+    """The Graph of weights (a path, bytes, or a dict of arrays) under a description: a path of a TOML file or a dict.
+
+    Without `network`, a TOML source names its weights file itself (`weights = "file.npz"`), and other weights are read
+    by the names of torch's state dicts. FormatError names the line and key of what is wrong in the description.
+    """
+    if network is None and not _is_toml(source):
+        return _undescribed(source)
+    document, text, place = _description(source if network is None else network)
+    top = Keys(document, place, text)
+    own = top.text_of("weights", None)
+    if network is None:
+        if own is None:
+            top.fail("names no weights: write weights = 'file.npz', or give it with --network to the weights")
+        source = Path(source).parent / own
+    key = top.text_of("key", None)
+    arrays, notes = (dict(source), []) if isinstance(source, Mapping) else read_weights(source, key)
+    graph = _build(top, {k: np.asarray(v) for k, v in arrays.items()})
+    graph.metadata["notes"] = notes + graph.metadata["notes"]
+    graph.metadata["source"] = {"kind": "network", "network": place}
+    if text:
+        graph.metadata["source"]["network_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    return graph
+
+
+def _is_toml(source: Any) -> bool:
+    return isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == ".toml"
+
+
+def _undescribed(source: Any) -> Graph:
+    arrays, notes = read_weights(source)
+    try:
+        graph = build_from_names(dict(arrays), "weights")
+    except UnsupportedModelError as why:
+        raise UnsupportedModelError(
+            f"weights without a network ({why}); describe the network in a TOML file and pass it with --network"
+        ) from None
+    graph.metadata["notes"] = notes + graph.metadata.get("notes", [])
+    return graph
+
+
+def _description(network: Any) -> tuple[dict[str, Any], str, str]:
+    """The table, its text, its name."""
+    if isinstance(network, Mapping):
+        return dict(network), "", "network"
+    if not isinstance(network, str | os.PathLike):
+        raise UnsupportedModelError(f"network: expected a TOML file or a dict, found {type(network).__name__}")
+    path = Path(network)
+    if path.stat().st_size > MAX_TOML:
+        raise FormatError(f"{path.name}: a description of {path.stat().st_size} bytes; expected at most {MAX_TOML}")
+    try:
+        text = path.read_bytes().decode("utf-8")
+        return tomllib.loads(text), text, path.name
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as why:
+        raise FormatError(f"{path.name}: not TOML ({why})") from None
+
+
+# ---- building --------------------------------------------------------------------------------------------------------
+
+
+def _build(top: Keys, arrays: dict[str, np.ndarray]) -> Graph:
+    net = Network(arrays, top.word("convention", CONVENTIONS))
+    inputs, layers = top.take("inputs"), top.take("layer")
+    outputs, ignore = top.take("outputs", None), top.names("ignore", [])
+    metadata = top.take("metadata", {})
+    top.done()
+    if not isinstance(inputs, dict) or not inputs or not isinstance(metadata, dict):
+        top.fail("inputs: expected a table such as {x = ['batch', 'frames', 16]}, and metadata a table", "inputs")
+    if not isinstance(layers, list) or len(layers) > MAX_LAYERS or not all(isinstance(v, dict) for v in layers):
+        top.fail(f"layer: expected at most {MAX_LAYERS} tables [[layer]]", "layer")
+    for name, value in inputs.items():
+        _input(net, top, name, value)
+    net.previous = net.graph.inputs[0].tensor
+    for n, values in enumerate(layers):
+        _layer(net, Keys(values, f"{top.place}: layer {n}", top.text, n), n)
+    _outputs(net, top, outputs)
+    _all_used(net, top, ignore)
+    net.graph.metadata.update(metadata)
+    net.graph.metadata["notes"] = net.notes
+    return net.graph
+
+
+def _input(net: Network, top: Keys, name: str, value: Any) -> None:
+    value = {"shape": value} if isinstance(value, list) else value
+    if not isinstance(value, dict):
+        top.fail(f"input {name}: expected a shape such as ['batch', 'frames', 16], found {value!r}", name)
+    keys = Keys(value, f"{top.place}: input {name}", top.text)
+    shape = keys.take("shape")
+    dtype = keys.word("dtype", RUN_DTYPES, "float32")
+    keys.done()
+    if not isinstance(shape, list):
+        keys.fail(f"shape: expected a list, found {shape!r}", "shape")
+    net.named[name] = net.graph.input(name, tuple(size_of(s, keys) for s in shape), dtype)
+
+
+def _layer(net: Network, keys: Keys, n: int) -> None:
+    kind = keys.text_of("type")
+    name = keys.text_of("name", f"{kind.lower()}_{n}")
+    keys.place += f" ({kind})" if name.startswith(f"{kind.lower()}_") else f" ({kind} {name})"
+    if name in net.named:
+        keys.fail(f"the name {name!r} is taken", "name")
+    try:
+        if kind in ("lstm", "gru", "rnn"):
+            result = recurrent(net, keys, kind.upper(), name)
+        elif kind in LAYERS:
+            result = LAYERS[kind](net, keys, name)
+        elif kind[:1].isupper():
+            result = raw_op(net, keys, kind, name)
+        else:
+            keys.fail(
+                f"unknown type {kind!r}; expected lstm, gru, rnn, {', '.join(LAYERS)} or an op of docs/ops.md", "type"
+            )
+    except FormatError:
+        raise
+    except LstmEdgeError as why:
+        raise type(why)(f"{keys.place}{keys._line('')}: {why}") from None
+    keys.done()
+    net.named[name] = net.previous = result
+
+
+def _outputs(net: Network, top: Keys, outputs: Any) -> None:
+    if outputs is None:
+        outputs = {"output": None}
+    elif isinstance(outputs, list):
+        outputs = {name: name for name in map(str, outputs)}
+    if not isinstance(outputs, dict) or not outputs:
+        top.fail("outputs: expected names of layers, or a table {name = 'layer'}", "outputs")
+    for name, layer in outputs.items():
+        if layer is not None and (not isinstance(layer, str) or layer not in net.named):
+            top.fail(f"outputs: no layer or input is called {layer!r}; there are {', '.join(net.named)}", "outputs")
+        net.graph.output(name, net.previous if layer is None else net.named[layer])
+
+
+def _all_used(net: Network, top: Keys, ignore: list[str]) -> None:
+    """An array that no layer took is a layer forgotten, unless `ignore` says otherwise."""
+    left = [n for n in net.arrays if n not in net.used and not n.endswith(HARMLESS)]
+    for pattern in ignore:
+        rest = [n for n in left if not fnmatchcase(n, pattern)]
+        if len(rest) == len(left):
+            top.fail(f"ignore: {pattern!r} matches no array that is left over", "ignore")
+        left = rest
+    if left:
+        top.fail(
+            f"no layer takes {len(left)} arrays of the weights: {', '.join(left[:8])}{' ...' if len(left) > 8 else ''}; "
+            "add their layers, or list them under ignore"
+        )

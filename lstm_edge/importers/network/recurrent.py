@@ -1,0 +1,322 @@
+"""The recurrent layers of a network description: any gate order and layout, packed or gate by gate, to the core's."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from ...ir.dims import Dim
+from ..dialect import layers
+from ..dialect.layers import GATES, Activation, Cell
+from .keys import Keys
+from .layers import column_major, source
+from .tensors import Network
+
+KERAS_GATES = {"LSTM": "ifgo", "GRU": "zrn", "RNN": "h"}
+ALIASES = {"LSTM": {"c": "g", "j": "g"}, "GRU": {"u": "z", "h": "n", "g": "n"}, "RNN": {"n": "h", "i": "h"}}
+DEFAULT_ACTIVATIONS = {
+    "LSTM": {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid", "h": "tanh"},
+    "GRU": {"r": "sigmoid", "z": "sigmoid", "n": "tanh"},
+    "RNN": {"h": "tanh"},
+}
+PARAMETERS = ("kernel", "recurrent", "bias", "recurrent_bias", "projection")
+KERAS_NAMES = {"kernel": "kernel", "recurrent_kernel": "recurrent", "bias": "bias"}
+TORCH_NAME = re.compile(r"(weight|bias)_(ih|hh|hr)(?:_l(\d+))?(_reverse)?$")
+TORCH_ROLES = {
+    "weight_ih": "kernel",
+    "weight_hh": "recurrent",
+    "weight_hr": "projection",
+    "bias_ih": "bias",
+    "bias_hh": "recurrent_bias",
+}
+DIRECTIONS = ("forward", "reverse", "bidirectional")
+MERGES = {"sum": "add", "mul": "mul", "average": "add"}
+Parts = dict[str, Any]  # parameter -> name of an array, or a table gate -> name
+
+
+class _Reader:
+    """One layer's way of keeping weights: gate order, layout, joined kernels."""
+
+    def __init__(self, net: Network, k: Keys, op: str):
+        self.net, self.k, self.op = net, k, op
+        self.columns = column_major(net, k)
+        default = KERAS_GATES[op] if net.convention == "keras" else GATES[op]
+        self.joined = k.word("joined", ("xh", "hx"), None)
+        self.coupled = k.word("coupled", ("none", "f=1-i", "i=1-f"), "none") if op == "LSTM" else "none"
+        self.optional = self.coupled[0] if self.coupled != "none" else ""  # the gate whose weights are not read
+        self.gates = self._order("gates", default)
+        self.forget_bias = k.number("forget_bias", 0) if op == "LSTM" else 0
+        self.peephole_gates = k.text_of("peephole_gates", None) if op == "LSTM" else None
+        self.reset_after = k.flag("reset_after", None) if op == "GRU" else None
+
+    def gate(self, letter: str, key: str) -> str:
+        made = ALIASES[self.op].get(letter, letter)
+        if made not in GATES[self.op]:
+            self.k.fail(f"{key}: {letter!r} is no gate, expected letters of {GATES[self.op]}", key)
+        return made
+
+    def _order(self, key: str, default: str) -> str:
+        given = self.k.text_of(key, default)
+        order = "".join(self.gate(c, key) for c in given)
+        wanted = set(GATES[self.op])
+        if len(set(order)) != len(order) or not wanted - set(self.optional) <= set(order):
+            self.k.fail(f"{key} = {given!r}: expected each of {GATES[self.op]} once", key)
+        return order
+
+    def blocks(self, value: Any, key: str, gates: str, rank: int) -> dict[str, np.ndarray]:
+        """gate -> its rows: (H, K), or (H,) for rank 1."""
+        if isinstance(value, dict):
+            return {self.gate(g, key): self._rows(name, key, rank) for g, name in value.items()}
+        rows = self._rows(value, key, rank)
+        if len(rows) % len(gates):
+            self.k.fail(
+                f"{key}: expected a multiple of {len(gates)} rows (gates {gates}), found shape {rows.shape}", key
+            )
+        return dict(zip(gates, np.split(rows, len(gates))))
+
+    def _rows(self, name: Any, key: str, rank: int) -> np.ndarray:
+        array = self.net.array(name, self.k, key)
+        if array.ndim != rank:
+            array = array.reshape(-1) if rank == 1 and array.size == max(array.shape, default=0) else array
+        if array.ndim != rank:
+            self.k.fail(f"{key}: expected {rank} axes, found shape {array.shape} of {name!r}", key)
+        return array.T if self.columns and rank == 2 else array
+
+    def core(self, blocks: dict[str, np.ndarray], key: str, order: str = "") -> np.ndarray:
+        """The blocks one below the other in the core's order; a coupled gate's may be missing."""
+        order = order or GATES[self.op]
+        missing = [g for g in order if g not in blocks and g not in self.optional]
+        shapes = {b.shape for b in blocks.values()}
+        if missing or len(shapes) != 1:
+            self.k.fail(
+                f"{key}: expected gates {order} of one shape, found { ({g: b.shape for g, b in blocks.items()}) }", key
+            )
+        zeros = np.zeros(shapes.pop(), np.float32)
+        return np.concatenate([np.asarray(blocks.get(g, zeros), np.float32) for g in order])
+
+    def cell(self, parts: Parts, peephole: Any, width: int) -> Cell:
+        w_ih = self.core(self.blocks(parts.get("kernel"), "kernel", self.gates, 2), "kernel")
+        hidden = len(w_ih) // len(GATES[self.op])
+        if self.joined:
+            if parts.get("recurrent") is not None:
+                self.k.fail("recurrent: a joined kernel holds it already", "recurrent")
+            cut = width if self.joined == "xh" else w_ih.shape[1] - width
+            first, second = w_ih[:, :cut], w_ih[:, cut:]
+            w_ih, w_hh = (first, second) if self.joined == "xh" else (second, first)
+        else:
+            if parts.get("recurrent") is None:
+                self.k.fail("recurrent is missing; where one kernel holds both, write joined = 'xh' or 'hx'")
+            w_hh = self.core(self.blocks(parts.get("recurrent"), "recurrent", self.gates, 2), "recurrent")
+        cell = Cell(w_ih, w_hh, *self._biases(parts, hidden))
+        if parts.get("projection") is not None:
+            cell.projection = self._rows(parts["projection"], "projection", 2)
+        if peephole is not None:
+            cell.peephole = self._peephole(peephole, hidden)
+        return cell
+
+    def _biases(self, parts: Parts, hidden: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        found = []
+        for key in ("bias", "recurrent_bias"):
+            value = parts.get(key)
+            array = self.net.arrays.get(value) if isinstance(value, str) else None
+            if key == "bias" and self.op == "GRU" and array is not None and array.ndim == 2 and len(array) == 2:
+                self.net.used.add(value)
+                both = [dict(zip(self.gates, np.split(b, len(self.gates)))) for b in array]
+                found = [self.core(b, key) for b in both]
+                break
+            found.append(None if value is None else self.core(self.blocks(value, key, self.gates, 1), key))
+        bias, other = found
+        if self.op == "GRU":
+            self._reset_after(bias, other)
+            return bias, other
+        if other is not None:
+            bias = other if bias is None else bias + other
+        if self.forget_bias:
+            bias = np.zeros(4 * hidden, np.float32) if bias is None else bias.copy()
+            bias[hidden : 2 * hidden] += np.float32(self.forget_bias)
+        return bias, None
+
+    def _reset_after(self, bias: np.ndarray | None, other: np.ndarray | None) -> None:
+        """Where it is not said: torch always, Keras when the bias has two rows."""
+        if self.reset_after is None and self.net.convention == "keras" and bias is None:
+            self.k.fail("reset_after is missing: without a bias nothing shows it")
+        if self.reset_after is None:
+            self.reset_after = self.net.convention == "torch" or other is not None
+
+    def _peephole(self, value: Any, hidden: int) -> np.ndarray:
+        """Rows i, f, o and, where it is given, g."""
+        if isinstance(value, str):
+            array = np.asarray(self.net.array(value, self.k, "peephole"), np.float32)
+            order = self._order_of_peephole(array, hidden)
+            if array.size == len(order) * hidden:
+                array = array.reshape(len(order), hidden)
+            elif self.columns:
+                array = array.T
+            blocks = dict(zip(order, np.split(array, len(order))))
+        elif isinstance(value, dict):
+            blocks = {self.gate(g, "peephole"): self._diagonal_or_full(name, hidden) for g, name in value.items()}
+        else:
+            self.k.fail(f"peephole: expected the name of an array or a table by gate, found {value!r}", "peephole")
+        return self.core(blocks, "peephole", "ifog" if "g" in blocks else "ifo")
+
+    def _order_of_peephole(self, array: np.ndarray, hidden: int) -> str:
+        full = array.ndim == 2 and hidden in array.shape and array.size % hidden**2 == 0 and array.size > 4 * hidden
+        count = array.size // (hidden**2 if full else hidden)
+        order = "".join(self.gate(c, "peephole_gates") for c in self.peephole_gates or "ifog"[:count])
+        if len(order) != count or array.size != count * hidden * (hidden if full else 1):
+            self.k.fail(f"peephole: shape {array.shape} does not hold gates {order} of {hidden} cells", "peephole")
+        return order
+
+    def _diagonal_or_full(self, name: Any, hidden: int) -> np.ndarray:
+        array = np.asarray(self.net.array(name, self.k, "peephole"), np.float32)
+        if array.size == hidden:
+            return array.reshape(1, hidden)
+        if array.shape != (hidden, hidden):
+            self.k.fail(f"peephole: expected ({hidden},) or ({hidden}, {hidden}), found {array.shape}", "peephole")
+        return array.T if self.columns else array
+
+
+def recurrent(net: Network, k: Keys, op: str, name: str) -> str:
+    """An lstm, gru or rnn layer; its last states get the names name.h and name.c."""
+    x = source(net, k)
+    if len(net.graph.shape(x)) != 3 or isinstance(net.graph.shape(x)[2], Dim):
+        k.fail(f"expected to read (batch, frames, features), found shape {net.graph.shape(x)}")
+    reader = _Reader(net, k, op)
+    direction = k.word("direction", DIRECTIONS, None)
+    levels, direction = _levels(net, k, direction)
+    count = 2 if direction == "bidirectional" else 1
+    peepholes = [None] * count
+    if op == "LSTM":
+        peepholes = _per_direction(k, "peephole", k.take("peephole", None), count)
+    attrs = _attributes(k, op, reader, direction)
+    initial = [_initial(net, k, f"initial_{s}") for s in ("hc" if op == "LSTM" else "h")]
+    if len(levels) > 1 and (any(i is not None for i in initial) or any(p is not None for p in peepholes)):
+        k.fail(
+            f"{len(levels)} levels below one prefix: write one layer per level to give them initial states or peepholes"
+        )
+    merge, returns = k.word("merge", ("concat", *MERGES), "concat"), k.word("returns", ("every", "last"), "every")
+    for n, parts in enumerate(levels):
+        last = n == len(levels) - 1
+        width = net.graph.shape(x)[-1]
+        cells = [reader.cell(p, q, width) for p, q in zip(parts, peepholes)]
+        if op == "GRU":
+            attrs["reset_after"] = int(reader.reset_after)
+        label = name if last else f"{name}.{n}"
+        made = layers.recurrence(net.graph, op, x, cells, label, initial=initial if n == 0 else (), **attrs)
+        x = made.y
+    if reader.forget_bias:
+        net.notes.append(f"layer {name}: {reader.forget_bias:g} added to the forget gate's bias")
+    net.named[f"{name}.h"] = made.h
+    if op == "LSTM":
+        net.named[f"{name}.c"] = made.c
+    if returns == "last":
+        x = _last_states(net, made.h, name)
+    return _merged(net, x, merge, name) if count == 2 else x
+
+
+def _attributes(k: Keys, op: str, reader: _Reader, direction: str) -> dict[str, Any]:
+    given = k.take("activations", {})
+    if not isinstance(given, dict):
+        k.fail(f"activations: expected a table such as {{g = 'relu'}}, found {given!r}", "activations")
+    table = dict(DEFAULT_ACTIVATIONS[op])
+    for letter, value in given.items():
+        letter = letter if op == "LSTM" and letter == "h" else reader.gate(letter, "activations")
+        table[letter] = value
+    acts: list[Activation] = [layers.activation(v, f"{k.place}: activations.{g}") for g, v in table.items()]
+    attrs: dict[str, Any] = {"activations": acts, "direction": direction, "clip": float(k.number("clip", 0))}
+    if op == "LSTM":
+        attrs |= {"coupled": reader.coupled, "cell_clip": float(k.number("cell_clip", 0))}
+        attrs["proj_clip"] = float(k.number("projection_clip", 0))
+    return attrs
+
+
+def _initial(net: Network, k: Keys, key: str) -> np.ndarray | str | None:
+    """An input or layer (B,H) or (D,B,H), or an array of the weights."""
+    name = k.text_of(key, None)
+    if name is None:
+        return None
+    if name not in net.named:
+        return net.array(name, k, key)
+    tensor = net.named[name]
+    shape = net.graph.shape(tensor)
+    return layers.reshape(net.graph, tensor, (1, *shape), f"{tensor}.lifted") if len(shape) == 2 else tensor
+
+
+def _last_states(net: Network, h: str, name: str) -> str:
+    """(D,B,P) to (B,D*P)."""
+    directions, batch, width = net.graph.shape(h)
+    if directions > 1:
+        h = net.graph.add1("Transpose", [h], {"perm": [1, 0, 2]}, f"{name}.turned")
+    return layers.reshape(net.graph, h, (batch, directions * width), f"{name}.last")
+
+
+def _merged(net: Network, x: str, merge: str, name: str) -> str:
+    """The two directions, now side by side in the last axis, as `merge` says."""
+    if merge == "concat":
+        return x
+    width = net.graph.shape(x)[-1] // 2
+    halves = [
+        net.graph.add1("Slice", [x], {"axes": [-1], "starts": [s], "ends": [s + width]}, f"{name}.{word}")
+        for s, word in ((0, "forward"), (width, "backward"))
+    ]
+    x = net.graph.add1("Binary", halves, {"kind": MERGES[merge]}, f"{name}.{merge}")
+    return layers.scaled(net.graph, x, 0.5, 0, f"{name}.half") if merge == "average" else x
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+def _levels(net: Network, k: Keys, direction: str | None) -> tuple[list[list[Parts]], str]:
+    """Per level of a stack and direction, the names of its arrays; and the direction."""
+    prefix = k.take("weights", None)
+    if prefix is None:
+        direction = direction or "forward"
+        count = 2 if direction == "bidirectional" else 1
+        values = {p: _per_direction(k, p, k.take(p, None), count) for p in PARAMETERS}
+        return [[_complete(k, {p: v[d] for p, v in values.items()}) for d in range(count)]], direction
+    both = isinstance(prefix, list)
+    if both and (direction != "bidirectional" or len(prefix) != 2):
+        k.fail("weights: two prefixes are for direction = 'bidirectional'", "weights")
+    found: dict[tuple[int, int], Parts] = {}
+    for d, one in enumerate(prefix if both else [prefix]):
+        if not isinstance(one, str):
+            k.fail(f"weights: expected a prefix, found {one!r}", "weights")
+        for part, name in net.under(one, k).items():
+            match = TORCH_NAME.match(part)
+            if match:
+                level, backwards = int(match[3] or 0), d or int(bool(match[4]))
+                found.setdefault((level, backwards), {})[TORCH_ROLES[f"{match[1]}_{match[2]}"]] = name
+            elif part in KERAS_NAMES:
+                found.setdefault((0, d), {})[KERAS_NAMES[part]] = name
+            else:
+                k.fail(f"weights = {one!r}: {name!r} is none of a recurrence's arrays; name them one by one", "weights")
+    count = 1 + max(d for _, d in found)
+    if direction is None:
+        direction = "bidirectional" if count == 2 else "forward"
+    if (direction == "bidirectional") != (count == 2):
+        k.fail(f"direction = {direction!r}, but the arrays are those of {count} direction(s)", "direction")
+    levels = 1 + max(n for n, _ in found)
+    for n in range(levels):
+        for d in range(count):
+            if (n, d) not in found:
+                k.fail(f"weights: the arrays of level {n}, direction {d} are missing", "weights")
+    return [[_complete(k, found[n, d]) for d in range(count)] for n in range(levels)], direction
+
+
+def _complete(k: Keys, parts: Parts) -> Parts:
+    if parts.get("kernel") is None:
+        k.fail("kernel is missing: name the arrays, or a prefix with weights")
+    return parts
+
+
+def _per_direction(k: Keys, key: str, value: Any, count: int) -> list[Any]:
+    """One value per direction: a list of two where there are two."""
+    if value is None:
+        return [None] * count
+    if count == 1 and not isinstance(value, list):
+        return [value]
+    if not isinstance(value, list) or len(value) != count:
+        k.fail(f"{key}: expected {'a list [forward, backward]' if count == 2 else 'one name'}, found {value!r}", key)
+    return value

@@ -1,0 +1,261 @@
+"""ONNX to Graph.
+
+Nodes are interpreted once, in order, on values that are known, partly known (shapes), or run-time tensors. What is
+known folds away, If is resolved, the rest is lowered to the rows of docs/ops.md. See lowering.py.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
+from ...ir.graph import Graph
+from . import control, layers, movement, ops, quantized, recurrent  # noqa: F401  (they register their operators)
+from .dims import InputDims, declared, input_shapes
+from .files import element_dtype, load_model, tensor_array
+from .folding import fold, refuse_growth
+from .lowering import LOWER, MAX_NODES, Call, Lowering, Undecided, Value, known, run_dtype
+
+MIN_OPSET, MAX_OPSET = 7, 28
+
+
+def read(
+    source: Any, *, shapes: Mapping[str, list[int | str]] | None = None, constants: Mapping[str, Any] | None = None
+) -> Graph:
+    """The Graph of an ONNX model: a path, the bytes of a file, or a ModelProto.
+
+    shapes: input name -> sizes, each a number, 'batch' or 'frames'. constants: input name -> its value, known now.
+    FormatError for a damaged file, UnsupportedModelError (it names the node) for what cannot be converted.
+    """
+    model, folder = load_model(source)
+    try:
+        return _read(model, folder, shapes, constants)
+    except LstmEdgeError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as e:
+        raise FormatError(f"damaged ONNX file: {type(e).__name__}: {e}") from e
+
+
+def _read(
+    model: Any, folder: Path | None, shapes: Mapping[str, list[int | str]] | None, constants: Mapping[str, Any] | None
+) -> Graph:
+    model = _inlined(model)
+    opsets = _opsets(model)
+    proto = model.graph
+    ctx = Lowering(opsets, used_names(proto))
+    ctx.left[0] += len(proto.node)
+    scope: ChainMap = ChainMap({})
+    for tensor in proto.initializer:
+        scope[tensor.name] = known(tensor_array(tensor, "initialiser", folder))
+    if len(proto.sparse_initializer):
+        raise UnsupportedModelError("sparse initialisers are not supported; export the model with dense weights")
+    infos = [i for i in proto.input if i.name not in scope]
+    _bind_constants(infos, dict(constants or {}), scope)
+    _declare_inputs(ctx, [i for i in infos if i.name not in scope], shapes, proto, scope)
+    lower_block(ctx, proto, scope)
+    _declare_outputs(ctx, proto, scope)
+    graph = ctx.graph
+    graph.drop_unused()
+    if ctx.folded:
+        ctx.note(f"folded {ctx.folded} nodes that follow from constants and shapes")
+    graph.metadata["notes"] = ctx.notes
+    graph.metadata["source"] = {
+        "format": "onnx",
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "opset": opsets.get("", 0),
+    }
+    return graph
+
+
+def _inlined(model: Any) -> Any:
+    if not len(model.functions):
+        return model
+    import onnx.inliner
+
+    bodies = {(f.domain, f.name): f.node for f in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+    for domain, name in bodies:
+        _inlined_size(domain, name, bodies, sizes, ())
+    total = sum(sizes.get((n.domain, n.op_type), 1) for n in model.graph.node)
+    if total > MAX_NODES:
+        raise UnsupportedModelError(f"the model's functions expand to {total} nodes, more than {MAX_NODES}")
+    return onnx.inliner.inline_local_functions(model)
+
+
+def _inlined_size(domain: str, name: str, bodies: Mapping, sizes: dict[tuple[str, str], int], calling: tuple) -> int:
+    """How many nodes a model-local function is, with those that it calls; FormatError for one that calls itself."""
+    key = (domain, name)
+    if key not in bodies:
+        return 1
+    if key in calling or len(calling) > 100:
+        raise FormatError(f"function {name!r} calls itself")
+    if key not in sizes:
+        sizes[key] = sum(
+            _inlined_size(n.domain, n.op_type, bodies, sizes, (*calling, key)) for n in _all_nodes(bodies[key])
+        )
+    return sizes[key]
+
+
+def _all_nodes(nodes: Any) -> list[Any]:
+    """The nodes, and those of their subgraphs."""
+    out = []
+    for node in nodes:
+        out.append(node)
+        for attribute in node.attribute:
+            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                out += _all_nodes(sub.node)
+    return out
+
+
+def _opsets(model: Any) -> dict[str, int]:
+    opsets = {"" if o.domain == "ai.onnx" else o.domain: int(o.version) for o in model.opset_import}
+    version = opsets.get("", 1 if not opsets else MIN_OPSET)
+    if not MIN_OPSET <= version <= MAX_OPSET:
+        raise UnsupportedModelError(
+            f"opset {version}: expected {MIN_OPSET} to {MAX_OPSET}; convert the file with "
+            "onnx.version_converter or export it again"
+        )
+    return opsets
+
+
+def used_names(graph: Any) -> set[str]:
+    """Every name that a node reads or a graph gives out, subgraphs included."""
+    used = {o.name for o in graph.output}
+    for node in graph.node:
+        used.update(node.input)
+        for attribute in node.attribute:
+            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                used |= used_names(sub)
+    return used
+
+
+def _dtype(info: Any) -> str:
+    if not info.type.HasField("tensor_type"):
+        raise UnsupportedModelError(f"input {info.name!r}: expected a tensor, found {info.type.WhichOneof('value')}")
+    return element_dtype(info.type.tensor_type.elem_type, f"input {info.name!r}")
+
+
+def _declared_dtype(info: Any) -> str:
+    """The element type as the file has it."""
+    import onnx
+
+    name = onnx.TensorProto.DataType.Name(info.type.tensor_type.elem_type).lower()
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+def _bind_constants(infos: list, constants: dict[str, Any], scope: ChainMap) -> None:
+    for info in infos:
+        if info.name in constants:
+            value = np.asarray(constants.pop(info.name)).astype(_dtype(info))
+            dims = info.type.tensor_type.shape.dim
+            if value.ndim == 0 and all(d.dim_value in (0, 1) for d in dims):
+                value = value.reshape([1] * len(dims))  # a number for an input of one element
+            scope[info.name] = known(value)
+    left = sorted(n for n in constants if n not in scope)
+    if left:
+        raise UnsupportedModelError(
+            f"--set {left[0]}: the model has no such input; its inputs are {', '.join(i.name for i in infos)}"
+        )
+    for name, value in constants.items():  # an input with a default
+        scope[name] = known(np.asarray(value).astype(scope[name].dtype))
+
+
+def _declare_inputs(
+    ctx: Lowering, infos: list, shapes: Mapping[str, list[int | str]] | None, proto: Any, scope: ChainMap
+) -> None:
+    dims: list[InputDims] = [declared(i) for i in infos]
+    sizes = input_shapes(dims, shapes, proto, ctx.notes)
+    dtypes = {}
+    for info in infos:
+        dtype = _dtype(info)
+        run = run_dtype(dtype, f"input {info.name!r}")
+        tensor = ctx.graph.input(info.name, sizes[info.name], run)
+        scope[info.name] = Value(dtype, tensor=tensor)
+        if _declared_dtype(info) != run:
+            dtypes[info.name] = _declared_dtype(info)
+    if dtypes:
+        ctx.graph.metadata["input_dtypes"] = dtypes
+
+
+def _declare_outputs(ctx: Lowering, proto: Any, scope: ChainMap) -> None:
+    dtypes = {}
+    for info in proto.output:
+        if info.name not in scope:
+            raise FormatError(f"output {info.name!r}: no node computes it")
+        value: Value = scope[info.name]
+        ctx.place = f"output {info.name!r}"
+        ctx.graph.output(info.name, ctx.tensor(value, info.name))
+        if _declared_dtype(info) not in (ctx.run_dtype(value), "undefined"):
+            dtypes[info.name] = _declared_dtype(info)
+    if dtypes:
+        ctx.graph.metadata["output_dtypes"] = dtypes
+
+
+def lower_block(ctx: Lowering, graph: Any, scope: ChainMap) -> None:
+    """Interprets the nodes of a graph or subgraph; binds their outputs in `scope`."""
+    for tensor in graph.initializer:
+        if tensor.name not in scope.maps[0]:
+            scope[tensor.name] = known(tensor_array(tensor, "initialiser"))
+    ctx.left[0] -= len(graph.node)
+    if ctx.left[0] < 0:
+        raise UnsupportedModelError(f"{ctx.place or 'the graph'}: unrolled, the model has more than {MAX_NODES} nodes")
+    for node in graph.node:
+        call = Call(ctx, node, [_lookup(node, name, scope) for name in node.input], _attributes(node), scope)
+        outer = ctx.place, ctx.node_name
+        ctx.place, ctx.node_name = call.place, call.name
+        values = _evaluate(call)
+        ctx.place, ctx.node_name = outer
+        for name, value in zip(node.output, values):
+            if name and value is not None:
+                scope[name] = value
+
+
+def _lookup(node: Any, name: str, scope: ChainMap) -> Value | None:
+    if not name:
+        return None
+    if name not in scope:
+        place = f"node {node.name or node.output[0]!r} ({node.op_type})"
+        raise FormatError(f"{place}: input {name!r} is not computed before it")
+    return scope[name]
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    import onnx
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return [plain(v) for v in value] if isinstance(value, list) else value
+
+    return {a.name: plain(onnx.helper.get_attribute_value(a)) for a in node.attribute}
+
+
+def _evaluate(call: Call) -> list[Value | None]:
+    ctx, since = call.ctx, len(call.ctx.graph.nodes)
+    try:
+        if all(v is None or v.array is not None for v in call.inputs) and call.op not in ("If", "Loop", "Scan"):
+            folded = fold(call)
+            if folded is not None:
+                refuse_growth(call, folded)
+                ctx.folded += 1
+                return folded
+        function = LOWER.get((call.domain, call.op))
+        result = control.by_definition(call) if function is None else function(call)
+        if function is not None:
+            call.check_attrs()
+    except LstmEdgeError as e:
+        if call.place in str(e):
+            raise
+        raise type(e)(f"{call.place}: {e}") from e
+    except (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError) as e:
+        raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
+    values = result if isinstance(result, list) else [result]
+    for name, value in zip(call.proto.output, values):
+        if name and value is not None and value.is_run:
+            ctx.rename(value, name, since)
+    return values

@@ -1,0 +1,184 @@
+"""ONNX's quantised operators. What the runtime does in 8 bits is spelt in float32 operations on whole numbers, which
+are exact below 2^24, so answers agree with the runtime's up to the rounding of its scales."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .layers import conv
+from .lowering import Call, Lowering, Value, known, lowers
+from .ops import matmul
+
+RANGES = {
+    "uint8": (0, 255),
+    "int8": (-128, 127),
+    "uint16": (0, 65535),
+    "int16": (-32768, 32767),
+    "int32": (-(2**31), 2**31 - 1),
+}
+
+
+def spread(call: Call, value: Value, rank: int, axis: int) -> Value:
+    """A scale or zero point of one element, or of one per position of `axis`, ready to broadcast."""
+    ctx, shape = call.ctx, call.ctx.shape(value)
+    if len(shape) == 0 or shape == (1,):
+        return ctx.reshape(value, [])
+    if len(shape) != 1:
+        raise call.refuse(f"a scale of shape {list(shape)} (blocked quantisation) is not supported")
+    axis = call.axis(axis, rank)
+    return ctx.reshape(value, [shape[0] if d == axis else 1 for d in range(rank)])
+
+
+def as_float(ctx: Lowering, value: Value) -> Value:
+    if value.is_known:
+        return known(value.array.astype(np.float32))
+    return ctx.cast(value, "float32")
+
+
+@lowers("DequantizeLinear")
+def _dequantize(call: Call) -> Value:
+    ctx, rank = call.ctx, call.rank(0)
+    axis = call.attr("axis", 1)
+    call.ignore("output_dtype")
+    if call.attr("block_size", 0):
+        raise call.refuse("block_size (blocked quantisation) is not supported")
+    x = as_float(ctx, call.input(0))
+    if call.optional(2) is not None:
+        x = ctx.binary("sub", x, as_float(ctx, spread(call, call.input(2), rank, axis)))
+    return ctx.binary("mul", x, as_float(ctx, spread(call, call.input(1), rank, axis)))
+
+
+@lowers("QuantizeLinear")
+def _quantize(call: Call) -> Value:
+    ctx, rank = call.ctx, call.rank(0)
+    axis = call.attr("axis", 1)
+    call.ignore("saturate", "precision")
+    if call.attr("block_size", 0):
+        raise call.refuse("block_size (blocked quantisation) is not supported")
+    dtype = call.input(2).dtype if call.optional(2) is not None else "uint8"
+    if call.attr("output_dtype", 0):
+        import onnx
+
+        dtype = onnx.TensorProto.DataType.Name(call.attr("output_dtype")).lower()
+    if dtype not in RANGES:
+        raise call.refuse(f"quantisation to {dtype} is not supported: expected one of {', '.join(RANGES)}")
+    q = ctx.unary("round", ctx.binary("div", call.input(0), spread(call, call.input(1), rank, axis)))
+    if call.optional(2) is not None:
+        q = ctx.binary("add", q, as_float(ctx, spread(call, call.input(2), rank, axis)))
+    low, high = RANGES[dtype]
+    return ctx.emit("Cast", [ctx.unary("clip", q, low, high)], {"to": "int32"}, dtype)
+
+
+@lowers("DynamicQuantizeLinear")
+def _dynamic_quantize(call: Call) -> list[Value | None]:
+    """uint8 over the range of the whole tensor, widened to hold 0."""
+    ctx, x = call.ctx, call.input(0)
+    zero, one = ctx.constant(0.0), ctx.constant(1.0)
+    whole = list(range(call.rank(0)))
+    high, low = (
+        ctx.binary(kind, ctx.emit("Reduce", [x], {"kind": kind, "axes": whole, "keepdims": 0}), zero)
+        for kind in ("max", "min")
+    )
+    scale = ctx.binary("div", ctx.binary("sub", high, low), ctx.constant(255.0))
+    scale = ctx.emit("Where", [ctx.binary("equal", scale, zero), one, scale], {}, "float32")
+    point = ctx.unary("round", ctx.unary("clip", ctx.binary("div", ctx.unary("neg", low), scale), 0, 255))
+    q = ctx.binary("add", ctx.unary("round", ctx.binary("div", x, scale)), point)
+    q = ctx.unary("clip", q, 0, 255)
+    return [ctx.emit("Cast", [q], {"to": "int32"}, "uint8"), scale, ctx.emit("Cast", [point], {"to": "int32"}, "uint8")]
+
+
+def centred(call: Call, value: Value, zero_point: Value | None, rank: int, axis: int) -> Value:
+    """The integers minus their zero point, in float32."""
+    x = as_float(call.ctx, value)
+    if zero_point is None or call.ctx.uniform(zero_point) == 0:
+        return x
+    point = as_float(call.ctx, spread(call, zero_point, rank, axis))
+    if x.is_known and point.is_known:
+        return known(x.array - point.array)
+    return call.ctx.binary("sub", x, point)
+
+
+def centred_weight(call: Call, weight: int, zero_point: int) -> np.ndarray:
+    """A convolution's integer weight minus its zero point (one, or one per output channel)."""
+    array = call.known(weight).astype(np.float32)
+    if call.optional(zero_point) is None:
+        return array
+    point = call.known(zero_point).astype(np.float32)
+    return array - point.reshape([-1] + [1] * (array.ndim - 1))
+
+
+def integer_matmul(call: Call, a: Value, b: Value, a_zero: Value | None, b_zero: Value | None) -> Value:
+    """(a - a_zero) (b - b_zero) as whole numbers in float32."""
+    rank_a, rank_b = len(call.ctx.shape(a)), len(call.ctx.shape(b))
+    return matmul(
+        call.ctx,
+        centred(call, a, a_zero, rank_a, rank_a - 2 if rank_a > 1 else 0),
+        centred(call, b, b_zero, rank_b, rank_b - 1),
+    )
+
+
+@lowers("MatMulInteger")
+def _matmul_integer(call: Call) -> Value:
+    out = integer_matmul(call, call.input(0), call.input(1), call.optional(2), call.optional(3))
+    return call.ctx.emit("Cast", [out], {"to": "int32"}, "int32")
+
+
+@lowers("ConvInteger")
+def _conv_integer(call: Call) -> Value:
+    ctx = call.ctx
+    weight = centred_weight(call, 1, 3)
+    call.inputs[0] = centred(call, call.input(0), call.optional(2), call.rank(0), 1)
+    return ctx.emit("Cast", [conv(call, weight, None)], {"to": "int32"}, "int32")
+
+
+@lowers("MatMulIntegerToFloat", domain="com.microsoft")
+def _matmul_integer_to_float(call: Call) -> Value:
+    """inputs a, b, a_scale, b_scale, a_zero?, b_zero?, bias?"""
+    ctx = call.ctx
+    out = integer_matmul(call, call.input(0), call.input(1), call.optional(4), call.optional(5))
+    return _scaled(call, out, ctx.binary("mul", spread(call, call.input(2), 1, 0), call.input(3)), call.optional(6))
+
+
+@lowers("DynamicQuantizeMatMul", domain="com.microsoft")
+def _dynamic_quantize_matmul(call: Call) -> Value:
+    """inputs a (float), b, b_scale, b_zero?, bias?"""
+    ctx = call.ctx
+    q, scale, point = _dynamic_quantize(call)
+    out = integer_matmul(call, q, call.input(1), point, call.optional(3))
+    return _scaled(call, out, ctx.binary("mul", scale, call.input(2)), call.optional(4))
+
+
+def _scaled(call: Call, out: Value, scale: Value, bias: Value | None) -> Value:
+    out = call.ctx.binary("mul", out, scale)
+    return out if bias is None else call.ctx.binary("add", out, bias)
+
+
+@lowers("QLinearMatMul")
+def _qlinear_matmul(call: Call) -> Value:
+    """inputs a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero."""
+    ctx = call.ctx
+    out = integer_matmul(call, call.input(0), call.input(3), call.input(2), call.input(5))
+    rank_a, rank_b = call.rank(0), call.rank(3)
+    scale = ctx.binary(
+        "mul", spread(call, call.input(1), rank_a, rank_a - 2), spread(call, call.input(4), rank_b, rank_b - 1)
+    )
+    return _requantized(call, out, scale, call.input(6), call.input(7))
+
+
+@lowers("QLinearConv")
+def _qlinear_conv(call: Call) -> Value:
+    """inputs x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias?"""
+    ctx, rank = call.ctx, call.rank(0)
+    weight = centred_weight(call, 3, 5)
+    bias = None if call.optional(8) is None else known(call.known(8).astype(np.float32))
+    scale = ctx.binary("mul", call.input(1), spread(call, call.input(4), rank, 1))
+    call.inputs[0] = centred(call, call.input(0), call.input(2), rank, 1)
+    return _requantized(call, conv(call, weight, bias), scale, call.input(6), call.input(7))
+
+
+def _requantized(call: Call, total: Value, scale: Value, y_scale: Value, y_zero: Value) -> Value:
+    ctx = call.ctx
+    q = ctx.unary("round", ctx.binary("mul", total, ctx.binary("div", scale, y_scale)))
+    low, high = RANGES[y_zero.dtype]
+    q = ctx.unary("clip", ctx.binary("add", q, as_float(ctx, y_zero)), low, high)
+    return ctx.emit("Cast", [q], {"to": "int32"}, y_zero.dtype)

@@ -1,0 +1,5 @@
+"""TFLite models as a Graph."""
+
+from .model import read
+
+__all__ = ["read"]

@@ -1,0 +1,377 @@
+"""WHILE: a loop that spells a recurrence becomes one; another is unrolled where its number of trips is known.
+
+TensorFlow's converter turns the recurrence of a layer into a loop that carries a counter, the outputs so far, the
+states and the inputs. Its body is interpreted once with a symbolic trip number, on a Graph of its own; tflite_cell.py
+reads the cell there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...errors import LstmEdgeError
+from ...ir.dims import FRAMES, Dim, Size, mentions
+from ..onnx.lowering import Value, known
+from .cell import Cell, NotACell, find_cell
+from .control import list_input, run_subgraph, subgraph
+from .lowering import Call, ListValue, TfLowering, lowers
+from .recurrent import MAX_UNROLLED_NODES, Recurrence
+from .schema import SubGraph
+
+TRIP = Dim.symbol("trip")
+COMPARISONS = ("LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "NOT_EQUAL")
+
+
+@lowers("WHILE")
+def _while(call: Call) -> list[Value]:
+    cond, body = subgraph(call, "cond_subgraph"), subgraph(call, "body_subgraph")
+    if len(body.outputs) != len(call.inputs) or len(body.inputs) != len(call.inputs):
+        raise call.refuse(
+            f"its body takes {len(body.inputs)} and gives {len(body.outputs)} values, found {len(call.inputs)} inputs"
+        )
+    try:
+        return _Loop(call, cond, body).as_recurrence()
+    except (NotACell, LstmEdgeError) as why:
+        return _unrolled(call, cond, body, str(why))
+
+
+def _unrolled(call: Call, cond: SubGraph, body: SubGraph, why: str) -> list[Value]:
+    ctx, values = call.ctx, [call.input(n) for n in range(len(call.inputs))]
+    limit = MAX_UNROLLED_NODES // max(len(body.operators), 1)
+    trips = 0
+    while True:
+        running = run_subgraph(ctx, cond, values)[0]
+        if not running.is_known:
+            raise call.refuse(
+                f"spells no recurrence that is known ({why}), and its number of trips is known only at run time"
+            )
+        if not bool(np.asarray(running.array).reshape(-1)[0]):
+            break
+        if trips == limit:
+            raise call.refuse(
+                f"spells no recurrence that is known ({why}), and more than {limit} trips of {len(body.operators)} "
+                "operators are too many to unroll"
+            )
+        was, ctx.inner = ctx.inner, True
+        values = run_subgraph(ctx, body, values)
+        ctx.inner = was
+        trips += 1
+    ctx.note(f"{call.place}: unrolled {trips} trips, since it spells no recurrence that is known ({why})")
+    return values
+
+
+# ---- the body, interpreted once --------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Part(Value):
+    """In a body: elements start to end (exclusive) of a carried tensor, along its first axis."""
+
+    source: Value | None = None
+    start: Any = 0
+    end: Any = 0
+
+
+@dataclass(eq=False)
+class Written(Value):
+    """In a body: a carried tensor or list with one element set."""
+
+    source: Value | None = None
+    at: Any = 0
+    element: Value | None = None
+
+
+@dataclass
+class Frame:
+    """In a body: what was read of a tensor from outside, `source`[at]."""
+
+    source: Value
+    at: Any
+
+
+@dataclass
+class Body:
+    """What a body reads and carries, by the tensor of its own graph."""
+
+    frames: dict[str, Frame] = field(default_factory=dict)
+    outer: dict[str, Value] = field(default_factory=dict)  # loop-invariant run-time values
+    carried: dict[str, int] = field(default_factory=dict)
+
+
+class BodyLowering(TfLowering):
+    """Interprets a loop's body or condition with the trip number as a symbol."""
+
+    def __init__(self, outer: TfLowering):
+        super().__init__(outer.file, outer.trained, outer.exact)
+        self.variables, self.assigned, self.depth, self.inner = outer.variables, outer.assigned, outer.depth, True
+        self.left = outer.left
+        self.body = Body()
+        self.limits: list[Size] = []  # numbers of trips that the condition allows
+
+    def special(self, call: Call) -> Value | list[Value] | None:
+        function = {
+            "GATHER": self._gather,
+            "FlexTensorListGetItem": self._gather,
+            "SLICE": self._slice,
+            "CONCATENATION": self._concatenation,
+            "FlexTensorListSetItem": self._set_item,
+            "DYNAMIC_UPDATE_SLICE": self._update,
+        }.get(call.kind)
+        if call.kind in COMPARISONS:
+            function = self._compare
+        return function(call) if function is not None else None
+
+    def _compare(self, call: Call) -> Value | None:
+        """counter < limit and its like: true on every trip that is made."""
+        a, b = call.optional(0), call.optional(1)
+        if a is None or b is None or a.array is None or b.array is None or a.array.size != 1 or b.array.size != 1:
+            return None
+        x, y = a.array.reshape(-1)[0], b.array.reshape(-1)[0]
+        if not (mentions(x, "trip") or mentions(y, "trip")):
+            return None
+        if call.kind in ("GREATER", "GREATER_EQUAL"):
+            x, y = y, x
+        count = y - (x - TRIP) + (1 if call.kind.endswith("_EQUAL") and call.kind != "NOT_EQUAL" else 0)
+        if mentions(count, "trip"):
+            raise NotACell("its condition does not count up by one")
+        self.limits.append(count)
+        return known(np.asarray(True))
+
+    def _gather(self, call: Call) -> Value | None:
+        data, index = call.input(0), call.input(1)
+        if index.array is None or index.array.size != 1:
+            return None
+        at = index.array.reshape(-1)[0]
+        if isinstance(data, ListValue):
+            if data.stacked is None:
+                raise NotACell("it reads a list that it writes")
+            data = data.stacked
+        if not mentions(at, "trip"):
+            return None
+        if call.kind == "GATHER" and call.option("axis") != 0 or data.is_run and data.tensor in self.body.carried:
+            raise NotACell("it reads frames along another axis than the first, or of what it carries")
+        source = self.body.outer.get(data.tensor, data)
+        shape = self.shape(data)[1:] if call.kind != "GATHER" or self.shape(index) == () else (1, *self.shape(data)[1:])
+        name = self.graph.fresh("frame")
+        self.graph.input(name, tuple(shape), self.run_dtype(data))
+        self.body.frames[name] = Frame(source, at)
+        return Value(data.dtype, tensor=name)
+
+    def _slice(self, call: Call) -> Value | None:
+        begin, count = call.input(1), call.input(2)
+        if begin.array is None or count.array is None:
+            return None
+        low, size = begin.array.reshape(-1), count.array.reshape(-1)
+        if not any(mentions(v, "trip") for v in (*low, *size)):
+            return None
+        if any(v != 0 for v in low[1:]) or any(
+            not (isinstance(v, int | np.integer) and v == -1) and v != s
+            for v, s in zip(size[1:], self.shape(call.input(0))[1:])
+        ):
+            raise NotACell("it cuts frames along another axis than the first")
+        end = None if not isinstance(size[0], Dim) and size[0] == -1 else low[0] + size[0]
+        x = call.input(0)
+        if low[0] == TRIP and end is not None and not isinstance(end - TRIP, Dim) and end - TRIP == 1:
+            return self._frame_slice(x)
+        return Part(x.dtype, items=[], source=x, start=low[0], end=end)
+
+    def _frame_slice(self, x: Value) -> Value:
+        """x[trip:trip+1]."""
+        source = self.body.outer.get(x.tensor, x)
+        name = self.graph.fresh("frame")
+        self.graph.input(name, (1, *self.shape(x)[1:]), self.run_dtype(x))
+        self.body.frames[name] = Frame(source, TRIP)
+        return Value(x.dtype, tensor=name)
+
+    def _concatenation(self, call: Call) -> Value | None:
+        """x[:at], element, x[at+1:] spells a write."""
+        parts = [call.input(n) for n in range(len(call.inputs))]
+        if not any(isinstance(p, Part) for p in parts):
+            return None
+        before, element, after = parts if len(parts) == 3 else (None, None, None)
+        if not isinstance(before, Part) or not isinstance(after, Part) or element is None or element.items is not None:
+            raise NotACell("it joins parts of a carried tensor in a way that is not known")
+        if (
+            before.source is not after.source
+            or before.start != 0
+            or after.end is not None
+            or before.end is None
+            or after.start - before.end != 1
+            or call.option("axis") != 0
+            or self.shape(element)[0] != 1
+        ):
+            raise NotACell("it joins parts of a carried tensor in a way that is not known")
+        return Written(element.dtype, items=[], source=before.source, at=before.end, element=element)
+
+    def _set_item(self, call: Call) -> Value | None:
+        source, index = list_input(call, 0), call.input(1)
+        if index.array is None:
+            raise NotACell("it writes at a place that only a run knows")
+        return Written("variant", items=[], source=source, at=index.array.reshape(-1)[0], element=call.input(2))
+
+    def _update(self, call: Call) -> Value | None:
+        """inputs: x, update, places."""
+        element, places = call.input(1), call.input(2)
+        if places.array is None or any(p != 0 for p in places.array.reshape(-1)[1:]) or self.shape(element)[0] != 1:
+            return None
+        return Written(element.dtype, items=[], source=call.input(0), at=places.array.reshape(-1)[0], element=element)
+
+
+# ---- the loop --------------------------------------------------------------------------------------------------------
+
+
+class _Loop:
+    """A WHILE whose body has been interpreted, about to become a recurrence."""
+
+    def __init__(self, call: Call, cond: SubGraph, body: SubGraph):
+        self.call, self.ctx = call, call.ctx
+        self.values = [call.input(n) for n in range(len(call.inputs))]
+        self.inner = BodyLowering(call.ctx)
+        self.invariant = [i == o for i, o in zip(body.inputs, body.outputs)]
+        self.arguments = [self._argument(k) for k in range(len(self.values))]
+        run_subgraph(self.inner, cond, self.arguments)
+        self.results = run_subgraph(self.inner, body, self.arguments)
+
+    def _argument(self, k: int) -> Value:
+        """What the body sees for carried value k."""
+        value, inner = self.values[k], self.inner
+        if self.invariant[k]:
+            if not value.is_run:
+                return value
+            inner.graph.input(f"outer{k}", self.ctx.shape(value), self.ctx.run_dtype(value))
+            inner.body.outer[f"outer{k}"] = value
+            return Value(value.dtype, tensor=f"outer{k}")
+        if value.array is not None and value.array.size == 1 and value.dtype in ("int32", "int64"):
+            counter = np.empty(value.array.shape, object)
+            counter[...] = value.array.reshape(-1)[0] + TRIP
+            return known(counter, value.dtype)
+        if isinstance(value, ListValue):
+            return ListValue("variant", items=[], count=value.count)
+        name = f"carried{k}"
+        inner.graph.input(name, self.ctx.shape(value), self.ctx.run_dtype(value))
+        inner.body.carried[name] = k
+        return Value(value.dtype, tensor=name)
+
+    def as_recurrence(self) -> list[Value]:
+        count = self._count()
+        counters = [k for k, a in enumerate(self.arguments) if a.array is not None and not self.invariant[k]]
+        for k in counters:
+            step = self.results[k].array
+            if step is None or step.reshape(-1)[0] - self.arguments[k].array.reshape(-1)[0] != 1:
+                raise NotACell("a counter does not go up by one")
+        written = {k: r for k, r in enumerate(self.results) if isinstance(r, Written)}
+        for k, write in written.items():
+            if write.source is not self.arguments[k]:
+                raise NotACell("it writes into another value than it carries")
+        states = {f"carried{k}": self.results[k] for k in self.inner.body.carried.values() if k not in written}
+        for value in states.values():
+            if value.items is not None or value.array is not None:
+                raise NotACell("it carries something else than states and outputs")
+        sources = {f"carried{k}" for k, w in written.items()}
+        cell = find_cell(
+            self.inner.graph,
+            {n: v.tensor for n, v in states.items()},
+            set(self.inner.body.frames),
+            {k: w.element.tensor for k, w in written.items() if w.element is not None},
+            sources,
+        )
+        final = self._emit(cell, count)
+        out: list[Value] = []
+        for k, value in enumerate(self.values):
+            if k in counters:
+                total = self.arguments[k].array.reshape(-1)[0] - TRIP + count
+                out.append(known(np.array(total, object).reshape(self.arguments[k].array.shape), value.dtype))
+            elif self.invariant[k]:
+                out.append(value)
+            elif k in written:
+                out.append(self._written(k, written[k], final, count))
+            else:
+                out.append(self.ctx.reshape(final[cell.roles[f"carried{k}"]], self.ctx.shape(value)))
+        return out
+
+    def _count(self) -> Size:
+        """The number of trips."""
+        limits = list(dict.fromkeys(self.inner.limits))
+        if not limits:
+            raise NotACell("its condition is no comparison of a counter")
+        if len(limits) > 1 and any(isinstance(n, Dim) for n in limits):
+            if not all(n == FRAMES or self.ctx.equals_trained(n) for n in limits):
+                raise NotACell(f"its number of trips is the least of {limits}")
+            return FRAMES
+        count = limits[0] if len(limits) == 1 else min(limits)
+        return count if isinstance(count, Dim) else int(count)
+
+    def _frame_source(self, name: str, count: Size) -> Value:
+        """All frames of one read, in the order of the trips: (T, ...)."""
+        ctx, frame = self.ctx, self.inner.body.frames[name]
+        x = frame.source
+        size = ctx.shape(x)[0]
+        if size == FRAMES and ctx.equals_trained(count):
+            count = FRAMES
+        if frame.at == TRIP:
+            return x if size == count else ctx.slice_axis(x, 0, 0, self._number(count))
+        if size == count and frame.at + TRIP == count - 1:
+            return ctx.flip(x, 0)
+        raise NotACell(f"it reads frame {frame.at} of {size}")
+
+    def _number(self, count: Size) -> int:
+        if isinstance(count, Dim):
+            raise NotACell(f"it makes {count} trips over another number of frames")
+        return int(count)
+
+    def _emit(self, cell: Cell, count: Size) -> dict[str, Value]:
+        """The recurrence in the outer graph: 'y' (B,T,H), and 'h' and 'c' (1,B,H)."""
+        ctx = self.ctx
+        batch = self._batch(cell)
+        parts = []
+        for name in cell.frames:
+            x = self._frame_source(name, count)
+            shape = ctx.shape(x)
+            width = cell.widths[name]
+            parts.append(ctx.transpose(ctx.reshape(x, [shape[0], batch, width]), [1, 0, 2]))
+        layer = Recurrence(cell.op, ctx.concat(parts, 2), cell.w_ih, cell.w_hh, cell.attrs)
+        for name, array in cell.arrays.items():
+            layer.give(name, array)
+        for role, state in (("h0", cell.h), ("c0", cell.c)):
+            if state:
+                value = self.values[self.inner.body.carried[state]]
+                if ctx.uniform(value) != 0:
+                    layer.give(role, ctx.reshape(value, [1, batch, cell.hidden]))
+        if cell.mask:
+            mask = self._frame_source(cell.mask, count)
+            layer.give("mask", ctx.transpose(ctx.reshape(mask, [ctx.shape(mask)[0], batch]), [1, 0]))
+        for state in cell.previous:  # the outputs repeat the one before: at first that is 0
+            if ctx.uniform(self.values[self.inner.body.carried[state]]) != 0:
+                raise NotACell("its masked output does not start at 0")
+        results = layer.emit(ctx)
+        return dict(zip(("y", "h", "c"), results))
+
+    def _batch(self, cell: Cell) -> Size:
+        shape = self.ctx.shape(self.values[self.inner.body.carried[cell.h]])
+        return shape[0] if len(shape) > 1 else 1
+
+    def _written(self, k: int, write: Written, final: dict[str, Value], count: Size) -> Value:
+        """The carried outputs after the loop, one element per trip, or the last alone."""
+        ctx, value, element = self.ctx, self.values[k], write.element
+        assert element is not None
+        shape = self.inner.shape(element)
+        inner = list(shape) if isinstance(value, ListValue) else list(shape[1:])
+        size = value.count if isinstance(value, ListValue) else ctx.shape(value)[0]
+        if not mentions(write.at, "trip"):
+            if write.at != 0 or size != 1:
+                raise NotACell(f"it writes element {write.at} of {size} on every trip")
+            return self._made(value, ctx.reshape(final["h"], [1, *inner]), 1)
+        y = final["y"]
+        batch, frames = ctx.shape(y)[:2]
+        whole = size == frames or size == count or frames == FRAMES and ctx.equals_trained(size)
+        if not whole:
+            raise NotACell(f"it writes {frames} elements of {size}")
+        if write.at != TRIP:
+            raise NotACell(f"it writes its outputs at {write.at}")
+        return self._made(value, ctx.reshape(ctx.transpose(y, [1, 0, 2]), [frames, *inner]), frames)
+
+    def _made(self, value: Value, stacked: Value, count: Size) -> Value:
+        return ListValue("variant", items=[], count=count, stacked=stacked) if isinstance(value, ListValue) else stacked

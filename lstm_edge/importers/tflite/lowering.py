@@ -1,0 +1,340 @@
+"""The machinery under the TFLite importer: one operator with its values, the registry, and the Graph being built.
+
+Values are those of onnx_lowering: known arrays, partly known ones (sizes with Dims), or run-time tensors. A quantised
+tensor is held as the real numbers it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...errors import UnsupportedModelError
+from ...ir.dims import FRAMES, Dim, Size, product
+from ...ir.graph import State, Tensor
+from ..onnx.lowering import INT_MAX, Lowering, Undecided, Value, known
+from .quant import average_in_steps, fake_quantize, on_same_grid
+from .schema import ModelFile, Operator, SubGraph, TensorInfo
+
+Scope = dict[int, Value]  # tensor index -> value
+Operation = Callable[["Call"], "Value | list[Value]"]
+LOWER: dict[str, Operation] = {}
+ACTIVATIONS = {0: "linear", 1: "relu", 2: "relu_n1_to_1", 3: "relu6", 4: "tanh", 5: "sign"}
+# Operators that hand elements on without computing: nothing to round where both ends have the same scale.
+MOVEMENT = {
+    "RESHAPE",
+    "TRANSPOSE",
+    "SQUEEZE",
+    "EXPAND_DIMS",
+    "STRIDED_SLICE",
+    "SLICE",
+    "SPLIT",
+    "SPLIT_V",
+    "UNPACK",
+    "PACK",
+    "GATHER",
+    "CONCATENATION",
+    "REVERSE_V2",
+    "TILE",
+    "BROADCAST_TO",
+    "MAX_POOL_2D",
+    "RELU",
+    "MAXIMUM",
+    "MINIMUM",
+    "REDUCE_MAX",
+    "REDUCE_MIN",
+    "WHILE",
+    "IF",
+    "SELECT",
+    "SELECT_V2",
+    "EMBEDDING_LOOKUP",
+    "RESIZE_NEAREST_NEIGHBOR",
+}
+
+MAX_OPERATORS = 40000
+MAX_GROWTH_BYTES = 1 << 26  # how far folding may grow what is known
+AVERAGES = ("AVERAGE_POOL_2D", "MEAN")
+
+
+def lowers(*kinds: str) -> Callable[[Operation], Operation]:
+    def register(function: Operation) -> Operation:
+        for kind in kinds:
+            LOWER[kind] = function
+        return function
+
+    return register
+
+
+@dataclass
+class Variable:
+    """A resource variable: its value when the model starts, and (when assigned) the stream's state behind it."""
+
+    name: str
+    initial: Value | None = None
+    state: State | None = None
+    current: Value | None = None
+
+
+@dataclass(eq=False)
+class ListValue(Value):
+    """A TensorList: `stacked` along a new first axis when complete, `elements` while a loop is unrolled."""
+
+    count: Size = 0
+    stacked: Value | None = None
+    elements: dict[int, Value] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Handle(Value):
+    """The handle of a resource variable."""
+
+    variable: Variable | None = None
+
+
+class TfLowering(Lowering):
+    """A Lowering that knows the file, and the number of frames it was exported with where those are left open."""
+
+    def __init__(self, file: ModelFile, trained: int | None = None, exact: bool = True):
+        super().__init__({}, set())
+        self.file, self.trained, self.exact = file, trained, exact
+        self.variables: dict[str, Variable] = {}
+        self.assigned: set[str] = set()  # variables that the main graph writes
+        self.depth = 0  # of subgraphs
+        self.initialising = False  # inside CALL_ONCE
+        self.inner = False  # inside the body of a loop
+        self.left = [MAX_OPERATORS + sum(len(g.operators) for g in file.subgraphs)]  # operators that may be interpreted
+
+    def special(self, call: Call) -> Value | list[Value] | None:
+        """What an operator means in this context alone; None when it means what it always does."""
+        return None
+
+    def equals_trained(self, size: Any) -> bool:
+        """Whether a number of the file is the number of frames that is now open."""
+        return self.trained is not None and not isinstance(size, Dim) and int(size) == self.trained
+
+    def state(self, name: str, shape: Sequence[Size], initial: np.ndarray | None = None) -> State:
+        """A new state of the stream; its `write` is set later."""
+        read = self.graph.fresh(name)
+        self.graph.tensors[read] = Tensor(read, "float32", tuple(shape))
+        start = None if initial is None or not np.any(initial) else initial.astype(np.float32)
+        state = State(read, read, read, tuple(shape), initial=start)
+        self.graph.states.append(state)
+        return state
+
+    def activation(self, x: Value, code: int, place: str) -> Value:
+        """x through a fused activation function."""
+        name = ACTIVATIONS.get(code)
+        if name == "linear":
+            return x
+        if name == "relu_n1_to_1":
+            return self.unary("clip", x, -1, 1)
+        if name in ("relu", "relu6", "tanh", "sign"):
+            return self.unary(name, x)
+        raise UnsupportedModelError(f"{place}: fused activation function {code} is not supported")
+
+    def flip(self, x: Value, axis: int) -> Value:
+        if x.array is not None:
+            return Value(x.dtype, np.flip(x.array, axis))
+        if self.shape(x)[axis] == 1:
+            return x
+        return self.emit("Slice", [x], {"axes": [axis], "starts": [-1], "ends": [-INT_MAX], "steps": [-1]})
+
+    def split(self, x: Value, axis: int, sizes: Sequence[int]) -> list[Value]:
+        out, start = [], 0
+        for size in sizes:
+            out.append(self.slice_axis(x, axis, start, start + size))
+            start += size
+        return out
+
+    def index(self, x: Value, axis: int, at: int) -> Value:
+        """x[at] along an axis, which goes."""
+        shape = self.shape(x)
+        row = self.slice_axis(x, axis, at, at + 1 if at != -1 else INT_MAX)
+        return self.reshape(row, [*shape[:axis], *shape[axis + 1 :]])
+
+    def concat(self, parts: Sequence[Value], axis: int) -> Value:
+        if all(p.array is not None for p in parts):
+            return known(np.concatenate([p.array for p in parts], axis), parts[0].dtype)
+        parts = [p for p in parts if self.shape(p)[axis] != 0] or parts[:1]
+        return self.emit("Concat", parts, {"axis": axis}) if len(parts) > 1 else parts[0]
+
+
+class Call:
+    """One operator with its input values."""
+
+    def __init__(self, ctx: TfLowering, op: Operator, graph: SubGraph, scope: Scope):
+        self.ctx, self.op, self.scope = ctx, op, scope
+        self.kind = op.kind
+        self.infos: list[TensorInfo | None] = [graph.tensors[i] if i >= 0 else None for i in op.inputs]
+        self.out_infos = [graph.tensors[i] for i in op.outputs if i >= 0]
+        self.intermediates = [graph.tensors[i] for i in op.intermediates if i >= 0]
+        self.name = self.out_infos[0].name if self.out_infos else op.kind
+        self.inputs: list[Value | None] = [self._bound(i, graph) for i in op.inputs]
+
+    def _bound(self, index: int, graph: SubGraph) -> Value | None:
+        if index < 0:
+            return None
+        if index not in self.scope:
+            tensor = graph.tensors[index]
+            if tensor.is_variable:
+                return None  # a state: the operator that owns it looks at the tensor itself
+            raise UnsupportedModelError(f"{self.place}: input {tensor.place} is not computed before it")
+        return self.scope[index]
+
+    @property
+    def place(self) -> str:
+        return f"operator {self.op.index} {self.name!r} ({self.kind})"
+
+    def refuse(self, message: str) -> UnsupportedModelError:
+        return UnsupportedModelError(f"{self.place}: {message}")
+
+    def option(self, name: str, default: Any = 0) -> Any:
+        return self.op.options.get(name, default)
+
+    def optional(self, n: int) -> Value | None:
+        return self.inputs[n] if n < len(self.inputs) else None
+
+    def input(self, n: int) -> Value:
+        value = self.optional(n)
+        if value is None:
+            raise self.refuse(f"input {n} is missing")
+        return value
+
+    def known(self, n: int) -> np.ndarray:
+        """Input n as an array, refused by name unless known at conversion."""
+        value = self.input(n)
+        if not value.is_known:
+            info = self.infos[n]
+            raise self.refuse(f"its input {n} ({info.name if info else '?'!r}) must be known at conversion")
+        assert value.array is not None
+        return value.array
+
+    def known_ints(self, n: int) -> list[int]:
+        return [int(v) for v in self.known(n).reshape(-1)]
+
+    def sizes(self, n: int) -> list[Size]:
+        """Input n as ints and Dims."""
+        value = self.input(n)
+        if value.array is None:
+            raise self.refuse(
+                f"its input {n} must follow from the shapes of the model's inputs; it is computed at run time"
+            )
+        return [e if isinstance(e, Dim) else int(e) for e in value.array.reshape(-1)]
+
+    def shape(self, n: int) -> tuple[Size, ...]:
+        return self.ctx.shape(self.input(n))
+
+    def rank(self, n: int) -> int:
+        return len(self.shape(n))
+
+    def axis(self, axis: int, rank: int) -> int:
+        if not -rank <= axis < max(rank, 1):
+            raise self.refuse(f"axis {axis} of a tensor with {rank} axes")
+        return axis % rank if rank else 0
+
+    def activated(self, x: Value) -> Value:
+        return self.ctx.activation(x, self.option("activation"), self.place)
+
+    def target(self, shape: Sequence[Size], wanted: Sequence[Size]) -> list[Size]:
+        """The shape a reshape asks for, with -1 worked out. Where frames are open and the file says the number it was
+        exported with, the axis that holds them is found by the order of the axes that are not 1.
+        """
+        sizes = list(wanted)
+        total = product(shape)
+        if -1 in sizes:
+            others = product([s for s in sizes if isinstance(s, Dim) or s != -1])
+            if others == 0:
+                raise self.refuse(f"a reshape of {list(shape)} to {sizes}")
+            rest = total // others
+            if not _equal(rest * others, total):
+                raise self.refuse(
+                    f"a reshape of {list(shape)} to {sizes}: {total} elements are no multiple of {others}"
+                )
+            sizes[sizes.index(-1)] = rest
+        if not _equal(product(sizes), total) and self.ctx.trained is not None:
+            sizes = self._with_frames(shape, sizes)
+        if not _equal(product(sizes), total):
+            raise self.refuse(f"a reshape of {list(shape)} to {sizes}: expected as many elements")
+        return sizes
+
+    def _with_frames(self, shape: Sequence[Size], sizes: list[Size]) -> list[Size]:
+        inner = [s for s in shape if s != 1]
+        places = [n for n, s in enumerate(sizes) if s != 1]
+        if len(inner) == len(places) and all(
+            s == sizes[n] or s == FRAMES and self.ctx.equals_trained(sizes[n]) for s, n in zip(inner, places)
+        ):
+            for s, n in zip(inner, places):
+                sizes[n] = s
+        return sizes
+
+
+def _equal(a: Size, b: Size) -> bool:
+    from ...ir.shapes import same
+
+    return same(a, b)
+
+
+def constant(info: TensorInfo) -> Value:
+    """A constant of the file: quantised ones as the real numbers they stand for."""
+    if info.quantization is not None and info.dtype in ("int8", "uint8", "int16", "int32", "int4", "uint4", "int64"):
+        q = info.quantization
+        along = [-1 if d == q.dim and q.scale.size > 1 else 1 for d in range(len(info.shape))]
+        scale, zero = q.scale.reshape(along), q.zero_point.reshape(along)
+        return known(((info.array.astype(np.float64) - zero) * scale).astype(np.float32).reshape(info.shape))
+    return known(info.array)
+
+
+def lower_block(ctx: TfLowering, graph: SubGraph, scope: Scope) -> None:
+    """Interprets a subgraph's operators in order; binds their outputs in `scope`."""
+    ctx.left[0] -= len(graph.operators)
+    if ctx.left[0] < 0:
+        raise UnsupportedModelError(f"{ctx.place}: unrolled, the model has more than {MAX_OPERATORS} operators")
+    for op in graph.operators:
+        for index in op.inputs:
+            if index >= 0 and index not in scope and graph.tensors[index].data is not None:
+                scope[index] = constant(graph.tensors[index])
+        call = Call(ctx, op, graph, scope)
+        outer = ctx.place, ctx.node_name
+        ctx.place, ctx.node_name = call.place, call.name
+        values = _evaluate(call)
+        ctx.place, ctx.node_name = outer
+        for index, value in zip(op.outputs, values):
+            if index >= 0:
+                scope[index] = value
+
+
+def _evaluate(call: Call) -> list[Value]:
+    ctx, since = call.ctx, len(call.ctx.graph.nodes)
+    try:
+        result = ctx.special(call)
+        if result is None:
+            function = LOWER.get(call.kind)
+            if function is None:
+                raise call.refuse("this operator is not supported; docs/tflite.md lists those that are")
+            result = average_in_steps(call, function) if call.kind in AVERAGES else None
+            result = function(call) if result is None else result
+    except UnsupportedModelError:
+        raise
+    except (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError) as e:
+        raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
+    values = result if isinstance(result, list) else [result]
+    _refuse_growth(call, values)
+    for n, (info, value) in enumerate(zip(call.out_infos, values)):
+        if info.quantization is None or value.array is not None or value.items is not None:
+            pass
+        elif not (call.kind in MOVEMENT and on_same_grid(call, info)):
+            values[n] = value = fake_quantize(ctx, value, info)
+        if value.is_run and value.tensor:
+            ctx.rename(value, info.name, since)
+    return values
+
+
+def _refuse_growth(call: Call, values: list[Value]) -> None:
+    """A few bytes of file can ask for terabytes of constants."""
+    given = sum(v.array.nbytes for v in call.inputs if v is not None and v.array is not None)
+    made = max((v.array.nbytes for v in values if v.array is not None), default=0)
+    if made > given + MAX_GROWTH_BYTES:
+        raise call.refuse(f"makes a constant of {made >> 20} MiB from {given >> 20} MiB")

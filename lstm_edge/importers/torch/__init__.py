@@ -1,0 +1,5 @@
+"""PyTorch models as a Graph."""
+
+from .model import read
+
+__all__ = ["read"]

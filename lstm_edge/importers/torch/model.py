@@ -1,0 +1,180 @@
+"""PyTorch: live modules, exported programs, TorchScript, checkpoints and safetensors -> Graph."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import FormatError, UnsupportedModelError
+from ...files import pickles
+from ...ir.graph import Graph
+from . import pt2 as torch_pt2
+from . import script
+from .program import freest
+from .state import PREFERRED_KEYS, build, state_dict
+
+SAFETENSORS_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+MAX_HEADER = 100 << 20
+
+
+def read(
+    source: Any, *, shapes: dict[str, Any] | None = None, example: Any = None, options: dict[str, Any] | None = None
+) -> Graph:
+    """A Graph from a path or the bytes of .pt, .pth, .tar, .bin, .pt2 or .safetensors, a live nn.Module or
+    ExportedProgram, or a dict of tensors or arrays.
+
+    `shapes`: input name -> sizes (an int is fixed; None, 'batch' or 'frames' stay free), `example`: a working input
+    (also options={'example': ...}); both for modules and TorchScript. `options`: for weights without a network, see
+    torch_state.build; 'key' picks an entry of a checkpoint.
+    UnsupportedModelError names what has no meaning here, FormatError what is damaged. No pickle is ever run.
+    """
+    options = dict(options or {})
+    example = options.pop("example", None) if example is None else example
+    kind, graph = _read(source, shapes, example, options)
+    graph.metadata["source"] = {"format": "torch", "kind": kind, **graph.metadata.get("source", {})}
+    return graph
+
+
+def _read(source: Any, shapes: dict[str, Any] | None, example: Any, options: dict[str, Any]) -> tuple[str, Graph]:
+    if isinstance(source, (str, Path, bytes)):
+        return _read_file(source, shapes, example, options)
+    names = {f"{c.__module__}.{c.__name__}" for c in type(source).__mro__}
+    if "torch.jit._script.ScriptModule" in names or "torch._C.ScriptModule" in names:
+        import torch
+
+        buffer = io.BytesIO()
+        torch.jit.save(source, buffer)
+        return "TorchScript", script.read_script(buffer.getvalue(), "the module", shapes, example)
+    if "torch.nn.modules.module.Module" in names:
+        from .modules import read_module
+
+        return "module", read_module(source, shapes, example)
+    if "torch.export.exported_program.ExportedProgram" in names:
+        return "exported program", read_exported(source)
+    if isinstance(source, Mapping):
+        return "state dict", build(_arrays(source), "the dictionary", options)
+    raise UnsupportedModelError(
+        f"expected a path, bytes, nn.Module, ExportedProgram or dict of tensors, found {type(source).__name__}"
+    )
+
+
+def read_exported(exported: Any) -> Graph:
+    """The Graph of a live ExportedProgram."""
+    from .export import program_of
+
+    return freest(lambda free: program_of(exported, free=free))
+
+
+def _read_file(
+    source: str | Path | bytes, shapes: dict[str, Any] | None, example: Any, options: dict[str, Any]
+) -> tuple[str, Graph]:
+    place = str(source) if not isinstance(source, bytes) else "bytes"
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    if data[:4] == b"PK\x03\x04":
+        names = _entries(data, place)
+        if torch_pt2.is_pt2(names):
+            return "exported program", freest(lambda free: torch_pt2.program_of(data, place, free))
+        if script.is_script(names):
+            return "TorchScript", script.read_script(data, place, shapes, example)
+    tensors, notes = read_tensors(source, options.pop("key", None))
+    graph = build(tensors, place, options)
+    graph.metadata["notes"] = notes + graph.metadata["notes"]
+    return "state dict", graph
+
+
+def _entries(data: bytes, place: str) -> list[str]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.namelist()
+    except zipfile.BadZipFile as e:
+        raise FormatError(f"{place}: a damaged zip archive ({e})") from e
+
+
+def read_tensors(source: str | Path | bytes, key: str | None = None) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The named arrays of a checkpoint or safetensors file, and notes on what was chosen."""
+    place = str(source) if not isinstance(source, bytes) else "bytes"
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    if _is_safetensors(data):
+        return read_safetensors(data, place), []
+    return state_dict(pickles.load(data, place), place, key)
+
+
+def _arrays(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    nested = [k for k in PREFERRED_KEYS if isinstance(tensors.get(k), Mapping)]
+    if nested:
+        return _arrays(tensors[nested[0]])
+    for name, value in tensors.items():
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+            value = (value.float() if str(value.dtype) in ("torch.bfloat16", "torch.float16") else value).numpy()
+        if isinstance(value, np.ndarray):
+            found[str(name)] = value
+    return found
+
+
+# ---- safetensors ----------------------------------------------------------------------------------------------------
+
+
+def _is_safetensors(data: bytes) -> bool:
+    return len(data) > 9 and data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data) - 8
+
+
+def read_safetensors(data: bytes, place: str) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file: 8 bytes of header size, JSON, bytes. FormatError where offsets, sizes or
+    dtypes do not agree."""
+    size = int.from_bytes(data[:8], "little")
+    if size > min(MAX_HEADER, len(data) - 8):
+        raise FormatError(f"{place}: a header of {size} bytes in a file of {len(data)}")
+    try:
+        header = json.loads(data[8 : 8 + size].decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as e:
+        raise FormatError(f"{place}: the safetensors header is not JSON ({e})") from e
+    body = memoryview(data)[8 + size :]
+    found: dict[str, np.ndarray] = {}
+    for name, entry in header.items() if isinstance(header, dict) else ():
+        if name != "__metadata__":
+            found[name] = _safetensor(name, entry, body, place)
+    if not found:
+        raise FormatError(f"{place}: a safetensors file without tensors")
+    return found
+
+
+def _safetensor(name: str, entry: Any, body: memoryview, place: str) -> np.ndarray:
+    try:
+        kind, shape, (start, end) = entry["dtype"], tuple(int(s) for s in entry["shape"]), entry["data_offsets"]
+    except (TypeError, KeyError, ValueError) as e:
+        raise FormatError(f"{place}: tensor {name!r}: expected dtype, shape and data_offsets") from e
+    if kind not in SAFETENSORS_DTYPES:
+        raise UnsupportedModelError(
+            f"{place}: tensor {name!r} of dtype {kind}: expected one of {', '.join(SAFETENSORS_DTYPES)}"
+        )
+    dtype, count = np.dtype(SAFETENSORS_DTYPES[kind]), 1
+    for s in shape:
+        count *= s
+    if not 0 <= start <= end <= len(body) or min(shape, default=0) < 0 or end - start != count * dtype.itemsize:
+        raise FormatError(
+            f"{place}: tensor {name!r}: expected {count * dtype.itemsize} bytes for shape {shape} of {kind}, found the "
+            f"range {start} to {end} of {len(body)}"
+        )
+    array = np.frombuffer(body[start:end], dtype).reshape(shape)
+    if kind == "BF16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return np.array(array)

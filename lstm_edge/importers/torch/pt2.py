@@ -1,0 +1,267 @@
+"""A .pt2 file -> Program, without torch: the graph is JSON, the weights are raw bytes (torch 2.8 and later) or a
+checkpoint that torch_pickle reads (2.1 to 2.7)."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...errors import FormatError, UnsupportedModelError
+from ...files import pickles
+from ...ir.dims import BATCH, FRAMES, Size
+from .axes import Extent, Given, Sizes, input_shapes
+from .export import refuse_mutation
+from .program import DType, Program, ProgramInput, Ref, Step, run_dtype
+
+# torch._export.serde.schema.ScalarType
+SCALAR_TYPES = {
+    1: "uint8",
+    2: "int8",
+    3: "int16",
+    4: "int32",
+    5: "int64",
+    6: "float16",
+    7: "float32",
+    8: "float64",
+    12: "bool",
+    13: "bfloat16",
+}
+CODES = {
+    "uint8": "u1",
+    "int8": "i1",
+    "int16": "<i2",
+    "int32": "<i4",
+    "int64": "<i8",
+    "float16": "<f2",
+    "float32": "<f4",
+    "float64": "<f8",
+    "bool": "?",
+    "bfloat16": "<u2",
+}
+SYMBOL = re.compile(r"Symbol\('(\w+)'[^)]*\)")
+OLD_GRAPH, OLD_STATE, OLD_CONSTANTS = (
+    "serialized_exported_program.json",
+    ("serialized_state_dict.pt", "serialized_state_dict.json"),
+    ("serialized_constants.pt", "serialized_constants.json"),
+)
+
+
+def is_pt2(names: list[str]) -> bool:
+    """Whether a zip archive with these entries is an exported program."""
+    return any(n.endswith(("models/model.json", OLD_GRAPH)) for n in names)
+
+
+def program_of(data: bytes, place: str, free: tuple[Size, ...] | None = (BATCH, FRAMES)) -> Program:
+    """The calls of the exported program in `data`. FormatError where the archive is damaged, UnsupportedModelError for
+    what a Graph cannot hold."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return _Archive(archive, place).program(free)
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RecursionError,
+    ) as e:
+        if isinstance(e, (FormatError, UnsupportedModelError)):
+            raise
+        raise FormatError(f"{place}: not a readable exported program ({type(e).__name__}: {e})") from e
+
+
+class _Archive:
+    def __init__(self, archive: zipfile.ZipFile, place: str) -> None:
+        self.archive, self.place = archive, place
+        self.entries = {i.filename: i for i in archive.infolist()}
+        self.model = next(n for n in self.entries if n.endswith(("models/model.json", OLD_GRAPH)))
+        self.root = self.model.removesuffix("models/model.json").removesuffix(OLD_GRAPH)
+
+    def read(self, name: str) -> bytes:
+        if name not in self.entries:
+            raise FormatError(f"{self.place}: the archive has no entry {name!r}")
+        return pickles.read_entry(self.archive, self.entries[name], self.place)
+
+    def program(self, free: tuple[Size, ...] | None) -> Program:
+        described = json.loads(self.read(self.model))
+        module = described["graph_module"]
+        graph, signature = module["graph"], module["signature"]
+        values: dict[str, Any] = graph["tensor_values"]
+        arrays = self._arrays()
+        refuse_mutation([_output_kind(s) for s in signature["output_specs"]])
+        given: list[Given] = []
+        constants: dict[str, np.ndarray] = {}
+        for spec in signature["input_specs"]:
+            kind, content = _only(spec)
+            if kind == "user_input":
+                argument, ref = _only(content["arg"])
+                if argument == "as_tensor":
+                    meta = values[ref["name"]]
+                    given.append(Given(ref["name"], run_dtype(_scalar_type(meta["dtype"], self.place)), _sizes(meta)))
+            elif kind in ("parameter", "buffer", "tensor_constant"):
+                name = content[f"{kind}_name"]
+                if name not in arrays:
+                    raise FormatError(f"{self.place}: the graph reads {kind} {name!r}, which the archive does not hold")
+                constants[content["arg"]["name"]] = arrays[name]
+        steps = [s for n in graph["nodes"] for s in _steps(n, self.place)]
+        made, notes = input_shapes(steps, {k: _sizes(v) for k, v in values.items()}, given, {}, free)
+        inputs = [ProgramInput(g.name, s, g.dtype, g.name) for g, s in zip(given, made)]
+        outputs = [_argument(o, self.place) for o in graph["outputs"]]
+        return Program(inputs, constants, steps, list(zip(_output_names(module, len(outputs)), outputs)), notes)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for folder, config in (("weights", "model_weights_config.json"), ("constants", "model_constants_config.json")):
+            name = f"{self.root}data/{folder}/{config}"
+            for key, entry in json.loads(self.read(name))["config"].items() if name in self.entries else ():
+                found[key] = self._array(key, entry, f"{self.root}data/{folder}/{entry['path_name']}")
+        for name in (*OLD_STATE, *OLD_CONSTANTS):
+            if self.root + name in self.entries:
+                held = pickles.load(self.read(self.root + name), f"{self.place}: {name}")
+                found.update({k: v for k, v in held.items() if isinstance(v, np.ndarray)})
+        return found
+
+    def _array(self, key: str, entry: dict[str, Any], path: str) -> np.ndarray:
+        raw = self.read(path)
+        if entry.get("use_pickle"):
+            value = pickles.load(raw, f"{self.place}: {key}")
+            if not isinstance(value, np.ndarray):
+                raise UnsupportedModelError(f"{self.place}: {key!r} is not a tensor")
+            return value
+        meta = entry["tensor_meta"]
+        kind = _scalar_type(meta["dtype"], self.place)
+        data = np.frombuffer(raw, CODES[kind]) if raw else np.zeros(0, CODES[kind])
+        size, stride = ([_number(s) for s in meta[k]] for k in ("sizes", "strides"))
+        offset = _number(meta["storage_offset"])
+        last = offset + sum((n - 1) * k for n, k in zip(size, stride)) if prod(size) else -1
+        if (
+            len(size) != len(stride)
+            or min([*size, *stride, offset, 0]) < 0
+            or last >= len(data)
+            or prod(size) > max(len(data), 1 << 24)
+        ):
+            raise FormatError(
+                f"{self.place}: {key!r}: size {size}, stride {stride}, offset {offset} do not fit {len(data)} elements"
+            )
+        if not prod(size):
+            return np.zeros(size, CODES[kind])
+        view = np.lib.stride_tricks.as_strided(
+            data[offset:], size, [k * data.itemsize for k in stride], writeable=False
+        )
+        return (view.astype(np.uint32) << 16).view(np.float32) if kind == "bfloat16" else np.array(view, order="C")
+
+
+# ---- the graph's JSON ------------------------------------------------------------------------------------------------
+
+
+def _only(tagged: dict[str, Any]) -> tuple[str, Any]:
+    """The tag and content of a union: {'as_int': 3}."""
+    ((tag, content),) = tagged.items()
+    return tag, content
+
+
+def _number(size: Any) -> int:
+    value = size["as_int"] if isinstance(size, dict) else size
+    if not isinstance(value, int):
+        raise ValueError(f"expected a number, found {size}")
+    return value
+
+
+def _scalar_type(number: int, place: str) -> DType:
+    if number not in SCALAR_TYPES:
+        raise UnsupportedModelError(f"{place}: scalar type {number}: expected one of {SCALAR_TYPES}")
+    return DType(SCALAR_TYPES[number])
+
+
+def _sizes(meta: dict[str, Any]) -> Sizes:
+    return [_extent(s) for s in meta["sizes"]]
+
+
+def _extent(size: dict[str, Any]) -> Any:
+    tag, content = _only(size)
+    if tag == "as_int":
+        return content
+    text, hint = content["expr_str"], content.get("hint") or {"as_int": 0}
+    names = frozenset(SYMBOL.findall(text)) or frozenset(re.findall(r"\bs\d+\b", text))
+    alone = bool(SYMBOL.fullmatch(text)) or text in names
+    return Extent(names, alone, _number(hint)) if names else int(text)
+
+
+def _output_kind(spec: dict[str, Any]) -> tuple[str, str]:
+    kind, content = _only(spec)
+    return kind, str(content.get("buffer_name") or content.get("arg"))
+
+
+def _steps(node: dict[str, Any], place: str) -> list[Step]:
+    """A node, and a getitem for each of its outputs when it has several."""
+    target = node["target"].removeprefix("torch.ops.").removeprefix("_")
+    target = target if target.startswith(("aten.", "operator.")) else f"math.{target.split('.')[-1]}"
+    args, kwargs = [], {}
+    for i in node["inputs"]:
+        value = _argument(i["arg"], place)
+        if i.get("kind", 1) == 1 and not kwargs:
+            args.append(value)
+        else:
+            kwargs[i["name"]] = value
+    stack = (node.get("metadata") or {}).get("nn_module_stack", "")
+    module = stack.split(";")[-1].split(",")[1] if stack.count(",") >= 2 else ""
+    outputs = [_only(o) for o in node["outputs"]]
+    names = [
+        c["name"] if t == "as_tensor" else c.get("as_name", "") for t, c in outputs if t in ("as_tensor", "as_sym_int")
+    ]
+    if len(outputs) == 1 and outputs[0][0] == "as_tensors":
+        names = [c["name"] for c in outputs[0][1]]
+    elif len(outputs) == 1 and len(names) == 1:
+        return [Step(target, args, kwargs, names[0], module)]
+    elif not outputs:
+        return [Step(target, args, kwargs, f"{node.get('name') or target}", module)]
+    call = Step(target, args, kwargs, f"{names[0] if names else target}.all", module)
+    return [call, *(Step("operator.getitem", [Ref(call.name), n], {}, name, module) for n, name in enumerate(names))]
+
+
+def _argument(arg: dict[str, Any], place: str) -> Any:
+    tag, content = _only(arg)
+    if tag in ("as_none", "as_device", "as_layout", "as_memory_format"):
+        return None
+    if tag == "as_tensor":
+        return Ref(content["name"])
+    if tag in ("as_tensors", "as_optional_tensors"):
+        return [
+            None if "as_none" in c else Ref(c["as_tensor"]["name"] if "as_tensor" in c else c["name"]) for c in content
+        ]
+    if tag in ("as_sym_int", "as_sym_bool", "as_sym_float"):
+        return _symbolic(content)
+    if tag in ("as_sym_ints", "as_sym_floats"):
+        return [_symbolic(c) for c in content]
+    if tag == "as_scalar_type":
+        return _scalar_type(content, place)
+    if tag == "as_float" and isinstance(content, str):
+        return float(content)
+    if tag in ("as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools", "as_string", "as_strings"):
+        return content
+    raise UnsupportedModelError(f"{place}: an argument of kind {tag}")
+
+
+def _symbolic(content: dict[str, Any]) -> Any:
+    tag, value = _only(content)
+    return Ref(value) if tag == "as_name" else value
+
+
+def _output_names(module: dict[str, Any], count: int) -> list[str]:
+    """Names where the model returns a flat dict, '' elsewhere."""
+    calls = module.get("module_call_graph") or []
+    signature = next((c["signature"] for c in calls if c.get("fqn") == "" and c.get("signature")), None)
+    if signature is None:
+        return [""] * count
+    spec = json.loads(signature["out_spec"])[1]
+    keys = json.loads(spec["context"]) if (spec.get("type") or "").endswith("dict") else []
+    keys = keys[1] if len(keys) == 2 and isinstance(keys[1], list) else keys
+    return [str(k) for k in keys] if len(keys) == count else [""] * count

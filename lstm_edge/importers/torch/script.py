@@ -1,0 +1,579 @@
+"""TorchScript files -> Graph, without torch: the code in the archive is Python in a narrow form. It is parsed, never
+compiled, and interpreted here on symbolic tensors; what it calls becomes ops, its way through ifs is decided on shapes.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...errors import LstmEdgeError, UnsupportedModelError
+from ...files.pickles import Inert
+from ...ir.dims import Dim, mentions
+from ...ir.graph import Graph
+from .program import VIEWS, Arange, DType, Full, Lowering, Program, Step, Var, leaves
+from .script_file import Script, ScriptInput, attributes, input_candidates
+
+# c10::ScalarType, as code and pickles number it
+SCALAR_TYPES = {
+    0: "uint8",
+    1: "int8",
+    2: "int16",
+    3: "int32",
+    4: "int64",
+    5: "float16",
+    6: "float32",
+    7: "float64",
+    11: "bool",
+    15: "bfloat16",
+}
+MAX_STEPS, MAX_DEPTH, MAX_LIST = 200_000, 200, 100_000
+
+
+def is_script(names: list[str]) -> bool:
+    """Whether a zip archive with these entries is TorchScript."""
+    return any("/code/" in n or n.startswith("code/") for n in names) and any(
+        n.endswith("constants.pkl") for n in names
+    )
+
+
+def read_script(data: bytes, place: str, shapes: dict[str, Any] | None, example: Any) -> Graph:
+    """The Graph of the module's forward. Shapes of inputs are not in the file: they come from `shapes` (input name ->
+    sizes), `example` (arrays in order), or are assumed from the first layer's weights and noted."""
+    script = Script(data, place)
+    failures: list[str] = []
+    for inputs, note in input_candidates(script, shapes, example):
+        try:
+            return _run(script, inputs, [note] if note else [])
+        except LstmEdgeError as e:
+            failures.append(str(e))
+    if len(failures) == 1 or shapes or example is not None:
+        raise UnsupportedModelError(f"{place}: {failures[0]}")
+    wanted = ", ".join(f"'{n}': ('batch', 'frames', 40)" for n, _, optional in script.parameters() if not optional)
+    asked = f"give the inputs' shapes, for instance shapes={{{wanted}}}, or a working input with example="
+    raise UnsupportedModelError(
+        f"{place}: {asked} (assumed shapes failed: {failures[0] if failures else 'none to assume'})"
+    )
+
+
+def _run(script: Script, inputs: list[tuple[str, Any]], notes: list[str]) -> Graph:
+    lowering = Lowering(Program([], {}, [], []))
+    lowering.notes.extend(notes)
+    machine = _Machine(script, lowering)
+    arguments = [_declared(lowering, name, given) for name, given in inputs]
+    try:
+        result = machine.method(script.module, script.forward, arguments, {})
+    except _Raised as e:
+        raise UnsupportedModelError(f"the model itself refuses inputs of these shapes: {e}") from e
+    lowering.step = Step("", [], {}, "output")
+    values = list(result.items()) if isinstance(result, dict) else [("", v) for v in leaves(result)]
+    lowering.finish([(n if isinstance(n, str) else "", v) for n, v in values if isinstance(v, (Var, np.ndarray, Full))])
+    _check_axes(lowering.g)
+    return lowering.g
+
+
+def _check_axes(g: Graph) -> None:
+    """Refuses a guess under which a recurrence runs over the axis called batch."""
+    for n in g.nodes:
+        if n.op in ("LSTM", "GRU", "RNN"):
+            first, second = g.shape(n.inputs[0])[:2]
+            batch, frames = (second, first) if n.attrs.get("time_major") else (first, second)
+            if mentions(frames, "batch") and not mentions(batch, "batch"):
+                raise UnsupportedModelError(f"node {n.name}: batch and frames are the other way round: give shapes=")
+
+
+def _declared(lowering: Lowering, name: str, given: Any) -> Any:
+    if isinstance(given, ScriptInput):
+        return Var(lowering.g.input(name, given.shape, given.dtype))
+    if isinstance(given, tuple):
+        return tuple(_declared(lowering, f"{name}_{i}", g) for i, g in enumerate(given))
+    return given
+
+
+# ---- interpreting ----------------------------------------------------------------------------------------------------
+
+
+class _Return(Exception):
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class _Raised(Exception):
+    """The script's own raise."""
+
+
+@dataclass
+class _Path:
+    """A dotted name that is not a value: torch, ops.prim, __torch__.torch.nn..."""
+
+    name: str
+
+
+@dataclass
+class _Frame:
+    variables: dict[str, Any] = field(default_factory=dict)
+
+
+def _scalar_division(a: Any, b: Any) -> Any:
+    if isinstance(a, Dim) or isinstance(b, Dim):
+        raise TypeError("not a size")
+    return a / b
+
+
+NUMBERS = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": _scalar_division,
+    "floordiv": operator.floordiv,
+    "remainder": operator.mod,
+    "neg": operator.neg,
+    "pow": operator.pow,
+    "__and__": lambda a, b: a and b,
+    "__or__": lambda a, b: a or b,
+    "__not__": lambda a: not a,
+    "__is__": lambda a, b: a is b,
+    "__isnot__": lambda a, b: a is not b,
+    "len": len,
+    "__contains__": lambda c, v: v in c,
+    "__getitem__": lambda c, i: c[i],
+    "list": list,
+    "abs": abs,
+    "min": min,
+    "max": max,
+    "keys": list,
+    "values": lambda d: list(d.values()),
+    "items": lambda d: list(d.items()),
+    "str": str,
+    "ceil": lambda a: -int(-a // 1),
+    "floor": lambda a: int(a // 1),
+    "Int": int,
+    "Float": float,
+    "ScalarImplicit": lambda a: a,
+    "FloatImplicit": lambda a: a,
+    "IntImplicit": lambda a: a,
+    "Bool": bool,
+    "sqrt": lambda a: a**0.5,
+    "format": lambda text, *_: text,
+}
+SIZE_ROUNDING = ("trunc", "floor")  # alike, as sizes are not negative
+ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "remainder", "neg", "pow", "abs", "sqrt", "ceil", "floor")
+COMPARISONS = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+}
+RENAMED = {"unsafe_chunk": "chunk", "unsafe_split": "split", "log_sigmoid": "log_sigmoid"}
+
+
+def _as_numbers(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[str, list[Any], dict[str, Any]]:
+    """A call on a size, which tracing wraps into tensor arithmetic (NumToTensor), as one on numbers where that is possible."""
+    if name == "floor_divide" or name == "div" and kwargs.get("rounding_mode") in SIZE_ROUNDING:
+        name, kwargs = "floordiv", {}
+    if name in ("add", "sub") and kwargs.get("alpha", 1) == 1:
+        kwargs = {}
+    plain = [a.item() if isinstance(a, np.ndarray) and a.size == 1 and a.dtype.kind in "iu" else a for a in args]
+    return name, plain, kwargs
+
+
+class _Machine:
+    def __init__(self, script: Script, lowering: Lowering) -> None:
+        self.script, self.low = script, lowering
+        self.frames: list[_Frame] = []
+        self.steps = 0
+        self.path: list[str] = []
+        self.roots: dict[str, str] = {}
+
+    def unsupported(self, what: str) -> UnsupportedModelError:
+        return UnsupportedModelError(f"TorchScript, in {'.'.join(self.path) or 'forward'}: {what}")
+
+    # ---- calls ----------------------------------------------------------------------------------------------------
+
+    def method(self, module: Inert, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        function = self.script.method(module.name, name)
+        if function is None:
+            raise self.unsupported(f"{module.name} has no method {name}")
+        return self._function(function, [module, *args], kwargs)
+
+    def _function(self, function: ast.FunctionDef, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        if len(self.frames) > MAX_DEPTH:
+            raise self.unsupported(f"calls nested deeper than {MAX_DEPTH}")
+        names = [a.arg for a in function.args.args]
+        bound = dict(zip(names, args)) | kwargs
+        for name, default in zip(names[len(names) - len(function.args.defaults) :], function.args.defaults):
+            if name not in bound:
+                bound[name] = self.value(default)
+        self.frames.append(_Frame(bound))
+        try:
+            self._block(function.body)
+        except _Return as result:
+            return result.value
+        finally:
+            self.frames.pop()
+        return None
+
+    # ---- statements -----------------------------------------------------------------------------------------------
+
+    def _block(self, body: list[ast.stmt]) -> None:
+        for statement in body:
+            self.steps += 1
+            if self.steps > MAX_STEPS:
+                raise self.unsupported(f"more than {MAX_STEPS} steps; a loop over a number of frames, perhaps")
+            self._statement(statement)
+
+    def _statement(self, s: ast.stmt) -> None:
+        if isinstance(s, ast.Return):
+            raise _Return(None if s.value is None else self.value(s.value))
+        if isinstance(s, ast.Assign) and len(s.targets) == 1:
+            self._assign(s.targets[0], self.value(s.value))
+        elif isinstance(s, ast.AnnAssign) and s.value is not None:
+            self._assign(s.target, self.value(s.value))
+        elif isinstance(s, ast.Expr):
+            self.value(s.value)
+        elif isinstance(s, ast.If):
+            self._if(s)
+        elif isinstance(s, ast.For):
+            for item in self.value(s.iter):
+                self._assign(s.target, item)
+                self._block(s.body)
+        elif isinstance(s, ast.While):
+            while self._truth(self.value(s.test)):
+                self._block(s.body)
+        elif isinstance(s, ast.Assert):
+            if self._truth(self.value(s.test)) is False:
+                raise _Raised("an assertion of the model fails for this input")
+        elif not isinstance(s, (ast.Pass, ast.AnnAssign)):
+            raise self.unsupported(f"a {type(s).__name__} statement")
+
+    def _assign(self, target: ast.expr, value: Any) -> None:
+        if isinstance(target, ast.Name):
+            self.frames[-1].variables[target.id] = value
+        elif isinstance(target, (ast.Tuple, ast.List)):
+            values = list(value.values()) if isinstance(value, dict) else list(value)
+            if len(values) != len(target.elts):
+                raise self.unsupported(f"{len(target.elts)} names for {len(values)} values")
+            for t, v in zip(target.elts, values):
+                self._assign(t, v)
+        elif isinstance(target, ast.Attribute):
+            raise self.unsupported(
+                f"the module changes its own {target.attr!r} while it runs: pass this state in as an argument of "
+                "forward and return it"
+            )
+        else:
+            raise self.unsupported("assignment to an element")
+
+    def _if(self, s: ast.If) -> None:
+        decided = self._truth(self.value(s.test))
+        if decided is None:
+            only_raises = [_raises(s.body), _raises(s.orelse)]
+            if only_raises[0] == only_raises[1]:
+                raise self.unsupported(
+                    f"the branch {ast.unparse(s.test)!r} depends on values or on the number of frames; give a fixed "
+                    "size with shapes="
+                )
+            decided = only_raises[1]
+        self._block(s.body if decided else s.orelse)
+
+    def _truth(self, value: Any) -> bool | None:
+        """True, False, or None where only the data would say."""
+        if isinstance(value, (Var, Full, Dim)) or value is NotImplemented:
+            return None
+        if isinstance(value, np.ndarray):
+            return bool(value) if value.size == 1 else None
+        return bool(value)
+
+    # ---- expressions ----------------------------------------------------------------------------------------------
+
+    def value(self, e: ast.expr) -> Any:
+        if isinstance(e, ast.Constant):
+            return e.value
+        if isinstance(e, ast.Name):
+            return self._name(e.id)
+        if isinstance(e, (ast.Tuple, ast.List)):
+            made = [self.value(v) for v in e.elts]
+            return tuple(made) if isinstance(e, ast.Tuple) else made
+        if isinstance(e, ast.Dict):
+            return {self.value(k): self.value(v) for k, v in zip(e.keys, e.values) if k is not None}
+        if isinstance(e, ast.Attribute):
+            return self._attribute(self.value(e.value), e.attr)
+        if isinstance(e, ast.Subscript):
+            return self._item(self.value(e.value), self.value(e.slice))
+        if isinstance(e, ast.UnaryOp) and isinstance(e.op, (ast.USub, ast.Not)):
+            operand = self.value(e.operand)
+            return -operand if isinstance(e.op, ast.USub) else not self._truth(operand)
+        if isinstance(e, ast.IfExp):
+            return self.value(e.body if self._truth(self.value(e.test)) else e.orelse)
+        if isinstance(e, ast.Call):
+            return self._call(e)
+        raise self.unsupported(f"the expression {ast.unparse(e)!r}")
+
+    def _name(self, name: str) -> Any:
+        if name in self.frames[-1].variables:
+            return self.frames[-1].variables[name]
+        if name in ("inf", "nan"):
+            return float(name)
+        return _Path(name)
+
+    def _attribute(self, owner: Any, name: str) -> Any:
+        if isinstance(owner, _Path):
+            if owner.name == "CONSTANTS" and re.fullmatch(r"c\d+", name) and int(name[1:]) < len(self.script.constants):
+                return self.script.constants[int(name[1:])]
+            return _Path(f"{owner.name}.{name}")
+        if isinstance(owner, Inert):
+            if name in attributes(owner):
+                value = attributes(owner)[name]
+                if name == "training":
+                    return False  # as after eval(); dropout and batch statistics are for training
+                return value
+            final = self.script.final(owner.name, name)
+            if final is not None:
+                return self.value(final)
+            if name == "_flat_weights":
+                return self._flat_weights(owner)
+        if isinstance(owner, dict) and name in owner:
+            return owner[name]
+        raise self.unsupported(f"attribute {name!r} of {getattr(owner, 'name', type(owner).__name__)}")
+
+    def _flat_weights(self, module: Inert) -> list[Any]:
+        names = attributes(module).get("_flat_weights_names") or [
+            n for n in attributes(module) if re.match(r"(weight|bias)_", n)
+        ]
+        return [attributes(module)[n] for n in names]
+
+    def _item(self, owner: Any, index: Any) -> Any:
+        if isinstance(owner, (list, tuple, dict, str)) and not isinstance(index, Dim):
+            if isinstance(owner, dict) and isinstance(index, int) and index not in owner:
+                owner = list(owner.values())  # a named tuple
+            try:
+                return owner[index]
+            except (IndexError, KeyError, TypeError) as e:
+                raise self.unsupported(f"index {index!r} ({e})") from e
+        raise self.unsupported(f"index {index!r} of {type(owner).__name__}")
+
+    def _call(self, e: ast.Call) -> Any:
+        if isinstance(e.func, ast.Name) and e.func.id in (
+            "annotate",
+            "unchecked_cast",
+            "uninitialized",
+            "getattr",
+            "range",
+            "int",
+            "float",
+            "bool",
+            "str",
+            "device",
+            "isinstance",
+        ):
+            return self._builtin(e.func.id, e.args)
+        args = [self.value(a) for a in e.args]
+        kwargs = {k.arg: self.value(k.value) for k in e.keywords if k.arg}
+        if isinstance(e.func, ast.Attribute):
+            owner = self.value(e.func.value)
+            if isinstance(owner, Inert):
+                self.path.append(_label(e.func.value))
+                try:
+                    return self.method(owner, e.func.attr, args, kwargs)
+                finally:
+                    self.path.pop()
+            if isinstance(owner, _Path):
+                return self._library(f"{owner.name}.{e.func.attr}", args, kwargs)
+        if isinstance(e.func, ast.Name) and isinstance(self._name(e.func.id), _Path):
+            return self._library(self._name(e.func.id).name, args, kwargs)
+        raise self.unsupported(f"the call {ast.unparse(e)[:80]!r}")
+
+    def _builtin(self, name: str, nodes: list[ast.expr]) -> Any:
+        if name in ("annotate", "unchecked_cast"):
+            return self.value(nodes[1])
+        if name == "uninitialized":
+            return None
+        if name == "device":
+            return None
+        if name == "isinstance":
+            return self._is_instance(self.value(nodes[0]), ast.unparse(nodes[1]))
+        values = [self.value(n) for n in nodes]
+        if name == "getattr":
+            return self._attribute(values[0], values[1])
+        if name == "range":
+            if any(isinstance(v, (Dim, Var)) for v in values):
+                raise self.unsupported("a loop over batch or frames, whose number is not fixed; give it with shapes=")
+            return range(*values)
+        value = values[0]
+        if isinstance(value, (Dim, Var)):
+            return value
+        return {"int": int, "float": float, "bool": bool, "str": str}[name](
+            np.asarray(value).item() if isinstance(value, np.ndarray) else value
+        )
+
+    def _is_instance(self, value: Any, kind: str) -> bool:
+        kinds = {
+            "Tensor": (Var, Full, np.ndarray, Arange),
+            "int": (int, Dim),
+            "float": (float,),
+            "bool": (bool,),
+            "str": (str,),
+        }
+        if kind in kinds:
+            return isinstance(value, kinds[kind])
+        if kind.startswith("List"):
+            return isinstance(value, list)
+        raise self.unsupported(f"a test for the type {kind}")
+
+    # ---- library --------------------------------------------------------------------------------------------------
+
+    def _library(self, path: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        if path in self.script.functions:
+            return self._function(self.script.functions[path], args, kwargs)
+        if path in self.script.classes:
+            return self._named_tuple(path, args)
+        head, _, name = path.rpartition(".")
+        if head == "ops.prim":
+            return self._prim(name, args)
+        if head not in ("torch", "ops.aten"):
+            raise self.unsupported(f"the call {path}")
+        if name in ("warn", "_assert", "manual_seed", "unchecked_unwrap_optional"):
+            return args[0] if name.startswith("unchecked") else None
+        if name == "append":
+            args[0].append(args[1])
+            return args[0]
+        if name == "_set_item":
+            args[0][args[1]] = args[2]
+            return args[0]
+        if name == "device":
+            return None
+        if any(isinstance(a, Dim) for a in args):
+            name, args, kwargs = _as_numbers(name, args, kwargs)
+        tensors = any(isinstance(v, (Var, Full, np.ndarray)) for v in leaves([args, kwargs]))
+        if name in COMPARISONS and not tensors:
+            return self._compare(name, *args)
+        if name in NUMBERS and (
+            not tensors
+            or (args and isinstance(args[0], list))
+            or name in ("__is__", "__isnot__", "len", "__getitem__", "list", "__not__", "__contains__")
+        ):
+            return self._number(name, args, kwargs)
+        return self._aten(name, args, kwargs)
+
+    def _number(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        if name == "len" and isinstance(args[0], (Var, np.ndarray)):
+            return self.low.shape(args[0])[0]
+        if name == "__not__":
+            truth = self._truth(args[0])
+            return NotImplemented if truth is None else not truth
+        if name == "add" and isinstance(args[0], list):
+            if len(args[0]) + len(args[1]) > MAX_LIST:
+                raise self.unsupported(f"a list of more than {MAX_LIST} elements")
+            return [*args[0], *args[1]]
+        if name in ARITHMETIC and not all(isinstance(a, (int, float, Dim)) for a in args):
+            raise self.unsupported(f"{name} of {', '.join(type(a).__name__ for a in args)}")
+        if name == "pow" and abs(args[1]) > 64:
+            raise self.unsupported(f"the power {args[1]}")
+        try:
+            return NUMBERS[name](*args)
+        except (TypeError, ValueError, IndexError, KeyError, ZeroDivisionError, OverflowError) as e:
+            if any(isinstance(a, Dim) for a in args):
+                return self.low.invoke(
+                    Step(f"operator.{ {'div': 'truediv'}.get(name, name) }", [], {}, name), args, kwargs
+                )
+            raise self.unsupported(f"{name} of {args} ({e})") from e
+
+    def _compare(self, name: str, a: Any, b: Any) -> Any:
+        """A comparison of numbers; of a free size only that it is itself, and not 0, is known."""
+        if not isinstance(a, Dim) and not isinstance(b, Dim):
+            return COMPARISONS[name](a, b)
+        difference = a - b
+        if not isinstance(difference, Dim):
+            return COMPARISONS[name](difference, 0)
+        if b == 0 and name in ("eq", "ne", "gt", "ge"):  # a free size is at least 1
+            return name != "eq"
+        return NotImplemented
+
+    def _prim(self, name: str, args: list[Any]) -> Any:
+        if name == "RaiseException":
+            raise _Raised(str(args[0])[:200])
+        if name == "NumToTensor":
+            return args[0]
+        if name in ("data", "unchecked_cast"):
+            return args[0]
+        if name == "dtype":
+            return DType(self.low.dtype(args[0]))
+        if name in ("device", "layout"):
+            return None
+        if name == "type":  # of a device
+            return "cpu"
+        if name in ("is_nested", "is_sparse", "is_cpu", "is_cuda", "is_quantized", "requires_grad", "is_mkldnn"):
+            return False
+        if name in ("min", "max"):
+            return self._number(name, args, {})
+        if name == "shape":
+            return list(self.low.shape(args[0]))
+        raise self.unsupported(f"the call ops.prim.{name}")
+
+    def _aten(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        name = RENAMED.get(name, name)
+        if name == "sort" and self.script.packs and self.low.rank(args[0]) == 1:
+            return [args[0], Arange(self.low.shape(args[0])[0])]  # by length; sequences are computed one by one here
+        if name in ("to", "type", "_to_copy"):
+            args = [
+                DType(SCALAR_TYPES[a])
+                if isinstance(a, int) and not isinstance(a, bool) and i == 1 and a in SCALAR_TYPES
+                else a
+                for i, a in enumerate(args)
+            ]
+        if isinstance(kwargs.get("dtype"), int):
+            kwargs["dtype"] = DType(SCALAR_TYPES[kwargs["dtype"]])
+        kwargs = {
+            k: v
+            for k, v in kwargs.items()
+            if k not in ("device", "layout", "pin_memory", "memory_format", "non_blocking")
+        }
+        if name in ("zeros", "ones", "full", "new_zeros", "zeros_like", "ones_like") and isinstance(args[0], tuple):
+            args[0] = list(args[0])
+        step = Step(f"aten.{name}", [], {}, f"{name}.{self.steps}", ".".join(p for p in self.path if p))
+        value = self.low.invoke(step, args, kwargs)
+        if step.in_place:
+            self._rebind(args[0], value, name)
+        if name in VIEWS and args and isinstance(args[0], Var) and isinstance(value, Var):
+            self.roots.setdefault(value.name, self.roots.get(args[0].name, args[0].name))
+        return value
+
+    def _rebind(self, old: Any, new: Any, name: str) -> None:
+        """After an in-place call every variable that held the tensor holds the result; one may not share its memory."""
+        root = self.roots.get(old.name, old.name) if isinstance(old, Var) else None
+        for frame in self.frames:
+            for variable, value in frame.variables.items():
+                if value is old or (isinstance(value, Var) and value == old):
+                    frame.variables[variable] = new
+                elif isinstance(value, Var) and value != new and self.roots.get(value.name, value.name) == root:
+                    raise self.unsupported(f"{name} writes to memory that {variable!r} shares")
+
+    def _named_tuple(self, path: str, args: list[Any]) -> Any:
+        fields = [
+            a.target.id
+            for a in self.script.classes[path].body
+            if isinstance(a, ast.AnnAssign) and isinstance(a.target, ast.Name)
+        ]
+        if not any(isinstance(b, ast.Name) and b.id == "NamedTuple" for b in self.script.classes[path].bases):
+            raise self.unsupported(f"an object of class {path}")
+        return dict(zip(fields, args))
+
+
+def _label(e: ast.expr) -> str:
+    if isinstance(e, ast.Call) and len(e.args) == 2 and isinstance(e.args[1], ast.Constant):
+        return str(e.args[1].value)
+    return e.id if isinstance(e, ast.Name) else ""
+
+
+def _raises(body: list[ast.stmt]) -> bool:
+    """Whether a branch does nothing but raise."""
+    return any(
+        isinstance(s, ast.Expr) and isinstance(s.value, ast.Call) and "RaiseException" in ast.unparse(s.value.func)
+        for s in body
+    )

@@ -1,0 +1,1 @@
+"""Recognising recurrences that are spelled with ordinary ops: the algebra of cells, and what is told from it."""

@@ -1,0 +1,177 @@
+"""LSTM, GRU and RNN in float64 NumPy, as the equations of docs/ops.md stand. Slow on purpose: one frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..ir.activations import activate
+from ..ir.ops import each, place
+
+if TYPE_CHECKING:
+    from ..ir.graph import Node
+
+Array = Any  # np.ndarray, or None where the node leaves an input out
+Step = Callable[[Array, list[Array]], list[Array]]  # (x of one frame (B,I), states) -> new states; y is the first
+Gate = Callable[[Array], Array]
+
+
+def lstm(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
+    """Graves, "Generating sequences with recurrent neural networks", 2013, eqs. 7-11, with the variants of docs/ops.md:
+    peepholes diagonal or full, coupled gates, projection (Sak et al., 2014), clips.
+    Returns y, h_n (D,B,P), c_n (D,B,H)."""
+    x, w_ih, w_hh, bias, h0, c0, lengths, mask, peephole, w_proj = arrays
+    batch = x.shape[1] if attrs["time_major"] else x.shape[0]
+    directions, hidden, width = w_ih.shape[0], w_ih.shape[1] // 4, w_hh.shape[2]
+    h0 = np.zeros((directions, batch, width)) if h0 is None else h0
+    c0 = np.zeros((directions, batch, hidden)) if c0 is None else c0
+
+    def cell(d: int) -> Step:
+        act_i, act_f, act_g, act_o, _ = _gates(attrs, d, 5)
+        act_h = _activations(attrs, d, 5)[4]  # not a gate's: no clip
+        w = np.concatenate([w_ih[d], w_hh[d]], axis=1)
+        b = np.zeros(4 * hidden) if bias is None else bias[d]
+        look = _peephole(None if peephole is None else peephole[d], hidden)
+
+        def step(frame: Array, states: list[Array]) -> list[Array]:
+            h, c = states
+            z_i, z_f, z_g, z_o = np.split(np.concatenate([frame, h], axis=1) @ w.T + b, 4, axis=1)
+            g = act_g(z_g + look(3, c))
+            if attrs["coupled"] == "i=1-f":
+                f = act_f(z_f + look(1, c))
+                i = 1 - f
+            else:
+                i = act_i(z_i + look(0, c))
+                f = 1 - i if attrs["coupled"] == "f=1-i" else act_f(z_f + look(1, c))
+            c = _clip(f * c + i * g, attrs["cell_clip"])
+            o = act_o(z_o + look(2, c))
+            h = o * act_h(c)
+            if w_proj is not None:
+                h = _clip(h @ w_proj[d].T, attrs["proj_clip"])
+            return [h, c]
+
+        return step
+
+    return _run(node, attrs, x, cell, [h0, c0], lengths, mask)
+
+
+def gru(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
+    """Cho et al., 2014 (reset_after 0) and the cuDNN form (reset_after 1). Returns y, h_n (D,B,H)."""
+    x, w_ih, w_hh, bias_ih, bias_hh, h0, lengths, mask = arrays
+    batch = x.shape[1] if attrs["time_major"] else x.shape[0]
+    directions, hidden = w_ih.shape[0], w_hh.shape[2]
+    h0 = np.zeros((directions, batch, hidden)) if h0 is None else h0
+
+    def cell(d: int) -> Step:
+        act_r, act_z, act_n = _gates(attrs, d, 3)
+        b = np.zeros(3 * hidden) if bias_ih is None else bias_ih[d]
+        c = np.zeros(3 * hidden) if bias_hh is None else bias_hh[d]
+        r_rz, r_n = w_hh[d][: 2 * hidden], w_hh[d][2 * hidden :]
+        c_rz, c_n = c[: 2 * hidden], c[2 * hidden :]
+
+        def step(frame: Array, states: list[Array]) -> list[Array]:
+            (h,) = states
+            x_r, x_z, x_n = np.split(frame @ w_ih[d].T + b, 3, axis=1)
+            h_r, h_z = np.split(h @ r_rz.T + c_rz, 2, axis=1)
+            r, z = act_r(x_r + h_r), act_z(x_z + h_z)
+            n = act_n(x_n + r * (h @ r_n.T + c_n)) if attrs["reset_after"] else act_n(x_n + (r * h) @ r_n.T + c_n)
+            return [(1 - z) * n + z * h]
+
+        return step
+
+    return _run(node, attrs, x, cell, [h0], lengths, mask)
+
+
+def rnn(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
+    """Elman, 1990: h' = act(W x + R h + b). Returns y, h_n (D,B,H)."""
+    x, w_ih, w_hh, bias, h0, lengths, mask = arrays
+    batch = x.shape[1] if attrs["time_major"] else x.shape[0]
+    h0 = np.zeros((w_ih.shape[0], batch, w_hh.shape[2])) if h0 is None else h0
+
+    def cell(d: int) -> Step:
+        (act,) = _gates(attrs, d, 1)
+        b = 0.0 if bias is None else bias[d]
+        return lambda frame, states: [act(frame @ w_ih[d].T + states[0] @ w_hh[d].T + b)]
+
+    return _run(node, attrs, x, cell, [h0], lengths, mask)
+
+
+def _run(
+    node: Node,
+    attrs: dict[str, Any],
+    x: Array,
+    cell: Callable[[int], Step],
+    initial: list[Array],
+    lengths: Array,
+    mask: Array,
+) -> list[Array]:
+    """Runs every direction over the frames that lengths and mask let through. Returns y and the last states (D,B,.)."""
+    if attrs["time_major"]:
+        x, mask = np.swapaxes(x, 0, 1), None if mask is None else mask.T
+    batch, frames, _ = x.shape
+    if lengths is None:
+        lengths = np.full(batch, frames)
+    if lengths.size and (lengths.min() < 0 or lengths.max() > frames):
+        raise ShapeError(
+            f"{place(node)}: input lengths: expected values of 0 to {frames} frames, found {lengths.tolist()}"
+        )
+    valid = np.arange(frames)[None] < lengths[:, None]
+    seen = valid if mask is None else valid & mask
+    ys, lasts = [], []
+    for d in range(initial[0].shape[0]):
+        backwards = attrs["direction"] == "reverse" or d == 1
+        y, last = _direction(x, cell(d), [s[d] for s in initial], seen, backwards)
+        if mask is not None and attrs["masked_output"] == "zero":
+            y = np.where(seen[:, :, None], y, 0.0)
+        ys.append(np.where(valid[:, :, None], y, 0.0))
+        lasts.append(last)
+    y = np.concatenate(ys, axis=2)
+    return [np.swapaxes(y, 0, 1) if attrs["time_major"] else y, *(np.stack(s) for s in zip(*lasts, strict=True))]
+
+
+def _direction(x: Array, step: Step, states: list[Array], seen: Array, backwards: bool) -> tuple[Array, list[Array]]:
+    """One direction. Where `seen` (B,T) is False the states stay, and y repeats the frame processed before it."""
+    batch, frames, _ = x.shape
+    y = np.zeros((batch, frames, states[0].shape[1]))
+    before = np.zeros(states[0].shape)
+    for t in range(frames)[::-1] if backwards else range(frames):
+        live = seen[:, t, None]
+        states = [np.where(live, new, old) for new, old in zip(step(x[:, t], states), states, strict=True)]
+        before = y[:, t] = np.where(live, states[0], before)
+    return y, states
+
+
+def _gates(attrs: dict[str, Any], d: int, count: int) -> list[Gate]:
+    """The `count` activations of direction d, their arguments clipped."""
+
+    def clipped(act: Gate) -> Gate:
+        return lambda z: act(_clip(z, attrs["clip"]))
+
+    return [clipped(act) for act in _activations(attrs, d, count)]
+
+
+def _activations(attrs: dict[str, Any], d: int, count: int) -> list[Gate]:
+    names = each(attrs["activations"], d + 1)
+    alpha, beta = each(attrs["activation_alpha"], len(names)), each(attrs["activation_beta"], len(names))
+
+    def gate(n: int) -> Gate:
+        return lambda z: activate(names[n], z, alpha[n], beta[n])
+
+    return [gate(n) for n in range(d * count, (d + 1) * count)]
+
+
+def _peephole(p: Array, hidden: int) -> Callable[[int, Array], Array | float]:
+    """The peephole term of gate 0..3 (i, f, o, g) for a cell (B,H): diagonal for p (3|4,H), full for (3H|4H,H)."""
+    if p is None:
+        return lambda gate, c: 0.0
+    if p.shape[0] in (3, 4):
+        return lambda gate, c: p[gate] * c if gate < p.shape[0] else 0.0
+    full = p.reshape(-1, hidden, hidden)
+    return lambda gate, c: c @ full[gate].T if gate < full.shape[0] else 0.0
+
+
+def _clip(z: Array, bound: float) -> Array:
+    return np.minimum(np.maximum(z, -bound), bound) if bound > 0 else z
