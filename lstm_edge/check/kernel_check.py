@@ -13,12 +13,12 @@ from .. import format, reference
 from .._core import Model
 from ..ir.dims import BATCH, FRAMES
 from ..ir.graph import Graph
+from ..ir.ops import GATES
 from ..quantize import Narrower
 
 NETWORKS = ("LSTM", "GRU", "Dense", "Conv")
 WEIGHTS = ("float32", "float16", "int8")
 BATCHES, STEPS, FEATURES, UNITS = 3, 21, 37, 53
-GATES = {"LSTM": 4, "GRU": 3}
 
 
 @cache
@@ -31,7 +31,7 @@ def network(op: str, weights: str) -> Graph:
         return graph.constant(rng.uniform(-1, 1, shape).astype(np.float32) * np.float32(UNITS**-0.5), "w")
 
     if op in GATES:
-        rows = GATES[op] * UNITS
+        rows = len(GATES[op]) * UNITS
         biases = [uniform(1, rows) for _ in range(2 if op == "GRU" else 1)]
         y = graph.add1(op, [x, uniform(1, rows, FEATURES), uniform(1, rows, UNITS), *biases], {}, op)
     elif op == "Dense":

@@ -79,6 +79,9 @@ BINARY_LOGIC = ("and", "or", "xor")
 REDUCE = ("sum", "mean", "max", "min", "prod", "l1", "l2", "sum_square", "log_sum", "log_sum_exp")
 RUN_DTYPES = ("float32", "int32", "bool")
 MAX_RANK = 8
+TO_END = 2**31 - 1  # a Slice's bound at or beyond it means to the end, whatever the size; at or below -TO_END, before x
+# The blocks of rows of a recurrence's w_ih, w_hh and biases, a letter a gate, in the order they have in the file.
+GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,13 @@ class OpSpec:
 
     def input_name(self, index: int) -> str:
         return self.inputs[min(index, len(self.inputs) - 1)].rstrip("?.")
+
+    def index(self, name: str) -> int:
+        """The position of the input called `name` (without ? or ...); KeyError where the op has none."""
+        for position in range(len(self.inputs)):
+            if self.input_name(position) == name:
+                return position
+        raise KeyError(name)
 
 
 def _spec(
@@ -232,6 +242,12 @@ def op_spec(node: Node) -> OpSpec:
     if spec is None:
         raise UnsupportedModelError(f"{place(node)}: unknown op, expected one of {', '.join(OPS)}")
     return spec
+
+
+def input_of(node: Node, name: str) -> str:
+    """The tensor that `node` reads as its input `name`, '' where it leaves that out; KeyError for a name its op lacks."""
+    index = op_spec(node).index(name)
+    return node.inputs[index] if index < len(node.inputs) else ""
 
 
 def read_attrs(node: Node) -> dict[str, Any]:

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ShapeError
 from .dims import Dim, Size, product, value
-from .ops import BINARY_ARITHMETIC, BINARY_LOGIC, MAX_RANK, RUN_DTYPES, UNARY_INT, each, op_spec, place, read_attrs
+from .ops import (
+    BINARY_ARITHMETIC,
+    BINARY_LOGIC,
+    GATES,
+    MAX_RANK,
+    RUN_DTYPES,
+    TO_END,
+    UNARY_INT,
+    each,
+    op_spec,
+    place,
+    read_attrs,
+)
 
 if TYPE_CHECKING:
     from .graph import Node
@@ -18,7 +30,6 @@ if TYPE_CHECKING:
 Shape = tuple[Size, ...]
 Result = list[tuple[str, Shape]]
 NUMBERS = ("float32", "int32")
-END = 2**31 - 1  # a slice bound at or beyond this means to the end, whatever the size
 _LARGE = 2**20
 
 
@@ -151,8 +162,9 @@ class _Call:
 # ---- recurrences -----------------------------------------------------------------------------------------------------
 
 
-def _recurrent(c: _Call, gates: int, projected: Size | None = None) -> tuple[Size, Size, int, Size, Size]:
+def _recurrent(c: _Call, projected: Size | None = None) -> tuple[Size, Size, int, int, Size]:
     """Checks what LSTM, GRU and RNN share. Returns B, T, D, H, P."""
+    gates = len(GATES[c.node.op])
     x = c.rank(0, 3)
     c.dtype(0, "float32")
     batch, frames = (x[1], x[0]) if c.flag("time_major") else (x[0], x[1])
@@ -174,7 +186,7 @@ def _recurrent(c: _Call, gates: int, projected: Size | None = None) -> tuple[Siz
     for key in ("clip", "cell_clip", "proj_clip"):
         if c.attrs.get(key, 0) < 0:
             raise c.fail(f"attribute {key}", "0 or more", c.attrs[key])
-    lengths = c.spec.inputs.index("lengths?")
+    lengths = c.spec.index("lengths")
     c.expect(lengths, batch, dtype="int32")
     c.expect(lengths + 1, *((frames, batch) if c.attrs["time_major"] else (batch, frames)), dtype="bool")
     return batch, frames, directions, hidden, fed_back
@@ -186,7 +198,7 @@ def _y(c: _Call, batch: Size, frames: Size, width: Size) -> tuple[str, Shape]:
 
 def _lstm(c: _Call) -> Result:
     projected = c.rank(9, 3)[1] if c.tensors[9] is not None else None
-    b, t, d, h, p = _recurrent(c, 4, projected)
+    b, t, d, h, p = _recurrent(c, projected)
     c.expect(3, d, 4 * h)
     c.expect(4, d, b, p)
     c.expect(5, d, b, h)
@@ -199,7 +211,7 @@ def _lstm(c: _Call) -> Result:
 
 
 def _gru(c: _Call) -> Result:
-    b, t, d, h, _ = _recurrent(c, 3)
+    b, t, d, h, _ = _recurrent(c)
     c.flag("reset_after")
     c.expect(3, d, 3 * h)
     c.expect(4, d, 3 * h)
@@ -208,7 +220,7 @@ def _gru(c: _Call) -> Result:
 
 
 def _rnn(c: _Call) -> Result:
-    b, t, d, h, _ = _recurrent(c, 1)
+    b, t, d, h, _ = _recurrent(c)
     c.expect(3, d, h)
     c.expect(4, d, b, h)
     return [_y(c, b, t, d * h), ("float32", (d, b, h))]
@@ -514,7 +526,7 @@ def slice_size(size: Size, start: int, end: int, step: int) -> Size:
 
 def _bound(bound: int, size: Size, low: Size, high: Size) -> Size:
     """A slice bound counted from the start and clamped, as NumPy does."""
-    if abs(bound) >= END:
+    if abs(bound) >= TO_END:
         return high if bound > 0 else low
     place_: Size = bound if bound >= 0 else size + bound
     if _at_large(place_) < _at_large(low):

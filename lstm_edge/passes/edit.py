@@ -10,8 +10,6 @@ import numpy as np
 
 from ..ir.graph import Graph, Node
 
-TO_THE_END = 2**31 - 1  # as a Slice end: clamped to the axis
-
 
 def redirect(graph: Graph, old: str, new: str) -> None:
     """Lets everything that reads tensor `old` (nodes, outputs, states) read `new`."""

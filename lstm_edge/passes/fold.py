@@ -10,8 +10,8 @@ import numpy as np
 from .. import reference
 from ..ir.dims import Dim
 from ..ir.graph import Graph, Node, Tensor, run_array
-from ..ir.ops import each, read_attrs
-from ..ir.shapes import END, same
+from ..ir.ops import TO_END, each, read_attrs
+from ..ir.shapes import same
 from .edit import constant_of, note, retrace
 
 # An Expand or Tile of a constant is left to run time where folding it would grow the file by more elements than this.
@@ -119,7 +119,7 @@ def _is_identity(graph: Graph, node: Node) -> bool:
         return attrs["perm"] == sorted(attrs["perm"])
     if node.op == "Slice":
         return all(
-            step == 1 and start == 0 and (end >= END or _is_number(x.shape[axis]) and end >= x.shape[axis])
+            step == 1 and start == 0 and (end >= TO_END or _is_number(x.shape[axis]) and end >= x.shape[axis])
             for axis, start, end, step in zip(
                 attrs["axes"], attrs["starts"], attrs["ends"], each(attrs["steps"], len(attrs["axes"]))
             )

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..ir.graph import Graph, Node
-from ..ir.ops import ACTIVATIONS, each, read_attrs
-from ..ir.shapes import END
+from ..ir.ops import ACTIVATIONS, TO_END, each, read_attrs
 from .edit import constant_of, note, reader_counts, scalar_of
 
 
@@ -132,7 +131,7 @@ def _slice_into_conv(v: _View, node: Node) -> bool:
         attrs["axes"], attrs["starts"], attrs["ends"], each(attrs["steps"], len(attrs["axes"]))
     ):
         axis %= len(shape)
-        cut = -end if end < 0 else shape[axis] - end if isinstance(shape[axis], int) and end < END else None
+        cut = -end if end < 0 else shape[axis] - end if isinstance(shape[axis], int) and end < TO_END else None
         if axis not in spatial or start != 0 or step != 1 or not isinstance(cut, int) or cut < 0:
             return False
         d = spatial.index(axis)

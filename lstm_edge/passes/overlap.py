@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..errors import UnsupportedModelError
 from ..ir.graph import Graph, State
-from .edit import TO_THE_END, note, retrace
+from ..ir.ops import TO_END
+from .edit import note, retrace
 
 
 def apply(graph: Graph, overlaps: dict[str, int]) -> None:
@@ -54,13 +55,13 @@ def _overlap_one(graph: Graph, name: str, wide: str, n: int) -> None:
     graph.tensors[read] = type(graph.tensors[x])(read, dtype, state_shape)
     if time < 0:
         graph.add("Concat", [read, x], {"axis": -1}, f"{state_name}.join", [wide])
-        write = _slice(graph, wide, -1, -n, TO_THE_END, f"{state_name}.next")
+        write = _slice(graph, wide, -1, -n, TO_END, f"{state_name}.next")
     else:
-        tails = _slice(graph, x, -1, -n, TO_THE_END, f"{state_name}.tails")
+        tails = _slice(graph, x, -1, -n, TO_END, f"{state_name}.tails")
         shifted = graph.add1("Concat", [read, tails], {"axis": time}, f"{state_name}.shifted")
         context = _slice(graph, shifted, time, 0, -1, f"{state_name}.context")
         graph.add("Concat", [context, x], {"axis": -1}, f"{state_name}.join", [wide])
-        write = _slice(graph, tails, time, -1, TO_THE_END, f"{state_name}.next")
+        write = _slice(graph, tails, time, -1, TO_END, f"{state_name}.next")
     graph.nodes += old_nodes
     graph.states.append(State(state_name, read, write, state_shape, dtype=dtype))
 

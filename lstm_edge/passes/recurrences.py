@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from ..ir.dims import Dim, Size, mentions, product
 from ..ir.graph import Graph, Node, Tensor
-from ..ir.ops import OPS, each, read_attrs
-from ..ir.shapes import END
+from ..ir.ops import OPS, TO_END, each, read_attrs
 from ..recurrences.cells import Cell, gru, lstm
 from ..recurrences.polynomials import Leaf, NotACell, Reader, Sum
 from .edit import note, reader_counts, redirect, retrace
@@ -318,7 +317,7 @@ def _turned(graph: Graph, node: Node, producers: dict[str, Node]) -> bool:
 
 
 def _reversal(axis: int) -> dict[str, list[int]]:
-    return {"axes": [axis], "starts": [-1], "ends": [-END], "steps": [-1]}
+    return {"axes": [axis], "starts": [-1], "ends": [-TO_END], "steps": [-1]}
 
 
 def _before_reversal(graph: Graph, producers: dict[str, Node], tensor: str, axis: int) -> str | None:
@@ -343,8 +342,8 @@ def _reversed_axis(graph: Graph, node: Node) -> int:
         return -1
     axis, start, end = attrs["axes"][0] % len(shape), attrs["starts"][0], attrs["ends"][0]
     size = shape[axis]
-    whole = start == -1 or start >= END or isinstance(size, int) and start >= size - 1
-    return axis if whole and (end <= -END or isinstance(size, int) and end < -size) else -1
+    whole = start == -1 or start >= TO_END or isinstance(size, int) and start >= size - 1
+    return axis if whole and (end <= -TO_END or isinstance(size, int) and end < -size) else -1
 
 
 def _cancel(graph: Graph) -> None:

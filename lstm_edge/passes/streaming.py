@@ -7,8 +7,8 @@ import numpy as np
 
 from ..ir.dims import Dim, Size
 from ..ir.graph import Graph, Node, State, Tensor
-from ..ir.ops import each, read_attrs
-from .edit import TO_THE_END, note, replace_by, retrace
+from ..ir.ops import GATES, TO_END, each, read_attrs
+from .edit import note, replace_by, retrace
 from .timeflow import RECURRENT, Analysis, Carry, Cumulative, NotStreamable, Prefix, Running, Window
 
 RECURRENT_STATES = ("h", "c")
@@ -107,7 +107,7 @@ def _keep_window(graph: Graph, node: Node, plan: Window) -> None:
         initial = np.zeros(_with(tuple(ones), axis, plan.initial), x.dtype) if plan.initial else None
         state = _new_state(graph, name, _with(x.shape, axis, max(plan.keep, plan.initial)), x.dtype, axis, initial)
     joined = graph.add1("Concat", [state.read, x.name], {"axis": axis}, f"{name}.join")
-    start, end = (-plan.keep, TO_THE_END) if plan.keep else (0, 0)
+    start, end = (-plan.keep, TO_END) if plan.keep else (0, 0)
     state.write = _slice(graph, joined, axis, start, end, f"{name}.next")
     node.inputs[0] = joined
     if node.op in ("Conv", "ConvTranspose"):
@@ -183,7 +183,7 @@ def _state_shape(graph: Graph, node: Node, place: int) -> tuple[Size, ...]:
     """(D, B, P) for h, (D, B, H) for c."""
     batch = graph.shape(node.inputs[0])[1 if node.attrs.get("time_major") else 0]
     directions, rows, fed_back = graph.shape(node.inputs[2])
-    return directions, batch, fed_back if place == 0 else rows // 4
+    return directions, batch, fed_back if place == 0 else rows // len(GATES[node.op])
 
 
 def _mend_masked_output(graph: Graph, node: Node, h0: str, mask: str) -> None:
@@ -243,7 +243,7 @@ def _sum_so_far(graph: Graph, name: str, x: str, axis: int, kind: str) -> str:
     state = _new_state(graph, f"{name}.sum", _with(graph.shape(x), axis, 1))
     joined = graph.add1("Concat", [state.read, x], {"axis": axis}, f"{name}.sum.join")
     sums = graph.add1("CumSum", [joined], {"axis": axis}, f"{name}.sums")
-    state.write = _slice(graph, sums, axis, -1, TO_THE_END, f"{name}.sum.next")
+    state.write = _slice(graph, sums, axis, -1, TO_END, f"{name}.sum.next")
     return state.write
 
 
@@ -253,8 +253,8 @@ def _sum_on(graph: Graph, node: Node, plan: Cumulative) -> None:
     state = _new_state(graph, f"{node.name}.sum", _with(x.shape, plan.axis, 1), x.dtype)
     joined = graph.add1("Concat", [state.read, x.name], {"axis": plan.axis}, f"{node.name}.sum.join")
     sums = graph.add1("CumSum", [joined], {"axis": plan.axis}, f"{node.name}.sums")
-    state.write = _slice(graph, sums, plan.axis, -1, TO_THE_END, f"{node.name}.sum.next")
-    start, end = (0, -1) if read_attrs(node)["exclusive"] else (1, TO_THE_END)
+    state.write = _slice(graph, sums, plan.axis, -1, TO_END, f"{node.name}.sum.next")
+    start, end = (0, -1) if read_attrs(node)["exclusive"] else (1, TO_END)
     replace_by(graph, node, "Slice", [sums], {"axes": [plan.axis], "starts": [start], "ends": [end]})
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..ir.dims import Dim, Size, mentions, product, value
 from ..ir.graph import Graph, Node
-from ..ir.ops import each, place, read_attrs
-from ..ir.shapes import END, same
+from ..ir.ops import TO_END, each, place, read_attrs
+from ..ir.shapes import same
 from .edit import constant_of
 from .initial import initial_value, is_given
 
@@ -455,16 +455,16 @@ def _slice(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
         return flow
     i = axes.index(flow.axis)
     start, end, step = attrs["starts"][i], attrs["ends"][i], each(attrs["steps"], len(axes))[i]
-    if start == 0 and end >= END and step == 1:
+    if start == 0 and end >= TO_END and step == 1:
         return flow
     a.need_pure(node)
-    if step > 0 and start >= 0 and (end >= END or end < 0):
-        return _window(a, node, start + 1 + (0 if end >= END else -end), step, 0)
-    if step == 1 and end >= END and -start <= flow.lead + 1:
+    if step > 0 and start >= 0 and (end >= TO_END or end < 0):
+        return _window(a, node, start + 1 + (0 if end >= TO_END else -end), step, 0)
+    if step == 1 and end >= TO_END and -start <= flow.lead + 1:
         return LAST
     a.refuse(
         node,
-        f"takes frames [{start}:{end if end < END else ''}{f':{step}' if step != 1 else ''}] of the whole sequence",
+        f"takes frames [{start}:{end if end < TO_END else ''}{f':{step}' if step != 1 else ''}] of the whole sequence",
     )
 
 
