@@ -164,7 +164,7 @@ def test_tflite_operators_are_refused_by_name(name):
     first = main.operators[0]
     first.kind = name
     ctx = TfLowering(file)
-    from lstm_edge.importers.onnx.lowering import Value
+    from lstm_edge.importers.dialect import Value
 
     scope = {}
     for index in main.inputs:

@@ -8,7 +8,8 @@ import pytest
 
 from lstm_edge import reference
 from lstm_edge.errors import UnsupportedModelError
-from lstm_edge.importers.onnx.lowering import Lowering, Value
+from lstm_edge.importers.dialect import Value
+from lstm_edge.importers.onnx.lowering import Lowering
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 from lstm_edge.recurrences.spelled import Body, Carried, Frame, emit, recognised

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..importers.onnx.lowering import INT_MAX, Lowering, Value, known
+from ..importers.dialect import TO_END, Dialect, Value, known
 from ..ir.dims import Size, product
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS
@@ -111,7 +111,7 @@ class Body:
     def trips(self, condition: str, at_most: Size | None) -> Size:
         """How often the body runs: at most as often as given, and as long as `condition` ('' for always) holds after it."""
         counts = [c for c in [at_most, *self._counts(condition)] if c is not None]
-        counts = [c for c in counts if not (isinstance(c, int) and c >= INT_MAX - 1)]
+        counts = [c for c in counts if not (isinstance(c, int) and c >= TO_END - 1)]
         if not counts or any(c != counts[0] for c in counts):
             raise NotACell(f"its number of trips is not one known size (found {counts or 'no bound'})")
         return counts[0]
@@ -287,7 +287,7 @@ def _cell(following: dict[str, Sum], frames: list[str]) -> Cell:
             raise NotACell(f"not a GRU: {no_gru}; not a simple RNN: {no_rnn}") from None
 
 
-def emit(ctx: Lowering, match: Match) -> tuple[Value, dict[str, Value]]:
+def emit(ctx: Dialect, match: Match) -> tuple[Value, dict[str, Value]]:
     """Appends the op. (y as (T,B,P) in the order of the trips, the last value of each state by the tensor it is read as)."""
     cell = match.cell
     x = _sequence(ctx, match.frames)
@@ -325,7 +325,7 @@ def emit(ctx: Lowering, match: Match) -> tuple[Value, dict[str, Value]]:
     return y, last
 
 
-def _sequence(ctx: Lowering, frames: Sequence[Frame]) -> Value:
+def _sequence(ctx: Dialect, frames: Sequence[Frame]) -> Value:
     """x (T,B,I) of all frames side by side."""
     parts: list[Value] = []
     for f in frames:
@@ -337,7 +337,7 @@ def _sequence(ctx: Lowering, frames: Sequence[Frame]) -> Value:
     return ctx.emit("Concat", parts, {"axis": 2}) if len(parts) > 1 else parts[0]
 
 
-def _initial(ctx: Lowering, value: Value, batch: Size) -> Value | None:
+def _initial(ctx: Dialect, value: Value, batch: Size) -> Value | None:
     """(1,B,H); None for zeros, so that a stream can hold the state."""
     if ctx.uniform(value) == 0:
         return None
@@ -345,8 +345,8 @@ def _initial(ctx: Lowering, value: Value, batch: Size) -> Value | None:
     return ctx.expand(ctx.reshape(value, [1, product(ctx.shape(value)[:-1]), width]), [1, batch, width])
 
 
-def flipped(ctx: Lowering, x: Value, axis: int) -> Value:
-    return ctx.emit("Slice", [x], {"axes": [axis], "starts": [-1], "ends": [-INT_MAX], "steps": [-1]})
+def flipped(ctx: Dialect, x: Value, axis: int) -> Value:
+    return ctx.emit("Slice", [x], {"axes": [axis], "starts": [-1], "ends": [-TO_END], "steps": [-1]})
 
 
 def attributes_text(cell: Cell) -> str:

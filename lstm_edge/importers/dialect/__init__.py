@@ -1,1 +1,10 @@
-"""The one place where an operator's meaning becomes ops of docs/ops.md."""
+"""The one place where an operator's meaning becomes ops of docs/ops.md.
+
+Front ends spell their operators with it: they read attributes, reorder, and call. It speaks NumPy's and ONNX's terms and
+knows no framework.
+"""
+
+from .builder import TO_END, Dialect
+from .value import Undecided, Value, broadcast, check_bytes, known, run_dtype
+
+__all__ = ["TO_END", "Dialect", "Undecided", "Value", "broadcast", "check_bytes", "known", "run_dtype"]

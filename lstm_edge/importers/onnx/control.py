@@ -13,7 +13,8 @@ from ...errors import LstmEdgeError
 from ...ir.dims import Dim
 from ...recurrences.polynomials import NotACell
 from ...recurrences.spelled import Body, Carried, Frame, attributes_text, emit, flipped, recognised
-from .lowering import Call, Lowering, Value, known, lowers
+from ..dialect import Value, known
+from .lowering import Call, Lowering, lowers
 
 MAX_UNROLLED_NODES = 16000
 

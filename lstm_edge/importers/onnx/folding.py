@@ -14,8 +14,10 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size, product
+from ..dialect import Undecided, Value, check_bytes, known
+from ..dialect.value import MAX_FOLDED_BYTES
 from .files import element_dtype, tensor_array
-from .lowering import FOLD, MAX_FOLDED_BYTES, Call, Undecided, Value, check_bytes, folds, known
+from .lowering import FOLD, Call, folds
 
 SMALL = 256  # elements; what products of so few can grow to is no danger
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import Dim, Size, product
-from .lowering import INT_MAX, Call, Lowering, Value, known, lowers
+from ..dialect import TO_END, Value, known
+from .lowering import Call, Lowering, lowers
 from .ops import gemm, matmul, scaled_silu
 
 # ---- convolution ----------------------------------------------------------------------------------------------------
@@ -54,7 +55,7 @@ def cut_negative_pads(ctx: Lowering, x: Value, pads: list[int]) -> tuple[Value, 
     for d in range(n):
         start, end = min(pads[d], 0), min(pads[n + d], 0)
         if start or end:
-            x = ctx.slice_axis(x, 2 + d, -start, end or INT_MAX)
+            x = ctx.slice_axis(x, 2 + d, -start, end or TO_END)
     return x, [max(p, 0) for p in pads]
 
 

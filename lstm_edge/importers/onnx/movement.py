@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import Dim, Size, product
+from ..dialect import TO_END, Value, broadcast, known
 from .files import element_dtype
 from .folding import fill_value, reshape_target, shape_of, slice_args, split_sizes, squeezed, unsqueezed
-from .lowering import INT_MAX, Call, Lowering, Value, broadcast, known, lowers
+from .lowering import Call, Lowering, lowers
 
 
 @lowers("Shape")
@@ -104,7 +105,7 @@ def _slice(call: Call) -> Value:
     for axis, start, end, step in zip(*args):
         start = slice_bound(call, start, shape[axis])
         end = slice_bound(call, end, shape[axis])
-        whole = end >= INT_MAX or not isinstance(shape[axis], Dim) and end >= shape[axis]
+        whole = end >= TO_END or not isinstance(shape[axis], Dim) and end >= shape[axis]
         if step == 1 and start == 0 and whole:
             continue
         axes.append(axis)
@@ -125,8 +126,8 @@ def slice_bound(call: Call, bound: Size, size: Size) -> int:
                 f"a slice bound of {bound} on an axis of {size} depends on batch or frames in a way that a "
                 "fixed slice cannot follow; fix those sizes (--shape)"
             )
-        return INT_MAX if left >= 0 else int(left)
-    return int(max(-INT_MAX, min(INT_MAX, bound)))
+        return TO_END if left >= 0 else int(left)
+    return int(max(-TO_END, min(TO_END, bound)))
 
 
 @lowers("Split")
@@ -173,7 +174,7 @@ def gather(call: Call, data: Value, indices: Value, axis: int) -> Value:
         and (places.min() >= 0 or places.max() < 0)
     ):
         first, last = int(places.reshape(-1)[0]), int(places.reshape(-1)[-1])
-        end = INT_MAX if last == -1 else last + 1
+        end = TO_END if last == -1 else last + 1
         part = ctx.slice_axis(data, axis, first, end, int(steps[0]) if places.size > 1 else 1)
         return part if places.ndim else drop_axis(ctx, part, axis)
     return ctx.emit("Gather", [data, indices], {"axis": axis})
@@ -324,14 +325,14 @@ def _pad(call: Call) -> Value:
     for axis in range(rank):  # a negative pad cuts
         start, end = min(full[axis], 0), min(full[rank + axis], 0)
         if start or end:
-            x = ctx.slice_axis(x, axis, -start, end or INT_MAX)
+            x = ctx.slice_axis(x, axis, -start, end or TO_END)
     full = [max(p, 0) for p in full]
     if not any(full):
         return x
     if mode == "wrap":
         for axis in range(rank):
             before, after = full[axis], full[rank + axis]
-            pieces = [ctx.slice_axis(x, axis, -before, INT_MAX)] if before else []
+            pieces = [ctx.slice_axis(x, axis, -before, TO_END)] if before else []
             pieces += [x] + ([ctx.slice_axis(x, axis, 0, after)] if after else [])
             x = ctx.emit("Concat", pieces, {"axis": axis}) if len(pieces) > 1 else x
         return x
@@ -460,7 +461,7 @@ def _reverse_sequence(call: Call) -> Value:
 
 
 def reversed_axis(ctx: Lowering, x: Value, axis: int) -> Value:
-    return ctx.emit("Slice", [x], {"axes": [axis], "starts": [-1], "ends": [-INT_MAX], "steps": [-1]})
+    return ctx.emit("Slice", [x], {"axes": [axis], "starts": [-1], "ends": [-TO_END], "steps": [-1]})
 
 
 @lowers("NonZero", "Unique")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.dims import Dim, Size, product
+from ..dialect import Value, broadcast, known
 from .folding import axes_argument, cast_target, fold_cast
-from .lowering import Call, Lowering, Value, broadcast, known, lowers
+from .lowering import Call, Lowering, lowers
 
 # ---- elementwise ----------------------------------------------------------------------------------------------------
 

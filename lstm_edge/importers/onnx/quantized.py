@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..dialect import Value, known
 from .layers import conv
-from .lowering import Call, Lowering, Value, known, lowers
+from .lowering import Call, Lowering, lowers
 from .ops import matmul
 
 RANGES = {

@@ -8,7 +8,8 @@ import numpy as np
 
 from ...ir.dims import Size
 from ...ir.graph import Tensor
-from .lowering import Call, Lowering, Value, known, lowers
+from ..dialect import Value, known
+from .lowering import Call, Lowering, lowers
 
 # name -> (ours, default alpha, default beta); None: the function has no such parameter and takes none from the lists.
 ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {

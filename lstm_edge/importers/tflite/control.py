@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ..onnx.lowering import Value, known
+from ..dialect import Value, known
 from .lowering import Call, Handle, ListValue, Scope, TfLowering, Variable, lower_block, lowers
 from .schema import SubGraph
 

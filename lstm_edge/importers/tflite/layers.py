@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import Dim, Size
-from ..onnx.lowering import Value, known
+from ..dialect import Value, known
 from .lowering import Call, lowers
 
 SAME, VALID = 0, 1

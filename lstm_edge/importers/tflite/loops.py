@@ -14,7 +14,7 @@ import numpy as np
 
 from ...errors import LstmEdgeError
 from ...ir.dims import FRAMES, Dim, Size, mentions
-from ..onnx.lowering import Value, known
+from ..dialect import Value, known
 from .cell import Cell, NotACell, find_cell
 from .control import list_input, run_subgraph, subgraph
 from .lowering import Call, ListValue, TfLowering, lowers

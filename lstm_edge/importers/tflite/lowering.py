@@ -1,6 +1,6 @@
 """The machinery under the TFLite importer: one operator with its values, the registry, and the Graph being built.
 
-Values are those of onnx_lowering: known arrays, partly known ones (sizes with Dims), or run-time tensors. A quantised
+Values are those of the dialect: known arrays, partly known ones (sizes with Dims), or run-time tensors. A quantised
 tensor is held as the real numbers it stands for.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ...ir.dims import FRAMES, Dim, Size, product
 from ...ir.graph import State, Tensor
-from ..onnx.lowering import INT_MAX, Lowering, Undecided, Value, known
+from ..dialect import TO_END, Dialect, Undecided, Value, known
 from .quant import average_in_steps, fake_quantize, on_same_grid
 from .schema import ModelFile, Operator, SubGraph, TensorInfo
 
@@ -94,11 +94,11 @@ class Handle(Value):
     variable: Variable | None = None
 
 
-class TfLowering(Lowering):
-    """A Lowering that knows the file, and the number of frames it was exported with where those are left open."""
+class TfLowering(Dialect):
+    """A Dialect that knows the file, and the number of frames it was exported with where those are left open."""
 
     def __init__(self, file: ModelFile, trained: int | None = None, exact: bool = True):
-        super().__init__({}, set())
+        super().__init__()
         self.file, self.trained, self.exact = file, trained, exact
         self.variables: dict[str, Variable] = {}
         self.assigned: set[str] = set()  # variables that the main graph writes
@@ -140,7 +140,7 @@ class TfLowering(Lowering):
             return Value(x.dtype, np.flip(x.array, axis))
         if self.shape(x)[axis] == 1:
             return x
-        return self.emit("Slice", [x], {"axes": [axis], "starts": [-1], "ends": [-INT_MAX], "steps": [-1]})
+        return self.emit("Slice", [x], {"axes": [axis], "starts": [-1], "ends": [-TO_END], "steps": [-1]})
 
     def split(self, x: Value, axis: int, sizes: Sequence[int]) -> list[Value]:
         out, start = [], 0
@@ -152,7 +152,7 @@ class TfLowering(Lowering):
     def index(self, x: Value, axis: int, at: int) -> Value:
         """x[at] along an axis, which goes."""
         shape = self.shape(x)
-        row = self.slice_axis(x, axis, at, at + 1 if at != -1 else INT_MAX)
+        row = self.slice_axis(x, axis, at, at + 1 if at != -1 else TO_END)
         return self.reshape(row, [*shape[:axis], *shape[axis + 1 :]])
 
     def concat(self, parts: Sequence[Value], axis: int) -> Value:

@@ -12,7 +12,7 @@ from typing import Any
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...ir.dims import BATCH, FRAMES, Size
 from ...ir.graph import Graph
-from ..onnx.lowering import Value, run_dtype
+from ..dialect import Value, run_dtype
 from . import layers, loops, movement, ops, recurrent  # noqa: F401  (they register their operators)
 from .control import assigned_variables
 from .lowering import Scope, TfLowering, constant, lower_block

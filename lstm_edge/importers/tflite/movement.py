@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import FRAMES, Dim, Size
-from ..onnx.lowering import INT_MAX, Value, broadcast, check_bytes, known
+from ..dialect import TO_END, Value, broadcast, check_bytes, known
 from .lowering import Call, lowers
 
 
@@ -121,7 +121,7 @@ def bounds(call: Call, size: Size, start: Any, end: Any) -> tuple[int, int]:
     ctx = call.ctx
     if isinstance(size, Dim):
         if isinstance(end, Dim) and end == size or size == FRAMES and ctx.equals_trained(end):
-            end = INT_MAX
+            end = TO_END
         if isinstance(start, Dim) and isinstance(start - size, int):
             start = start - size
         if isinstance(end, Dim) and isinstance(end - size, int):
@@ -131,7 +131,7 @@ def bounds(call: Call, size: Size, start: Any, end: Any) -> tuple[int, int]:
                 raise call.refuse(
                     f"frame {start} of {ctx.trained}: where the number of frames is open, this is no place"
                 )
-            start, end = -1, INT_MAX
+            start, end = -1, TO_END
     if isinstance(start, Dim) or isinstance(end, Dim):
         raise call.refuse(f"a slice from {start} to {end} of {size} depends on sizes left open; fix them (--shape)")
     return int(start), int(end)
@@ -143,7 +143,7 @@ def _slice(call: Call) -> Value:
     x, shape = call.input(0), call.shape(0)
     for axis, (start, count) in enumerate(zip(call.sizes(1), call.sizes(2))):
         whole = not isinstance(count, Dim) and count == -1
-        low, high = bounds(call, shape[axis], start, INT_MAX if whole else start + count)
+        low, high = bounds(call, shape[axis], start, TO_END if whole else start + count)
         x = call.ctx.slice_axis(x, axis, low, high)
     return x
 
@@ -192,14 +192,14 @@ def _strided(call: Call, x: Value, axis: int, place: tuple[Any, Any, int], singl
         raise call.refuse("a stride of 0")
     if single:
         start = 0 if start is None else start
-        low, _ = bounds(call, size, start, INT_MAX)
+        low, _ = bounds(call, size, start, TO_END)
         if not isinstance(size, Dim) and not -size <= low < size:
             raise call.refuse(f"element {low} of an axis of {size}")
-        return ctx.slice_axis(x, axis, low, low + 1 if low != -1 else INT_MAX)
+        return ctx.slice_axis(x, axis, low, low + 1 if low != -1 else TO_END)
     if step > 0:
-        low, high = bounds(call, size, 0 if start is None else start, INT_MAX if end is None else end)
+        low, high = bounds(call, size, 0 if start is None else start, TO_END if end is None else end)
         return ctx.slice_axis(x, axis, low, high, step)
-    low, high = bounds(call, size, -1 if start is None else start, -INT_MAX if end is None else end)
+    low, high = bounds(call, size, -1 if start is None else start, -TO_END if end is None else end)
     return ctx.slice_axis(x, axis, low, high, step)
 
 
@@ -229,7 +229,7 @@ def _gather(call: Call) -> Value:
     if data.array is not None and indices.is_known:
         return known(np.asarray(np.take(data.array, indices.array, axis)), data.dtype)
     if indices.is_known and call.rank(1) == 0:
-        start, _ = bounds(call, call.shape(0)[axis], int(call.known(1)), INT_MAX)
+        start, _ = bounds(call, call.shape(0)[axis], int(call.known(1)), TO_END)
         return ctx.index(data, axis, start)
     return ctx.emit("Gather", [data, ctx.cast(indices, "int32")], {"axis": axis}, data.dtype)
 
@@ -258,7 +258,7 @@ def _symmetric(call: Call, pads: np.ndarray) -> Value:
         if before:
             parts.insert(0, ctx.flip(ctx.slice_axis(x, axis, 0, before), axis))
         if after:
-            parts.append(ctx.flip(ctx.slice_axis(x, axis, -after, INT_MAX), axis))
+            parts.append(ctx.flip(ctx.slice_axis(x, axis, -after, TO_END), axis))
         x = ctx.concat(parts, axis)
     return x
 

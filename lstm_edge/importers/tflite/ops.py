@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import Dim
-from ..onnx.lowering import Value, broadcast, known
+from ..dialect import Value, broadcast, known
 from .lowering import Call, lowers
 
 # ---- elementwise -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ..onnx.lowering import Value
+from ..dialect import Value
 
 if TYPE_CHECKING:
     from .lowering import Call, Operation, TfLowering
@@ -139,7 +139,7 @@ class IntegerCell:
     """Weights (real numbers) and grids of a full-integer LSTM."""
 
     def __init__(self, w_ih: np.ndarray, w_hh: np.ndarray, bias: np.ndarray, coupled: bool):
-        from ..onnx.lowering import known
+        from ..dialect import known
 
         self.hidden = w_ih.shape[0] // 4
         self.w_ih, self.w_hh, self.bias = known(w_ih), known(w_hh), known(bias)

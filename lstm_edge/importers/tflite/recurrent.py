@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size, mentions
-from ..onnx.lowering import Value, known
+from ..dialect import Value, known
 from .lowering import ACTIVATIONS, Call, TfLowering, lowers
 from .quant import IntegerCell, grid, is_quantized, lstm_step
 

@@ -1,0 +1,88 @@
+"""What a front end computes with: values that are known, partly known (sizes among their elements), or run-time tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import UnsupportedModelError
+from ...ir.dims import Dim, Size, product
+
+MAX_FOLDED_BYTES = 1 << 26  # how far folding may grow what is known: a few bytes of file can ask for terabytes
+
+
+@dataclass(eq=False)
+class Value:
+    """A value of the source: `array` when known (dtype object when elements may be Dims), else the Graph's `tensor`.
+
+    `dtype` is the source's element type as a NumPy name; float16, bfloat16 and float64 are computed in float32 at run time,
+    integers in int32.
+    """
+
+    dtype: str
+    array: np.ndarray | None = None
+    tensor: str = ""
+    items: list[Value] | None = None  # a sequence of tensors
+
+    @property
+    def is_known(self) -> bool:
+        return self.array is not None and self.array.dtype != object
+
+    @property
+    def is_run(self) -> bool:
+        return self.array is None and self.items is None
+
+    @property
+    def data(self) -> np.ndarray:
+        """The array of a value that is known or partly known, which the caller has made sure of."""
+        if self.array is None:
+            raise TypeError("expected a value known at conversion, found one computed at run time")
+        return self.array
+
+
+def known(array: Any, dtype: str = "") -> Value:
+    """A known Value; an object array without any Dim becomes an ordinary one."""
+    array = np.asarray(array)
+    if array.dtype == object:
+        if any(isinstance(e, Dim) for e in array.flat):
+            return Value(dtype or "int64", array)
+        array = array.astype(dtype or "int64")
+    return Value(str(array.dtype), array)
+
+
+def run_dtype(dtype: str, place: str) -> str:
+    """The dtype a run-time tensor has for an element type of the source."""
+    if dtype == "bool":
+        return "bool"
+    if dtype.startswith(("float", "bfloat")):
+        return "float32"
+    if dtype.startswith(("int", "uint")):
+        return "int32"
+    raise UnsupportedModelError(f"{place}: tensors of {dtype} are not supported: expected float, integer or bool")
+
+
+class Undecided(Exception):
+    """A fold over partly known sizes has no answer that holds for every batch and frames."""
+
+
+def check_bytes(shape: Sequence[Size], place: str, itemsize: int = 8) -> None:
+    count = product(shape)
+    if not isinstance(count, Dim) and count * itemsize > MAX_FOLDED_BYTES:
+        raise UnsupportedModelError(
+            f"{place}: a constant of shape {list(shape)} is larger than {MAX_FOLDED_BYTES >> 20} MiB"
+        )
+
+
+def broadcast(a: Sequence[Size], b: Sequence[Size], place: str) -> list[Size]:
+    """NumPy's broadcast of two shapes with Dims."""
+    out: list[Size] = []
+    for n in range(max(len(a), len(b)), 0, -1):
+        x = a[-n] if n <= len(a) else 1
+        y = b[-n] if n <= len(b) else 1
+        if x != y and x != 1 and y != 1:
+            raise UnsupportedModelError(f"{place}: sizes {x} and {y} do not broadcast (shapes {list(a)}, {list(b)})")
+        out.append(y if x == 1 else x)
+    return out
