@@ -42,6 +42,10 @@ class Dialect:
         if text not in self.notes:
             self.notes.append(text)
 
+    def refuse(self, message: str) -> UnsupportedModelError:
+        """The error for what has no meaning here, to be raised; the place in the source goes in front."""
+        return UnsupportedModelError(f"{self.place}: {message}" if self.place else message)
+
     def shape(self, value: Value) -> tuple[Size, ...]:
         if value.array is not None:
             return value.array.shape
