@@ -1,34 +1,52 @@
-"""The activation functions of docs/ops.md in NumPy, in the precision of their argument. NaN in, NaN out."""
+"""The activation functions of docs/ops.md: their names, their parameters, and what they compute.
+
+In NumPy and in the precision of their argument. NaN in, NaN out.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 SQRT_HALF = math.sqrt(0.5)
 _ERF = np.vectorize(math.erf, otypes=[np.float64])
+# How many of alpha, beta a function uses. Those have no default: a missing one is refused, never taken as 0.
+PARAMETERS = {
+    "hard_sigmoid": 2,
+    "leaky_relu": 1,
+    "elu": 1,
+    "selu": 2,
+    "thresholded_relu": 1,
+    "scaled_tanh": 2,
+    "affine": 2,
+    "celu": 1,
+    "clip": 2,  # of Unary alone
+}
+Array = Any  # np.ndarray
 
 
-def activate(name: str, x: np.ndarray, alpha: float = 0.0, beta: float = 0.0) -> np.ndarray:
-    """y = name(x), elementwise. `name` is one of ops.ACTIVATIONS."""
+def activate(name: str, x: Array, alpha: float = 0.0, beta: float = 0.0) -> Array:
+    """y = name(x), elementwise. `name` is one of ACTIVATIONS."""
     with np.errstate(all="ignore"):
         return _FUNCTIONS[name](x, alpha, beta)
 
 
-def erf(x: np.ndarray) -> np.ndarray:
+def erf(x: Array) -> Array:
     return _ERF(x)
 
 
-def _sigmoid(x):
+def _sigmoid(x: Array) -> Array:
     return np.where(x < 0, np.exp(x) / (1 + np.exp(x)), 1 / (1 + np.exp(-x)))
 
 
-def _ramp(x, low, high):
+def _ramp(x: Array, low: float, high: float) -> Array:
     return np.minimum(np.maximum(x, low), high)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[[Array, float, float], Array]] = {
     "linear": lambda x, a, b: x,
     "relu": lambda x, a, b: np.maximum(x, 0),
     "sigmoid": lambda x, a, b: _sigmoid(x),
@@ -51,3 +69,4 @@ _FUNCTIONS = {
     "relu6": lambda x, a, b: _ramp(x, 0, 6),
     "exp": lambda x, a, b: np.exp(x),
 }
+ACTIVATIONS = tuple(_FUNCTIONS)

@@ -5,19 +5,22 @@ Only importers and passes see a Dim. The core works with numbers: it infers ever
 
 from __future__ import annotations
 
-from math import gcd
+from collections.abc import Iterable
+from math import gcd, prod
 from typing import Union
 
 Size = Union[int, "Dim"]
-Atom = str | tuple  # "batch", "frames", or ("floor", terms, divisor)
+Monomial = tuple["Atom", ...]  # a product, sorted; () is 1
+# "batch", "frames", or ("floor", terms, divisor)
+Atom = str | tuple[str, "tuple[tuple[Monomial, int], ...]", int]
 
 
 class Dim:
-    """An integer polynomial; `terms` maps a sorted tuple of atoms (a monomial, () = constant) to its coefficient."""
+    """An integer polynomial; `terms` maps each monomial to its coefficient."""
 
     __slots__ = ("terms",)
 
-    def __init__(self, terms: dict[tuple, int]):
+    def __init__(self, terms: dict[Monomial, int]):
         self.terms = {m: c for m, c in terms.items() if c}
 
     @staticmethod
@@ -31,7 +34,7 @@ class Dim:
         return _simple(Dim(terms))
 
     def __mul__(self, other: Size) -> Size:
-        terms: dict[tuple, int] = {}
+        terms: dict[Monomial, int] = {}
         for m1, c1 in self.terms.items():
             for m2, c2 in _terms(other).items():
                 m = tuple(sorted(m1 + m2, key=repr))
@@ -97,7 +100,7 @@ class Dim:
 
     def value(self, batch: int, frames: int) -> int:
         """The number this size has for a given batch and number of frames."""
-        return sum(c * _product(_atom_value(a, batch, frames) for a in m) for m, c in self.terms.items())
+        return sum(c * prod(_atom_value(a, batch, frames) for a in m) for m, c in self.terms.items())
 
     def __repr__(self) -> str:
         parts = []
@@ -113,7 +116,7 @@ BATCH = Dim.symbol("batch")
 FRAMES = Dim.symbol("frames")
 
 
-def _degree(term: tuple[tuple, int]) -> tuple:
+def _degree(term: tuple[Monomial, int]) -> tuple[int, list[str]]:
     """Orders monomials so that the leading one of a product is the product of the leading ones."""
     atoms = sorted(map(repr, term[0]), reverse=True)
     return len(atoms), atoms
@@ -127,18 +130,23 @@ def value(size: Size, batch: int, frames: int) -> int:
     return size.value(batch, frames) if isinstance(size, Dim) else int(size)
 
 
-def product(sizes) -> Size:
-    return _product(sizes)
+def same(a: Size, b: Size) -> bool:
+    """Whether two sizes are equal for every batch and frames. Floors spelt differently are compared by value."""
+    if a == b:
+        return True
+    if not (isinstance(a, Dim) and isinstance(b, Dim)):
+        return False
+    return all(a.value(n, f) == b.value(n, f) for n in (3, 7) for f in range(997, 1061))
 
 
-def _product(sizes) -> Size:
+def product(sizes: Iterable[Size]) -> Size:
     out: Size = 1
     for s in sizes:
         out = out * s
     return out
 
 
-def _terms(size: Size) -> dict[tuple, int]:
+def _terms(size: Size) -> dict[Monomial, int]:
     return size.terms if isinstance(size, Dim) else {(): int(size)}
 
 

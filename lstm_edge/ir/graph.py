@@ -12,36 +12,11 @@ import numpy as np
 
 from ..errors import UnsupportedModelError
 from .dims import Size, mentions
+from .node import Node, Tensor
+from .shapes import infer
+from .spec import RUN_DTYPES
 
-RUN_DTYPES = ("float32", "int32", "bool")
-
-
-@dataclass
-class Tensor:
-    """A value. `data` is set for constants: float32, int32, bool, or a weight in float16 or int8 (then with `scale`)."""
-
-    name: str
-    dtype: str
-    shape: tuple[Size, ...]
-    data: np.ndarray | None = None
-    scale: np.ndarray | None = (
-        None  # int8 only: float32 (n,), each for 1/n of the elements in order (one per weight row)
-    )
-
-    @property
-    def is_constant(self) -> bool:
-        return self.data is not None
-
-
-@dataclass
-class Node:
-    """One op. An absent optional input or output is the empty name. `name` is the place that error messages give."""
-
-    op: str
-    inputs: list[str]
-    outputs: list[str]
-    attrs: dict[str, Any] = field(default_factory=dict)
-    name: str = ""
+__all__ = ["RUN_DTYPES", "Graph", "Node", "Port", "SelfTest", "State", "Tensor", "run_array"]
 
 
 @dataclass
@@ -133,8 +108,6 @@ class Graph:
         `outputs` gives the wanted names (made fresh when taken); without it they derive from `name`. An op's optional
         outputs are made too, unless `outputs` leaves them out or names them ''.
         """
-        from .shapes import infer  # shapes needs Tensor
-
         node = Node(op, list(inputs), [], dict(attrs or {}), name or op.lower())
         for i in node.inputs:
             if i and i not in self.tensors:

@@ -1,0 +1,126 @@
+"""Recurrences: rows of the table, and the shapes of their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..activations import ACTIVATIONS
+from ..dims import Dim, Size
+from ..spec import Attr, Call, Each, OpSpec, Result, Shape, Time, each, integer, number, row, word
+
+# The blocks of rows of w_ih, w_hh and the biases, a letter a gate, in the order they have in the file.
+GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}
+
+
+def axes_of_frames(attrs: Mapping[str, Any]) -> tuple[int, int]:
+    """Which axes of a recurrence's x, y and mask are batch and frames."""
+    return (1, 0) if attrs.get("time_major") else (0, 1)
+
+
+def _recurrent(c: Call, projected: Size | None = None) -> tuple[Size, Size, int, int, Size]:
+    """Checks what LSTM, GRU and RNN share. Returns B, T, D, H, P."""
+    gates = len(GATES[c.node.op])
+    x = c.rank("x", 3)
+    c.dtype("x", "float32")
+    c.flag("time_major")
+    batch, frames = (x[axis] for axis in axes_of_frames(c.attrs))
+    directions = 2 if c.attrs["direction"] == "bidirectional" else 1
+    rows = c.rank("w_ih", 3)[1]
+    if isinstance(rows, Dim) or rows % gates or rows == 0:
+        raise c.fail("rows of w_ih", f"a multiple of {gates}", rows)
+    hidden = rows // gates
+    fed_back = hidden if projected is None else projected
+    c.expect("w_ih", directions, rows, x[2])
+    c.expect("w_hh", directions, rows, fed_back)
+    per_direction = len(c.spec.attrs["activations"].default.values)
+    activations = each(c.attrs["activations"], directions)
+    if len(activations) != per_direction * directions:
+        raise c.fail("attribute activations", f"{per_direction * directions} names", activations)
+    for key in ("activation_alpha", "activation_beta"):
+        if len(each(c.attrs[key], len(activations))) != len(activations):
+            raise c.fail(f"attribute {key}", f"{len(activations)} values", c.attrs[key])
+    for key in ("clip", "cell_clip", "proj_clip"):
+        if c.attrs.get(key, 0) < 0:
+            raise c.fail(f"attribute {key}", "0 or more", c.attrs[key])
+    c.expect("lengths", batch, dtype="int32")
+    c.expect("mask", *_laid_out(c, batch, frames), dtype="bool")
+    return batch, frames, directions, hidden, fed_back
+
+
+def _laid_out(c: Call, batch: Size, frames: Size) -> Shape:
+    return (batch, frames) if axes_of_frames(c.attrs) == (0, 1) else (frames, batch)
+
+
+def _y(c: Call, batch: Size, frames: Size, width: Size) -> tuple[str, Shape]:
+    return "float32", (*_laid_out(c, batch, frames), width)
+
+
+def _lstm(c: Call) -> Result:
+    projected = c.rank("w_proj", 3)[1] if c.has("w_proj") else None
+    b, t, d, h, p = _recurrent(c, projected)
+    c.expect("bias", d, 4 * h)
+    c.expect("h0", d, b, p)
+    c.expect("c0", d, b, h)
+    c.expect("w_proj", d, p, h)
+    if c.has("peephole"):
+        rows = c.expect("peephole", d, None, h)[1]
+        if rows not in (3, 4, 3 * h, 4 * h):
+            raise c.fail("rows of input peephole", f"3, 4, {3 * h} or {4 * h}", rows)
+    return [_y(c, b, t, d * p), ("float32", (d, b, p)), ("float32", (d, b, h))]
+
+
+def _gru(c: Call) -> Result:
+    b, t, d, h, _ = _recurrent(c)
+    c.flag("reset_after")
+    c.expect("bias_ih", d, 3 * h)
+    c.expect("bias_hh", d, 3 * h)
+    c.expect("h0", d, b, h)
+    return [_y(c, b, t, d * h), ("float32", (d, b, h))]
+
+
+def _rnn(c: Call) -> Result:
+    b, t, d, h, _ = _recurrent(c)
+    c.expect("bias", d, h)
+    c.expect("h0", d, b, h)
+    return [_y(c, b, t, d * h), ("float32", (d, b, h))]
+
+
+def _attributes(*activations: str) -> dict[str, Attr]:
+    return {
+        "direction": word(("forward", "reverse", "bidirectional"), "forward"),
+        "time_major": integer(0),
+        "activations": Attr("strs", Each(activations), ACTIVATIONS),
+        "activation_alpha": Attr("floats", Each((0.0,))),
+        "activation_beta": Attr("floats", Each((0.0,))),
+        "clip": number(0.0),
+        "masked_output": word(("previous", "zero"), "previous"),
+    }
+
+
+RECURS = Time("recurs")
+_WEIGHTS = {"w_ih": 2, "w_hh": 2}
+
+OPS: dict[str, OpSpec] = {
+    "LSTM": row(
+        "x w_ih w_hh bias? h0? c0? lengths? mask? peephole? w_proj?",
+        "y h_n? c_n?",
+        _lstm,
+        RECURS,
+        _attributes("sigmoid", "sigmoid", "tanh", "sigmoid", "tanh"),
+        weights={**_WEIGHTS, "w_proj": 2},
+        coupled=word(("none", "f=1-i", "i=1-f"), "none"),
+        cell_clip=number(0.0),
+        proj_clip=number(0.0),
+    ),
+    "GRU": row(
+        "x w_ih w_hh bias_ih? bias_hh? h0? lengths? mask?",
+        "y h_n?",
+        _gru,
+        RECURS,
+        _attributes("sigmoid", "sigmoid", "tanh"),
+        weights=_WEIGHTS,
+        reset_after=integer(1),
+    ),
+    "RNN": row("x w_ih w_hh bias? h0? lengths? mask?", "y h_n?", _rnn, RECURS, _attributes("tanh"), weights=_WEIGHTS),
+}
