@@ -1,17 +1,17 @@
-"""Symbolic sizes. A dimension is an int or a Dim: a polynomial over `batch`, `frames` and floor divisions of such.
+"""Symbolic sizes. A dimension is an int or a Dim: a polynomial over symbols such as `batch` and `frames` and floor divisions of such.
 
 Only importers and passes see a Dim. The core works with numbers: it infers every shape when a stream is opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import gcd, prod
 from typing import Union
 
 Size = Union[int, "Dim"]
 Monomial = tuple["Atom", ...]  # a product, sorted; () is 1
-# "batch", "frames", or ("floor", terms, divisor)
+# a symbol, or ("floor", terms, divisor)
 Atom = str | tuple[str, "tuple[tuple[Monomial, int], ...]", int]
 
 
@@ -98,9 +98,19 @@ class Dim:
         """Whether the symbol occurs anywhere in the expression."""
         return any(_atom_mentions(a, name) for m in self.terms for a in m)
 
+    def symbols(self) -> set[str]:
+        """The names of the open sizes that occur anywhere in the expression, floor divisions included."""
+        return {
+            name for m in self.terms for a in m for name in ([a] if isinstance(a, str) else Dim(dict(a[1])).symbols())
+        }
+
+    def at(self, values: Mapping[str, int]) -> int:
+        """The number this size has where each symbol has the given one."""
+        return sum(c * prod(_atom_value(a, values) for a in m) for m, c in self.terms.items())
+
     def value(self, batch: int, frames: int) -> int:
         """The number this size has for a given batch and number of frames."""
-        return sum(c * prod(_atom_value(a, batch, frames) for a in m) for m, c in self.terms.items())
+        return self.at({"batch": batch, "frames": frames})
 
     def __repr__(self) -> str:
         parts = []
@@ -130,13 +140,44 @@ def value(size: Size, batch: int, frames: int) -> int:
     return size.value(batch, frames) if isinstance(size, Dim) else int(size)
 
 
+def symbols(size: Size) -> set[str]:
+    """The names of the open sizes that occur in an expression."""
+    return size.symbols() if isinstance(size, Dim) else set()
+
+
 def same(a: Size, b: Size) -> bool:
-    """Whether two sizes are equal for every batch and frames. Floors spelt differently are compared by value."""
+    """Whether two sizes are equal whatever the open ones are. Floors spelt differently are compared by value."""
     if a == b:
         return True
     if not (isinstance(a, Dim) and isinstance(b, Dim)):
         return False
-    return all(a.value(n, f) == b.value(n, f) for n in (3, 7) for f in range(997, 1061))
+    names = sorted(a.symbols() | b.symbols())
+    return all(a.at(v) == b.at(v) for v in _sampled(names))
+
+
+def _sampled(names: Sequence[str]) -> Iterator[dict[str, int]]:
+    """Values for every symbol: all remainders by 64, each symbol going through them in an order of its own."""
+    for n in range(128):
+        yield {name: 997 + 64 * k + (2 * k + 1) * n % 64 for k, name in enumerate(names)}
+
+
+def substitute(size: Size, values: Mapping[str, Size]) -> Size:
+    """The expression with a number or another expression in place of each symbol that `values` names."""
+    if not isinstance(size, Dim) or not size.symbols() & values.keys():
+        return size
+    total: Size = 0
+    for monomial, coefficient in size.terms.items():
+        term: Size = coefficient
+        for atom in monomial:
+            term = term * _substituted(atom, values)
+        total = total + term
+    return total
+
+
+def _substituted(atom: Atom, values: Mapping[str, Size]) -> Size:
+    if isinstance(atom, str):
+        return values.get(atom, Dim.symbol(atom))
+    return substitute(Dim(dict(atom[1])), values) // atom[2]
 
 
 def product(sizes: Iterable[Size]) -> Size:
@@ -178,10 +219,8 @@ def _atom_mentions(atom: Atom, name: str) -> bool:
     return any(_atom_mentions(a, name) for m, _ in atom[1] for a in m)
 
 
-def _atom_value(atom: Atom, batch: int, frames: int) -> int:
-    if isinstance(atom, str):
-        return {"batch": batch, "frames": frames}[atom]
-    return Dim(dict(atom[1])).value(batch, frames) // atom[2]
+def _atom_value(atom: Atom, values: Mapping[str, int]) -> int:
+    return values[atom] if isinstance(atom, str) else Dim(dict(atom[1])).at(values) // atom[2]
 
 
 def _atom_text(atom: Atom) -> str:

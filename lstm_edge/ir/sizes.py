@@ -1,0 +1,106 @@
+"""Sizes that must agree: a small solver of equations between the open sizes of a model.
+
+Every size that a source leaves open is a symbol of its own at first. Where an op needs two sizes to be equal and they are
+not spelt alike, shape inference raises SizeMismatch with both; what that equation says of a symbol is kept in Sizes, and the
+model is lowered again with it. One equation is learnt a round, so that there are at most as many rounds as open sizes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from ..errors import ShapeError
+from .dims import Dim, Monomial, Size, same, substitute, symbols
+
+
+class SizeMismatch(ShapeError):
+    """Two sizes that an op needs to be equal and that are not spelt alike: `a` and `b`."""
+
+    def __init__(self, message: str, a: Size, b: Size):
+        super().__init__(message)
+        self.a, self.b = a, b
+
+
+class NeedsNumber(ShapeError):
+    """A size that an op needs as a number, and that is open: `size`."""
+
+    def __init__(self, message: str, size: Size):
+        super().__init__(message)
+        self.size = size
+
+
+class Sizes:
+    """What is known of open sizes. `order` names them, those whose names are to stay first."""
+
+    def __init__(self, order: Sequence[str] = ()):
+        self._order = list(order)
+        self._known: dict[str, Size] = {}
+        self.reasons: dict[str, str] = {}  # symbol -> the place that said what it is
+
+    def resolve(self, size: Size) -> Size:
+        """The size with everything that has been learnt put in."""
+        return substitute(size, self._known)
+
+    def shape(self, sizes: Sequence[Size]) -> tuple[Size, ...]:
+        return tuple(self.resolve(s) for s in sizes)
+
+    def equate(self, a: Size, b: Size, place: str) -> bool:
+        """Learns from a = b; whether anything new was learnt.
+
+        A symbol takes the value of the rest where the equation is linear in it: a number first, else the symbol named last
+        takes the value of those before it. False where the equation holds already or says nothing that can be told.
+        ShapeError, naming `place` and what said otherwise before, where it cannot hold.
+        """
+        a, b = self.resolve(a), self.resolve(b)
+        if same(a, b):
+            return False
+        solution = self._solved(a - b)
+        if solution is None:
+            if isinstance(a, Dim) or isinstance(b, Dim):
+                return False
+            raise ShapeError(f"{place}: expected two sizes that are equal, found {a} and {b}{self._because()}")
+        self.fix(*solution, place)
+        return True
+
+    def fix(self, symbol: str, value: Size, place: str) -> None:
+        """Says what an open size is. ShapeError where it would be less than 1."""
+        if isinstance(value, int) and value < 1:
+            raise ShapeError(f"{place}: expected a size of at least 1 for {symbol}, found {value}")
+        self._known = {name: substitute(known, {symbol: value}) for name, known in self._known.items()}
+        self._known[symbol] = value
+        self.reasons[symbol] = place
+
+    def _because(self) -> str:
+        fixed = [f"{name} is {self._known[name]} because of {place}" for name, place in self.reasons.items()]
+        return f" ({'; '.join(fixed)})" if fixed else ""
+
+    def _solved(self, difference: Size) -> tuple[str, Size] | None:
+        """(symbol, its value) that makes a difference zero, None where none can be told."""
+        if not isinstance(difference, Dim):
+            return None
+        terms = _without_common_factors(difference.terms)
+        best: tuple[bool, int, str, Size] | None = None
+        for monomial, coefficient in terms.items():
+            if len(monomial) != 1 or not isinstance(monomial[0], str):
+                continue
+            name = monomial[0]
+            rest = {m: c for m, c in terms.items() if m != monomial}
+            if name in symbols(Dim(rest)) or any(c % coefficient for c in rest.values()):
+                continue
+            value = Dim({m: -c // coefficient for m, c in rest.items()}) + 0
+            rank = self._order.index(name) if name in self._order else len(self._order)
+            candidate = (isinstance(value, int), rank, name, value)
+            if best is None or candidate[:2] > best[:2]:
+                best = candidate
+        return best[2:] if best else None
+
+
+def _without_common_factors(terms: Mapping[Monomial, int]) -> dict[Monomial, int]:
+    """The terms divided by every symbol that occurs in all of them: sizes are at least 1, so that it cannot be zero."""
+    if len(terms) == 1:
+        return dict(terms)
+    common = Counter(next(iter(terms)))
+    for monomial in terms:
+        common &= Counter(monomial)
+    return {tuple((Counter(m) - common).elements()): c for m, c in terms.items()}
