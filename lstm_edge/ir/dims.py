@@ -180,6 +180,17 @@ def _substituted(atom: Atom, values: Mapping[str, Size]) -> Size:
     return substitute(Dim(dict(atom[1])), values) // atom[2]
 
 
+def quotient(whole: Size, part: Size) -> Size | None:
+    """whole / part where that leaves no remainder, else None."""
+    if not isinstance(whole, Dim):
+        return whole // part if not isinstance(part, Dim) and part and whole % part == 0 else None
+    try:
+        found = whole // part
+    except ValueError:
+        return None
+    return found if same(found * part, whole) else None
+
+
 def product(sizes: Iterable[Size]) -> Size:
     out: Size = 1
     for s in sizes:

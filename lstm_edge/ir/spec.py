@@ -108,15 +108,20 @@ class OpSpec:
     def max_inputs(self) -> int:
         return MAX_INPUTS if self.inputs[-1].endswith("...") else len(self.inputs)
 
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(name.rstrip("?.") for name in self.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(name.rstrip("?.") for name in self.outputs)
+
     def input_name(self, index: int) -> str:
-        return self.inputs[min(index, len(self.inputs) - 1)].rstrip("?.")
+        return self.input_names[min(index, len(self.inputs) - 1)]
 
     def index(self, name: str) -> int:
-        """The position of the input called `name` (without ? or ...); KeyError where the op has none."""
-        for position in range(len(self.inputs)):
-            if self.input_name(position) == name:
-                return position
-        raise KeyError(name)
+        """The position of the input called `name` (without ? or ...); ValueError where the op has none."""
+        return self.input_names.index(name)
 
 
 def row(

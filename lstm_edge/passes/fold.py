@@ -3,27 +3,26 @@ movements joined."""
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 
 from .. import reference
-from ..ir.dims import Dim
+from ..ir.dims import Dim, product, value
 from ..ir.graph import Graph, Node, Tensor, run_array
-from ..ir.ops import TO_END, each, read_attrs
+from ..ir.ops import OPS, TO_END, each, read_attrs, sizes_from
 from ..ir.shapes import same
 from .edit import constant_of, note, retrace
 
 # An Expand or Tile of a constant is left to run time where folding it would grow the file by more elements than this.
 LARGEST_GROWTH = 1 << 18
-DIMS_OPS = ("Reshape", "Expand", "Fill")
+DIMS_OPS = tuple(op for op, spec in OPS.items() if "sizes" in spec.input_names)
 
 
 def fold(graph: Graph) -> None:
     """Simplifies until nothing changes. Folded constants are the float64 result of reference.py rounded to float32."""
     folded = 0
     while True:
-        changed, alias = 0, {}
+        changed = 0
+        alias: dict[str, str] = {}
         producers: dict[str, Node] = {}
         for node in retrace(graph):
             node.inputs = [alias.get(i, i) for i in node.inputs]
@@ -60,7 +59,7 @@ def _settle_sizes(graph: Graph, node: Node) -> None:
         size = graph.shape(node.inputs[source])[axes[d]] if source >= 0 else None
         if isinstance(size, int):
             shape[d], sources[d], axes[d] = shape[d] * size, -1, 0
-    read = [] if node.op == "Fill" else [0]
+    read = list(range(sizes_from(node)))
     kept = read + sorted({s for s in sources if s >= 0} - set(read))
     node.attrs["shape"] = shape
     node.attrs["from_input"] = [kept.index(s) if s >= 0 else -1 for s in sources]
@@ -80,8 +79,8 @@ def _fold_constant(graph: Graph, node: Node) -> bool:
     given = [o for o in node.outputs if o]
     if any(isinstance(s, Dim) for o in given for s in graph.shape(o)):
         return False
-    growth = sum(prod(graph.shape(o)) for o in given) - sum(a.size for a in arrays if a is not None)
-    if growth > LARGEST_GROWTH:
+    made = sum(value(product(graph.shape(o)), 1, 1) for o in given)
+    if made - sum(a.size for a in arrays if a is not None) > LARGEST_GROWTH:
         return False
     with np.errstate(all="ignore"):
         results = reference.run_node(node, arrays)
@@ -114,9 +113,9 @@ def _is_identity(graph: Graph, node: Node) -> bool:
         return False
     attrs = read_attrs(node)
     if node.op == "Unary":
-        return attrs["kind"] == "linear"
+        return bool(attrs["kind"] == "linear")
     if node.op == "Transpose":
-        return attrs["perm"] == sorted(attrs["perm"])
+        return bool(attrs["perm"] == sorted(attrs["perm"]))
     if node.op == "Slice":
         return all(
             step == 1 and start == 0 and (end >= TO_END or _is_number(x.shape[axis]) and end >= x.shape[axis])

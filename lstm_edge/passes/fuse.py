@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..ir.dims import Dim
 from ..ir.graph import Graph, Node
-from ..ir.ops import ACTIVATIONS, TO_END, each, read_attrs
+from ..ir.ops import ACTIVATIONS, TO_END, channel_axis, each, input_of, read_attrs, spatial_axes
 from .edit import constant_of, note, reader_counts, scalar_of
 
 
@@ -80,6 +81,12 @@ class _View:
                 return x, data, c
         return None
 
+    def split_feed(self, node: Node, kind: str, *ops: str) -> tuple[Node, np.ndarray, str] | None:
+        """`split` of what a node of one of `ops` makes for nobody else: that node, constant data and name."""
+        parts = self.split(node, kind)
+        feed = self.only_feed(parts[0], *ops) if parts is not None else None
+        return (feed, *parts[1:]) if parts is not None and feed is not None else None
+
     def take_over(self, node: Node, gone: Node) -> None:
         """`node` computes what `gone` did, after it in the list, and `gone` is removed."""
         node.outputs = [gone.outputs[0]]
@@ -87,7 +94,7 @@ class _View:
 
 
 def _is_linear(node: Node) -> bool:
-    return node.attrs.get("activation", "linear") == "linear"
+    return bool(node.attrs.get("activation", "linear") == "linear")
 
 
 def _is_grouped_transpose(node: Node) -> bool:
@@ -106,7 +113,7 @@ def _pad_into_conv(v: _View, node: Node) -> bool:
     attrs, rank = read_attrs(pad), len(v.graph.shape(node.inputs[0]))
     if attrs["mode"] != "constant" or attrs["value"] != 0:
         return False
-    spatial = _spatial_axes(node, rank)
+    spatial = spatial_axes(node.attrs, rank)
     begins, ends = attrs["pads"][:rank], attrs["pads"][rank:]
     if any(begins[d] or ends[d] for d in range(rank) if d not in spatial):
         return False
@@ -124,7 +131,7 @@ def _slice_into_conv(v: _View, node: Node) -> bool:
     if conv is None:
         return False
     attrs, shape = read_attrs(node), v.graph.shape(node.inputs[0])
-    spatial = _spatial_axes(conv, len(shape))
+    spatial = spatial_axes(conv.attrs, len(shape))
     conv_attrs = read_attrs(conv)
     pads, strides = each(conv_attrs["pads"], 2 * len(spatial)), each(conv_attrs["strides"], len(spatial))
     for axis, start, end, step in zip(
@@ -143,11 +150,6 @@ def _slice_into_conv(v: _View, node: Node) -> bool:
     return True
 
 
-def _spatial_axes(conv: Node, rank: int) -> list[int]:
-    last = conv.attrs.get("layout", "channels_first") == "channels_last"
-    return list(range(1, rank - 1)) if last else list(range(2, rank))
-
-
 def _matmul_to_dense(v: _View, node: Node) -> bool:
     """MatMul by a constant matrix is a Dense layer."""
     if node.op != "MatMul":
@@ -163,14 +165,13 @@ def _matmul_to_dense(v: _View, node: Node) -> bool:
 
 def _scale_into_weights(v: _View, node: Node) -> bool:
     """Multiplication by one constant per output channel after a layer goes into its weights and bias."""
-    parts = v.split(node, "mul")
-    layer = v.only_feed(parts[0], *LAYERS) if parts else None
-    if layer is None or not _is_linear(layer) or _is_grouped_transpose(layer):
+    found = v.split_feed(node, "mul", *LAYERS)
+    if found is None or not _is_linear(found[0]) or _is_grouped_transpose(found[0]):
         return False
-    scale = _per_channel(v.graph, layer, parts[1])
-    weight = constant_of(v.graph, layer.inputs[1])
-    bias = constant_of(v.graph, layer.inputs[2]) if len(layer.inputs) > 2 and layer.inputs[2] else None
-    if scale is None or weight is None or len(layer.inputs) > 2 and layer.inputs[2] and bias is None:
+    layer, factors, _ = found
+    scale = _per_channel(v.graph, layer, factors)
+    weight, bias = (constant_of(v.graph, input_of(layer, name)) for name in ("w", "bias"))
+    if scale is None or weight is None or input_of(layer, "bias") and bias is None:
         return False
     scaled = weight * scale.reshape([-1 if d == (layer.op == "ConvTranspose") else 1 for d in range(weight.ndim)])
     layer.inputs[1] = v.graph.constant(scaled, f"{layer.name}.w")
@@ -182,18 +183,16 @@ def _scale_into_weights(v: _View, node: Node) -> bool:
 
 def _add_into_bias(v: _View, node: Node) -> bool:
     """Addition (or subtraction) of one constant per output channel after a layer goes into its bias."""
-    parts = v.split(node, "add")
-    sign = 1.0
+    parts, sign = v.split(node, "add"), 1.0
     if parts is None and node.op == "Binary" and node.attrs["kind"] == "sub":
         data = constant_of(v.graph, node.inputs[1])
         parts, sign = (node.inputs[0], data, node.inputs[1]) if data is not None else None, -1.0
-    layer = v.only_feed(parts[0], *LAYERS) if parts else None
-    if layer is None or not _is_linear(layer):
+    layer = v.only_feed(parts[0], *LAYERS) if parts is not None else None
+    if parts is None or layer is None or not _is_linear(layer):
         return False
     offset = _per_channel(v.graph, layer, parts[1])
-    bias: np.ndarray | float | None = 0.0
-    if len(layer.inputs) > 2 and layer.inputs[2]:
-        bias = constant_of(v.graph, layer.inputs[2])
+    old = input_of(layer, "bias")
+    bias = constant_of(v.graph, old) if old else np.float64(0)
     if offset is None or bias is None:
         return False
     layer.inputs = [*layer.inputs[:2], v.graph.constant(bias + sign * offset, f"{layer.name}.b")]
@@ -205,14 +204,14 @@ def _per_channel(graph: Graph, layer: Node, data: np.ndarray) -> np.ndarray | No
     """`data`, broadcast against the layer's output, as one float64 per output channel; None when it varies
     elsewhere."""
     shape = graph.shape(layer.outputs[0])
-    channels_last = layer.op == "Dense" or layer.attrs.get("layout") == "channels_last"
-    axis = len(shape) - 1 if channels_last else 1
+    axis = len(shape) - 1 if layer.op == "Dense" else channel_axis(layer.attrs, len(shape))
     if data.ndim > len(shape):
         return None
     full = (1,) * (len(shape) - data.ndim) + data.shape
-    if any(s != 1 for d, s in enumerate(full) if d != axis) or full[axis] not in (1, shape[axis]):
+    channels = shape[axis]
+    if any(s != 1 for d, s in enumerate(full) if d != axis) or full[axis] not in (1, channels):
         return None
-    return np.broadcast_to(data.astype(np.float64).reshape(-1), (shape[axis],))
+    return None if isinstance(channels, Dim) else np.broadcast_to(data.astype(np.float64).reshape(-1), (channels,))
 
 
 def _activation_into_layer(v: _View, node: Node) -> bool:
@@ -235,10 +234,8 @@ def _plain_power(v: _View, node: Node) -> bool:
     """x^2, x^0.5 and x^-1 without a logarithm and an exponential."""
     if node.op != "Binary" or node.attrs["kind"] != "pow" or v.graph.tensors[node.inputs[0]].dtype != "float32":
         return False
-    exponent, same_shape = (
-        scalar_of(v.graph, node.inputs[1]),
-        v.graph.shape(node.inputs[0]) == v.graph.shape(node.outputs[0]),
-    )
+    exponent = scalar_of(v.graph, node.inputs[1])
+    same_shape = v.graph.shape(node.inputs[0]) == v.graph.shape(node.outputs[0])
     if exponent == 2 and same_shape:
         node.inputs, node.attrs = [node.inputs[0]] * 2, {"kind": "mul"}
     elif exponent in (0.5, -1) and same_shape:
@@ -340,24 +337,28 @@ def _same_computation(v: _View, a: Node, b: Node) -> bool:
     )
 
 
+def _same_shape(v: _View, a: Node, b: Node) -> bool:
+    return v.graph.shape(a.outputs[0]) == v.graph.shape(b.outputs[0])
+
+
 def _scale_into_normalize(v: _View, node: Node) -> bool:
     """Multiplication by a constant after Normalize is its scale."""
-    parts = v.split(node, "mul")
-    norm = v.only_feed(parts[0], "Normalize") if parts else None
-    if norm is None or len(norm.inputs) > 1 or v.graph.shape(node.outputs[0]) != v.graph.shape(parts[0]):
+    found = v.split_feed(node, "mul", "Normalize")
+    if found is None or len(found[0].inputs) > 1 or not _same_shape(v, found[0], node):
         return False
-    norm.inputs.append(parts[2])
+    norm, _, scale = found
+    norm.inputs.append(scale)
     v.take_over(norm, node)
     return True
 
 
 def _bias_into_normalize(v: _View, node: Node) -> bool:
     """Addition of a constant after Normalize is its bias."""
-    parts = v.split(node, "add")
-    norm = v.only_feed(parts[0], "Normalize") if parts else None
-    if norm is None or len(norm.inputs) > 2 or v.graph.shape(node.outputs[0]) != v.graph.shape(parts[0]):
+    found = v.split_feed(node, "add", "Normalize")
+    if found is None or len(found[0].inputs) > 2 or not _same_shape(v, found[0], node):
         return False
-    norm.inputs = [norm.inputs[0], norm.inputs[1] if len(norm.inputs) > 1 else "", parts[2]]
+    norm, _, bias = found
+    norm.inputs = [norm.inputs[0], input_of(norm, "scale"), bias]
     v.take_over(norm, node)
     return True
 

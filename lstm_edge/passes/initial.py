@@ -8,9 +8,9 @@ import numpy as np
 from .. import reference
 from ..ir.dims import value
 from ..ir.graph import Graph, Node
+from ..ir.ops import sizes_from
 from .edit import constant_of
 
-SIZE_ONLY_AFTER = {"Reshape": 1, "Expand": 1, "Fill": 0}  # inputs from here on are read for their sizes alone
 MOVEMENTS = ("Reshape", "Expand", "Transpose", "Slice", "Tile")
 BATCHES = (1, 3)
 ANY_FRAMES = 1 << 16
@@ -52,7 +52,7 @@ def _ancestors(graph: Graph, made_by: dict[str, Node], tensor: str) -> tuple[lis
         if id(node) in nodes:
             continue
         nodes[id(node)] = node
-        split = SIZE_ONLY_AFTER.get(node.op, len(node.inputs))
+        split = sizes_from(node)
         sizers.update(node.inputs[split:])
         open_ += node.inputs[:split]
     return [n for n in graph.nodes if id(n) in nodes], sizers
@@ -60,7 +60,7 @@ def _ancestors(graph: Graph, made_by: dict[str, Node], tensor: str) -> tuple[lis
 
 def _evaluate(graph: Graph, nodes: list[Node], sizers: set[str], tensor: str, batch: int) -> np.ndarray:
     made = {o for n in nodes for o in n.outputs}
-    values = {s: _of_size(graph, s, batch) for s in sizers - made if s}
+    values: dict[str, np.ndarray | None] = {s: _of_size(graph, s, batch) for s in sizers - made if s}
     for node in nodes:
         for i in node.inputs:
             if i and i not in values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from ..errors import UnsupportedModelError
 from ..ir.dims import Dim, Size, mentions
@@ -95,7 +96,9 @@ def _found(graph: Graph) -> dict[str, str]:
     return taken
 
 
-def _match_by_name(graph: Graph, candidates: list[Port], stem, taken: dict[str, str]) -> None:
+def _match_by_name(
+    graph: Graph, candidates: list[Port], stem: Callable[[str], tuple[str, ...]], taken: dict[str, str]
+) -> None:
     """Adds pairs whose stems agree, where a stem names exactly one input and one output of the same shape."""
     sources = [p for p in candidates if p.name not in taken]
     targets = [p for p in graph.outputs if p.name not in taken.values()]

@@ -7,11 +7,10 @@ import numpy as np
 
 from ..ir.dims import Dim, Size
 from ..ir.graph import Graph, Node, State, Tensor
-from ..ir.ops import GATES, TO_END, each, read_attrs
+from ..ir.ops import GATES, STATES, TO_END, axes_of_frames, each, input_of, op_spec, read_attrs, spatial_axes
 from .edit import note, replace_by, retrace
-from .timeflow import RECURRENT, Analysis, Carry, Cumulative, NotStreamable, Prefix, Running, Window
+from .timeflow import Carry, Cumulative, NotStreamable, Prefix, Running, Window, analyse
 
-RECURRENT_STATES = ("h", "c")
 STARTED = "started"  # the state that tells a stream's first run from later ones
 
 
@@ -28,7 +27,7 @@ def apply(graph: Graph) -> None:
         _note_fresh_starts(graph)
         return
     try:
-        analysis = Analysis(graph)
+        analysis = analyse(graph)
     except NotStreamable as reason:
         graph.metadata["streaming"] = {"supported": False, "why": str(reason), "multiple": 1}
         return
@@ -55,8 +54,8 @@ def apply(graph: Graph) -> None:
 def _note_fresh_starts(graph: Graph) -> None:
     """A step model's recurrence that starts from a constant forgets between steps, as it does in its own framework."""
     for node in graph.nodes:
-        if node.op in RECURRENT:
-            h0 = node.inputs[RECURRENT[node.op][0][0]] if len(node.inputs) > RECURRENT[node.op][0][0] else ""
+        if node.op in GATES:
+            h0 = input_of(node, "h0")
             if not h0 or graph.tensors[h0].is_constant:
                 note(
                     graph, f"node {node.name} ({node.op}) starts anew at every run: its state is no input of the model"
@@ -103,15 +102,15 @@ def _keep_window(graph: Graph, node: Node, plan: Window) -> None:
     if plan.initial == plan.keep:
         state = _new_state(graph, name, _with(x.shape, axis, plan.keep), x.dtype)
     else:
-        ones = [1] * len(x.shape)
-        initial = np.zeros(_with(tuple(ones), axis, plan.initial), x.dtype) if plan.initial else None
+        zeros = [plan.initial if d == axis else 1 for d in range(len(x.shape))]
+        initial = np.zeros(zeros, x.dtype) if plan.initial else None
         state = _new_state(graph, name, _with(x.shape, axis, max(plan.keep, plan.initial)), x.dtype, axis, initial)
     joined = graph.add1("Concat", [state.read, x.name], {"axis": axis}, f"{name}.join")
     start, end = (-plan.keep, TO_END) if plan.keep else (0, 0)
     state.write = _slice(graph, joined, axis, start, end, f"{name}.next")
     node.inputs[0] = joined
     if node.op in ("Conv", "ConvTranspose"):
-        n, d = len(x.shape) - 2, axis - (1 if node.attrs.get("layout") == "channels_last" else 2)
+        n, d = len(x.shape) - 2, spatial_axes(node.attrs, len(x.shape)).index(axis)
         attrs = read_attrs(node)
         pads = each(attrs["pads"], 2 * n)
         pads[d], pads[n + d] = plan.pads
@@ -144,28 +143,29 @@ def _pad_other_axes(graph: Graph, node: Node, axis: int) -> str:
 
 def _carry(graph: Graph, node: Node, plan: Carry) -> None:
     """h and c become states; a recurrence that has them as paired inputs already only gets its masked output mended."""
-    initials, _, mask = RECURRENT[node.op]
-    node.inputs += [""] * (max(initials) + 1 - len(node.inputs))
-    node.outputs += [""] * (len(initials) + 1 - len(node.outputs))
-    for place, index in enumerate(initials):
-        if index not in plan.initials:
+    spec = op_spec(node)
+    starts = [name for name in STATES if name in spec.input_names]
+    node.inputs += [""] * (max(map(spec.index, starts)) + 1 - len(node.inputs))
+    node.outputs += [""] * (len(starts) + 1 - len(node.outputs))
+    for name in starts:
+        if name not in plan.initials:
             continue
-        initial = plan.initials[index]
+        initial, index, after = plan.initials[name], spec.index(name), spec.output_names.index(STATES[name])
         state = _new_state(
             graph,
-            f"{node.name}.{RECURRENT_STATES[place]}",
-            _state_shape(graph, node, place),
+            f"{node.name}.{name.removesuffix('0')}",
+            _state_shape(graph, node, name),
             initial=initial if initial is not None and np.any(initial) else None,
         )
         node.inputs[index] = state.read if initial is not None else _computed_start(graph, state, node.inputs[index])
-        if not node.outputs[place + 1]:
+        if not node.outputs[after]:
             written = graph.fresh(f"{state.name}.next")
             graph.tensors[written] = Tensor(written, "float32", state.shape)
-            node.outputs[place + 1] = written
-        state.write = node.outputs[place + 1]
+            node.outputs[after] = written
+        state.write = node.outputs[after]
     graph.nodes.append(node)
     if plan.masked:
-        _mend_masked_output(graph, node, node.inputs[initials[0]], node.inputs[mask])
+        _mend_masked_output(graph, node, input_of(node, "h0"), input_of(node, "mask"))
 
 
 def _computed_start(graph: Graph, state: State, start: str) -> str:
@@ -179,16 +179,16 @@ def _computed_start(graph: Graph, state: State, start: str) -> str:
     return graph.add1("Where", [started.read, state.read, start], {}, f"{state.name}.start")
 
 
-def _state_shape(graph: Graph, node: Node, place: int) -> tuple[Size, ...]:
-    """(D, B, P) for h, (D, B, H) for c."""
-    batch = graph.shape(node.inputs[0])[1 if node.attrs.get("time_major") else 0]
-    directions, rows, fed_back = graph.shape(node.inputs[2])
-    return directions, batch, fed_back if place == 0 else rows // len(GATES[node.op])
+def _state_shape(graph: Graph, node: Node, name: str) -> tuple[Size, ...]:
+    """(D, B, P) for h0, (D, B, H) for c0."""
+    batch = graph.shape(node.inputs[0])[axes_of_frames(node.attrs)[0]]
+    directions, rows, fed_back = graph.shape(input_of(node, "w_hh"))
+    return directions, batch, fed_back if name == "h0" else rows // len(GATES[node.op])
 
 
 def _mend_masked_output(graph: Graph, node: Node, h0: str, mask: str) -> None:
     """Before a chunk's first unmasked frame y repeats the frame processed last, which is the chunk's h0."""
-    y, time = node.outputs[0], 0 if node.attrs.get("time_major") else 1
+    y, (_, time) = node.outputs[0], axes_of_frames(node.attrs)
     raw = graph.fresh(f"{node.name}.unmended")
     graph.tensors[raw] = Tensor(raw, "float32", graph.tensors.pop(y).shape)
     node.outputs[0] = raw

@@ -19,7 +19,7 @@ from .elementwise import BINARY_ARITHMETIC, BINARY_COMPARISON, BINARY_LOGIC, UNA
 from .layers import channel_axis, spatial_axes
 from .movement import TO_END
 from .over_axes import REDUCE
-from .recurrent import GATES, axes_of_frames
+from .recurrent import GATES, STATES, axes_of_frames
 
 __all__ = [
     "ACTIVATIONS",
@@ -32,6 +32,7 @@ __all__ = [
     "PARAMETERS",
     "REDUCE",
     "RUN_DTYPES",
+    "STATES",
     "TO_END",
     "UNARY",
     "UNARY_FLOAT",
@@ -44,6 +45,7 @@ __all__ = [
     "op_spec",
     "place",
     "read_attrs",
+    "sizes_from",
     "spatial_axes",
 ]
 
@@ -59,9 +61,15 @@ def op_spec(node: Node) -> OpSpec:
 
 
 def input_of(node: Node, name: str) -> str:
-    """The tensor that `node` reads as its input `name`, '' where it leaves that out; KeyError for a name its op lacks."""
+    """The tensor that `node` reads as its input `name`, '' where it leaves that out; ValueError for a name its op lacks."""
     index = op_spec(node).index(name)
     return node.inputs[index] if index < len(node.inputs) else ""
+
+
+def sizes_from(node: Node) -> int:
+    """The number of the first input that `node` reads for its sizes alone, all later ones being such; len(inputs): none."""
+    names = op_spec(node).input_names
+    return names.index("sizes") if "sizes" in names else len(node.inputs)
 
 
 def read_attrs(node: Node) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..dims import Dim, Size, product, same
+from ..dims import Size, product, quotient, same
 from ..spec import (
     MAX_RANK,
     NUMBERS,
@@ -65,17 +65,10 @@ def _quotient(c: Call, whole: Size, part: Size) -> Size:
     """whole / part without remainder; 0 / 0 is 0."""
     if part == 0 or whole == 0:
         return 0
-    quotient: Size | None = None
-    if isinstance(whole, Dim):
-        try:
-            quotient = whole // part
-        except ValueError:
-            pass
-    elif not isinstance(part, Dim):
-        quotient = whole // part
-    if quotient is None or not same(quotient * part, whole):
+    found = quotient(whole, part)
+    if found is None:
         raise c.fail("elements of x", f"a multiple of {part}", whole)
-    return quotient
+    return found
 
 
 def _expand(c: Call) -> Result:

@@ -11,6 +11,8 @@ from ..spec import Attr, Call, Each, OpSpec, Result, Shape, Time, each, integer,
 
 # The blocks of rows of w_ih, w_hh and the biases, a letter a gate, in the order they have in the file.
 GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}
+# What a recurrence starts from, and the output that continues it.
+STATES = {"h0": "h_n", "c0": "c_n"}
 
 
 def axes_of_frames(attrs: Mapping[str, Any]) -> tuple[int, int]:
