@@ -1,1 +1,1 @@
-"""Containers that models come in, read without running anything: pickles."""
+"""Containers that models come in, read without running or trusting anything: pickles, zips, HDF5."""

@@ -13,6 +13,7 @@ import struct
 import tarfile
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -21,11 +22,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import FormatError, UnsupportedModelError
+from .zips import read_entry
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 MAX_PICKLE_BYTES = 256 << 20  # an optimizer's or a plain array pickle; zip checkpoints keep tensors outside
 MAX_EXPANDED = 1 << 24  # elements of a tensor that repeats its storage by strides of 0
-MAX_RATIO = 250  # inflated / deflated; weights do not shrink like this, bombs do (deflate's limit is 1032)
 
 # Element types by the name of the storage class or torch dtype. bfloat16 is widened when the tensor is made.
 STORAGE_DTYPES = {
@@ -131,9 +132,9 @@ class Inert:
     """An object of a class or function this reader does not know: its name, what it was called with, its state."""
 
     name: str
-    args: tuple = ()
+    args: tuple[Any, ...] = ()
     state: Any = None
-    items: dict = field(default_factory=dict)
+    items: dict[Any, Any] = field(default_factory=dict)
 
     def __setitem__(self, key: Any, value: Any) -> None:  # a dict subclass
         self.items[key] = value
@@ -184,7 +185,7 @@ class _Array:
     """numpy's _reconstruct result while its state is still to come."""
 
     def __init__(self) -> None:
-        self.value: np.ndarray | list | None = None
+        self.value: np.ndarray | list[Any] | None = None
 
 
 class _Dtype:
@@ -230,19 +231,6 @@ def load(source: str | Path | bytes, place: str = "", part: str = "data") -> Any
 # ---- containers -----------------------------------------------------------------------------------------------------
 
 
-def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: str) -> bytes:
-    """An archive member, refused when it claims to inflate beyond reason."""
-    if info.file_size > (1 << 20) + MAX_RATIO * info.compress_size:
-        raise FormatError(
-            f"{place}: entry {info.filename} claims {info.file_size} bytes from {info.compress_size} "
-            f"compressed ones: expected at most {MAX_RATIO} to 1; refused as a zip bomb"
-        )
-    data = archive.read(info)
-    if len(data) != info.file_size:
-        raise FormatError(f"{place}: entry {info.filename}: expected {info.file_size} bytes, found {len(data)}")
-    return data
-
-
 def _load_zip(data: bytes, place: str, part: str = "data") -> Any:
     """The object of `part`.pkl, whose tensors lie in the folder `part`. TorchScript has a second part, constants."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -258,7 +246,7 @@ def _load_zip(data: bytes, place: str, part: str = "data") -> Any:
         big = order == b"big"
         read: dict[str, _Storage] = {}
 
-        def storage(pid: tuple) -> _Storage:
+        def storage(pid: tuple[Any, ...]) -> _Storage:
             kind, key, numel = _storage_id(pid, place)
             if key not in read:
                 info = entries.get(f"{root}{part}/{key}")
@@ -282,7 +270,7 @@ def _load_stream(data: bytes, place: str) -> Any:
     file = io.BytesIO(data)
     storages: dict[str, _Storage] = {}
 
-    def storage(pid: tuple) -> Any:
+    def storage(pid: tuple[Any, ...]) -> Any:
         kind, key, numel = _storage_id(pid, place)
         if key not in storages:
             storages[key] = _Storage(kind, numel, key=key)
@@ -470,6 +458,9 @@ def _finish(value: Any, place: str) -> Any:
 
 class _Reader(pickle._Unpickler):  # the pure Python one: its memo is a dict, so a huge memo index costs nothing
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]  # this and the next two are the library's, which its type stubs leave out
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
 
     def __init__(self, file: io.BytesIO, storage: Any, place: str) -> None:
         super().__init__(file, encoding="latin1")
@@ -486,7 +477,7 @@ class _Reader(pickle._Unpickler):  # the pure Python one: its memo is a dict, so
     def get_extension(self, code: int) -> None:
         raise FormatError(f"{self._place}: the pickle uses extension code {code}; expected none")
 
-    def _call(self, function: Any, args: tuple) -> Any:
+    def _call(self, function: Any, args: tuple[Any, ...]) -> Any:
         if not isinstance(function, _Global):
             raise FormatError(f"{self._place}: the pickle calls {type(function).__name__!r}, which is not a global")
         rebuild = _REBUILD.get(function.full)
@@ -548,7 +539,7 @@ class _Reader(pickle._Unpickler):  # the pure Python one: its memo is a dict, so
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
 
-def _plain(name: str, args: tuple, place: str) -> Any:
+def _plain(name: str, args: tuple[Any, ...], place: str) -> Any:
     if name == "object" or not args:
         return PLAIN_BUILTINS[name]() if name not in ("range", "slice") else Inert(name)
     if name in ("bytes", "bytearray", "str") and not isinstance(args[0], (bytes, str, list)):
@@ -575,7 +566,7 @@ def _rebuild_tensor_v3(
     return tensor
 
 
-def _array_from_state(state: Any, place: str) -> np.ndarray | list:
+def _array_from_state(state: Any, place: str) -> np.ndarray | list[Any]:
     """(version, shape, dtype, is_fortran, bytes, or a list of objects) of ndarray.__reduce__."""
     shape, dtype, fortran, raw = state[1:] if len(state) == 5 else state
     if isinstance(raw, list) and len(raw) == prod(shape):  # an object array: its objects
@@ -595,8 +586,10 @@ def _numpy_dtype(dtype: Any, place: str) -> np.dtype:
     code = dtype.code if isinstance(dtype, _Dtype) else dtype
     if not isinstance(code, str) or code.lstrip("<>|=")[:1] not in "fiub?":
         raise UnsupportedModelError(f"{place}: an array of dtype {code!r}: expected floats, integers or bools")
-    order = dtype.order if isinstance(dtype, _Dtype) and dtype.order in "<>" else "="
-    return np.dtype(code).newbyteorder(order)
+    resolved = np.dtype(code)
+    if isinstance(dtype, _Dtype) and dtype.order in "<>":
+        return resolved.newbyteorder(">" if dtype.order == ">" else "<")
+    return resolved.newbyteorder("=")
 
 
 def _numpy_scalar(dtype: Any, raw: Any = b"") -> Any:
@@ -648,6 +641,6 @@ for _core in ("numpy.core", "numpy._core"):
     _REBUILD[f"{_core}.numeric._frombuffer"] = _numpy_frombuffer
 
 
-def _from_type(function: Any, args: tuple) -> Any:
+def _from_type(function: Any, args: tuple[Any, ...]) -> Any:
     rebuild = _REBUILD.get(function.full) if isinstance(function, _Global) else None
     return rebuild(*args) if rebuild else Inert(str(function), args)

@@ -1,14 +1,10 @@
-"""Reads Keras containers (.keras zip, HDF5) into a config and a lookup of weights, without Keras and without trusting
-the file.
-
-Every size is checked before memory is taken for it; links out of the file, virtual and external data are never
-followed.
-"""
+"""What Keras files (.keras zip, HDF5) and live models hold: a config and a lookup of weights, read without Keras."""
 
 from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +13,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
+from ...files import hdf5
+from ...files.hdf5 import Hdf5
+from ...files.zips import read_entry
 
-MAX_WEIGHTS = 2 << 30  # bytes of all weights together
 MAX_JSON = 64 << 20
 MAX_RATIO = 50  # uncompressed to compressed; real weights compress by about 1.1, configs by 20
-MAX_OBJECTS = 200_000
 
+NOT_WEIGHTS = ("optimizer", "metrics")  # how the paths start that are no part of the network
 WEIGHTS_ONLY = (
     "this file holds weights without a network: save the whole model (model.save('model.keras')), or describe the "
     "network in a TOML file and pass it with --network"
@@ -71,8 +69,9 @@ def _read_stream(stream: BinaryIO, place: str) -> Source:
     stream.seek(0)
     if magic[:4] == b"PK\x03\x04":
         return _read_zip(stream, place)
-    if magic == b"\x89HDF\r\n\x1a\n":
-        return _read_h5_model(stream, place)
+    if magic == hdf5.MAGIC:
+        with hdf5.opened(stream, place) as h5:
+            return _h5_model(h5, place)
     raise FormatError(f"{place}: expected a .keras zip or an HDF5 file, found first bytes {magic!r}")
 
 
@@ -87,37 +86,30 @@ def _read_zip(stream: BinaryIO, place: str) -> Source:
                 raise FormatError(
                     f"{place}: expected config.json in the zip, found {', '.join(sorted(members)[:8]) or 'nothing'}"
                 )
-            config = _json(_member(archive, members["config.json"], MAX_JSON, place), f"{place}: config.json")
+            config = _json(
+                read_entry(archive, members["config.json"], place, MAX_RATIO, MAX_JSON), f"{place}: config.json"
+            )
             metadata = {}
             if "metadata.json" in members:
-                metadata = _json(_member(archive, members["metadata.json"], MAX_JSON, place), f"{place}: metadata.json")
+                packed = read_entry(archive, members["metadata.json"], place, MAX_RATIO, MAX_JSON)
+                metadata = _json(packed, f"{place}: metadata.json")
             if "model.weights.h5" not in members:
                 raise UnsupportedModelError(
                     f"{place}: expected model.weights.h5 in the zip, found {', '.join(sorted(members)[:8])}; "
                     "save the model again with model.save('model.keras')"
                 )
-            weights = _member(archive, members["model.weights.h5"], MAX_WEIGHTS, place)
+            weights = read_entry(archive, members["model.weights.h5"], place, MAX_RATIO, hdf5.MAX_BYTES)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as e:
         raise FormatError(f"{place}: damaged zip: {e}") from e
-    arrays, names = _h5_arrays(io.BytesIO(weights), f"{place}: model.weights.h5")
+    arrays, names = _weights(weights, f"{place}: model.weights.h5")
     return Source(config, str(metadata.get("keras_version", "")), "keras", paths=arrays, names=names)
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int, place: str) -> bytes:
-    """One member, its claimed sizes checked first and the real one while reading."""
-    claimed, packed = info.file_size, info.compress_size
-    if claimed > limit:
-        raise FormatError(f"{place}: {info.filename} claims {claimed} bytes, expected at most {limit}")
-    if claimed > (1 << 20) and claimed > MAX_RATIO * max(packed, 1):
-        raise FormatError(
-            f"{place}: {info.filename} claims {claimed} bytes from {packed} compressed, expected a ratio below "
-            f"{MAX_RATIO}"
-        )
-    with archive.open(info) as stream:
-        data = stream.read(claimed + 1)
-    if len(data) != claimed:
-        raise FormatError(f"{place}: {info.filename}: expected {claimed} bytes, found {len(data)}")
-    return data
+def _weights(data: bytes, place: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Every weight by its path, and the layer names written beside groups."""
+    with hdf5.opened(data, place) as h5:
+        groups = [p for p in h5.objects if p.endswith("/vars") and h5.has_attribute("name", p)]
+        return h5.arrays(NOT_WEIGHTS), {p.removesuffix("/vars"): h5.attribute("name", p) for p in groups}
 
 
 def _json(text: bytes | str, place: str) -> dict[str, Any]:
@@ -133,126 +125,27 @@ def _json(text: bytes | str, place: str) -> dict[str, Any]:
 # ---- HDF5 ------------------------------------------------------------------------------------------------------------
 
 
-def _open_h5(stream: BinaryIO, place: str):
-    try:
-        import h5py
-    except ImportError as e:
-        raise UnsupportedModelError("reading Keras files needs h5py: pip install h5py") from e
-    try:
-        return h5py.File(stream, "r")
-    except (OSError, RuntimeError, ValueError) as e:
-        raise FormatError(f"{place}: damaged HDF5 file: {e}") from e
-
-
-def _read_h5_model(stream: BinaryIO, place: str) -> Source:
-    with _open_h5(stream, place) as h5:
-        try:
-            return _h5_model(h5, place)
-        except (OSError, RuntimeError, KeyError, AttributeError, UnicodeDecodeError) as e:
-            raise FormatError(f"{place}: damaged HDF5 file: {e}") from e
-
-
-def _h5_model(h5, place: str) -> Source:
-    if "model_config" not in h5.attrs:
-        layers = (
-            _strings(h5, "layer_names")
-            or [n for n in ("layers", "_layer_checkpoint_dependencies") if n in h5]
-            or list(h5)[:8]
-        )
+def _h5_model(h5: Hdf5, place: str) -> Source:
+    if not h5.has_attribute("model_config"):
+        roots = [p for p in h5.objects if "/" not in p]
+        layers = h5.names("layer_names") or [n for n in ("layers", "_layer_checkpoint_dependencies") if n in roots]
         raise UnsupportedModelError(
-            f"{place}: no model_config attribute, found {', '.join(layers[:12])}; {WEIGHTS_ONLY}"
+            f"{place}: no model_config attribute, found {', '.join((layers or roots)[:12])}; {WEIGHTS_ONLY}"
         )
-    config = _json(_text(h5.attrs["model_config"]), f"{place}: attribute model_config")
-    version, backend = _text(h5.attrs.get("keras_version", "")), _text(h5.attrs.get("backend", ""))
-    objects = _walk(h5, place)
-    root = "model_weights" if "model_weights" in objects else ""
-    holder = objects.get(root, h5)
+    config = _json(h5.attribute("model_config"), f"{place}: attribute model_config")
+    root = "model_weights" if "model_weights" in h5.objects else ""
     groups: dict[str, list[tuple[str, np.ndarray]]] = {}
-    left = MAX_WEIGHTS
-    for layer in _strings(holder, "layer_names"):
+    for layer in h5.names("layer_names", root):
         base = f"{root}/{layer}".strip("/")
-        if base not in objects:
+        if base not in h5.objects:
             raise FormatError(f"{place}: layer_names lists {layer!r}, expected a group {base!r}, found none")
         groups[layer] = []
-        for weight in _strings(objects[base], "weight_names"):
-            dataset = objects.get(f"{base}/{weight}")
-            if dataset is None or not hasattr(dataset, "dtype"):
+        for weight in h5.names("weight_names", base):
+            path = f"{base}/{weight}"
+            if not h5.is_dataset(path):
                 raise FormatError(f"{place}: weight_names of {base} lists {weight!r}, expected a dataset, found none")
-            array = _dataset(dataset, f"{place}: {base}/{weight}", left)
-            left -= array.nbytes
-            groups[layer].append((weight, array))
-    return Source(config, version or "1", "h5", backend=backend, groups=groups)
-
-
-def _h5_arrays(stream: BinaryIO, place: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Every weight of a .keras weights file by its path ('/' everywhere), and the layer names written beside groups."""
-    with _open_h5(stream, place) as h5:
-        try:
-            arrays, names = {}, {}
-            left = MAX_WEIGHTS
-            for path, item in _walk(h5, place).items():
-                if path.startswith("optimizer") or path.startswith("metrics"):
-                    continue
-                if hasattr(item, "dtype"):
-                    array = _dataset(item, f"{place}: {path}", left)
-                    left -= array.nbytes
-                    arrays[path] = array
-                elif path.endswith("/vars") and "name" in item.attrs:
-                    names[path[: -len("/vars")]] = _text(item.attrs["name"])
-            return arrays, names
-        except (OSError, RuntimeError, KeyError, AttributeError, UnicodeDecodeError) as e:
-            raise FormatError(f"{place}: damaged HDF5 file: {e}") from e
-
-
-def _walk(h5, place: str) -> dict[str, Any]:
-    """Groups and datasets by path. Each object is visited once whatever hard links say, soft and external links are not
-    followed. Windows wrote whole paths with backslashes as one key: '/' stands for both here."""
-    found: dict[str, Any] = {}
-
-    def visit(name: str, item: Any) -> bool | None:
-        found[name.replace("\\", "/")] = item
-        return True if len(found) > MAX_OBJECTS else None
-
-    if h5.visititems(visit):
-        raise FormatError(f"{place}: more than {MAX_OBJECTS} objects in the HDF5 file")
-    return found
-
-
-def _dataset(dataset: Any, place: str, limit: int) -> np.ndarray:
-    """The array in float32 (or its integer or bool type); its claimed size is checked against what the file stores."""
-    if dataset.is_virtual or dataset.external:
-        raise FormatError(f"{place}: data outside the file is not read; save the model again into one file")
-    claimed, stored = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize, dataset.id.get_storage_size()
-    if claimed > limit or claimed > MAX_RATIO * stored:
-        raise FormatError(
-            f"{place}: claims {claimed} bytes from {stored} stored, expected at most {limit} and a ratio below "
-            f"{MAX_RATIO}"
-        )
-    array = dataset[()]
-    array = np.asarray(array)
-    if _text(dataset.attrs.get("dtype", "")) == "bfloat16":
-        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    if array.dtype.kind == "f":
-        return array.astype(np.float32)
-    if array.dtype.kind in "iub":
-        return array
-    raise FormatError(f"{place}: expected numbers, found dtype {array.dtype}")
-
-
-def _strings(item: Any, key: str) -> list[str]:
-    """A list-of-names attribute, which Keras cuts into key0, key1... beyond 64 KB."""
-    if key in item.attrs:
-        return [_text(n) for n in np.ravel(item.attrs[key]) if isinstance(n, (bytes, str))]
-    names: list[str] = []
-    part = 0
-    while f"{key}{part}" in item.attrs:
-        names += [_text(n) for n in np.ravel(item.attrs[f"{key}{part}"])]
-        part += 1
-    return names
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+            groups[layer].append((weight, h5.array(path)))
+    return Source(config, h5.attribute("keras_version") or "1", "h5", backend=h5.attribute("backend"), groups=groups)
 
 
 # ---- live models -----------------------------------------------------------------------------------------------------
@@ -301,8 +194,6 @@ def _live_array(variable: Any) -> np.ndarray:
 
 
 def _live_version(model: Any) -> str:
-    import sys
-
     for cls in type(model).__mro__:
         package = cls.__module__.split(".")[0]
         if package in ("keras", "tf_keras"):

@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
-from ...files import pickles
+from ...files import hdf5, pickles
 from ...files.pickles import Inert
 from ..json import model as json_rnn
 from ..json.values import array, whole
-from ..keras import files as keras_files
+from ..keras.files import NOT_WEIGHTS
 from ..torch import model as torch
 from ..torch.state import PREFERRED_KEYS, state_dict
 
 NPY_MAGIC = b"\x93NUMPY"
-ZIP_MAGIC, HDF_MAGIC = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
+ZIP_MAGIC = b"PK\x03\x04"
 MAX_NPY_HEADER = 64 << 10
 MAX_TENSORS = 100_000
 MAX_DEPTH = 64  # of containers in containers
@@ -44,8 +44,9 @@ def read_weights(
     """
     place = "bytes" if isinstance(source, bytes) else Path(source).name
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    if data.startswith(HDF_MAGIC):
-        return _checked(keras_files._h5_arrays(io.BytesIO(data), place)[0]), []
+    if data.startswith(hdf5.MAGIC):
+        with hdf5.opened(data, place) as file:
+            return _checked(file.arrays(NOT_WEIGHTS)), []
     if data.startswith(NPY_MAGIC):
         return _checked(_named(_npy(data, place), "")), []
     if data.startswith(ZIP_MAGIC) and _is_npz(data):

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
 from ...files import pickles
+from ...files.zips import read_entry
 from ...ir.dims import BATCH, FRAMES, Size
 from .axes import Extent, Given, Sizes, input_shapes
 from .export import refuse_mutation
@@ -88,7 +89,7 @@ class _Archive:
     def read(self, name: str) -> bytes:
         if name not in self.entries:
             raise FormatError(f"{self.place}: the archive has no entry {name!r}")
-        return pickles.read_entry(self.archive, self.entries[name], self.place)
+        return read_entry(self.archive, self.entries[name], self.place)
 
     def program(self, free: tuple[Size, ...] | None) -> Program:
         described = json.loads(self.read(self.model))

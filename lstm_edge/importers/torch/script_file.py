@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import FormatError, UnsupportedModelError
 from ...files import pickles
 from ...files.pickles import Inert
+from ...files.zips import read_entry
 from ...ir.dims import BATCH, FRAMES, Size
 from .program import leaves
 
@@ -52,7 +53,7 @@ class Script:
             raise FormatError(f"{self.place}: {info.filename} has {info.file_size} bytes; expected at most {MAX_CODE}")
         name = info.filename.partition("code/")[2].removesuffix(".py").replace("/", ".")
         try:
-            tree = ast.parse(pickles.read_entry(archive, info, self.place))
+            tree = ast.parse(read_entry(archive, info, self.place))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
             raise FormatError(f"{self.place}: {info.filename} is not TorchScript ({type(e).__name__}: {e})") from e
         for item in tree.body:
