@@ -72,6 +72,17 @@ class Dialect:
     def constant(self, array: Any, like: str = "float32") -> Value:
         return known(np.asarray(array, like))
 
+    def number(self, number: float, like: Value) -> Value:
+        """A Python number as a scalar of the type of another value; in float32 where it is a fraction."""
+        whole = self.run_dtype(like) == "int32" and float(number).is_integer()
+        return self.constant(number, "int64" if whole else "float32")
+
+    def axis(self, axis: int, rank: int) -> int:
+        """An axis counted from the first; refused where the value has no such axis."""
+        if not -rank <= axis < max(rank, 1):
+            raise self.refuse(f"axis {axis} of a tensor with {rank} axes")
+        return axis % rank if rank else 0
+
     def run_dtype(self, value: Value) -> str:
         return run_dtype(value.dtype, self.place)
 

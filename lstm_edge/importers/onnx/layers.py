@@ -9,8 +9,9 @@ import numpy as np
 
 from ...ir.dims import Dim, Size, product
 from ..dialect import TO_END, Value, known
+from ..dialect.arithmetic import scaled_silu
+from ..dialect.products import gemm, matmul
 from .lowering import Call, Lowering, lowers
-from .ops import gemm, matmul, scaled_silu
 
 # ---- convolution ----------------------------------------------------------------------------------------------------
 

@@ -78,6 +78,9 @@ class Call:
             raise self.refuse(f"input {n} is missing")
         return value
 
+    def all_inputs(self) -> list[Value]:
+        return [self.input(n) for n in range(len(self.inputs))]
+
     def input_name(self, n: int) -> str:
         return self.proto.input[n] if n < len(self.proto.input) else f"#{n}"
 
@@ -93,8 +96,7 @@ class Call:
                 f"model give it as a constant (--set {self.input_name(n)}=...), and where it comes from "
                 "a size give that size (--shape)"
             )
-        assert value.array is not None
-        return value.array
+        return value.data
 
     def known_ints(self, n: int) -> list[int]:
         return [int(v) for v in self.known(n).reshape(-1)]

@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...ir.graph import Graph
 from ..dialect import Undecided, Value, known, run_dtype
-from . import control, layers, movement, ops, quantized, recurrent  # noqa: F401  (they register their operators)
+from . import control, layers, movement, ops, quantized, recurrent, selection  # noqa: F401  (they register their operators)
 from .dims import InputDims, declared, input_shapes
 from .files import element_dtype, load_model, tensor_array
 from .folding import fold, refuse_growth

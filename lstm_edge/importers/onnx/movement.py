@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...ir.dims import Dim, Size, product
 from ..dialect import TO_END, Value, broadcast, known
+from ..dialect.selection import fixed_sizes, gather
 from .files import element_dtype
 from .folding import fill_value, reshape_target, shape_of, slice_args, split_sizes, squeezed, unsqueezed
 from .lowering import Call, Lowering, lowers
@@ -62,7 +62,7 @@ def _expand(call: Call) -> Value:
 
 @lowers("EyeLike")
 def _eye_like(call: Call) -> Value:
-    rows, columns = fixed_sizes(call, call.shape(0))
+    rows, columns = fixed_sizes(call.ctx, call.shape(0))
     dtype = element_dtype(call.attr("dtype"), call.place) if "dtype" in call.attrs else call.input(0).dtype
     return known(np.eye(rows, columns, call.attr("k", 0), dtype))
 
@@ -141,165 +141,6 @@ def _split(call: Call) -> list[Value | None]:
     ]
 
 
-def drop_axis(ctx: Lowering, x: Value, axis: int) -> Value:
-    shape = ctx.shape(x)
-    return ctx.reshape(x, [*shape[:axis], *shape[axis + 1 :]])
-
-
-# ---- gather ---------------------------------------------------------------------------------------------------------
-
-
-@lowers("Gather")
-def _gather(call: Call) -> Value:
-    ctx, data, indices = call.ctx, call.input(0), call.input(1)
-    axis = call.axis(call.attr("axis", 0), call.rank(0))
-    return (
-        gather(call, data, indices, axis)
-        if indices.is_known
-        else ctx.emit("Gather", [data, ctx.cast(indices, "int32")], {"axis": axis})
-    )
-
-
-def gather(call: Call, data: Value, indices: Value, axis: int) -> Value:
-    """Gather at known places: a Slice where they follow each other evenly."""
-    ctx, places = call.ctx, indices.array
-    size = ctx.shape(data)[axis]
-    if not isinstance(size, Dim) and places.size and (places.min() < -size or places.max() >= size):
-        raise call.refuse(f"index {places.min()} or {places.max()} into an axis of size {size}")
-    steps = np.unique(np.diff(places.reshape(-1)))
-    if (
-        places.ndim <= 1
-        and places.size
-        and (places.size == 1 or len(steps) == 1 and steps[0] > 0)
-        and (places.min() >= 0 or places.max() < 0)
-    ):
-        first, last = int(places.reshape(-1)[0]), int(places.reshape(-1)[-1])
-        end = TO_END if last == -1 else last + 1
-        part = ctx.slice_axis(data, axis, first, end, int(steps[0]) if places.size > 1 else 1)
-        return part if places.ndim else drop_axis(ctx, part, axis)
-    return ctx.emit("Gather", [data, indices], {"axis": axis})
-
-
-@lowers("GatherElements")
-def _gather_elements(call: Call) -> Value:
-    axis = call.axis(call.attr("axis", 0), call.rank(0))
-    return call.ctx.emit("GatherElements", [call.input(0), call.ctx.cast(call.input(1), "int32")], {"axis": axis})
-
-
-@lowers("GatherND")
-def _gather_nd(call: Call) -> Value:
-    if call.attr("batch_dims", 0):
-        raise call.refuse("batch_dims other than 0 is not supported")
-    ctx, data, indices = call.ctx, call.input(0), call.known(1)
-    shape = call.shape(0)
-    count = indices.shape[-1]
-    outer = fixed_sizes(call, shape[:count])
-    flat = flat_places(call, indices, outer)
-    rows = ctx.reshape(data, [int(np.prod(outer)), *shape[count:]])
-    picked = ctx.emit("Gather", [rows, known(flat.reshape(-1))], {"axis": 0})
-    return ctx.reshape(picked, [*indices.shape[:-1], *shape[count:]])
-
-
-def fixed_sizes(call: Call, sizes: Sequence[Size]) -> list[int]:
-    if any(isinstance(s, Dim) for s in sizes):
-        raise call.refuse(f"indexes axes of sizes {list(sizes)}; fix those sizes (--shape)")
-    return [int(s) for s in sizes]
-
-
-def flat_places(call: Call, indices: np.ndarray, outer: list[int]) -> np.ndarray:
-    """Row numbers in data flattened over its first axes (sizes `outer`) of index tuples (..., len(outer))."""
-    if any((indices[..., d] < -s).any() or (indices[..., d] >= s).any() for d, s in enumerate(outer)):
-        raise call.refuse(f"an index lies outside the sizes {outer}")
-    wrapped = np.where(indices < 0, indices + outer, indices)
-    return (
-        np.ravel_multi_index(tuple(np.moveaxis(wrapped, -1, 0)), outer) if outer else np.zeros(indices.shape[:-1], int)
-    )
-
-
-@lowers("Compress")
-def _compress(call: Call) -> Value:
-    condition = np.flatnonzero(call.known(1))
-    axis = call.attr("axis")
-    x = call.input(0)
-    if axis is None:
-        return gather(call, call.ctx.reshape(x, [product(call.shape(0))]), known(condition), 0)
-    return gather(call, x, known(condition), call.axis(axis, call.rank(0)))
-
-
-# ---- scatter --------------------------------------------------------------------------------------------------------
-
-
-@lowers("ScatterElements", "Scatter")
-def _scatter_elements(call: Call) -> Value:
-    reduction = call.attr("reduction", "none")
-    if reduction not in ("none", "add"):
-        raise call.refuse(f"reduction = {reduction!r}: expected 'none' or 'add'")
-    ctx, data, indices, updates = call.ctx, call.input(0), call.input(1), call.input(2)
-    attrs = {"axis": call.axis(call.attr("axis", 0), call.rank(0)), "reduction": reduction}
-    return ctx.emit("ScatterElements", [data, ctx.cast(indices, "int32"), updates], attrs)
-
-
-@lowers("ScatterND")
-def _scatter_nd(call: Call) -> Value:
-    """Updates at places known at conversion: pieces of data and updates joined along one axis."""
-    if call.attr("reduction", "none") != "none":
-        raise call.refuse(f"reduction = {call.attr('reduction')!r}: expected 'none'")
-    ctx, data, updates = call.ctx, call.input(0), call.input(2)
-    indices, shape = call.known(1), list(call.shape(0))
-    count = indices.shape[-1]
-    outer = fixed_sizes(call, shape[:count])
-    places = flat_places(call, indices, outer).reshape(-1)
-    grid = grid_axis(places, outer)
-    if grid is not None:
-        axis, along = grid
-        part = ctx.reshape(updates, [*shape[:axis], len(along), *shape[axis + 1 :]])
-        return scatter_axis(ctx, data, part, axis, along)
-    total = int(np.prod(outer))
-    rows = ctx.reshape(data, [total, *shape[count:]])
-    news = ctx.reshape(updates, [len(places), *shape[count:]])
-    table = np.arange(total)
-    table[places] = total + np.arange(len(places))  # of places named twice the last wins, as in NumPy
-    both = ctx.emit("Concat", [rows, news], {"axis": 0}, data.dtype)
-    return ctx.reshape(ctx.emit("Gather", [both, known(table)], {"axis": 0}), shape)
-
-
-def grid_axis(places: np.ndarray, outer: list[int]) -> tuple[int, np.ndarray] | None:
-    """(axis, increasing positions) when the places are all of data at these positions of one axis, in order."""
-    if not places.size or len(np.unique(places)) != len(places):
-        return None
-    coordinates = np.unravel_index(places, outer)
-    uniques = [np.unique(c) for c in coordinates]
-    partial = [d for d, u in enumerate(uniques) if len(u) != outer[d]]
-    if len(partial) > 1 or np.prod([len(u) for u in uniques]) != len(places) or np.any(np.diff(places) < 0):
-        return None
-    axis = partial[0] if partial else 0
-    return axis, uniques[axis]
-
-
-def scatter_axis(ctx: Lowering, data: Value, part: Value, axis: int, along: np.ndarray) -> Value:
-    """data with the positions `along` of an axis replaced by `part`, as Slices and a Concat."""
-    size = int(ctx.shape(data)[axis])
-    if len(along) == size:
-        return part
-    owner = np.zeros(size, bool)
-    owner[along] = True
-    pieces, taken, start = [], 0, 0
-    for new, run in itertools.groupby(owner):
-        length = len(list(run))
-        if new:
-            pieces.append(ctx.slice_axis(part, axis, taken, taken + length))
-            taken += length
-        else:
-            pieces.append(ctx.slice_axis(data, axis, start, start + length))
-        start += length
-    if len(pieces) <= 16:
-        return ctx.emit("Concat", pieces, {"axis": axis}, data.dtype)
-    table = np.arange(size)
-    table[along] = size + np.arange(len(along))
-    both = ctx.emit("Concat", [data, part], {"axis": axis}, data.dtype)
-    return ctx.emit("Gather", [both, known(table)], {"axis": axis})
-
-
 # ---- padding and resizing -------------------------------------------------------------------------------------------
 
 
@@ -313,7 +154,7 @@ def _pad(call: Call) -> Value:
     if call.opset < 11:
         pads, value = list(call.require_attr("pads")), call.attr("value", 0.0)
     else:
-        pads = fixed_sizes(call, call.sizes(1))
+        pads = fixed_sizes(call.ctx, call.sizes(1))
         if call.optional(2) is not None:
             value = call.known(2).reshape(-1)[0].item()
     axes = [call.axis(a, rank) for a in call.known_ints(3)] if call.optional(3) is not None else list(range(rank))
@@ -398,7 +239,7 @@ def _repeats(coordinates: str, rounding: str, scale: float) -> bool:
 def _resize_axis(call: Call, x: Value, axis: int, scale: float, mode: str, coordinates: str, rounding: str) -> Value:
     """One axis of known size: nearest is a Gather, linear a product with a matrix of weights."""
     ctx = call.ctx
-    (size,) = fixed_sizes(call, [ctx.shape(x)[axis]])
+    (size,) = fixed_sizes(call.ctx, [ctx.shape(x)[axis]])
     out = int(np.floor(size * scale + 1e-6))
     places = _source_places(call, np.arange(out, dtype=np.float64), size, out, scale, coordinates)
     if mode == "nearest":
@@ -408,7 +249,7 @@ def _resize_axis(call: Call, x: Value, axis: int, scale: float, mode: str, coord
             "round_prefer_floor": np.ceil(places - 0.5),
             "round_prefer_ceil": np.floor(places + 0.5),
         }[rounding]
-        return gather(call, x, known(np.clip(nearest, 0, size - 1).astype(np.int64)), axis)
+        return gather(call.ctx, x, known(np.clip(nearest, 0, size - 1).astype(np.int64)), axis)
     if mode != "linear":
         raise call.refuse(f"mode = {mode!r} is not supported: expected nearest or linear")
     places = np.clip(places, 0, size - 1)

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..dialect import Value, known
+from ..dialect.products import matmul
 from .layers import conv
 from .lowering import Call, Lowering, lowers
-from .ops import matmul
 
 RANGES = {
     "uint8": (0, 255),
