@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from shared import ISAS
 
 import lstm_edge
 
-ISAS = [name for name, supported in lstm_edge.isas() if supported]
 MOST_FRAMES, MOST_SEQUENCES = 60, 4
 
 

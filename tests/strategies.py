@@ -3,25 +3,16 @@ optional inputs varied, operands constant (also as float16 and int8 weights) or 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 from lstm_edge.ir.ops import ACTIVATIONS, BINARY_COMPARISON, BINARY_LOGIC, OPS, PARAMETERS, REDUCE, UNARY, UNARY_INT
-
-CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-settings.register_profile("default", deadline=None, max_examples=60, suppress_health_check=CHECKS)
-settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
-settings.register_profile("emulated", settings.get_profile("ci"), max_examples=6)
-settings.register_profile("long", settings.get_profile("default"), max_examples=1000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 WIDTHS = st.sampled_from(
     [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 63, 64, 65, 67]

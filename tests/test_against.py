@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared import GOLDEN as GOLDENS
 
 import lstm_edge
 from lstm_edge import format
@@ -12,7 +13,7 @@ from lstm_edge.check.against import compare
 from lstm_edge.cli.explain import grouped
 from lstm_edge.errors import UnsupportedModelError
 
-GOLDEN = Path(__file__).parent / "golden" / "onnx"
+GOLDEN = GOLDENS / "onnx"
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 

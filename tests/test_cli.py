@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared import EXAMPLES
 
 import lstm_edge
 from lstm_edge import format as le_format
@@ -22,7 +23,7 @@ from lstm_edge.errors import FormatError, ShapeError
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph, SelfTest
 
-DIGITS = Path(__file__).parents[1] / "examples" / "digits"
+DIGITS = EXAMPLES / "digits"
 
 
 @pytest.fixture(scope="module")

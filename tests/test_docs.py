@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared import ROOT
 
 from lstm_edge.cli import _run
 
-ROOT = Path(__file__).parents[1]
 RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in ("python", "streaming", "command-line"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 FENCE = re.compile(r"^```(\w+)( norun)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from shared import ISAS as SUPPORTED
 
 import lstm_edge
 from lstm_edge import cli
 from lstm_edge.check import doctor, kernel_check
 
-SUPPORTED = [name for name, supported in lstm_edge.isas() if supported]
 ARM_CORE = (
     "processor\t: {n}\nBogoMIPS\t: 38.40\nFeatures\t: {features}\nCPU implementer\t: 0x41\nCPU part\t: {part}\n\n"
 )

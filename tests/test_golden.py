@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from golden_bits import answers
+from shared import ISAS
 
 import lstm_edge
 from lstm_edge.cli import _run
@@ -17,7 +18,6 @@ FOLDER = os.environ.get("LSTM_EDGE_GOLDEN")
 if not FOLDER:
     pytest.skip("LSTM_EDGE_GOLDEN names no folder", allow_module_level=True)
 NAMES = sorted(p.stem for p in Path(FOLDER).glob("*.npz"))
-ISAS = [name for name, supported in lstm_edge.isas() if supported]
 
 
 def test_the_folder_holds_models():

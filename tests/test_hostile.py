@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from effort import ATTEMPTS
+from shared import GOLDEN, ROOT
 
 SECONDS, MEGABYTES = 1.0, 200
-ROOT = Path(__file__).parent.parent
-GOLDEN = Path(__file__).parent / "golden"
 GIGA = 1 << 29  # elements: 2 GB of float32
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by /proc")

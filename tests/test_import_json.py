@@ -1,21 +1,18 @@
 """JSON networks: RTNeural, AIDA-X, GuitarML, NAM, against their published answers, against torch, and hostile files."""
 
 import json
-import os
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 from effort import at_once
+from shared import MODELS, needs_models
 
 import lstm_edge
 from lstm_edge import reference
 from lstm_edge.convert import to_graph
 from lstm_edge.errors import FormatError, LstmEdgeError, UnsupportedModelError
 
-MODELS = Path(os.environ.get("LSTM_EDGE_MODELS", ""))
-needs_models = pytest.mark.skipif("LSTM_EDGE_MODELS" not in os.environ, reason="LSTM_EDGE_MODELS is not set")
 RNG = np.random.default_rng(11)
 B, T = 2, 23
 

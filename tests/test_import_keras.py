@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from effort import at_once
+from shared import MODELS, needs_models
 
 from lstm_edge import reference
 from lstm_edge.errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
@@ -20,8 +19,6 @@ from lstm_edge.ir.dims import FRAMES
 
 h5py = pytest.importorskip("h5py")
 RNG = np.random.default_rng(7)
-MODELS = Path(os.environ.get("LSTM_EDGE_MODELS", ""))
-needs_models = pytest.mark.skipif("LSTM_EDGE_MODELS" not in os.environ, reason="LSTM_EDGE_MODELS is not set")
 
 
 def run(graph, *inputs):
@@ -75,7 +72,6 @@ def test_weights_only_file_is_refused_with_a_hint():
 
 @pytest.fixture(scope="module")
 def keras():
-    os.environ.setdefault("KERAS_BACKEND", "torch")
     module = pytest.importorskip("keras")
     if module.__version__.split(".")[0] != "3":
         pytest.skip("needs Keras 3")

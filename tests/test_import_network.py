@@ -2,17 +2,17 @@
 
 import io
 import json
-import os
 import pickle
 import struct
 import sys
 import tracemalloc
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from effort import at_once
+from g2p import G2P
+from shared import EXAMPLES, MODELS, needs_models
 
 import lstm_edge
 from lstm_edge import reference
@@ -20,9 +20,6 @@ from lstm_edge.convert import to_graph
 from lstm_edge.errors import FormatError, LstmEdgeError, UnsupportedModelError
 from lstm_edge.importers.network.weights import read_weights
 
-MODELS = Path(os.environ.get("LSTM_EDGE_MODELS", ""))
-needs_models = pytest.mark.skipif("LSTM_EDGE_MODELS" not in os.environ, reason="LSTM_EDGE_MODELS is not set")
-EXAMPLES = Path(__file__).parent.parent / "examples"
 RNG = np.random.default_rng(21)
 B, T, WIDE, H = 2, 9, 3, 4
 
@@ -599,11 +596,6 @@ def test_thai_word_breaks():
 
 @needs_models
 def test_g2p_says_its_five_words():
-    sys.path.insert(0, str(EXAMPLES / "g2p"))
-    try:
-        from g2p import G2P
-    finally:
-        sys.path.pop(0)
     z = np.load(MODELS / "g2p_en/checkpoint20.ref.npz")
     g2p = G2P(str(MODELS / "g2p_en/checkpoint20.npz"))
     for word, phones, state in zip(z["words"], z["phones"], z["enc_h"]):

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from shared import MODELS, needs_models
+
+from lstm_edge import FormatError, LstmEdgeError, UnsupportedModelError, reference
+from lstm_edge.importers.onnx import model as importer
+from lstm_edge.ir.dims import BATCH, FRAMES
 
 onnx = pytest.importorskip("onnx")
 
-from lstm_edge import FormatError, LstmEdgeError, UnsupportedModelError, reference  # noqa: E402
-from lstm_edge.importers.onnx import model as importer  # noqa: E402
-from lstm_edge.ir.dims import BATCH, FRAMES  # noqa: E402
-
-MODELS = Path(os.environ.get("LSTM_EDGE_MODELS", "/nowhere"))
-needs_models = pytest.mark.skipif("LSTM_EDGE_MODELS" not in os.environ, reason="LSTM_EDGE_MODELS is not set")
 TOLERANCE = 1e-5
 
 

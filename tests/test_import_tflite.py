@@ -1,7 +1,6 @@
 """The TFLite importer against the answers of the TFLite runtime (tools/golden/make_tflite.py recorded them)."""
 
 import contextlib
-import os
 import re
 import struct
 from functools import cache
@@ -12,6 +11,8 @@ import pytest
 from effort import at_once
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared import GOLDEN as GOLDENS
+from shared import MODELS, needs_models
 
 import lstm_edge
 from lstm_edge import format, reference
@@ -25,14 +26,13 @@ from lstm_edge.importers.tflite.schema import load
 from lstm_edge.ir.dims import BATCH, FRAMES, Dim
 from lstm_edge.ir.graph import Graph
 
-GOLDEN = Path(__file__).parent / "golden" / "tflite"
+GOLDEN = GOLDENS / "tflite"
 NAMES = sorted(p.stem for p in GOLDEN.glob("*.tflite"))
 HYBRID = {
     "hand_hybrid_lstm": 1e-2,
     "loop_lstm_hybrid": 1e-3,
 }  # the runtime rounds activations to 8 bits, this importer does not
 KEEPS_STATE = ("fused", "hand", "stateful")  # in the runtime from one invocation to the next
-MODELS = os.environ.get("LSTM_EDGE_MODELS")
 
 
 @cache
@@ -368,7 +368,7 @@ def test_the_page_lists_what_there_is():
 # ---- real models -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not MODELS, reason="LSTM_EDGE_MODELS names no folder")
+@needs_models
 @pytest.mark.parametrize(
     "path, reference_file, key",
     [
@@ -379,8 +379,8 @@ def test_the_page_lists_what_there_is():
     ],
 )
 def test_real_models(path, reference_file, key):
-    graph = to_graph(Path(MODELS) / f"{path}.tflite")
-    with np.load(Path(MODELS) / f"{reference_file}.ref.npz") as z:
+    graph = to_graph(MODELS / f"{path}.tflite")
+    with np.load(MODELS / f"{reference_file}.ref.npz") as z:
         names = key or (next(k for k in z.files if k.startswith("in")), "out0")
         x, want = z[names[0]], z[names[1]]
     if key is None and graph.states:
@@ -388,7 +388,7 @@ def test_real_models(path, reference_file, key):
     run = reference.run_frames if graph.states else reference.run
     got, states = run(graph, {graph.inputs[0].name: x})
     if key is not None:
-        with np.load(Path(MODELS) / f"{reference_file}.ref.npz") as z:
+        with np.load(MODELS / f"{reference_file}.ref.npz") as z:
             np.testing.assert_allclose(next(iter(states.values())), z[key[0].replace("in", "st")], rtol=1e-6, atol=1e-5)
     np.testing.assert_allclose(got[graph.outputs[0].name], want, rtol=0, atol=1e-5)
     model = lstm_edge.load(format.to_bytes(graph))

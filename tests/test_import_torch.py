@@ -9,11 +9,11 @@ import os
 import pickle
 import struct
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from effort import at_once
+from shared import MODELS, needs_models
 
 from lstm_edge import reference
 from lstm_edge.errors import FormatError, UnsupportedModelError
@@ -23,8 +23,6 @@ from lstm_edge.ir.dims import BATCH, FRAMES
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
-MODELS = Path(os.environ.get("LSTM_EDGE_MODELS", ""))
-needs_models = pytest.mark.skipif("LSTM_EDGE_MODELS" not in os.environ, reason="LSTM_EDGE_MODELS is not set")
 B, T = 3, 29
 
 

@@ -7,9 +7,9 @@ import os
 
 import numpy as np
 import pytest
-import strategies  # noqa: F401 (hypothesis profiles)
 from hypothesis import given
 from hypothesis import strategies as st
+from shared import ISAS as SUPPORTED
 
 import lstm_edge
 from lstm_edge import format, passes, reference
@@ -18,7 +18,6 @@ from lstm_edge.ir.graph import Graph
 from lstm_edge.quantize import Narrower, libm_ops, to_int8
 
 ISAS = [name for name, _ in lstm_edge.isas()]
-SUPPORTED = [name for name, supported in lstm_edge.isas() if supported]
 F = np.float32
 
 

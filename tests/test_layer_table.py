@@ -1,24 +1,16 @@
 """docs/layers.md is what the importers do: not stale, and every name it says is refused is refused by that name."""
 
-import importlib.util
 import io
 import json
 import os
 import zipfile
-from pathlib import Path
 
+import layer_table as table
 import numpy as np
 import pytest
+from shared import ROOT
 
 from lstm_edge.errors import LstmEdgeError, UnsupportedModelError
-
-ROOT = Path(__file__).parent.parent
-spec = importlib.util.spec_from_file_location("layer_table", ROOT / "tools" / "layer_table.py")
-table = importlib.util.module_from_spec(spec)
-import sys  # noqa: E402
-
-sys.modules["layer_table"] = table
-spec.loader.exec_module(table)
 
 
 def test_page_is_not_stale():

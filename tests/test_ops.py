@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from shared import ISAS
 from strategies import Builder, Case, bias, cases, recurrent
 
 import lstm_edge
@@ -65,7 +66,6 @@ RELATIVE = {"exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "
 TIMES_X = {"silu", "gelu", "gelu_tanh", "hard_silu", "mish", "leaky_relu"}
 # x f(x) with f(-inf) = 0, or inf / inf: the formula gives NaN where the limit is a number, frameworks differ.
 UNDEFINED_AT_INFINITY = {"silu", "gelu", "gelu_tanh", "hard_silu", "mish", "softsign"}
-ISAS = [name for name, supported in lstm_edge.isas() if supported]
 
 
 def core_outputs(case: Case, isa: str) -> dict[str, np.ndarray | None]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from shared import ISAS
 
 import lstm_edge
 from lstm_edge import format
@@ -21,7 +22,6 @@ FOLDER = os.environ.get("LSTM_EDGE_MODELS")
 if not FOLDER:
     pytest.skip("LSTM_EDGE_MODELS names no folder", allow_module_level=True)
 ROOT = Path(FOLDER)
-ISAS = [name for name, supported in lstm_edge.isas() if supported]
 TOLERANCE = 1e-5
 CHUNKS = (1, 2, 3, 7)
 

@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
+from shared import ISAS
 
 import lstm_edge
 from lstm_edge import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError, format
@@ -17,7 +18,6 @@ from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 from lstm_edge.passes import streaming
 
-ISAS = [name for name, supported in lstm_edge.isas() if supported]
 INPUTS, HIDDEN, OUTPUTS = 5, 13, 3
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared import GOLDEN as GOLDENS
 
 from lstm_edge import reference
 from lstm_edge.errors import UnsupportedModelError
@@ -14,7 +15,7 @@ from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 from lstm_edge.recurrences.spelled import Body, Carried, Frame, emit, recognised
 
-GOLDEN = Path(__file__).parent / "golden" / "onnx"
+GOLDEN = GOLDENS / "onnx"
 CASES = sorted(p.stem for p in GOLDEN.glob("*.onnx"))
 RECURRENT = {"LSTM", "GRU", "RNN"}
 

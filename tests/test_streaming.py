@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared import ISAS
 
 import lstm_edge
 from lstm_edge import format, reference
@@ -14,7 +15,6 @@ from lstm_edge.ir.graph import Graph
 from lstm_edge.passes import fold, fuse, overlap, pipeline, streaming
 
 RNG = np.random.default_rng(7)
-ISAS = [name for name, supported in lstm_edge.isas() if supported]
 TOLERANCE = 1e-12  # float64 sums in another order
 
 

@@ -6,11 +6,11 @@ The framework gives what is right; the whole run gives the bits that every cutti
 from __future__ import annotations
 
 import numpy as np
+from shared import ISAS
 
 import lstm_edge
 from lstm_edge import format
 
-ISAS = [name for name, supported in lstm_edge.isas() if supported]
 TOLERANCE = 1e-5  # of the largest answer when that is above 1
 CHUNKS = (1, 2, 3, 7)
 
