@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml | $(PY)
 	@touch $@
 
 demo: | $(PY)
-	env $$(tools/python_headers.sh $(PY)) $(PY) -m pip install -q '.[keras]'
+	env $$(tools/python_headers.sh $(PY)) $(PY) -m pip install -q '.[cli,keras]'
 	$(PY) tools/demo.py
 
 test: test-c test-python
@@ -105,8 +105,10 @@ test-wheels: build wheels
 
 lint: $(STAMP)
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 	clang-format --dry-run -Werror $(C_SOURCES) $(wildcard src_c/*.h src_c/*/*.h tests/c/*.c tests/c/*.h)
 	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
 
 clean:
 	rm -rf build dist *.egg-info lstm_edge/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
