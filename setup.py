@@ -1,27 +1,22 @@
 """Builds lstm_edge._core for Python's stable ABI: the C core with flags per kernel file, and the Cython layer on top.
 
-An sdist carries that layer as C, so that it builds with gcc and Python alone; a checkout needs Cython.
 LSTM_EDGE_SANITIZE=1 builds with ASan and UBSan (run Python with LD_PRELOAD="$(gcc -print-file-name=libasan.so)").
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
-import shutil
 import subprocess
 import sysconfig
-import tomllib
 from pathlib import Path
 
+from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).parent
 LAYER = "lstm_edge/_core.pyx"
-TRANSLATED = "lstm_edge/_core.c"
 STABLE_ABI = "0x030B0000"  # CPython 3.11 and later
 SANITIZE = os.environ.get("LSTM_EDGE_SANITIZE") == "1"
 ARCHITECTURES = {
@@ -96,17 +91,12 @@ class BuildExt(build_ext):
         super().build_extensions()
 
 
-def is_translated() -> bool:
-    """Whether this is an sdist whose Cython layer nobody changed since."""
-    return (ROOT / TRANSLATED).exists() and os.path.getmtime(ROOT / TRANSLATED) >= os.path.getmtime(ROOT / LAYER)
-
-
 def extension() -> Extension:
     sanitize_flags = FLAGS["SANITIZE_FLAGS"] if SANITIZE else []
     debug_flags = [] if SANITIZE else ["-g0"]  # Python's own flags ask for -g, which quadruples the wheel
     core = Extension(
         "lstm_edge._core",
-        sources=[TRANSLATED if is_translated() else LAYER, *relative("src_c/**/*.c")],
+        sources=[LAYER, *relative("src_c/**/*.c")],
         include_dirs=["src_c"],
         depends=HEADERS,
         define_macros=[("Py_LIMITED_API", STABLE_ABI)],
@@ -115,29 +105,11 @@ def extension() -> Extension:
         extra_link_args=sanitize_flags,
         libraries=["m"],
     )
-    if is_translated():
-        return core
-    from Cython.Build import cythonize
-
     return cythonize([core], build_dir="build/cython", compiler_directives={"language_level": "3"})[0]
 
 
-class Sdist(sdist):
-    def make_release_tree(self, base_dir, files):
-        super().make_release_tree(base_dir, files)
-        shutil.copy(self.distribution.ext_modules[0].sources[0], Path(base_dir, TRANSLATED))
-
-
-def missing() -> list[str]:
-    """What pip is told to bring before it builds."""
-    if is_translated() or importlib.util.find_spec("Cython"):
-        return []
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["lstm_edge"]["build-from-checkout"]
-
-
 setup(
-    setup_requires=missing(),
-    ext_modules=[] if missing() else [extension()],
-    cmdclass={"build_ext": BuildExt, "sdist": Sdist},
+    ext_modules=[extension()],
+    cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
+
+import pytest
+from shared import ROOT
 
 import lstm_edge
+from lstm_edge.cli import EXTRAS
 
-ROOT = Path(__file__).parents[1]
 HEAVY = ("click", "rich", "onnx", "onnxruntime", "h5py", "torch", "keras", "tensorflow", "flatbuffers", "safetensors")
 
 
@@ -31,6 +33,21 @@ def test_convert_and_verify_import_no_framework():
     heavy = set(HEAVY) - {"click", "rich"}
     assert not imported_by("import lstm_edge; lstm_edge.convert; lstm_edge.verify; import lstm_edge.bench") & set(HEAVY)
     assert not imported_by("import lstm_edge.cli") & heavy
+
+
+@pytest.mark.parametrize("module", ["click", "rich"])
+def test_the_command_names_its_extra_where_it_is_missing(module):
+    code = f"import sys; sys.modules[{module!r}] = None; import lstm_edge.__main__"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"expected the module '{module}', found none; pip install 'lstm-edge[cli]'" in done.stderr
+
+
+def test_extras_are_declared():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        project = tomllib.load(file)["project"]
+    assert [re.match(r"[\w-]+", d)[0] for d in project["dependencies"]] == ["numpy"]
+    assert {"cli", *EXTRAS.values()} <= set(project["optional-dependencies"])
 
 
 def test_extension_is_built_for_the_stable_abi():

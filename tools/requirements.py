@@ -1,24 +1,32 @@
-"""Prints the requirements of pyproject.toml: to build from a checkout, to run, and those of the extras named (comma-separated)."""
+"""Prints the requirements of pyproject.toml: to build, to run, and those of the extras and dependency groups named
+(comma-separated). A group may ask for extras of the project itself."""
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+OWN = re.compile(r"lstm-edge\[([\w,-]+)\]")
 
 
-def main(extras: str) -> None:
+def main(names: str) -> None:
     with open(Path(__file__).parents[1] / "pyproject.toml", "rb") as file:
         pyproject = tomllib.load(file)
     project = pyproject["project"]
-    wanted = [
-        *pyproject["build-system"]["requires"],
-        *pyproject["tool"]["lstm_edge"]["build-from-checkout"],
-        *project["dependencies"],
-    ]
-    for extra in filter(None, extras.split(",")):
-        wanted += project["optional-dependencies"][extra]
+    named = {**project["optional-dependencies"], **pyproject["dependency-groups"]}
+    wanted = [*pyproject["build-system"]["requires"], *project["dependencies"], *requirements(named, names)]
     print(" ".join(dict.fromkeys(wanted)))
+
+
+def requirements(named: dict[str, Any], names: str) -> Iterator[str]:
+    for name in filter(None, names.split(",")):
+        for requirement in named[name]:
+            own = OWN.fullmatch(requirement)
+            yield from requirements(named, own[1]) if own else (requirement,)
 
 
 if __name__ == "__main__":

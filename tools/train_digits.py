@@ -1,6 +1,6 @@
 """Trains the model of examples/digits once: LSTM128 - Dropout - LSTM64 - Dropout - Dense10 over digits read row by row.
 
-Needs keras, torch, onnx, onnxruntime and scikit-learn (pip install '.[dev,frameworks]'). Writes digits.keras, the same
+Needs keras, torch, onnx, onnxruntime and scikit-learn (make build EXTRAS=dev,frameworks). Writes digits.keras, the same
 weights as digits.onnx and digits.pt, and the images that training never saw as test.npz and test.csv.
 
     python tools/train_digits.py

@@ -19,6 +19,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from dataclasses import dataclass
@@ -30,15 +31,7 @@ from common import CACHE, ROOT
 DIST = ROOT / "dist"
 WORK = ROOT / "build" / "wheels"
 FOLDER = CACHE / "wheels"
-TOOLS = [
-    "build>=1.2",
-    "setuptools>=77",
-    "cython>=3.1",
-    "wheel>=0.45",
-    "auditwheel>=6.4",
-    "abi3audit>=0.0.20",
-    "numpy>=1.24",
-]
+TOOLS = ["build>=1.2", "wheel>=0.45", "auditwheel>=6.4", "abi3audit>=0.0.20", "numpy>=1.24"]
 
 SIZE_LIMIT = 1_000_000
 NEWEST_GLIBC = (2, 17)  # the oldest that manylinux tags of all three architectures name
@@ -106,14 +99,20 @@ def emulated_pi():
     return module
 
 
-def make_environment() -> Path:
-    """The Python with the tools, made once."""
-    folder, stamp = FOLDER / "venv", FOLDER / "venv.done"
-    wanted = "\n".join([sys.version, *TOOLS])
+def build_requirements() -> list[str]:
+    """What pip brings before it builds the sdist."""
+    requires: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    return requires
+
+
+def make_environment(name: str, packages: list[str]) -> Path:
+    """The Python of an environment that holds these packages, made once."""
+    folder, stamp = FOLDER / name, FOLDER / f"{name}.done"
+    wanted = "\n".join([sys.version, *packages])
     if not stamp.exists() or stamp.read_text() != wanted:
-        note(f"installing tools into {folder}")
+        note(f"installing {', '.join(packages)} into {folder}")
         venv.create(folder, clear=True, with_pip=True)
-        run([folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", *TOOLS])
+        run([folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages])
         stamp.write_text(wanted)
     return folder / "bin" / "python"
 
@@ -238,11 +237,8 @@ def audited_policy(wheel: Path, python: Path) -> str:
 
 
 def check_sdist(sdist: Path) -> None:
-    """It becomes a wheel without an index, without Cython and with no program but the compiler's on PATH."""
-    bare, programs = FOLDER / "bare", WORK / "programs"
-    if not (bare / "bin" / "python").exists():
-        venv.create(bare, clear=True, with_pip=True)
-        run([bare / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "setuptools>=77"])
+    """It becomes a wheel without an index, with what build-system.requires names and no program but the compiler's on PATH."""
+    bare, programs = make_environment("bare", build_requirements()).parent.parent, WORK / "programs"
     shutil.rmtree(programs, ignore_errors=True)
     programs.mkdir(parents=True)
     for name in ("gcc", "as", "ld", f"{ARCHES['x86_64'].triple}-gcc"):  # the last is gcc, as Debian's Python calls it
@@ -252,7 +248,7 @@ def check_sdist(sdist: Path) -> None:
     environment = {"PATH": str(programs), "HOME": str(WORK), **({"CPATH": headers} if headers else {})}
     options = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", WORK / "from-sdist"]
     run([bare / "bin" / "python", "-m", "pip", "wheel", *options, sdist], env=environment)
-    note(f"{sdist.name}: built with gcc and setuptools alone")
+    note(f"{sdist.name}: built with gcc, setuptools and Cython alone")
 
 
 def find_wheel(arch: Arch) -> Path:
@@ -288,7 +284,7 @@ def main() -> None:
         for arch in arches:
             check_running(arch)
         return
-    python = make_environment()
+    python = make_environment("venv", [*build_requirements(), *TOOLS])
     sdist = build_sdist(python)
     note(f"{sdist.name}: {sdist.stat().st_size} bytes")
     check_sdist(sdist)

@@ -21,7 +21,7 @@ from .io import error_line
 
 COMMANDS = ("convert", "info", "run", "verify", "quantize", "evaluate", "bench", "doctor")
 # Modules that only some formats need -> the extra of pyproject.toml that brings them.
-EXTRAS = {"onnx": "onnx", "h5py": "keras", "torch": "torch", "safetensors": "torch", "flatbuffers": "tflite"}
+EXTRAS = {"onnx": "onnx", "h5py": "keras", "torch": "torch", "flatbuffers": "tflite"}
 
 
 class _LazyGroup(click.Group):
