@@ -14,6 +14,7 @@ from ...ir.dims import Dim
 from ...recurrences.polynomials import NotACell
 from ...recurrences.spelled import Body, Carried, Frame, attributes_text, emit, flipped, recognised
 from ..dialect import Value, known
+from .interpreter import lower_block, used_names
 from .lowering import Call, Lowering, lowers
 
 MAX_UNROLLED_NODES = 16000
@@ -36,8 +37,6 @@ def _if(call: Call) -> list[Value | None]:
 
 def run_subgraph(call: Call, graph: Any, bindings: dict[str, Value]) -> list[Value | None]:
     """Lowers the nodes of a subgraph in the scope around it; its outputs."""
-    from .model import lower_block
-
     scope = call.scope.new_child(dict(bindings))
     lower_block(call.ctx, graph, scope)
     missing = [o.name for o in graph.output if o.name not in scope]
@@ -70,7 +69,7 @@ def _loop(call: Call) -> list[Value | None]:
 def _loop_recurrence(call: Call, body: Any, trips: Value | None) -> list[Value | None]:
     ctx, names, outs = call.ctx, [i.name for i in body.input], [o.name for o in body.output]
     carried = [call.input(n) for n in range(2, len(call.inputs))]
-    inner = Lowering(ctx.opsets, ctx.used | used_in(body))
+    inner = Lowering(ctx.opsets, ctx.used | used_names(body))
     inner.left, inner.repeats = ctx.left, ctx.repeats
     outside = _Outside(call.scope, inner, ctx)
     kept = [_same(body, outs[n + 1], names[n + 2]) for n in range(len(carried))]
@@ -109,8 +108,6 @@ def _loop_recurrence(call: Call, body: Any, trips: Value | None) -> list[Value |
 
 def _lowered(call: Call, inner: Lowering, body: Any, scope: ChainMap) -> list[Value]:
     """The outputs of a body lowered into a graph of its own."""
-    from .model import lower_block
-
     lower_block(inner, body, scope)
     missing = [o.name for o in body.output if o.name not in scope]
     if missing:
@@ -163,12 +160,6 @@ def _same(body: Any, output: str, name: str) -> bool:
     while output != name and output in sources:
         output = sources[output]
     return output == name
-
-
-def used_in(body: Any) -> set[str]:
-    from .model import used_names
-
-    return used_names(body)
 
 
 def _check_trips(call: Call, trips: int, nodes: int) -> None:
@@ -266,7 +257,7 @@ class _ScanPlan:
 def _scan_recurrence(call: Call, scan: _ScanPlan) -> list[Value | None]:
     ctx, names = call.ctx, [i.name for i in scan.body.input]
     carried = [call.input(n) for n in range(scan.states)]
-    inner = Lowering(ctx.opsets, ctx.used | used_in(scan.body))
+    inner = Lowering(ctx.opsets, ctx.used | used_names(scan.body))
     inner.left, inner.repeats = ctx.left, ctx.repeats
     outside = _Outside(call.scope, inner, ctx)
     bindings = {n: _declared(inner, ctx, n, v) for n, v in zip(names, carried)}
@@ -328,75 +319,3 @@ def _unrolled_scan(call: Call, scan: _ScanPlan, size: int) -> list[Value | None]
         for kept, flip, axis in zip(scans, scan.out_backward, scan.out_axes)
     ]
     return [*carried, *stacked]
-
-
-def by_definition(call: Call) -> Value | list[Value | None]:
-    """An operator that ONNX itself defines by others: those are lowered in its place."""
-    import onnx
-
-    domain = f" of domain {call.domain!r}" if call.domain else ""
-    refusal = call.refuse(f"operator {call.op}{domain} is not supported; docs/onnx.md lists those that are")
-    try:
-        schema = onnx.defs.get_schema(call.op, call.opset, call.domain)
-    except onnx.defs.SchemaError as e:
-        raise refusal from e
-    if schema.has_context_dependent_function:
-        types = [b"" if v is None else _type_proto(v, call.ctx.shape(v)).SerializeToString() for v in call.inputs]
-        body = schema.get_context_dependent_function_with_opset_version(
-            call.opset, call.proto.SerializeToString(), types
-        )
-        function = onnx.FunctionProto()
-        function.ParseFromString(body)
-    elif schema.has_function:
-        function = schema.function_body
-    else:
-        raise refusal
-    defaults = {n: a.default_value for n, a in schema.attributes.items() if a.default_value.name}
-    values = _run_function(call, function, defaults)
-    if any(name and (n >= len(values) or values[n] is None) for n, name in enumerate(call.proto.output)):
-        raise refusal
-    return values
-
-
-def _type_proto(value: Value, shape: tuple) -> Any:
-    import onnx
-
-    elem_type = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype))
-    return onnx.helper.make_tensor_type_proto(elem_type, [s if isinstance(s, int) else None for s in shape])
-
-
-def _run_function(call: Call, function: Any, defaults: dict[str, Any]) -> list[Value | None]:
-    """Lowers the nodes of a FunctionProto with the call's inputs and attributes."""
-    import onnx
-
-    from .model import lower_block, used_names
-
-    given = {**defaults, **{a.name: a for a in function.attribute_proto}, **{a.name: a for a in call.proto.attribute}}
-    graph = onnx.GraphProto()
-    for node in function.node:
-        copy = graph.node.add()
-        copy.CopyFrom(node)
-        for n in reversed(range(len(copy.attribute))):
-            reference = copy.attribute[n].ref_attr_name
-            if not reference:
-                continue
-            name = copy.attribute[n].name
-            if reference in given:
-                copy.attribute[n].CopyFrom(given[reference])
-                copy.attribute[n].name = name
-            else:
-                del copy.attribute[n]
-    graph.output.extend(onnx.ValueInfoProto(name=o) for o in function.output)
-    scope = ChainMap({n: v for n, v in zip(function.input, call.inputs) if v is not None})
-    absent = set(function.input) - set(scope)
-    for node in graph.node:
-        for n, name in enumerate(node.input):
-            if name in absent:
-                node.input[n] = ""
-    ctx = call.ctx
-    outer = ctx.used, ctx.opsets
-    ctx.used = used_names(graph)
-    ctx.opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in function.opset_import} or outer[1]
-    lower_block(ctx, graph, scope)
-    ctx.used, ctx.opsets = outer
-    return [scope.get(o) for o in function.output]

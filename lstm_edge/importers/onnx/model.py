@@ -15,12 +15,12 @@ import numpy as np
 
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...ir.graph import Graph
-from ..dialect import Undecided, Value, known, run_dtype
+from ..dialect import Value, known, run_dtype
 from . import control, layers, movement, ops, quantized, recurrent, selection  # noqa: F401  (they register their operators)
 from .dims import InputDims, declared, input_shapes
 from .files import element_dtype, load_model, tensor_array
-from .folding import fold, refuse_growth
-from .lowering import LOWER, MAX_NODES, Call, Lowering
+from .interpreter import lower_block, used_names
+from .lowering import MAX_NODES, Lowering
 
 MIN_OPSET, MAX_OPSET = 7, 28
 
@@ -124,17 +124,6 @@ def _opsets(model: Any) -> dict[str, int]:
     return opsets
 
 
-def used_names(graph: Any) -> set[str]:
-    """Every name that a node reads or a graph gives out, subgraphs included."""
-    used = {o.name for o in graph.output}
-    for node in graph.node:
-        used.update(node.input)
-        for attribute in node.attribute:
-            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                used |= used_names(sub)
-    return used
-
-
 def _dtype(info: Any) -> str:
     if not info.type.HasField("tensor_type"):
         raise UnsupportedModelError(f"input {info.name!r}: expected a tensor, found {info.type.WhichOneof('value')}")
@@ -195,68 +184,3 @@ def _declare_outputs(ctx: Lowering, proto: Any, scope: ChainMap) -> None:
             dtypes[info.name] = _declared_dtype(info)
     if dtypes:
         ctx.graph.metadata["output_dtypes"] = dtypes
-
-
-def lower_block(ctx: Lowering, graph: Any, scope: ChainMap) -> None:
-    """Interprets the nodes of a graph or subgraph; binds their outputs in `scope`."""
-    for tensor in graph.initializer:
-        if tensor.name not in scope.maps[0]:
-            scope[tensor.name] = known(tensor_array(tensor, "initialiser"))
-    ctx.left[0] -= len(graph.node)
-    if ctx.left[0] < 0:
-        raise UnsupportedModelError(f"{ctx.place or 'the graph'}: unrolled, the model has more than {MAX_NODES} nodes")
-    for node in graph.node:
-        call = Call(ctx, node, [_lookup(node, name, scope) for name in node.input], _attributes(node), scope)
-        outer = ctx.place, ctx.node_name
-        ctx.place, ctx.node_name = call.place, call.name
-        values = _evaluate(call)
-        ctx.place, ctx.node_name = outer
-        for name, value in zip(node.output, values):
-            if name and value is not None:
-                scope[name] = value
-
-
-def _lookup(node: Any, name: str, scope: ChainMap) -> Value | None:
-    if not name:
-        return None
-    if name not in scope:
-        place = f"node {node.name or node.output[0]!r} ({node.op_type})"
-        raise FormatError(f"{place}: input {name!r} is not computed before it")
-    return scope[name]
-
-
-def _attributes(node: Any) -> dict[str, Any]:
-    import onnx
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, bytes):
-            return value.decode("utf-8", "replace")
-        return [plain(v) for v in value] if isinstance(value, list) else value
-
-    return {a.name: plain(onnx.helper.get_attribute_value(a)) for a in node.attribute}
-
-
-def _evaluate(call: Call) -> list[Value | None]:
-    ctx, since = call.ctx, len(call.ctx.graph.nodes)
-    try:
-        if all(v is None or v.array is not None for v in call.inputs) and call.op not in ("If", "Loop", "Scan"):
-            folded = fold(call)
-            if folded is not None:
-                refuse_growth(call, folded)
-                ctx.folded += 1
-                return folded
-        function = LOWER.get((call.domain, call.op))
-        result = control.by_definition(call) if function is None else function(call)
-        if function is not None:
-            call.check_attrs()
-    except LstmEdgeError as e:
-        if call.place in str(e):
-            raise
-        raise type(e)(f"{call.place}: {e}") from e
-    except (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError) as e:
-        raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
-    values = result if isinstance(result, list) else [result]
-    for name, value in zip(call.proto.output, values):
-        if name and value is not None and value.is_run:
-            ctx.rename(value, name, since)
-    return values

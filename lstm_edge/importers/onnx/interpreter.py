@@ -1,0 +1,160 @@
+"""Interprets the nodes of a graph, subgraph or function once, in order: folds what is known, lowers the rest."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from typing import Any
+
+import numpy as np
+
+from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
+from ..dialect import Undecided, Value, known
+from .files import tensor_array
+from .folding import fold, refuse_growth
+from .lowering import LOWER, MAX_NODES, Call, Lowering
+
+
+def lower_block(ctx: Lowering, graph: Any, scope: ChainMap) -> None:
+    """Interprets the nodes of a graph or subgraph; binds their outputs in `scope`."""
+    for tensor in graph.initializer:
+        if tensor.name not in scope.maps[0]:
+            scope[tensor.name] = known(tensor_array(tensor, "initialiser"))
+    ctx.left[0] -= len(graph.node)
+    if ctx.left[0] < 0:
+        raise UnsupportedModelError(f"{ctx.place or 'the graph'}: unrolled, the model has more than {MAX_NODES} nodes")
+    for node in graph.node:
+        call = Call(ctx, node, [_lookup(node, name, scope) for name in node.input], _attributes(node), scope)
+        outer = ctx.place, ctx.node_name
+        ctx.place, ctx.node_name = call.place, call.name
+        values = _evaluate(call)
+        ctx.place, ctx.node_name = outer
+        for name, value in zip(node.output, values):
+            if name and value is not None:
+                scope[name] = value
+
+
+def _lookup(node: Any, name: str, scope: ChainMap) -> Value | None:
+    if not name:
+        return None
+    if name not in scope:
+        place = f"node {node.name or node.output[0]!r} ({node.op_type})"
+        raise FormatError(f"{place}: input {name!r} is not computed before it")
+    return scope[name]
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    import onnx
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return [plain(v) for v in value] if isinstance(value, list) else value
+
+    return {a.name: plain(onnx.helper.get_attribute_value(a)) for a in node.attribute}
+
+
+def _evaluate(call: Call) -> list[Value | None]:
+    ctx, since = call.ctx, len(call.ctx.graph.nodes)
+    try:
+        if all(v is None or v.array is not None for v in call.inputs) and call.op not in ("If", "Loop", "Scan"):
+            folded = fold(call)
+            if folded is not None:
+                refuse_growth(call, folded)
+                ctx.folded += 1
+                return folded
+        function = LOWER.get((call.domain, call.op))
+        result = _by_definition(call) if function is None else function(call)
+        if function is not None:
+            call.check_attrs()
+    except LstmEdgeError as e:
+        if call.place in str(e):
+            raise
+        raise type(e)(f"{call.place}: {e}") from e
+    except (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError) as e:
+        raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
+    values = result if isinstance(result, list) else [result]
+    for name, value in zip(call.proto.output, values):
+        if name and value is not None and value.is_run:
+            ctx.rename(value, name, since)
+    return values
+
+
+def _by_definition(call: Call) -> Value | list[Value | None]:
+    """An operator that ONNX itself defines by others: those are lowered in its place."""
+    import onnx
+
+    domain = f" of domain {call.domain!r}" if call.domain else ""
+    refusal = call.refuse(f"operator {call.op}{domain} is not supported; docs/onnx.md lists those that are")
+    try:
+        schema = onnx.defs.get_schema(call.op, call.opset, call.domain)
+    except onnx.defs.SchemaError as e:
+        raise refusal from e
+    if schema.has_context_dependent_function:
+        types = [b"" if v is None else _type_proto(v, call.ctx.shape(v)).SerializeToString() for v in call.inputs]
+        body = schema.get_context_dependent_function_with_opset_version(
+            call.opset, call.proto.SerializeToString(), types
+        )
+        function = onnx.FunctionProto()
+        function.ParseFromString(body)
+    elif schema.has_function:
+        function = schema.function_body
+    else:
+        raise refusal
+    defaults = {n: a.default_value for n, a in schema.attributes.items() if a.default_value.name}
+    values = _run_function(call, function, defaults)
+    if any(name and (n >= len(values) or values[n] is None) for n, name in enumerate(call.proto.output)):
+        raise refusal
+    return values
+
+
+def _type_proto(value: Value, shape: tuple) -> Any:
+    import onnx
+
+    elem_type = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype))
+    return onnx.helper.make_tensor_type_proto(elem_type, [s if isinstance(s, int) else None for s in shape])
+
+
+def _run_function(call: Call, function: Any, defaults: dict[str, Any]) -> list[Value | None]:
+    """Lowers the nodes of a FunctionProto with the call's inputs and attributes."""
+    import onnx
+
+    given = {**defaults, **{a.name: a for a in function.attribute_proto}, **{a.name: a for a in call.proto.attribute}}
+    graph = onnx.GraphProto()
+    for node in function.node:
+        copy = graph.node.add()
+        copy.CopyFrom(node)
+        for n in reversed(range(len(copy.attribute))):
+            reference = copy.attribute[n].ref_attr_name
+            if not reference:
+                continue
+            name = copy.attribute[n].name
+            if reference in given:
+                copy.attribute[n].CopyFrom(given[reference])
+                copy.attribute[n].name = name
+            else:
+                del copy.attribute[n]
+    graph.output.extend(onnx.ValueInfoProto(name=o) for o in function.output)
+    scope = ChainMap({n: v for n, v in zip(function.input, call.inputs) if v is not None})
+    absent = set(function.input) - set(scope)
+    for node in graph.node:
+        for n, name in enumerate(node.input):
+            if name in absent:
+                node.input[n] = ""
+    ctx = call.ctx
+    outer = ctx.used, ctx.opsets
+    ctx.used = used_names(graph)
+    ctx.opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in function.opset_import} or outer[1]
+    lower_block(ctx, graph, scope)
+    ctx.used, ctx.opsets = outer
+    return [scope.get(o) for o in function.output]
+
+
+def used_names(graph: Any) -> set[str]:
+    """Every name that a node reads or a graph gives out, subgraphs included."""
+    used = {o.name for o in graph.output}
+    for node in graph.node:
+        used.update(node.input)
+        for attribute in node.attribute:
+            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                used |= used_names(sub)
+    return used
