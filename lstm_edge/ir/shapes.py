@@ -9,7 +9,8 @@ from .dims import same
 from .node import Node, place
 from .ops import MAX_RANK, RUN_DTYPES, op_spec, read_attrs
 from .ops.movement import slice_size
-from .spec import Call, Result, Shape, Typed, broadcast
+from .sizes import broadcast
+from .spec import Call, Result, Shape, Typed
 
 __all__ = ["Result", "Shape", "Typed", "broadcast", "infer", "same", "slice_size"]
 

@@ -30,6 +30,24 @@ class NeedsNumber(ShapeError):
         self.size = size
 
 
+def broadcast(shapes: Sequence[Sequence[Size]], place: str) -> tuple[Size, ...]:
+    """NumPy's broadcast of shapes with open sizes; SizeMismatch naming `place` where they do not fit."""
+    rank = max(len(s) for s in shapes)
+    out: list[Size] = []
+    for d in range(-rank, 0):
+        size: Size = 1
+        for shape in shapes:
+            s = shape[d] if -d <= len(shape) else 1
+            if s == 1 or same(s, size):
+                continue
+            if size != 1:
+                found = " and ".join(str(tuple(shape)) for shape in shapes)
+                raise SizeMismatch(f"{place}: expected shapes that broadcast, found {found}", size, s)
+            size = s
+        out.append(size)
+    return tuple(out)
+
+
 class Sizes:
     """What is known of open sizes. `order` names them, those whose names are to stay first."""
 

@@ -1,6 +1,6 @@
 """What a row of the table of ops says, and the checks that a row's shape rule is written with.
 
-Where a size is a Dim, comparisons take batch and frames as large: frames - 3 is positive, a slice's end at 40 inside.
+Where a size is a Dim, comparisons take what is open as large: frames - 3 is positive, a slice's end at 40 inside.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..errors import ShapeError
-from .dims import Size, same, value
+from .dims import Dim, Size, same
 from .node import Node, place
+from .sizes import SizeMismatch, broadcast
 
 RUN_DTYPES = ("float32", "int32", "bool")
 NUMBERS = ("float32", "int32")
@@ -162,6 +163,11 @@ class Call:
     def fail(self, what: str, expected: Any, found: Any) -> ShapeError:
         return ShapeError(f"{place(self.node)}: {what}: expected {expected}, found {found}")
 
+    def equal(self, a: Size, b: Size, what: str, expected: Any, found: Any) -> None:
+        """Checks that two sizes are equal. SizeMismatch where they are not."""
+        if not same(a, b):
+            raise SizeMismatch(f"{place(self.node)}: {what}: expected {expected}, found {found}", a, b)
+
     def at(self, i: int | str) -> int:
         """The number of an input given by number or name."""
         return self.spec.index(i) if isinstance(i, str) else i
@@ -175,7 +181,7 @@ class Call:
         return self.tensors[self.at(i)] is not None
 
     def broadcast(self, shapes: list[Shape]) -> Shape:
-        return broadcast(self.node, shapes)
+        return broadcast(shapes, place(self.node))
 
     def dtype(self, i: int | str, *allowed: str) -> str:
         """The dtype input i has when computed with (weights count as float32); ShapeError unless in `allowed`."""
@@ -198,9 +204,12 @@ class Call:
             return ()
         shape = self.shape(i)
         self.dtype(i, dtype)
-        if len(shape) != len(want) or not all(w is None or same(w, s) for w, s in zip(want, shape)):
-            text = "(" + ", ".join("any" if w is None else str(w) for w in want) + ")"
-            raise self.fail(f"shape of input {self.spec.input_name(self.at(i))}", text, shape)
+        what, text = f"shape of input {self.spec.input_name(self.at(i))}", _expected(want)
+        if len(shape) != len(want):
+            raise self.fail(what, text, shape)
+        for w, s in zip(want, shape):
+            if w is not None:
+                self.equal(w, s, what, text, shape)
         return shape
 
     def axis(self, axis: int, rank: int, what: str = "axis") -> int:
@@ -227,25 +236,10 @@ class Call:
         return bool(self.attrs[key])
 
 
-def broadcast(node: Node, shapes: list[Shape]) -> Shape:
-    """NumPy's broadcast of `shapes`; ShapeError naming `node` when they do not fit."""
-    rank = max(len(s) for s in shapes)
-    out: list[Size] = []
-    for d in range(-rank, 0):
-        size: Size = 1
-        for shape in shapes:
-            s = shape[d] if -d <= len(shape) else 1
-            if s == 1 or same(s, size):
-                continue
-            if size != 1:
-                raise ShapeError(
-                    f"{place(node)}: expected shapes that broadcast, found {' and '.join(map(str, shapes))}"
-                )
-            size = s
-        out.append(size)
-    return tuple(out)
+def _expected(want: Sequence[Size | None]) -> str:
+    return "(" + ", ".join("any" if w is None else str(w) for w in want) + ")"
 
 
 def at_large(size: Size) -> int:
-    """A size where batch and frames are large, for comparisons."""
-    return value(size, _LARGE, _LARGE)
+    """A size where all that is open is large, for comparisons."""
+    return size.at(dict.fromkeys(size.symbols(), _LARGE)) if isinstance(size, Dim) else size

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size, product
+from ...ir.sizes import broadcast as broadcast_shapes
 
 MAX_FOLDED_BYTES = 1 << 26  # how far folding may grow what is known: a few bytes of file can ask for terabytes
 
@@ -78,11 +79,4 @@ def check_bytes(shape: Sequence[Size], place: str, itemsize: int = 8) -> None:
 
 def broadcast(a: Sequence[Size], b: Sequence[Size], place: str) -> list[Size]:
     """NumPy's broadcast of two shapes with Dims."""
-    out: list[Size] = []
-    for n in range(max(len(a), len(b)), 0, -1):
-        x = a[-n] if n <= len(a) else 1
-        y = b[-n] if n <= len(b) else 1
-        if x != y and x != 1 and y != 1:
-            raise UnsupportedModelError(f"{place}: sizes {x} and {y} do not broadcast (shapes {list(a)}, {list(b)})")
-        out.append(y if x == 1 else x)
-    return out
+    return list(broadcast_shapes([a, b], place))

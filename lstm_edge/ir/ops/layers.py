@@ -23,8 +23,7 @@ def _matmul(c: Call) -> Result:
     c.dtype(0, "float32"), c.dtype(1, "float32")
     m, k = (a[-1], a[-2]) if c.flag("trans_a") else a[-2:]
     k_b, n = (b[-1], b[-2]) if c.flag("trans_b") else b[-2:]
-    if not same(k, k_b):
-        raise c.fail("inner size of a and b", k, f"{k_b} (shapes {a} and {b})")
+    c.equal(k, k_b, "inner size of a and b", k, f"{k_b} (shapes {a} and {b})")
     return [("float32", (*c.broadcast([a[:-2], b[:-2]]), m, n))]
 
 
@@ -67,8 +66,7 @@ def _conv(c: Call) -> Result:
     batch, channels, sizes = _spatial(c)
     n = len(sizes)
     rows, per_group, kernel, groups = _conv_kernel(c, n)
-    if not same(per_group * groups, channels):
-        raise c.fail("channels of x", f"{per_group} x {groups} groups", channels)
+    c.equal(per_group * groups, channels, "channels of x", f"{per_group} x {groups} groups", channels)
     if rows % groups:
         raise c.fail("rows of w", f"a multiple of {groups} groups", rows)
     c.expect(2, rows)
@@ -84,8 +82,7 @@ def _conv_transpose(c: Call) -> Result:
     batch, channels, sizes = _spatial(c)
     n = len(sizes)
     rows, per_group, kernel, groups = _conv_kernel(c, n)
-    if not same(rows, channels):
-        raise c.fail("rows of w", f"the {channels} channels of x", rows)
+    c.equal(rows, channels, "rows of w", f"the {channels} channels of x", rows)
     if rows % groups:
         raise c.fail("channels of x", f"a multiple of {groups} groups", rows)
     c.expect(2, per_group * groups)

@@ -54,10 +54,9 @@ def _reshape(c: Call) -> Result:
     if left:
         dims[left[0]] = 1
         dims[left[0]] = _quotient(c, product(x), product(dims))
-    if not same(product(x), product(dims)) and product(x) != 0:
-        raise c.fail(
-            "elements of the output", f"{product(x)} as in x of shape {x}", f"{product(dims)} in {tuple(dims)}"
-        )
+    if product(x) != 0:
+        found = f"{product(dims)} in {tuple(dims)}"
+        c.equal(product(x), product(dims), "elements of the output", f"{product(x)} as in x of shape {x}", found)
     return [(dtype, tuple(dims))]
 
 
@@ -102,8 +101,12 @@ def _concat(c: Call) -> Result:
     for i in given:
         c.dtype(i, dtype)
         shape = c.shape(i)
-        if len(shape) != len(first) or not all(same(a, b) for d, (a, b) in enumerate(zip(first, shape)) if d != axis):
-            raise c.fail(f"shape of input {i}", f"{first} but for axis {axis}", shape)
+        what, expected = f"shape of input {i}", f"{first} but for axis {axis}"
+        if len(shape) != len(first):
+            raise c.fail(what, expected, shape)
+        for d, (a, b) in enumerate(zip(first, shape)):
+            if d != axis:
+                c.equal(a, b, what, expected, shape)
         total = total + shape[axis]
     return [(dtype, (*first[:axis], total, *first[axis + 1 :]))]
 
