@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..dims import Size, product, quotient, same
+from ..dims import Size, product, quotient
 from ..spec import (
     MAX_RANK,
     NUMBERS,
