@@ -29,6 +29,7 @@ class Dialect:
         self.notes: list[str] = []
         self.place = ""
         self.node_name = ""
+        self.trained: int | None = None  # the number of frames the source was made with, where those are now open
         self._uses: Counter[str] = Counter()
         self._producers: dict[str, Node] = {}
         self._indexed = 0
@@ -45,6 +46,10 @@ class Dialect:
     def refuse(self, message: str) -> UnsupportedModelError:
         """The error for what has no meaning here, to be raised; the place in the source goes in front."""
         return UnsupportedModelError(f"{self.place}: {message}" if self.place else message)
+
+    def equals_trained(self, size: Any) -> bool:
+        """Whether a number of the source is the number of frames that is now open."""
+        return self.trained is not None and not isinstance(size, Dim) and int(size) == self.trained
 
     def shape(self, value: Value) -> tuple[Size, ...]:
         if value.array is not None:
@@ -291,9 +296,9 @@ class Dialect:
 
     def reshape(self, x: Value, target: Sequence[Size]) -> Value:
         """x in a shape whose sizes are all given. A Reshape of a Reshape, or to the shape at hand, leaves no op."""
-        if x.array is not None:
-            return Value(x.dtype, x.array.reshape([int(s) for s in target]))
         target = list(target)
+        if x.array is not None and not any(isinstance(s, Dim) for s in target):
+            return Value(x.dtype, x.array.reshape([int(s) for s in target]))
         node = self.producer(x)
         while node is not None and node.op == "Reshape":
             x = Value(x.dtype, tensor=node.inputs[0])
@@ -306,7 +311,7 @@ class Dialect:
                 source = Value(x.dtype, tensor=node.inputs[0])  # reshape what the Transpose leaves in place before it
                 inner = self.reshape(source, [*self.shape(source)[:moved], *target[moved:]])
                 return self.transpose(inner, [*node.attrs["perm"][:moved], *range(moved, len(target))])
-        inputs, attrs = self.dims_spec(target, [x.tensor], rest=True)
+        inputs, attrs = self.dims_spec(target, [self.tensor(x)], rest=True)
         tensor = self.graph.add1("Reshape", inputs, attrs, self._name("reshape"))
         return Value(x.dtype, tensor=tensor)
 

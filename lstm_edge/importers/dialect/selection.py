@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 import numpy as np
 
-from ...ir.dims import Dim, Size, product
+from ...ir.dims import Dim, product
 from .arithmetic import where
 from .builder import TO_END, Dialect
+from .movement import fixed_sizes
 from .value import Value, check_bytes, known
 
 MOST_PIECES = 16  # of a scatter that becomes a Concat; more become a Gather
@@ -69,13 +69,6 @@ def gather_nd(d: Dialect, data: Value, indices: np.ndarray) -> Value:
     rows = d.reshape(data, [int(np.prod(outer)), *shape[count:]])
     picked = d.emit("Gather", [rows, known(flat.reshape(-1))], {"axis": 0})
     return d.reshape(picked, [*indices.shape[:-1], *shape[count:]])
-
-
-def fixed_sizes(d: Dialect, sizes: Sequence[Size]) -> list[int]:
-    """Sizes that must be numbers here."""
-    if any(isinstance(s, Dim) for s in sizes):
-        raise d.refuse(f"indexes axes of sizes {list(sizes)}; fix those sizes (--shape)")
-    return [int(s) for s in sizes if not isinstance(s, Dim)]
 
 
 def _flat_places(d: Dialect, indices: np.ndarray, outer: list[int]) -> np.ndarray:

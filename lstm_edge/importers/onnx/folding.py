@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ...ir.dims import Dim, Size, product
+from ...ir.dims import Dim, Size
 from ..dialect import Undecided, Value, check_bytes, known
 from ..dialect.value import MAX_FOLDED_BYTES
 from .files import element_dtype, tensor_array
@@ -331,29 +331,11 @@ def cast_target(call: Call) -> str:
     return element_dtype(call.require_attr("to"), call.place)
 
 
-# ---- movement -------------------------------------------------------------------------------------------------------
+# ---- movement -----------------------------------------------------------------------------------------------------
 
 
 def _take(call: Call, array: np.ndarray) -> Value:
     return known(array, call.input(0).dtype)
-
-
-@folds("Shape")
-def _shape(call: Call) -> Value:
-    return shape_of(call)
-
-
-def shape_of(call: Call) -> Value:
-    shape = call.shape(0)
-    start, end = call.attr("start", 0), call.attr("end", len(shape))
-    array = np.empty(len(shape), object)
-    array[:] = shape
-    return known(array[slice(start, end)], "int64")
-
-
-@folds("Size")
-def _size(call: Call) -> Value:
-    return known(np.asarray(call.input(0).array.size, np.int64))
 
 
 @folds("Gather")
@@ -368,230 +350,12 @@ def _gather(call: Call) -> Value:
     return _take(call, np.take(data, indices, axis))
 
 
-@folds("Slice")
-def _slice(call: Call) -> Value:
-    data = call.input(0).array
-    axes, starts, ends, steps = slice_args(call, data.ndim)
-    index: list[slice] = [slice(None)] * data.ndim
-    for axis, start, end, step in zip(axes, starts, ends, steps):
-        if isinstance(start, Dim) or isinstance(end, Dim):
-            raise Undecided
-        index[axis] = numpy_slice(start, end, step, data.shape[axis])
-    return _take(call, data[tuple(index)])
-
-
-def numpy_slice(start: int, end: int, step: int, size: int) -> slice:
-    """ONNX's slice as Python's: with a negative step an end below -size means through the first element."""
-    return slice(max(start, -size) if step > 0 else start, None if step < 0 and end < -size else end, step)
-
-
-def slice_args(call: Call, rank: int) -> tuple[list[int], list[Size], list[Size], list[int]]:
-    """axes (not negative), starts, ends, steps of Slice, from attributes or inputs."""
-    if call.opset < 10:
-        starts, ends = list(call.require_attr("starts")), list(call.require_attr("ends"))
-        axes, steps = list(call.attr("axes", range(len(starts)))), [1] * len(starts)
-    else:
-        starts, ends = call.sizes(1), call.sizes(2)
-        axes = call.known_ints(3) if call.optional(3) is not None else list(range(len(starts)))
-        steps = call.known_ints(4) if call.optional(4) is not None else [1] * len(starts)
-    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
-        raise call.refuse(f"starts {starts}, ends {ends}, axes {axes}, steps {steps} do not go together")
-    return [call.axis(a, rank) for a in axes], starts, ends, steps
-
-
-@folds("Concat")
-def _concat(call: Call) -> Value:
-    values = [v for v in call.inputs if v is not None]
-    axis = call.attr("axis", 1)
-    if all(v.is_known for v in values):
-        if len({id(v) for v in values}) < len(values):
-            _refuse_repetition(call, values)
-        return known(np.concatenate([v.array for v in values], axis))
-    return known(np.concatenate([_sizes(v) for v in values], axis), values[0].dtype)
-
-
-def _refuse_repetition(call: Call, values: list[Value]) -> None:
-    total = sum(v.array.nbytes for v in values)
-    given = sum(a.nbytes for a in {id(v): v.array for v in values}.values())
-    if total > given + MAX_FOLDED_BYTES:
-        raise call.refuse(f"repeats constants of {given >> 20} MiB to {total >> 20} MiB")
-
-
 def axes_argument(call: Call, input_opset: int) -> list[int] | None:
     """`axes` from the attribute, or from input 1 since `input_opset`; None when absent."""
     if call.opset < input_opset:
         axes = call.attr("axes")
         return None if axes is None else [int(a) for a in axes]
     return None if call.optional(1) is None else call.known_ints(1)
-
-
-def unsqueezed(call: Call, shape: tuple[Size, ...]) -> list[Size]:
-    axes = axes_argument(call, 13)
-    if axes is None:
-        raise call.refuse("axes are missing")
-    rank = len(shape) + len(axes)
-    places = {call.axis(a, rank) for a in axes}
-    rest = iter(shape)
-    return [1 if d in places else next(rest) for d in range(rank)]
-
-
-def squeezed(call: Call, shape: tuple[Size, ...]) -> list[Size]:
-    axes = axes_argument(call, 13)
-    if axes is None:
-        if any(isinstance(s, Dim) for s in shape):
-            call.ctx.note(f"{call.place}: squeezes no axis of batch or frames, also where that is 1")
-        return [s for s in shape if s != 1]
-    places = {call.axis(a, len(shape)) for a in axes}
-    wrong = [shape[a] for a in sorted(places) if shape[a] != 1]
-    if wrong:
-        raise call.refuse(
-            f"squeezes an axis of size {wrong[0]}: expected 1 (axes {sorted(places)} of shape {list(shape)}); "
-            "fix that size to 1 (--shape)"
-        )
-    return [s for d, s in enumerate(shape) if d not in places]
-
-
-@folds("Unsqueeze")
-def _unsqueeze(call: Call) -> Value:
-    array = call.input(0).array
-    return _take(call, array.reshape(unsqueezed(call, array.shape)))
-
-
-@folds("Squeeze")
-def _squeeze(call: Call) -> Value:
-    array = call.input(0).array
-    return _take(call, array.reshape(squeezed(call, array.shape)))
-
-
-@folds("Reshape")
-def _reshape(call: Call) -> Value:
-    array = call.input(0).array
-    target = reshape_target(call, array.shape)
-    if any(isinstance(s, Dim) for s in target):
-        raise Undecided
-    return _take(call, array.reshape(target))
-
-
-def reshape_target(call: Call, shape: tuple[Size, ...]) -> list[Size]:
-    """The sizes Reshape asks for, with 0 and -1 resolved."""
-    asked: list[Size] = list(call.require_attr("shape")) if call.opset < 5 else call.sizes(1)
-    if not call.attr("allowzero", 0):
-        asked = [shape[d] if not isinstance(s, Dim) and s == 0 else s for d, s in enumerate(asked)]
-    target = resolved(asked, product(shape))
-    if target is None:
-        target = _resolved_for_multiples(call, asked, product(shape))
-    if target is None:
-        raise call.refuse(
-            f"cannot reshape {list(shape)} to {asked}: the number of elements differs. The file has a size "
-            "baked in that its inputs leave open; fix the sizes of the inputs (--shape)"
-        )
-    return target
-
-
-def resolved(asked: list[Size], total: Size) -> list[Size] | None:
-    """`asked` with its -1 found from the number of elements; None where they do not go together."""
-    unknown = [d for d, s in enumerate(asked) if not isinstance(s, Dim) and s == -1]
-    if not unknown:
-        return asked if product(asked) == total else None
-    quotient = exact_quotient(total, product([s for d, s in enumerate(asked) if d != unknown[0]]))
-    if len(unknown) > 1 or quotient is None:
-        return None
-    return [quotient if d == unknown[0] else s for d, s in enumerate(asked)]
-
-
-def _resolved_for_multiples(call: Call, asked: list[Size], total: Size) -> list[Size] | None:
-    """A Reshape that fits only where frames (or batch) is a multiple of a stride s: it is read as s * (frames // s)."""
-    for atom in {a for m in (total.terms if isinstance(total, Dim) else {}) for a in m if isinstance(a, tuple)}:
-        inner, divisor = Dim(dict(atom[1])), atom[2]
-        for name in ("frames", "batch"):
-            if inner != Dim.symbol(name):
-                continue
-            whole = Dim({(atom,): divisor})
-            target = resolved([_substituted(s, name, whole) for s in asked], total)
-            if target is not None:
-                call.ctx.note(f"{call.place}: needs {name} to be a multiple of {divisor}; what is beyond is left out")
-                return target
-    return None
-
-
-def _substituted(size: Size, name: str, value: Size) -> Size:
-    """A size with a symbol replaced (not inside floor divisions)."""
-    if not isinstance(size, Dim):
-        return size
-    total: Size = 0
-    for monomial, c in size.terms.items():
-        total = total + product([c, *(value if a == name else Dim({(a,): 1}) for a in monomial)])
-    return total
-
-
-def exact_quotient(a: Size, b: Size) -> Size | None:
-    """a / b when that is exact for every batch and frames, else None."""
-    if b == 0:
-        return 0 if a == 0 else None
-    try:
-        quotient = a // b
-    except (ValueError, TypeError):
-        return None
-    return quotient if quotient * b == a else None
-
-
-@folds("Flatten")
-def _flatten(call: Call) -> Value:
-    array = call.input(0).array
-    axis = call.attr("axis", 1)
-    axis = axis + array.ndim if axis < 0 else axis
-    return _take(call, array.reshape(math.prod(array.shape[:axis]), -1))
-
-
-@folds("Transpose")
-def _transpose(call: Call) -> Value:
-    array = call.input(0).array
-    return _take(call, array.transpose(call.attr("perm", list(range(array.ndim))[::-1])))
-
-
-@folds("Expand")
-def _expand(call: Call) -> Value:
-    array = call.input(0).array
-    target = call.sizes(1)
-    if any(isinstance(s, Dim) for s in target):
-        raise Undecided
-    shape = np.broadcast_shapes(array.shape, tuple(target))
-    check_bytes(shape, call.place, array.itemsize)
-    return _take(call, np.broadcast_to(array, shape))
-
-
-@folds("Tile")
-def _tile(call: Call) -> Value:
-    array = call.input(0).array
-    if not call.input(1).is_known:
-        raise Undecided
-    repeats = call.known_ints(1)
-    check_bytes([s * r for s, r in zip(array.shape, repeats)], call.place, array.itemsize)
-    return _take(call, np.tile(array, repeats))
-
-
-@folds("Split")
-def _split(call: Call) -> list[Value | None]:
-    array = call.input(0).array
-    axis = call.axis(call.attr("axis", 0), array.ndim)
-    places = np.cumsum(split_sizes(call, array.shape[axis]))[:-1]
-    return [_take(call, part) for part in np.split(array, places, axis)]
-
-
-def split_sizes(call: Call, size: Size) -> list[int]:
-    """The sizes Split cuts an axis into: attribute, input, or equal parts."""
-    parts = list(call.attr("split")) if call.opset < 13 and "split" in call.attrs else None
-    if call.opset >= 13 and call.optional(1) is not None:
-        parts = call.known_ints(1)
-    count = call.attr("num_outputs", len(call.proto.output))
-    if parts is None:
-        if isinstance(size, Dim):
-            raise call.refuse(f"splits an axis of size {size} into equal parts; fix that size (--shape)")
-        part = -(-size // count)
-        parts = [part] * (count - 1) + [size - part * (count - 1)]
-    if not isinstance(size, Dim) and sum(parts) != size:
-        raise call.refuse(f"splits an axis of size {size} into {parts}")
-    return [int(p) for p in parts]
 
 
 # ---- making and reducing --------------------------------------------------------------------------------------------
@@ -607,24 +371,6 @@ def _constant(call: Call) -> Value:
             return known(tensor_array(value, call.place))
         return known(np.asarray(value, np.int64 if "int" in name else np.float32))
     raise call.refuse(f"a constant given as {sorted(call.attrs)} is not supported")
-
-
-@folds("ConstantOfShape")
-def _constant_of_shape(call: Call) -> Value:
-    shape = call.sizes(0)
-    if any(isinstance(s, Dim) for s in shape):
-        raise Undecided
-    value = fill_value(call)
-    check_bytes(shape, call.place)
-    return known(np.full([int(s) for s in shape], value))
-
-
-def fill_value(call: Call) -> np.generic:
-    value = call.attr("value")
-    array = np.zeros(1, np.float32) if value is None else tensor_array(value, call.place)
-    if array.size != 1:
-        raise call.refuse(f"value has {array.size} elements, expected 1")
-    return array.reshape(-1)[0]
 
 
 @folds("Range")

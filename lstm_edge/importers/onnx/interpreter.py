@@ -11,7 +11,7 @@ from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ..dialect import Undecided, Value, known
 from .files import tensor_array
 from .folding import fold, refuse_growth
-from .lowering import LOWER, MAX_NODES, Call, Lowering
+from .lowering import FOLDS_ITSELF, LOWER, MAX_NODES, Call, Lowering
 
 
 def lower_block(ctx: Lowering, graph: Any, scope: ChainMap) -> None:
@@ -56,7 +56,8 @@ def _attributes(node: Any) -> dict[str, Any]:
 def _evaluate(call: Call) -> list[Value | None]:
     ctx, since = call.ctx, len(call.ctx.graph.nodes)
     try:
-        if all(v is None or v.array is not None for v in call.inputs) and call.op not in ("If", "Loop", "Scan"):
+        is_known = all(v is None or v.array is not None for v in call.inputs) and call.op not in ("If", "Loop", "Scan")
+        if is_known and (call.domain, call.op) not in FOLDS_ITSELF:
             folded = fold(call)
             if folded is not None:
                 refuse_growth(call, folded)
@@ -73,6 +74,9 @@ def _evaluate(call: Call) -> list[Value | None]:
     except (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError) as e:
         raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
     values = result if isinstance(result, list) else [result]
+    if is_known and all(v is None or v.array is not None for v in values):
+        refuse_growth(call, values)
+        ctx.folded += 1
     for name, value in zip(call.proto.output, values):
         if name and value is not None and value.is_run:
             ctx.rename(value, name, since)

@@ -125,12 +125,15 @@ class Call:
 Operator = Callable[[Call], "Value | list[Value | None]"]
 LOWER: dict[tuple[str, str], Operator] = {}
 FOLD: dict[tuple[str, str], Operator] = {}
+FOLDS_ITSELF: set[tuple[str, str]] = set()  # operators that LOWER does, whose function computes what is known
 
 
-def lowers(*ops: str, domain: str = "") -> Callable[[Operator], Operator]:
+def lowers(*ops: str, domain: str = "", folds: bool = False) -> Callable[[Operator], Operator]:
     def register(function: Operator) -> Operator:
         for op in ops:
             LOWER[domain, op] = function
+            if folds:
+                FOLDS_ITSELF.add((domain, op))
         return function
 
     return register

@@ -2,143 +2,111 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 
-from ...ir.dims import Dim, Size, product
-from ..dialect import TO_END, Value, broadcast, known
-from ..dialect.selection import fixed_sizes, gather
-from .files import element_dtype
-from .folding import fill_value, reshape_target, shape_of, slice_args, split_sizes, squeezed, unsqueezed
-from .lowering import Call, Lowering, lowers
+from ...ir.dims import Dim, Size
+from ..dialect import Value, known, movement
+from ..dialect.selection import gather
+from .files import element_dtype, tensor_array
+from .folding import axes_argument
+from .lowering import Call, lowers
 
 
-@lowers("Shape")
+@lowers("Shape", folds=True)
 def _shape(call: Call) -> Value:
-    return shape_of(call)
+    return movement.shape_of(call.ctx, call.input(0), call.attr("start", 0), call.attr("end"))
 
 
-@lowers("Size")
+@lowers("Size", folds=True)
 def _size(call: Call) -> Value:
-    out = np.empty((), object)
-    out[()] = product(call.shape(0))
-    return known(out, "int64")
+    return movement.size_of(call.ctx, call.input(0))
 
 
-@lowers("Reshape")
+@lowers("Reshape", folds=True)
 def _reshape(call: Call) -> Value:
-    return call.ctx.reshape(call.input(0), reshape_target(call, call.shape(0)))
+    asked = list(call.require_attr("shape")) if call.opset < 5 else call.sizes(1)
+    return movement.reshape(call.ctx, call.input(0), asked, copy_zeros=not call.attr("allowzero", 0))
 
 
-@lowers("Flatten")
+@lowers("Flatten", folds=True)
 def _flatten(call: Call) -> Value:
-    shape = call.shape(0)
-    axis = call.attr("axis", 1)
-    axis = axis + len(shape) if axis < 0 else axis
-    return call.ctx.reshape(call.input(0), [product(shape[:axis]), product(shape[axis:])])
+    return movement.flatten(call.ctx, call.input(0), call.attr("axis", 1))
 
 
-@lowers("Squeeze")
+@lowers("Squeeze", folds=True)
 def _squeeze(call: Call) -> Value:
-    return call.ctx.reshape(call.input(0), squeezed(call, call.shape(0)))
+    return movement.squeeze(call.ctx, call.input(0), axes_argument(call, 13))
 
 
-@lowers("Unsqueeze")
+@lowers("Unsqueeze", folds=True)
 def _unsqueeze(call: Call) -> Value:
-    return call.ctx.reshape(call.input(0), unsqueezed(call, call.shape(0)))
+    axes = axes_argument(call, 13)
+    if axes is None:
+        raise call.refuse("axes are missing")
+    return movement.unsqueeze(call.ctx, call.input(0), axes)
 
 
-@lowers("Transpose")
+@lowers("Transpose", folds=True)
 def _transpose(call: Call) -> Value:
-    return call.ctx.transpose(call.input(0), call.attr("perm", list(range(call.rank(0)))[::-1]))
+    return movement.transpose(call.ctx, call.input(0), call.attr("perm"))
 
 
-@lowers("Expand")
+@lowers("Expand", folds=True)
 def _expand(call: Call) -> Value:
-    return call.ctx.expand(call.input(0), broadcast(call.shape(0), call.sizes(1), call.place))
+    return movement.expand(call.ctx, call.input(0), call.sizes(1))
 
 
 @lowers("EyeLike")
 def _eye_like(call: Call) -> Value:
-    rows, columns = fixed_sizes(call.ctx, call.shape(0))
+    rows, columns = call.shape(0)
     dtype = element_dtype(call.attr("dtype"), call.place) if "dtype" in call.attrs else call.input(0).dtype
-    return known(np.eye(rows, columns, call.attr("k", 0), dtype))
+    return movement.eye(call.ctx, rows, columns, call.attr("k", 0), dtype)
 
 
-@lowers("ConstantOfShape")
+@lowers("ConstantOfShape", folds=True)
 def _constant_of_shape(call: Call) -> Value:
-    value = fill_value(call)
-    return call.ctx.fill(value.item(), call.sizes(0), str(value.dtype))
+    value = call.attr("value")
+    array = np.zeros(1, np.float32) if value is None else tensor_array(value, call.place)
+    if array.size != 1:
+        raise call.refuse(f"value has {array.size} elements, expected 1")
+    return call.ctx.fill(array.item(), call.sizes(0), str(array.dtype))
 
 
-@lowers("Tile")
+@lowers("Tile", folds=True)
 def _tile(call: Call) -> Value:
-    ctx, x = call.ctx, call.input(0)
-    repeats, shape = call.sizes(1), call.shape(0)
-    if all(s == 1 for s, r in zip(shape, repeats) if isinstance(r, Dim)):
-        x = ctx.expand(x, [r if isinstance(r, Dim) else s for s, r in zip(shape, repeats)])
-        repeats = [1 if isinstance(r, Dim) else r for r in repeats]
-        return x if all(r == 1 for r in repeats) else ctx.emit("Tile", [x], {"repeats": repeats})
-    raise call.refuse(
-        f"repeats {repeats} of shape {list(shape)}: a number of repeats that depends on batch or frames is "
-        "only supported on an axis of size 1"
-    )
+    return movement.tile(call.ctx, call.input(0), call.sizes(1))
 
 
-@lowers("Concat")
+@lowers("Concat", folds=True)
 def _concat(call: Call) -> Value:
-    values = [v for v in call.inputs if v is not None and not (v.is_known and v.array.size == 0)]
-    axis = call.axis(call.attr("axis", 1), len(call.ctx.shape(values[0])))
-    return values[0] if len(values) == 1 else call.ctx.emit("Concat", values, {"axis": axis})
+    return movement.concat(call.ctx, [v for v in call.inputs if v is not None], call.attr("axis", 1))
 
 
-# ---- slices ---------------------------------------------------------------------------------------------------------
-
-
-@lowers("Slice")
+@lowers("Slice", folds=True)
 def _slice(call: Call) -> Value:
-    shape = call.shape(0)
-    args = slice_args(call, len(shape))
-    axes, starts, ends, steps = [], [], [], []
-    for axis, start, end, step in zip(*args):
-        start = slice_bound(call, start, shape[axis])
-        end = slice_bound(call, end, shape[axis])
-        whole = end >= TO_END or not isinstance(shape[axis], Dim) and end >= shape[axis]
-        if step == 1 and start == 0 and whole:
-            continue
-        axes.append(axis)
-        starts.append(start)
-        ends.append(end)
-        steps.append(step)
-    if not axes:
-        return call.input(0)
-    return call.ctx.emit("Slice", [call.input(0)], {"axes": axes, "starts": starts, "ends": ends, "steps": steps})
+    """Bounds are attributes, or inputs since opset 10."""
+    if call.opset < 10:
+        starts, ends = list(call.require_attr("starts")), list(call.require_attr("ends"))
+        return movement.take(call.ctx, call.input(0), call.attr("axes", range(len(starts))), starts, ends)
+    starts, ends = call.sizes(1), call.sizes(2)
+    axes = call.known_ints(3) if call.optional(3) is not None else list(range(len(starts)))
+    steps = call.known_ints(4) if call.optional(4) is not None else None
+    return movement.take(call.ctx, call.input(0), axes, starts, ends, steps)
 
 
-def slice_bound(call: Call, bound: Size, size: Size) -> int:
-    """A bound as a number: one that depends on the axis's own size counts from its end."""
-    if isinstance(bound, Dim):
-        left = bound - size
-        if isinstance(left, Dim):
-            raise call.refuse(
-                f"a slice bound of {bound} on an axis of {size} depends on batch or frames in a way that a "
-                "fixed slice cannot follow; fix those sizes (--shape)"
-            )
-        return TO_END if left >= 0 else int(left)
-    return int(max(-TO_END, min(TO_END, bound)))
-
-
-@lowers("Split")
+@lowers("Split", folds=True)
 def _split(call: Call) -> list[Value | None]:
-    x, shape = call.input(0), call.shape(0)
-    axis = call.axis(call.attr("axis", 0), len(shape))
-    bounds = [0, *itertools.accumulate(split_sizes(call, shape[axis]))]
-    return [
-        call.ctx.slice_axis(x, axis, a, b) if call.wants(n) else None
-        for n, (a, b) in enumerate(itertools.pairwise(bounds))
-    ]
+    """Sizes from the attribute, the input, or as many equal parts as there are outputs."""
+    axis, count = call.attr("axis", 0), len(call.proto.output)
+    parts = call.attr("split") if call.opset < 13 else None
+    if call.opset >= 13 and call.optional(1) is not None:
+        parts = call.known_ints(1)
+    if parts is None:
+        size = call.shape(0)[call.axis(axis, call.rank(0))]
+        parts = movement.equal_parts(call.ctx, size, call.attr("num_outputs", count))
+    return movement.split(call.ctx, call.input(0), axis, parts, [call.wants(n) for n in range(len(parts))])
 
 
 # ---- padding and resizing -------------------------------------------------------------------------------------------
@@ -146,38 +114,21 @@ def _split(call: Call) -> list[Value | None]:
 
 @lowers("Pad")
 def _pad(call: Call) -> Value:
-    ctx, x, rank = call.ctx, call.input(0), call.rank(0)
-    mode = call.attr("mode", "constant")
-    if mode not in ("constant", "reflect", "edge", "wrap"):
-        raise call.refuse(f"mode = {mode!r} is not supported: expected constant, reflect, edge or wrap")
-    value = 0.0
+    """Pads, all begins and then all ends, are attributes, or inputs since opset 11, which may name the axes they are of."""
+    rank, value = call.rank(0), 0.0
     if call.opset < 11:
         pads, value = list(call.require_attr("pads")), call.attr("value", 0.0)
     else:
-        pads = fixed_sizes(call.ctx, call.sizes(1))
+        pads = movement.fixed_sizes(call.ctx, call.sizes(1), "pads")
         if call.optional(2) is not None:
             value = call.known(2).reshape(-1)[0].item()
     axes = [call.axis(a, rank) for a in call.known_ints(3)] if call.optional(3) is not None else list(range(rank))
-    if len(pads) != 2 * len(axes):
-        raise call.refuse(f"{len(pads)} pads for {len(axes)} axes: expected two each")
-    full = [0] * (2 * rank)
-    for n, axis in enumerate(axes):
-        full[axis], full[rank + axis] = pads[n], pads[len(axes) + n]
-    for axis in range(rank):  # a negative pad cuts
-        start, end = min(full[axis], 0), min(full[rank + axis], 0)
-        if start or end:
-            x = ctx.slice_axis(x, axis, -start, end or TO_END)
-    full = [max(p, 0) for p in full]
-    if not any(full):
-        return x
-    if mode == "wrap":
-        for axis in range(rank):
-            before, after = full[axis], full[rank + axis]
-            pieces = [ctx.slice_axis(x, axis, -before, TO_END)] if before else []
-            pieces += [x] + ([ctx.slice_axis(x, axis, 0, after)] if after else [])
-            x = ctx.emit("Concat", pieces, {"axis": axis}) if len(pieces) > 1 else x
-        return x
-    return ctx.emit("Pad", [x], {"pads": full, "mode": mode, "value": float(value)})
+    n = len(axes)
+    if len(pads) != 2 * n:
+        raise call.refuse(f"{len(pads)} pads for {n} axes: expected two each")
+    halves = (dict(zip(axes, half)) for half in (pads[:n], pads[n:]))
+    begins, ends = ([half.get(axis, 0) for axis in range(rank)] for half in halves)
+    return movement.pad(call.ctx, call.input(0), begins, ends, call.attr("mode", "constant"), value)
 
 
 @lowers("Resize", "Upsample")
@@ -239,7 +190,7 @@ def _repeats(coordinates: str, rounding: str, scale: float) -> bool:
 def _resize_axis(call: Call, x: Value, axis: int, scale: float, mode: str, coordinates: str, rounding: str) -> Value:
     """One axis of known size: nearest is a Gather, linear a product with a matrix of weights."""
     ctx = call.ctx
-    (size,) = fixed_sizes(call.ctx, [ctx.shape(x)[axis]])
+    (size,) = movement.fixed_sizes(ctx, [ctx.shape(x)[axis]], "resizes an axis of sizes")
     out = int(np.floor(size * scale + 1e-6))
     places = _source_places(call, np.arange(out, dtype=np.float64), size, out, scale, coordinates)
     if mode == "nearest":
@@ -278,31 +229,15 @@ def _source_places(call: Call, y: np.ndarray, size: int, out: int, scale: float,
 
 @lowers("DepthToSpace", "SpaceToDepth")
 def _depth_space(call: Call) -> Value:
-    ctx, x, block = call.ctx, call.input(0), int(call.require_attr("blocksize"))
-    n, c, h, w = call.shape(0)
-    if call.op == "SpaceToDepth":
-        order = [0, 3, 5, 1, 2, 4] if call.attr("mode", "DCR") == "DCR" else [0, 1, 3, 5, 2, 4]
-        split = ctx.reshape(x, [n, c, h // block, block, w // block, block])
-        return ctx.reshape(ctx.transpose(split, order), [n, c * block * block, h // block, w // block])
-    deep = c // (block * block)
-    if call.attr("mode", "DCR") == "DCR":
-        parts = ctx.transpose(ctx.reshape(x, [n, block, block, deep, h, w]), [0, 3, 4, 1, 5, 2])
-    else:
-        parts = ctx.transpose(ctx.reshape(x, [n, deep, block, block, h, w]), [0, 1, 4, 2, 5, 3])
-    return ctx.reshape(parts, [n, deep, h * block, w * block])
+    move = movement.depth_to_space if call.op == "DepthToSpace" else movement.space_to_depth
+    depth_last = call.attr("mode", "DCR") == "CRD"
+    return move(call.ctx, call.input(0), int(call.require_attr("blocksize")), depth_last=depth_last)
 
 
 @lowers("ReverseSequence")
 def _reverse_sequence(call: Call) -> Value:
-    ctx, x, lengths = call.ctx, call.input(0), call.input(1)
     time, batch = call.attr("time_axis", 0), call.attr("batch_axis", 1)
-    if ctx.uniform(lengths) == call.shape(0)[time]:
-        return reversed_axis(ctx, x, time)
-    return ctx.emit("ReverseSequence", [x, ctx.cast(lengths, "int32")], {"batch_axis": batch, "time_axis": time})
-
-
-def reversed_axis(ctx: Lowering, x: Value, axis: int) -> Value:
-    return ctx.emit("Slice", [x], {"axes": [axis], "starts": [-1], "ends": [-TO_END], "steps": [-1]})
+    return movement.reverse_sequence(call.ctx, call.input(0), call.input(1), time, batch)
 
 
 @lowers("NonZero", "Unique")

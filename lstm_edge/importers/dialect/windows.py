@@ -1,0 +1,265 @@
+"""Convolutions and pooling over one or two axes, channels first or last. Padding words are worked out here.
+
+`padding` is a list of numbers, all begins and then all ends (negative ones cut), or a word: "valid", "same" (what is odd
+goes to the end), "same_lower" (to the beginning) or "causal". x may lack the batch axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...ir.dims import Dim, Size
+from . import movement
+from .builder import Dialect
+from .value import Value
+
+Padding = str | Sequence[int]
+WORDS = ("valid", "same", "same_lower", "causal")
+
+
+# ---- padding --------------------------------------------------------------------------------------------------------
+
+
+def pads_of(
+    d: Dialect,
+    padding: Padding,
+    sizes: Sequence[Size],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> list[int]:
+    """The pads of a window over axes of these sizes: all begins, then all ends."""
+    n = len(sizes)
+    if not isinstance(padding, str):
+        if len(padding) != 2 * n:
+            raise d.refuse(f"pads {list(padding)} of {n} axes: expected two each")
+        return [int(p) for p in padding]
+    if padding not in WORDS:
+        raise d.refuse(f"padding {padding!r}: expected numbers or one of {', '.join(WORDS)}")
+    if padding == "valid":
+        return [0] * (2 * n)
+    if padding == "causal":
+        return [(k - 1) * dilation for k, dilation in zip(kernel, dilations)] + [0] * n
+    pairs = [
+        same_pads(d, size, (k - 1) * dilation + 1, stride, padding == "same_lower")
+        for size, k, stride, dilation in zip(sizes, kernel, strides, dilations)
+    ]
+    return [begin for begin, _ in pairs] + [end for _, end in pairs]
+
+
+def same_pads(d: Dialect, size: Size, extent: int, stride: int, lower: bool = False) -> tuple[int, int]:
+    """(begin, end) of an axis under a window of `extent` elements so that there are size / stride windows, rounded up.
+
+    Where the size is open, its remainders by the stride are tried: the beginning must be the same for all, and the most
+    padding at the end must not add a window.
+    """
+    rest = size % stride
+    if not isinstance(rest, Dim):
+        return _halves(max(extent - (rest or stride), 0), lower)
+    lengths = range(4 * extent * stride, 4 * extent * stride + stride)
+    pairs = [_halves(max(extent - (n % stride or stride), 0), lower) for n in lengths]
+    begin, end = pairs[0][0], max(end for _, end in pairs)
+    if any(
+        b != begin or (n + begin + end - extent) // stride + 1 != -(-n // stride) for n, (b, _) in zip(lengths, pairs)
+    ):
+        raise d.refuse(f"SAME padding with stride {stride} on an axis of {size} depends on that size; fix it (--shape)")
+    return begin, end
+
+
+def _halves(total: int, lower: bool) -> tuple[int, int]:
+    small, large = total // 2, total - total // 2
+    return (large, small) if lower else (small, large)
+
+
+def transposed_pads(totals: Sequence[int], extra: Sequence[int], share: str) -> tuple[list[int], list[int]]:
+    """(pads, output_padding) of a transposed convolution that takes `totals` elements away from each axis, where a
+    negative number adds them. share: the odd one goes to the "end" or the "begin", or "all_end" has all of them."""
+    begins, ends, added = [], [], []
+    for total, more in zip(totals, extra):
+        taken = max(total, 0)
+        begin = {"end": taken // 2, "begin": taken - taken // 2, "all_end": 0}[share]
+        begins.append(begin)
+        ends.append(taken - begin)
+        added.append(more + max(-total, 0))
+    return begins + ends, added
+
+
+def taken_away(
+    d: Dialect,
+    sizes: Sequence[Size],
+    wanted: Sequence[Size],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> list[int]:
+    """How many elements a transposed convolution makes beyond the `wanted` ones along each axis."""
+    totals = []
+    for size, want, k, stride, dilation in zip(sizes, wanted, kernel, strides, dilations):
+        total = (size - 1) * stride + (k - 1) * dilation + 1 - want
+        if isinstance(total, Dim):
+            raise d.refuse(
+                f"an output of {list(wanted)} from {list(sizes)} depends on a size left open; fix it (--shape)"
+            )
+        totals.append(int(total))
+    return totals
+
+
+# ---- convolution ----------------------------------------------------------------------------------------------------
+
+
+def conv(
+    d: Dialect,
+    x: Value,
+    weight: Value,
+    bias: Value | None = None,
+    *,
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    padding: Padding = "valid",
+    groups: int = 1,
+    channels_last: bool = False,
+    activation: Mapping[str, Any] | None = None,
+) -> Value:
+    """weight (O, C / groups, *K), bias (O,). activation: the attributes activation, alpha and beta of Conv."""
+    kernel = _kernel(d, weight)
+    n = len(kernel)
+    strides, dilations = list(strides or [1] * n), list(dilations or [1] * n)
+
+    def emit(x: Value) -> Value:
+        x, pads = _padded(d, x, padding, (kernel, strides, dilations), channels_last)
+        attrs = {"strides": strides, "dilations": dilations, "pads": pads, "groups": groups, **(activation or {})}
+        return d.emit("Conv", [x, weight, bias], {**attrs, **_layout(channels_last)})
+
+    return _batched(d, x, n, emit)
+
+
+def conv_transpose(
+    d: Dialect,
+    x: Value,
+    weight: Value,
+    bias: Value | None = None,
+    *,
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    output_padding: Sequence[int] | None = None,
+    groups: int = 1,
+    channels_last: bool = False,
+    activation: Mapping[str, Any] | None = None,
+) -> Value:
+    """weight (C, O / groups, *K), bias (O,). `pads` take elements of the result away, `output_padding` adds at its end."""
+    n = len(_kernel(d, weight))
+    pads = list(pads or [0] * (2 * n))
+    if any(p < 0 for p in pads):
+        raise d.refuse(f"pads {pads}: expected none negative")
+    attrs = {
+        "strides": list(strides or [1] * n),
+        "dilations": list(dilations or [1] * n),
+        "pads": pads,
+        "groups": groups,
+        "output_padding": list(output_padding or [0] * n),
+        **(activation or {}),
+        **_layout(channels_last),
+    }
+    return _batched(d, x, n, lambda x: d.emit("ConvTranspose", [x, weight, bias], attrs))
+
+
+def _kernel(d: Dialect, weight: Value) -> list[int]:
+    """The window's sizes, of which there are one or two."""
+    shape = d.shape(weight)
+    if not 3 <= len(shape) <= 4:
+        raise d.refuse(f"a convolution over {len(shape) - 2} axes (weight of shape {list(shape)}): expected 1 or 2")
+    return movement.fixed_sizes(d, shape[2:], "a window of sizes")
+
+
+def _layout(channels_last: bool) -> dict[str, Any]:
+    return {"layout": "channels_last"} if channels_last else {}
+
+
+def _batched(d: Dialect, x: Value, n: int, emit: Callable[[Value], Value]) -> Value:
+    """emit(x) over n spatial axes, with a batch axis added and taken away again where x has none."""
+    shape = d.shape(x)
+    if len(shape) == n + 2:
+        return emit(x)
+    if len(shape) != n + 1:
+        raise d.refuse(f"a window over {n} axes of a tensor of shape {list(shape)}: expected {n + 2} axes")
+    y = emit(movement.unsqueeze(d, x, [0]))
+    return d.reshape(y, d.shape(y)[1:])
+
+
+def _padded(
+    d: Dialect, x: Value, padding: Padding, window: tuple[list[int], list[int], list[int]], channels_last: bool
+) -> tuple[Value, list[int]]:
+    """x and the pads of a window (kernel, strides, dilations) over it; negative pads are cut off x."""
+    n, first = len(window[0]), 1 if channels_last else 2
+    pads = pads_of(d, padding, d.shape(x)[first : first + n], *window)
+    cuts = [min(p, 0) for p in pads]
+    if any(cuts):
+        rank = n + 2
+        begins, ends = ([0] * first + cuts[at : at + n] + [0] * (rank - first - n) for at in (0, n))
+        x = movement.pad(d, x, begins, ends)
+    return x, [max(p, 0) for p in pads]
+
+
+# ---- pooling --------------------------------------------------------------------------------------------------------
+
+
+def pool(
+    d: Dialect,
+    x: Value,
+    kind: str,
+    kernel: Sequence[int],
+    *,
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    padding: Padding = "valid",
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+    channels_last: bool = False,
+) -> Value:
+    """kind: max or average. Integers are pooled as numbers and come back as integers."""
+    n = len(kernel)
+    if not 1 <= n <= 2:
+        raise d.refuse(f"pooling over {n} axes: expected 1 or 2")
+    kernel, strides, dilations = list(kernel), list(strides or [1] * n), list(dilations or [1] * n)
+
+    def emit(x: Value) -> Value:
+        x, pads = _padded(d, x, padding, (kernel, strides, dilations), channels_last)
+        attrs = {
+            "kind": kind,
+            "kernel": kernel,
+            "strides": strides,
+            "dilations": dilations,
+            "pads": pads,
+            "ceil_mode": int(ceil_mode),
+            "count_include_pad": int(count_include_pad),
+            **_layout(channels_last),
+        }
+        pooled = d.cast(d.emit("Pool", [d.cast(x, "float32")], attrs), d.run_dtype(x))
+        return Value(x.dtype, pooled.array, pooled.tensor)
+
+    return _batched(d, x, n, emit)
+
+
+def global_pool(
+    d: Dialect, x: Value, kind: str, n: int, *, channels_last: bool = False, keepdims: bool = True
+) -> Value:
+    """One element of all along n spatial axes. kind: of Reduce (mean, max, l1, l2)."""
+    first = len(d.shape(x)) - n - channels_last
+    return d.emit("Reduce", [x], {"kind": kind, "axes": list(range(first, first + n)), "keepdims": int(keepdims)})
+
+
+def adaptive_pool(d: Dialect, x: Value, kind: str, wanted: Sequence[Size | None], channels_last: bool = False) -> Value:
+    """Pooling to the wanted sizes (None: as it is), from sizes that are multiples of them, or to 1. kind: max, average."""
+    n = len(wanted)
+    first = len(d.shape(x)) - n - channels_last
+    sizes = d.shape(x)[first : first + n]
+    goal = [s if w is None else w for s, w in zip(sizes, wanted)]
+    if all(w == 1 for w in goal):
+        return global_pool(d, x, "mean" if kind == "average" else kind, n, channels_last=channels_last)
+    kernel = [movement.exact_quotient(s, w) for s, w in zip(sizes, goal)]
+    whole = [k for k in kernel if isinstance(k, int)]
+    if len(whole) < n:
+        raise d.refuse(f"adaptive pooling from {list(sizes)} to {goal}: the windows are not of one size")
+    return pool(d, x, kind, whole, strides=whole, channels_last=channels_last)
