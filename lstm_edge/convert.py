@@ -91,7 +91,7 @@ def convert(
         network=network,
     )
     if self_test:
-        from .check.verify import make_self_test
+        from .check.self_test import make_self_test
 
         with _named(source):
             graph.self_test = make_self_test(graph, source, constants=constants, sample=sample)

@@ -10,12 +10,13 @@ import pytest
 
 import lstm_edge
 from lstm_edge import format
-from lstm_edge.check.verify import difference, make_self_test
+from lstm_edge.check.self_test import make_self_test
 from lstm_edge.convert import kind_of, to_graph
 from lstm_edge.errors import FormatError, LstmEdgeError, UnsupportedModelError
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 from lstm_edge.passes import pipeline
+from lstm_edge.reference.samples import difference
 
 RNG = np.random.default_rng(5)
 

@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 
 from .. import format, reference
+from .._core import Model
+from ..convert import IMPORTERS, _accepted, kind_of
 from ..errors import LstmEdgeError, UnsupportedModelError
+from ..importers.onnx.files import load_model
 from ..ir.graph import Graph, Port
-from .verify import Arrays, Runner, difference, original_answers, sample_inputs
+from ..reference.samples import Arrays, difference, sample_inputs
+from .originals import Runner, onnxruntime_session, original_answers
 
 TOLERANCE = 1e-4  # times the largest value of a tensor when that is above 1; float32 against float32 stays below 1e-5
 
@@ -74,8 +78,6 @@ def compare(
     graph = format.read(path)
     given = dict(inputs or (graph.self_test.inputs if graph.self_test is not None else sample_inputs(graph)))
     exposed = _exposed(graph)
-    from .._core import Model
-
     model = Model(format.to_bytes(exposed), isa)
     answers = model.run(*[given[p.name] for p in model.inputs])
     own = answers if isinstance(answers, dict) else {model.outputs[0].name: answers}
@@ -139,8 +141,6 @@ def _with_outputs(graph: Graph, names: list[str]) -> Graph:
 
 def _original(source: Any, constants: dict[str, Any], shapes: Any, network: Any) -> tuple[Runner, list[str], str]:
     """What runs the original with every value exposed, the names of those, and what it is."""
-    from ..convert import kind_of
-
     if kind_of(source) == "onnx":
         try:
             return _onnxruntime(source, constants)
@@ -153,9 +153,6 @@ def _onnxruntime(source: Any, constants: dict[str, Any]) -> tuple[Runner, list[s
     import onnx
     import onnxruntime
 
-    from ..importers.onnx.files import load_model
-    from .verify import onnxruntime_session
-
     model = onnx.ModelProto()
     model.CopyFrom(load_model(source)[0])
     shown = {o.name for o in model.graph.output}
@@ -166,8 +163,6 @@ def _onnxruntime(source: Any, constants: dict[str, Any]) -> tuple[Runner, list[s
 
 
 def _imported(source: Any, constants: dict[str, Any], shapes: Any, network: Any) -> tuple[Runner, list[str], str]:
-    from ..convert import IMPORTERS, _accepted, kind_of
-
     kind = "network" if network is not None else kind_of(source)
     if kind not in IMPORTERS:
         raise UnsupportedModelError(f"a {kind} file cannot be converted; what can: {', '.join(sorted(set(IMPORTERS)))}")

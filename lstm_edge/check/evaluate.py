@@ -93,12 +93,11 @@ def _answers(model: Model, inputs: Any, output: str | None) -> np.ndarray:
 
 def _batches(model: Model, arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """Parts of the batch, where all inputs and outputs begin with that axis; else everything at once."""
-    ports = {p.name: p for p in model.inputs}
+    shapes = {p.name: p.shape or () for p in model.inputs}
     split = not model.is_step_model and all(
-        n in ports and ports[n].shape is not None and ports[n].shape[:1] == ("batch",) and a.ndim == len(ports[n].shape)
-        for n, a in arrays.items()
+        shapes.get(n, ())[:1] == ("batch",) and a.ndim == len(shapes[n]) for n, a in arrays.items()
     )
-    split = split and all(p.shape is not None and p.shape[:1] == ("batch",) for p in model.outputs)
+    split = split and all((p.shape or ())[:1] == ("batch",) for p in model.outputs)
     count = max((len(a) for a in arrays.values() if a.ndim), default=0)
     if not split or count <= BATCH:
         return [arrays]

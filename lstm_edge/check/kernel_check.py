@@ -56,7 +56,8 @@ def frames() -> np.ndarray:
 
 
 def answer(op: str, weights: str, isa: str) -> np.ndarray:
-    return Model(network_bytes(op, weights), isa).run(frames())
+    answers: np.ndarray = Model(network_bytes(op, weights), isa).run(frames())
+    return answers
 
 
 def differences(isa: str) -> dict[str, tuple[float, bool]]:

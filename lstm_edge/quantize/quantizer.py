@@ -18,10 +18,10 @@ import numpy as np
 
 from .. import format
 from .._core import Model
-from ..check.verify import is_framed, sample_inputs, tolerance_for
 from ..errors import LstmEdgeError, UnsupportedModelError
 from ..ir.graph import Graph, Node, SelfTest, Tensor
 from ..ir.ops import op_spec, read_attrs
+from ..reference.samples import is_framed, sample_inputs, tolerance_for
 from .report import OpReport, QuantizeReport, Trace, bytes_of, measure_ops, run_all
 from .rounding import DAMPING, DAMPING_RANDOM, Moments, MomentsOf, plain, round_columns, second_moments
 

@@ -1,0 +1,97 @@
+"""Inputs to try a graph with, and how far apart answers may be."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ir.dims import Dim, value
+from ..ir.graph import Graph
+from ..ir.ops import axes_of_frames, input_of, op_spec, read_attrs
+
+FRAMES = 16
+MOST_FRAMES = 4096
+TOLERANCE = 1e-5  # times the largest answer when that is above 1
+
+Arrays = dict[str, np.ndarray]
+
+
+def is_framed(graph: Graph) -> bool:
+    """Whether Model.run takes frames first: a step model that keeps states."""
+    return bool(graph.states) and graph.is_step_model()
+
+
+def enough_frames(graph: Graph, frames: int) -> int:
+    """At least `frames`, as many as every output needs to have an element, a multiple of the model's hop."""
+    multiple = int(graph.metadata.get("streaming", {}).get("multiple", 1))
+    frames = -(-frames // multiple) * multiple
+    while frames < MOST_FRAMES and any(value(s, 1, frames) <= 0 for p in graph.outputs for s in graph.shape(p.tensor)):
+        frames *= 2
+    return frames
+
+
+def sample_inputs(graph: Graph, frames: int | None = None, seed: int = 0) -> Arrays:
+    """Inputs by name, shaped as Model.run takes them: N(0,1), tokens within their table. As many frames as give an
+    answer, at least `frames` (without it: as the source was trained on, which its framework may insist on)."""
+    trained = graph.metadata.get("source", {}).get("frames", 0)
+    frames = enough_frames(graph, frames or (trained if 0 < trained <= MOST_FRAMES else FRAMES))
+    rng = np.random.default_rng(seed)
+    lead = (frames,) if is_framed(graph) else ()
+    return {
+        p.name: _draw(rng, graph, p.tensor, lead + tuple(value(s, 1, frames) for s in graph.shape(p.tensor)), frames)
+        for p in graph.inputs
+    }
+
+
+def _draw(rng: np.random.Generator, graph: Graph, tensor: str, shape: tuple[int, ...], frames: int) -> np.ndarray:
+    """N(0,1); numbers within the table for tokens; full length for lengths."""
+    dtype = graph.tensors[tensor].dtype
+    use, rows = _use(graph, tensor)
+    if use == "lengths":
+        return np.full(shape, rows if rows else frames, dtype)
+    if use == "token" or dtype == "int32":
+        return rng.integers(0, rows or 2, shape).astype(dtype)
+    return rng.random(shape) < 0.5 if dtype == "bool" else rng.standard_normal(shape).astype(dtype)
+
+
+def _use(graph: Graph, tensor: str) -> tuple[str, int]:
+    """What an input is for: ('token', size of the smallest table it picks from), ('lengths', fixed frames or 0) or
+    ('', 0)."""
+    reached, tables = {tensor}, []
+    for node in graph.nodes:
+        if (
+            node.op in ("Cast", "Reshape", "Transpose", "Slice", "Concat", "Expand", "Unary", "Pad")
+            and node.inputs
+            and node.inputs[0] in reached
+        ):
+            reached.update(node.outputs)
+        elif node.op in ("Gather", "GatherElements") and node.inputs[1] in reached:
+            rows = graph.shape(node.inputs[0])[read_attrs(node)["axis"]]
+            tables += [rows] if isinstance(rows, int) else []
+        elif "lengths" in op_spec(node).input_names and input_of(node, "lengths") in reached:
+            size = graph.shape(node.inputs[0])[node.attrs.get("time_axis", axes_of_frames(node.attrs)[1])]
+            return "lengths", 0 if isinstance(size, Dim) else size
+    return ("token", min(tables)) if tables else ("", 0)
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+
+
+def difference(got: np.ndarray | None, want: np.ndarray) -> float:
+    """The largest absolute difference; NaN against NaN and an infinity against the same one count as equal, anything
+    else is infinite."""
+    if got is None or np.shape(got) != np.shape(want):
+        return float("inf")
+    a, b = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    gap = np.where(same, 0.0, np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, b)))
+    return float(np.where(np.isnan(gap), np.inf, gap).max(initial=0.0))
+
+
+def scale_of(answer: np.ndarray) -> float:
+    """The largest finite magnitude, at least 1."""
+    return float(np.abs(answer[np.isfinite(answer)]).max(initial=1.0))
+
+
+def tolerance_for(answers: Arrays, seen: float = 0.0) -> float:
+    """1e-5 of the largest answer, or twice what the framework itself is away from float64 where that is more."""
+    return max(TOLERANCE * max(map(scale_of, answers.values()), default=1.0), 2 * seen)
