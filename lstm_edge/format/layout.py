@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 
 from ..ir.dims import BATCH, FRAMES, Size
+from ..ir.spec import RUN_DTYPES, WEIGHT_DTYPES
 
 MAGIC = b"LSTMEDGE"
 MAJOR, MINOR = 1, 0
 ALIGN = 64
-MAX_RANK = 8
 
 HEADER = struct.Struct("<8sHHIQII32x")
 SECTION = struct.Struct("<4sIQQQ")
@@ -30,7 +30,7 @@ RECORD_SIZE = {
 }  # fmt: skip
 OPTIONAL = (b"META", b"TEST")
 
-DTYPES = ("float32", "int32", "bool", "float16", "int8")
+DTYPES = (*RUN_DTYPES, *WEIGHT_DTYPES)
 SYMBOLS: tuple[Size, ...] = (1, BATCH, FRAMES)
 ATTR_KINDS = ("int", "float", "str", "ints", "floats", "strs")
 VALUE_SIZE = {"int": 8, "float": 4, "str": 4}

@@ -16,7 +16,9 @@ import numpy as np
 
 from ..errors import FormatError, LstmEdgeError
 from ..ir.dims import Size
-from ..ir.graph import RUN_DTYPES, Graph, Node, Port, SelfTest, State, Tensor
+from ..ir.graph import Graph, Node, Port, SelfTest, State, Tensor
+from ..ir.ops import MAX_RANK, RUN_DTYPES
+from ..ir.shapes import infer
 from .layout import (
     ALIGN,
     ATTR,
@@ -29,7 +31,6 @@ from .layout import (
     INDEX,
     MAGIC,
     MAJOR,
-    MAX_RANK,
     NODE,
     OPTIONAL,
     PORT,
@@ -143,7 +144,7 @@ class Reader:
 
     # ---- records
 
-    def record(self, layout: struct.Struct, kind: bytes, n: int) -> tuple:
+    def record(self, layout: struct.Struct, kind: bytes, n: int) -> tuple[Any, ...]:
         return layout.unpack_from(self.content, self.sections[kind].offset + n * RECORD_SIZE[kind])
 
     def string(self, offset: int, place: str) -> str:
@@ -309,7 +310,7 @@ class Reader:
             raise self.error(place, expected, f"{count} at {offset}")
         start = values.offset + offset
         if element == "int":
-            found: list = list(struct.unpack_from(f"<{count}q", self.content, start))
+            found: list[Any] = list(struct.unpack_from(f"<{count}q", self.content, start))
         elif element == "float":
             found = np.frombuffer(self.content, "<f4", count, start).tolist()
         else:
@@ -353,10 +354,6 @@ class Reader:
                 graph.tensors.pop(tensors[initial].name, None)
 
     def infer_shapes(self, graph: Graph) -> None:
-        try:
-            from ..ir.shapes import infer
-        except ImportError:  # a reader of records alone
-            return
         for node in graph.nodes:
             place = f"node {node.name!r} ({node.op})"
             try:

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import UnsupportedModelError
 from ..ir.dims import BATCH, Dim, Size
-from ..ir.graph import RUN_DTYPES, Graph, Node, Port, SelfTest, State, Tensor
+from ..ir.graph import Graph, Node, Port, SelfTest, State, Tensor
+from ..ir.ops import MAX_RANK, OPS, RUN_DTYPES
 from .layout import (
     ALIGN,
     ATTR,
@@ -24,7 +25,6 @@ from .layout import (
     HEADER,
     MAGIC,
     MAJOR,
-    MAX_RANK,
     MINOR,
     NODE,
     PORT,
@@ -35,12 +35,6 @@ from .layout import (
     TENSOR,
     one_of,
 )
-
-# Attributes that docs/ops.md types as float: a whole number there is written as a float, the kind the core expects.
-FLOAT_KEYS = frozenset((
-    "alpha", "beta", "activation_alpha", "activation_beta", "clip", "cell_clip", "proj_clip", "epsilon", "scale",
-    "value",
-))  # fmt: skip
 
 
 class Writer:
@@ -57,7 +51,7 @@ class Writer:
         self.attrs: list[bytes] = []
         self.attrs_at: dict[tuple[bytes, ...], int] = {}
         self.tensors: list[bytes] = []
-        self.constants: list[tuple] = []  # as CONSTANT, offsets within DATA
+        self.constants: list[tuple[int, ...]] = []  # as CONSTANT, offsets within DATA
         self.number: dict[str, int] = {}
 
         for name, tensor in graph.tensors.items():
@@ -140,7 +134,7 @@ class Writer:
             self.constants.append((number, *self.constant(tensor, data, place)))
         return number
 
-    def constant(self, tensor: Tensor, data: np.ndarray, place: str) -> tuple:
+    def constant(self, tensor: Tensor, data: np.ndarray, place: str) -> tuple[int, ...]:
         if data.ndim > MAX_RANK:
             raise UnsupportedModelError(f"{place}: expected rank 0 to {MAX_RANK}, found {data.ndim}")
         scale = scales = 0
@@ -166,15 +160,15 @@ class Writer:
             )
         first_index = len(self.indices)
         self.indices += [self.tensor_number(i, place) if i else -1 for i in [*node.inputs, *node.outputs]]
-        attrs = tuple(self.attr(key, value, place) for key, value in node.attrs.items())
+        attrs = tuple(self.attr(node.op, key, value, place) for key, value in node.attrs.items())
         first_attr = self.attrs_at.setdefault(attrs, len(self.attrs))  # nodes with equal attributes share them
         if first_attr == len(self.attrs):
             self.attrs += attrs
         op, name = self.string(node.op, place), self.string(node.name, place)
         return NODE.pack(op, name, first_index, len(node.inputs), len(node.outputs), first_attr, len(node.attrs), 0)
 
-    def attr(self, key: str, value: Any, place: str) -> bytes:
-        kind, values = _attr_values(key, value, f"{place}: attribute {key!r}")
+    def attr(self, op: str, key: str, value: Any, place: str) -> bytes:
+        kind, values = _attr_values(_kind(op, key), value, f"{place}: attribute {key!r}")
         element = kind.rstrip("s")
         if element == "int":
             content = struct.pack(f"<{len(values)}q", *values)
@@ -240,8 +234,14 @@ def _coefficient_and_symbol(size: Size, axis: int, place: str, allowed: tuple[Si
     )
 
 
-def _attr_values(key: str, value: Any, place: str) -> tuple[str, list]:
-    """The kind an attribute is written as, and its values as a list."""
+def _kind(op: str, key: str) -> str | None:
+    """The kind that the table of ops gives an attribute; None where it has none of that name."""
+    attr = OPS[op].attrs.get(key) if op in OPS else None
+    return None if attr is None else attr.kind
+
+
+def _attr_values(declared: str | None, value: Any, place: str) -> tuple[str, list[Any]]:
+    """The kind an attribute is written as, and its values as a list. A whole number is a float where it is declared so."""
     many = isinstance(value, (list, tuple, np.ndarray))
     values = [v.item() if isinstance(v, np.generic) else v for v in (value if many else [value])]
     plural = "s" if many else ""
@@ -249,10 +249,10 @@ def _attr_values(key: str, value: Any, place: str) -> tuple[str, list]:
         return "str" + plural, values
     if not all(isinstance(v, (int, float)) for v in values):
         raise UnsupportedModelError(f"{place}: expected numbers or strings, found {value!r}")
-    if key in FLOAT_KEYS or any(isinstance(v, float) for v in values):
+    if not values and declared is not None:
+        return declared, values
+    if declared in ("float", "floats") or any(isinstance(v, float) for v in values):
         return "float" + plural, values
-    if not values and key == "activations":
-        return "strs", values
     if any(not -(2**63) <= v < 2**63 for v in values):
         raise UnsupportedModelError(f"{place}: expected values in [-2^63, 2^63), found {value!r}")
     return "int" + plural, [int(v) for v in values]

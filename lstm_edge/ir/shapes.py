@@ -10,7 +10,7 @@ from .node import Node, place
 from .ops import MAX_RANK, RUN_DTYPES, op_spec, read_attrs
 from .ops.movement import slice_size
 from .sizes import broadcast
-from .spec import Call, Result, Shape, Typed
+from .spec import WEIGHT_DTYPES, Call, Result, Shape, Typed
 
 __all__ = ["Result", "Shape", "Typed", "broadcast", "infer", "same", "slice_size"]
 
@@ -32,7 +32,7 @@ def infer(node: Node, tensors: Sequence[Typed | None]) -> Result:
         if (
             t is not None
             and t.dtype not in RUN_DTYPES
-            and not (spec.input_name(i) in spec.weights and t.dtype in ("float16", "int8"))
+            and not (spec.input_name(i) in spec.weights and t.dtype in WEIGHT_DTYPES)
         ):
             raise ShapeError(
                 f"{place(node)}: input {spec.input_name(i)}: expected dtype float32, int32 or bool, found {t.dtype}"

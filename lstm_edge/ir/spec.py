@@ -15,6 +15,7 @@ from .node import Node, place
 from .sizes import SizeMismatch, broadcast
 
 RUN_DTYPES = ("float32", "int32", "bool")
+WEIGHT_DTYPES = ("float16", "int8")  # of constants that a row names as weights, beside float32
 NUMBERS = ("float32", "int32")
 MAX_RANK = 8
 MAX_INPUTS = 4096  # of an input that repeats

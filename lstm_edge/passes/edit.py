@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.graph import Graph, Node
+from ..ir.ops import RUN_DTYPES
 
 
 def redirect(graph: Graph, old: str, new: str) -> None:
@@ -41,7 +42,7 @@ def constant_of(graph: Graph, tensor: str) -> np.ndarray | None:
     if not tensor:
         return None
     t = graph.tensors[tensor]
-    return t.data if t.is_constant and t.dtype in ("float32", "int32", "bool") else None
+    return t.data if t.is_constant and t.dtype in RUN_DTYPES else None
 
 
 def scalar_of(graph: Graph, tensor: str) -> float | None:

@@ -11,8 +11,8 @@ from .. import format
 from .._core import Model
 from ..bench import bench
 from ..ir.graph import Graph
-from .quantizer import Arrays, Quantized, quantized
-from .report import Error, QuantizeReport, bytes_of, run_all
+from .report import Arrays, Error, QuantizeReport, bytes_of, run_all
+from .search import Quantized, quantized
 
 TOLERANCE = 0.01  # of the largest answer, where no max_error is given
 ROUNDS, SECONDS = 5, 0.05  # rounds take turns, so that a slow moment meets all precisions

@@ -43,7 +43,7 @@ class OpReport:
     stayed: dict[str, str] = field(default_factory=dict)
 
     def as_metadata(self) -> dict[str, Any]:
-        about = {
+        about: dict[str, Any] = {
             "op": self.op,
             "name": self.name,
             "stored": self.stored,
@@ -86,8 +86,8 @@ class QuantizeReport:
 
 def bytes_of(graph: Graph) -> int:
     """Bytes of all constants, scales included."""
-    constants = [t for t in graph.tensors.values() if t.data is not None]
-    return sum(t.data.nbytes + (0 if t.scale is None else t.scale.nbytes) for t in constants if t.data is not None)
+    constants = [t for t in graph.tensors.values() if t.is_constant]
+    return sum(t.values.nbytes + (0 if t.scale is None else t.scale.nbytes) for t in constants)
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------
