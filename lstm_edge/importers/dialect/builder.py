@@ -21,8 +21,11 @@ class Dialect:
     """The Graph being built, with what every front end does to Values: emit an op, move, cast, measure.
 
     An op on values that are known is evaluated at once, so nothing known reaches the Graph. `place` is where the front end
-    stands in its source, as messages give it; `node_name` is what the ops made there are called after.
+    stands in its source, as messages give it; `node_name` is what the ops made there are called after: "name/op", or where
+    `op_in_names` is off the name alone.
     """
+
+    op_in_names = True
 
     def __init__(self) -> None:
         self.graph = Graph()
@@ -127,6 +130,8 @@ class Dialect:
         return [Value(d, np.asarray(r).astype(d)) for d, r, _ in zip(dtypes, results, outputs)]
 
     def _name(self, base: str) -> str:
+        if self.node_name and not self.op_in_names:
+            return self.node_name  # the Graph numbers its tensors
         return self._unique(f"{self.node_name}/{base}" if self.node_name else base)
 
     def _unique(self, name: str) -> str:
@@ -291,6 +296,20 @@ class Dialect:
             return None
         values = [self.uniform(Value(value.dtype, tensor=t)) for t in data]
         return values[0] if all(v is not None and v == values[0] for v in values) else None
+
+    def counted(self, value: Value) -> Size | None:
+        """n where a value is the vector 0, 1 ... n - 1; None where that is not known."""
+        if value.array is not None:
+            row = value.is_known and value.array.ndim == 1 and np.array_equal(value.array, np.arange(len(value.array)))
+            return len(value.array) if row else None
+        node = self.producer(value)
+        while node is not None and node.op == "Cast" and node.attrs["to"] != "bool":
+            node = self.producer(Value(value.dtype, tensor=node.inputs[0]))
+        if node is None or node.op != "CumSum" or not node.attrs.get("exclusive") or node.attrs.get("reverse"):
+            return None
+        ones = Value(value.dtype, tensor=node.inputs[0])
+        shape = self.shape(ones)
+        return shape[0] if len(shape) == 1 and self.uniform(ones) == 1 else None
 
     # ---- ops with a symbolic side ---------------------------------------------------------------------------------
 

@@ -29,6 +29,8 @@ def gather(d: Dialect, data: Value, indices: Value, axis: int = 0) -> Value:
     evenly."""
     shape = d.shape(data)
     axis = d.axis(axis, len(shape))
+    if d.counted(indices) == shape[axis]:
+        return data
     if not indices.is_known:
         return d.emit("Gather", [data, d.cast(indices, "int32")], {"axis": axis}, data.dtype)
     places, size = indices.data, shape[axis]
