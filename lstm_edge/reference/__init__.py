@@ -1,5 +1,6 @@
 """The oracle: any Graph in float64."""
 
-from .run import constant, run, run_frames, run_node
+from .node import run_node
+from .run import constant, run, run_frames
 
 __all__ = ["constant", "run", "run_frames", "run_node"]

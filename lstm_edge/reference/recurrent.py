@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ShapeError
 from ..ir.activations import activate
-from ..ir.ops import each, place
+from ..ir.graph import Node
+from ..ir.ops import GATES, axes_of_frames, each, place
+from .arrays import Array, Attrs, Rule
 
-if TYPE_CHECKING:
-    from ..ir.graph import Node
-
-Array = Any  # np.ndarray, or None where the node leaves an input out
 Step = Callable[[Array, list[Array]], list[Array]]  # (x of one frame (B,I), states) -> new states; y is the first
 Gate = Callable[[Array], Array]
 
 
-def lstm(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
+def lstm(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
     """Graves, "Generating sequences with recurrent neural networks", 2013, eqs. 7-11, with the variants of docs/ops.md:
     peepholes diagonal or full, coupled gates, projection (Sak et al., 2014), clips.
     Returns y, h_n (D,B,P), c_n (D,B,H)."""
     x, w_ih, w_hh, bias, h0, c0, lengths, mask, peephole, w_proj = arrays
-    batch = x.shape[1] if attrs["time_major"] else x.shape[0]
-    directions, hidden, width = w_ih.shape[0], w_ih.shape[1] // 4, w_hh.shape[2]
+    batch = x.shape[axes_of_frames(attrs)[0]]
+    directions, hidden, width = w_ih.shape[0], w_ih.shape[1] // len(GATES["LSTM"]), w_hh.shape[2]
     h0 = np.zeros((directions, batch, width)) if h0 is None else h0
     c0 = np.zeros((directions, batch, hidden)) if c0 is None else c0
 
@@ -58,10 +55,10 @@ def lstm(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
     return _run(node, attrs, x, cell, [h0, c0], lengths, mask)
 
 
-def gru(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
+def gru(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
     """Cho et al., 2014 (reset_after 0) and the cuDNN form (reset_after 1). Returns y, h_n (D,B,H)."""
     x, w_ih, w_hh, bias_ih, bias_hh, h0, lengths, mask = arrays
-    batch = x.shape[1] if attrs["time_major"] else x.shape[0]
+    batch = x.shape[axes_of_frames(attrs)[0]]
     directions, hidden = w_ih.shape[0], w_hh.shape[2]
     h0 = np.zeros((directions, batch, hidden)) if h0 is None else h0
 
@@ -85,10 +82,10 @@ def gru(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
     return _run(node, attrs, x, cell, [h0], lengths, mask)
 
 
-def rnn(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
+def rnn(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
     """Elman, 1990: h' = act(W x + R h + b). Returns y, h_n (D,B,H)."""
     x, w_ih, w_hh, bias, h0, lengths, mask = arrays
-    batch = x.shape[1] if attrs["time_major"] else x.shape[0]
+    batch = x.shape[axes_of_frames(attrs)[0]]
     h0 = np.zeros((w_ih.shape[0], batch, w_hh.shape[2])) if h0 is None else h0
 
     def cell(d: int) -> Step:
@@ -101,7 +98,7 @@ def rnn(node: Node, attrs: dict[str, Any], arrays: list[Array]) -> list[Array]:
 
 def _run(
     node: Node,
-    attrs: dict[str, Any],
+    attrs: Attrs,
     x: Array,
     cell: Callable[[int], Step],
     initial: list[Array],
@@ -144,7 +141,7 @@ def _direction(x: Array, step: Step, states: list[Array], seen: Array, backwards
     return y, states
 
 
-def _gates(attrs: dict[str, Any], d: int, count: int) -> list[Gate]:
+def _gates(attrs: Attrs, d: int, count: int) -> list[Gate]:
     """The `count` activations of direction d, their arguments clipped."""
 
     def clipped(act: Gate) -> Gate:
@@ -153,7 +150,7 @@ def _gates(attrs: dict[str, Any], d: int, count: int) -> list[Gate]:
     return [clipped(act) for act in _activations(attrs, d, count)]
 
 
-def _activations(attrs: dict[str, Any], d: int, count: int) -> list[Gate]:
+def _activations(attrs: Attrs, d: int, count: int) -> list[Gate]:
     names = each(attrs["activations"], d + 1)
     alpha, beta = each(attrs["activation_alpha"], len(names)), each(attrs["activation_beta"], len(names))
 
@@ -175,3 +172,6 @@ def _peephole(p: Array, hidden: int) -> Callable[[int, Array], Array | float]:
 
 def _clip(z: Array, bound: float) -> Array:
     return np.minimum(np.maximum(z, -bound), bound) if bound > 0 else z
+
+
+RULES: dict[str, Rule] = {"LSTM": lstm, "GRU": gru, "RNN": rnn}
