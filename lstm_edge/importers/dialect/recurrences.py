@@ -117,11 +117,14 @@ def recurrence(
         given["mask"] = d.transpose(d.cast(mask, "bool"), [1, 0]) if op_time_major else d.cast(mask, "bool")
     attrs: dict[str, Any] = {"direction": direction, "time_major": int(op_time_major)}
     attrs.update(_activation_attrs(d, op, activations, count))
-    attrs.update({"clip": float(clip)} if clip else {}, **({"masked_output": "zero"} if zero_masked else {}))
     if op == "GRU":
         attrs["reset_after"] = int(reset_after)
     if op == "LSTM":
-        attrs.update(coupled=coupled, cell_clip=float(cell_clip), proj_clip=float(proj_clip))
+        attrs["coupled"] = coupled
+    clips = {"clip": clip, "cell_clip": cell_clip, "proj_clip": proj_clip}
+    attrs.update({name: float(bound) for name, bound in clips.items() if bound})
+    if zero_masked:
+        attrs["masked_output"] = "zero"
     inputs: list[Value | None] = [None] * OPS[op].max_inputs
     for name, value in given.items():
         inputs[OPS[op].index(name)] = value

@@ -92,11 +92,12 @@ def taken_away(
     kernel: Sequence[int],
     strides: Sequence[int],
     dilations: Sequence[int],
+    extra: Sequence[int],
 ) -> list[int]:
-    """How many elements a transposed convolution makes beyond the `wanted` ones along each axis."""
+    """How many elements a transposed convolution with this output_padding makes beyond the wanted ones, axis by axis."""
     totals = []
-    for size, want, k, stride, dilation in zip(sizes, wanted, kernel, strides, dilations):
-        total = (size - 1) * stride + (k - 1) * dilation + 1 - want
+    for size, want, k, stride, dilation, more in zip(sizes, wanted, kernel, strides, dilations, extra):
+        total = (size - 1) * stride + (k - 1) * dilation + 1 + more - want
         if isinstance(total, Dim):
             raise d.refuse(
                 f"an output of {list(wanted)} from {list(sizes)} depends on a size left open; fix it (--shape)"

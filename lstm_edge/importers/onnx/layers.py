@@ -1,153 +1,104 @@
-"""ONNX convolutions, pooling and normalisations, lowered to the rows of docs/ops.md."""
+"""ONNX convolutions, pooling and normalisations, spelled with the dialect."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from ...ir.dims import Dim, Size, product
-from ..dialect import TO_END, Value, known
+from ...ir.dims import Dim, product
+from ..dialect import Value, known, norms, windows
 from ..dialect.arithmetic import scaled_silu
 from ..dialect.products import gemm, matmul
-from .lowering import Call, Lowering, lowers
+from .lowering import Call, lowers
 
-# ---- convolution ----------------------------------------------------------------------------------------------------
+# ---- convolution and pooling ----------------------------------------------------------------------------------------
 
-
-def _spatial(call: Call) -> list[Size]:
-    sizes = list(call.shape(0)[2:])
-    if not 1 <= len(sizes) <= 2:
-        raise call.refuse(f"{len(sizes)} spatial axes (x of shape {list(call.shape(0))}): expected 1 or 2")
-    return sizes
+PADDING = {"VALID": "valid", "SAME_UPPER": "same", "SAME_LOWER": "same_lower"}
 
 
-def _window_pads(
-    call: Call, sizes: list[Size], kernel: list[int], strides: list[int], dilations: list[int]
-) -> list[int]:
-    """All begins, then all ends."""
+def _padding(call: Call) -> windows.Padding:
     auto = call.attr("auto_pad", "NOTSET")
-    n = len(sizes)
-    pads = [int(p) for p in call.attr("pads", [0] * (2 * n))]
+    pads = call.attr("pads")
     if auto in ("NOTSET", ""):
-        return pads
-    if auto == "VALID":
-        return [0] * (2 * n)
-    if auto not in ("SAME_UPPER", "SAME_LOWER"):
+        return "valid" if pads is None else [int(p) for p in pads]
+    if auto not in PADDING:
         raise call.refuse(f"auto_pad = {auto!r}: expected NOTSET, VALID, SAME_UPPER or SAME_LOWER")
-    begins, ends = [], []
-    for size, k, stride, dilation in zip(sizes, kernel, strides, dilations):
-        rest = size % stride
-        if isinstance(rest, Dim):
-            raise call.refuse(
-                f"auto_pad = {auto} with stride {stride} on an axis of {size} depends on that size; fix it (--shape)"
-            )
-        total = max((k - 1) * dilation + 1 - (stride if rest == 0 else int(rest)), 0)
-        small, large = total // 2, total - total // 2
-        begins.append(small if auto == "SAME_UPPER" else large)
-        ends.append(large if auto == "SAME_UPPER" else small)
-    return begins + ends
+    return PADDING[auto]
 
 
-def cut_negative_pads(ctx: Lowering, x: Value, pads: list[int]) -> tuple[Value, list[int]]:
-    """Negative pads as slices of x (axes from 2 on); the pads left are not negative."""
-    n = len(pads) // 2
-    for d in range(n):
-        start, end = min(pads[d], 0), min(pads[n + d], 0)
-        if start or end:
-            x = ctx.slice_axis(x, 2 + d, -start, end or TO_END)
-    return x, [max(p, 0) for p in pads]
+def _weight(call: Call) -> np.ndarray:
+    return call.known(1).astype(np.float32)
 
 
-def _weight(call: Call, n: int = 1) -> np.ndarray:
-    return call.known(n).astype(np.float32)
+def _check_kernel(call: Call, weight: np.ndarray) -> None:
+    kernel = [int(k) for k in call.attr("kernel_shape", weight.shape[2:])]
+    if kernel != list(weight.shape[2:]):
+        raise call.refuse(f"kernel_shape {kernel} and a weight of shape {list(weight.shape)}")
 
 
 @lowers("Conv")
 def _conv(call: Call) -> Value:
-    return conv(call, _weight(call), call.optional(2))
+    return conv(call, call.input(0), _weight(call), call.optional(2))
 
 
-def conv(call: Call, weight: np.ndarray, bias: Value | None, activation: dict[str, Any] | None = None) -> Value:
-    sizes = _spatial(call)
-    n = len(sizes)
-    kernel = [int(k) for k in call.attr("kernel_shape", weight.shape[2:])]
-    if kernel != list(weight.shape[2:]):
-        raise call.refuse(f"kernel_shape {kernel} and a weight of shape {list(weight.shape)}")
-    strides, dilations = list(call.attr("strides", [1] * n)), list(call.attr("dilations", [1] * n))
-    pads = _window_pads(call, sizes, kernel, strides, dilations)
-    x, pads = cut_negative_pads(call.ctx, call.input(0), pads)
-    attrs = {
-        "strides": strides,
-        "dilations": dilations,
-        "pads": pads,
-        "groups": int(call.attr("group", 1)),
-        **(activation or {}),
-    }
-    return call.ctx.emit("Conv", [x, known(weight), bias], attrs)
+def conv(call: Call, x: Value, weight: np.ndarray, bias: Value | None) -> Value:
+    _check_kernel(call, weight)
+    return windows.conv(
+        call.ctx,
+        x,
+        known(weight),
+        bias,
+        strides=call.attr("strides"),
+        dilations=call.attr("dilations"),
+        padding=_padding(call),
+        groups=int(call.attr("group", 1)),
+    )
 
 
 @lowers("ConvTranspose")
 def _conv_transpose(call: Call) -> Value:
-    ctx, sizes, weight = call.ctx, _spatial(call), _weight(call)
+    """Where output_shape or auto_pad says the sizes of the result, the pads follow from them."""
+    weight, sizes = _weight(call), call.shape(0)[2:]
     n = len(sizes)
-    kernel = [int(k) for k in call.attr("kernel_shape", weight.shape[2:])]
+    _check_kernel(call, weight)
     strides, dilations = list(call.attr("strides", [1] * n)), list(call.attr("dilations", [1] * n))
-    extra = list(call.attr("output_padding", [0] * n))
-    pads = [int(p) for p in call.attr("pads", [0] * (2 * n))]
+    pads, extra = [int(p) for p in call.attr("pads", [0] * (2 * n))], list(call.attr("output_padding", [0] * n))
     auto, wanted = call.attr("auto_pad", "NOTSET"), call.attr("output_shape")
     if wanted is None and auto in ("SAME_UPPER", "SAME_LOWER"):
         wanted = [s * stride for s, stride in zip(sizes, strides)]
     if wanted is not None:
-        wanted = list(wanted)[-n:]
-        for d in range(n):
-            full = (sizes[d] - 1) * strides[d] + (kernel[d] - 1) * dilations[d] + 1 + extra[d]
-            total = full - wanted[d]
-            if isinstance(total, Dim):
-                raise call.refuse(
-                    f"output_shape {wanted} on sizes {sizes} depends on a size left open; fix it (--shape)"
-                )
-            if total < 0:
-                extra[d], total = extra[d] - int(total), 0
-            small, large = total // 2, total - total // 2
-            first_small = auto != "SAME_UPPER" if call.opset < 11 else auto == "SAME_UPPER"
-            pads[d], pads[n + d] = (small, large) if first_small else (large, small)
-    if any(p < 0 for p in pads):
-        raise call.refuse(f"pads {pads}: expected none negative")
-    attrs = {
-        "strides": strides,
-        "dilations": dilations,
-        "pads": pads,
-        "groups": int(call.attr("group", 1)),
-        "output_padding": extra,
-    }
-    return ctx.emit("ConvTranspose", [call.input(0), known(weight), call.optional(2)], attrs)
-
-
-# ---- pooling --------------------------------------------------------------------------------------------------------
+        totals = windows.taken_away(call.ctx, sizes, list(wanted)[-n:], weight.shape[2:], strides, dilations, extra)
+        odd_at_end = auto != "SAME_UPPER" if call.opset < 11 else auto == "SAME_UPPER"
+        pads, extra = windows.transposed_pads(totals, extra, "end" if odd_at_end else "begin")
+    return windows.conv_transpose(
+        call.ctx,
+        call.input(0),
+        known(weight),
+        call.optional(2),
+        strides=strides,
+        dilations=dilations,
+        pads=pads,
+        output_padding=extra,
+        groups=int(call.attr("group", 1)),
+    )
 
 
 @lowers("MaxPool", "AveragePool")
 def _pool(call: Call) -> Value:
-    sizes = _spatial(call)
-    n = len(sizes)
-    kernel = [int(k) for k in call.require_attr("kernel_shape")]
-    strides, dilations = list(call.attr("strides", [1] * n)), list(call.attr("dilations", [1] * n))
     if call.attr("storage_order", 0) or call.wants(1):
         raise call.refuse("the indices of MaxPool are not supported")
-    attrs = {
-        "kind": "max" if call.op == "MaxPool" else "average",
-        "kernel": kernel,
-        "strides": strides,
-        "dilations": dilations,
-        "pads": _window_pads(call, sizes, kernel, strides, dilations),
-        "ceil_mode": int(call.attr("ceil_mode", 0)),
-        "count_include_pad": int(call.attr("count_include_pad", 0)),
-    }
-    x = call.input(0)
-    pooled = call.ctx.emit("Pool", [call.ctx.cast(x, "float32")], attrs)
-    return Value(x.dtype, tensor=call.ctx.tensor(call.ctx.cast(pooled, call.ctx.run_dtype(x))))
+    return windows.pool(
+        call.ctx,
+        call.input(0),
+        "max" if call.op == "MaxPool" else "average",
+        [int(k) for k in call.require_attr("kernel_shape")],
+        strides=call.attr("strides"),
+        dilations=call.attr("dilations"),
+        padding=_padding(call),
+        ceil_mode=bool(call.attr("ceil_mode", 0)),
+        count_include_pad=bool(call.attr("count_include_pad", 0)),
+    )
 
 
 @lowers("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
@@ -155,42 +106,19 @@ def _global_pool(call: Call) -> Value:
     kind = {"GlobalAveragePool": "mean", "GlobalMaxPool": "max"}.get(call.op, f"l{call.attr('p', 2)}")
     if kind not in ("mean", "max", "l1", "l2"):
         raise call.refuse(f"p = {call.attr('p', 2)}: expected 1 or 2")
-    return call.ctx.emit("Reduce", [call.input(0)], {"kind": kind, "axes": list(range(2, call.rank(0))), "keepdims": 1})
+    return windows.global_pool(call.ctx, call.input(0), kind, call.rank(0) - 2)
 
 
 # ---- normalisation --------------------------------------------------------------------------------------------------
 
 
-def channelwise(array: np.ndarray, rank: int, axis: int = 1) -> Value:
-    """A vector along `axis` of tensors with `rank` axes."""
-    return known(array.reshape([-1 if d == axis else 1 for d in range(rank)]).astype(np.float32))
-
-
 @lowers("BatchNormalization")
 def _batch_norm(call: Call) -> Value:
-    """x * s + b, with s and b in float64 before they are rounded once."""
-    ctx, rank = call.ctx, call.rank(0)
     call.ignore("momentum")
     if call.attr("training_mode", 0) or not call.attr("spatial", 1) or not call.attr("is_test", 1) and call.opset < 7:
         raise call.refuse("training_mode = 1 or spatial = 0 is not supported; export the model in inference mode")
-    scale, bias, mean, var = (call.known(n).astype(np.float64) for n in range(1, 5))
-    factor = scale / np.sqrt(var + call.attr("epsilon", 1e-5))
-    shift = bias - mean * factor
-    axis = 1 if rank > 1 else 0
-    scaled = ctx.binary("mul", call.input(0), channelwise(factor, rank, axis))
-    return ctx.binary("add", scaled, channelwise(shift, rank, axis))
-
-
-def normalize(
-    ctx: Lowering,
-    x: Value,
-    axes: Sequence[int],
-    epsilon: float,
-    scale: Value | None = None,
-    bias: Value | None = None,
-    kind: str = "layer",
-) -> Value:
-    return ctx.emit("Normalize", [x, scale, bias], {"axes": list(axes), "epsilon": float(epsilon), "kind": kind})
+    scale, offset, mean, variance = (call.known(n) for n in range(1, 5))
+    return norms.batch_norm(call.ctx, call.input(0), mean, variance, scale, offset, call.attr("epsilon", 1e-5))
 
 
 @lowers("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
@@ -199,15 +127,12 @@ def _layer_norm(call: Call) -> list[Value | None]:
     ctx, x, rank = call.ctx, call.input(0), call.rank(0)
     axes = range(call.axis(call.attr("axis", -1), rank), rank)
     kind, epsilon = "layer" if call.op == "LayerNormalization" else "rms", call.attr("epsilon", 1e-5)
-    y = normalize(ctx, x, axes, epsilon, call.input(1), call.optional(2), kind)
+    y = norms.normalize(ctx, x, axes, epsilon, call.input(1), call.optional(2), kind)
     if not call.wants(1) and not call.wants(2):
         return [y]
     if kind == "rms":
         raise call.refuse("its second output is used, which is not supported")
-    over = {"kind": "mean", "axes": list(axes), "keepdims": 1}
-    mean = ctx.emit("Reduce", [x], over)
-    centred = ctx.binary("sub", x, mean)
-    variance = ctx.emit("Reduce", [ctx.binary("mul", centred, centred)], over)
+    mean, _, variance = norms.moments(ctx, x, axes)
     deviation = ctx.unary("sqrt", ctx.binary("add", variance, ctx.constant(epsilon)))
     return [y, mean, ctx.unary("reciprocal", deviation)]
 
@@ -222,15 +147,8 @@ def _skip_layer_norm(call: Call) -> list[Value | None]:
     simplified = call.op == "SkipSimplifiedLayerNormalization"
     beta, bias = (None, call.optional(3)) if simplified else (call.optional(3), call.optional(4))
     total = total if bias is None else ctx.binary("add", total, bias)
-    out = normalize(
-        ctx,
-        total,
-        [call.rank(0) - 1],
-        call.attr("epsilon", 1e-12),
-        call.input(2),
-        beta,
-        "rms" if simplified else "layer",
-    )
+    kind, epsilon = "rms" if simplified else "layer", call.attr("epsilon", 1e-12)
+    out = norms.normalize(ctx, total, [-1], epsilon, call.input(2), beta, kind)
     if call.wants(1) or call.wants(2):
         raise call.refuse("its outputs mean and inv_std_var are used, which is not supported")
     return [out, None, None, total]
@@ -238,46 +156,24 @@ def _skip_layer_norm(call: Call) -> list[Value | None]:
 
 @lowers("InstanceNormalization")
 def _instance_norm(call: Call) -> Value:
-    rank = call.rank(0)
-    scale, bias = channelwise(call.known(1), rank), channelwise(call.known(2), rank)
-    return normalize(call.ctx, call.input(0), range(2, rank), call.attr("epsilon", 1e-5), scale, bias)
+    return norms.instance_norm(call.ctx, call.input(0), call.known(1), call.known(2), call.attr("epsilon", 1e-5))
 
 
 @lowers("GroupNormalization")
 def _group_norm(call: Call) -> Value:
-    ctx, shape = call.ctx, call.shape(0)
     call.ignore("stash_type")
-    groups, channels = int(call.require_attr("num_groups")), shape[1]
-    grouped = ctx.reshape(call.input(0), [shape[0], groups, channels // groups, *shape[2:]])
-    normal = ctx.reshape(normalize(ctx, grouped, range(2, len(shape) + 1), call.attr("epsilon", 1e-5)), shape)
-    scale, bias = call.known(1), call.known(2)
-    if scale.size != channels:  # until opset 20 scale and bias are per group
-        scale, bias = (np.repeat(a, int(channels) // groups) for a in (scale, bias))
-    scaled = ctx.binary("mul", normal, channelwise(scale, len(shape)))
-    return ctx.binary("add", scaled, channelwise(bias, len(shape)))
+    groups, epsilon = int(call.require_attr("num_groups")), call.attr("epsilon", 1e-5)
+    return norms.group_norm(call.ctx, call.input(0), groups, call.known(1), call.known(2), epsilon)
 
 
 @lowers("LpNormalization")
 def _lp_norm(call: Call) -> Value:
-    """x / norm, and 0 where the norm is 0 (as onnxruntime has it)."""
-    ctx, p = call.ctx, call.attr("p", 2)
-    if p not in (1, 2):
-        raise call.refuse(f"p = {p}: expected 1 or 2")
-    axis = call.axis(call.attr("axis", -1), call.rank(0))
-    norm = ctx.emit("Reduce", [call.input(0)], {"kind": f"l{p}", "axes": [axis], "keepdims": 1})
-    one = ctx.constant(1.0)
-    safe = ctx.emit("Where", [ctx.binary("equal", norm, ctx.constant(0.0)), one, norm], {}, norm.dtype)
-    return ctx.binary("div", call.input(0), safe)
+    return norms.lp_norm(call.ctx, call.input(0), call.attr("p", 2), [call.attr("axis", -1)])
 
 
 @lowers("MeanVarianceNormalization")
 def _mean_variance_norm(call: Call) -> Value:
-    """(x - mean) / (sqrt(var) + 1e-9)."""
-    ctx, x = call.ctx, call.input(0)
-    axes = {"kind": "mean", "axes": list(call.attr("axes", [0, 2, 3])), "keepdims": 1}
-    centred = ctx.binary("sub", x, ctx.emit("Reduce", [x], axes))
-    variance = ctx.emit("Reduce", [ctx.binary("mul", centred, centred)], axes)
-    return ctx.binary("div", centred, ctx.binary("add", ctx.unary("sqrt", variance), ctx.constant(1e-9)))
+    return norms.mean_variance(call.ctx, call.input(0), call.attr("axes", [0, 2, 3]))
 
 
 # ---- onnxruntime's fused operators ----------------------------------------------------------------------------------
@@ -309,7 +205,7 @@ def _fused(call: Call, params: Sequence[float], x: Value) -> Value:
 def _fused_conv(call: Call) -> Value:
     if call.optional(3) is not None:
         raise call.refuse("its input Z is not supported; export the model without graph optimisation")
-    return _fused(call, call.attr("activation_params", []), conv(call, _weight(call), call.optional(2)))
+    return _fused(call, call.attr("activation_params", []), conv(call, call.input(0), _weight(call), call.optional(2)))
 
 
 @lowers("FusedGemm", domain="com.microsoft")
@@ -378,12 +274,12 @@ def _dft(call: Call) -> Value:
     )
     inverse, onesided = call.attr("inverse", 0), call.attr("onesided", 0)
     size, parts = call.shape(0)[axis], call.shape(0)[-1]
-    if isinstance(size, Dim) or parts not in (1, 2) or inverse and onesided:
+    if isinstance(size, Dim) or isinstance(parts, Dim) or parts not in (1, 2) or inverse and onesided:
         raise call.refuse(
             f"an axis of {size} with last axis {parts}, inverse = {inverse}, onesided = {onesided} is not "
             "supported; where the size is open, fix it (--shape)"
         )
-    length = call.known_ints(1)[0] if call.optional(1) is not None else int(size)
+    length = call.known_ints(1)[0] if call.optional(1) is not None else size
     bins = length // 2 + 1 if onesided else length
     phase = 2 * np.pi * np.outer(np.arange(bins), np.arange(length)) / length * (1 if inverse else -1)
     real, imaginary = np.cos(phase), np.sin(phase)
@@ -392,11 +288,11 @@ def _dft(call: Call) -> Value:
     ]  # (bins,2,n,parts)
     if inverse:
         matrix = matrix / length
-    matrix = np.pad(matrix[:, :, : int(size)], ((0, 0), (0, 0), (0, max(int(size) - length, 0)), (0, 0)))
+    matrix = np.pad(matrix[:, :, :size], ((0, 0), (0, 0), (0, max(size - length, 0)), (0, 0)))
     order = [d for d in range(rank) if d not in (axis, rank - 1)] + [axis, rank - 1]
     x = ctx.transpose(call.input(0), order)
     lead = list(ctx.shape(x)[:-2])
-    flat = ctx.reshape(x, [*lead, int(size) * int(parts)])
+    flat = ctx.reshape(x, [*lead, size * parts])
     weight = known(matrix.reshape(2 * bins, -1).astype(np.float32))
     y = ctx.reshape(ctx.emit("Dense", [flat, weight]), [*lead, bins, 2])
     return ctx.transpose(y, [order.index(d) for d in range(rank)])

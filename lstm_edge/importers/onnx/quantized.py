@@ -128,8 +128,8 @@ def _matmul_integer(call: Call) -> Value:
 def _conv_integer(call: Call) -> Value:
     ctx = call.ctx
     weight = centred_weight(call, 1, 3)
-    call.inputs[0] = centred(call, call.input(0), call.optional(2), call.rank(0), 1)
-    return ctx.emit("Cast", [conv(call, weight, None)], {"to": "int32"}, "int32")
+    x = centred(call, call.input(0), call.optional(2), call.rank(0), 1)
+    return ctx.emit("Cast", [conv(call, x, weight, None)], {"to": "int32"}, "int32")
 
 
 @lowers("MatMulIntegerToFloat", domain="com.microsoft")
@@ -173,8 +173,8 @@ def _qlinear_conv(call: Call) -> Value:
     weight = centred_weight(call, 3, 5)
     bias = None if call.optional(8) is None else known(call.known(8).astype(np.float32))
     scale = ctx.binary("mul", call.input(1), spread(call, call.input(4), rank, 1))
-    call.inputs[0] = centred(call, call.input(0), call.input(2), rank, 1)
-    return _requantized(call, conv(call, weight, bias), scale, call.input(6), call.input(7))
+    x = centred(call, call.input(0), call.input(2), rank, 1)
+    return _requantized(call, conv(call, x, weight, bias), scale, call.input(6), call.input(7))
 
 
 def _requantized(call: Call, total: Value, scale: Value, y_scale: Value, y_zero: Value) -> Value:

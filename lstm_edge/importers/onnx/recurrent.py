@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from ...ir.dims import Size
 from ...ir.graph import Tensor
-from ..dialect import Value, known
-from .lowering import Call, Lowering, lowers
+from ...ir.ops import GATES as CORE_GATES
+from ..dialect import Value, recurrences
+from .lowering import Call, lowers
 
 # name -> (ours, default alpha, default beta); None: the function has no such parameter and takes none from the lists.
 ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {
@@ -26,11 +24,10 @@ ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {
     "elu": ("elu", 1.0, None),
 }
 DEFAULT_ACTIVATIONS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
-# Our order of activations, as places in ONNX's list of one direction.
+# The core's order of activations, as places in ONNX's list of one direction.
 ACTIVATION_ORDER = {"LSTM": [0, 0, 1, 0, 2], "GRU": [0, 0, 1], "RNN": [0]}
-# Our order of gates, as places in ONNX's: i,o,f,c -> i,f,g,o and z,r,h -> r,z,n; peepholes i,o,f -> i,f,o.
-GATE_ORDER = {"LSTM": [0, 2, 3, 1], "GRU": [1, 0, 2], "RNN": [0]}
-PEEPHOLE_ORDER = [0, 2, 1]
+GATES = {"LSTM": "iofc", "GRU": "zrh", "RNN": "h"}
+PEEPHOLES = "iof"
 
 
 @lowers("LSTM", "GRU", "RNN")
@@ -40,38 +37,49 @@ def _recurrence(call: Call) -> list[Value | None]:
 
 
 def recurrence(
-    call: Call, op: str, w: np.ndarray, r: np.ndarray, peephole: np.ndarray | None, quantized: list[Value] | None = None
+    call: Call,
+    op: str,
+    w: np.ndarray,
+    r: np.ndarray,
+    peephole: np.ndarray | None,
+    stored: tuple[Value, Value] | None = None,
 ) -> list[Value | None]:
-    """Y, Y_h and, of an LSTM, Y_c. `w` (D,G*H,I) and `r` (D,G*H,H) are in ONNX's gate order; `quantized`, where given,
-    are both as int8 tensors in ours, and then w and r are read for their shapes alone.
+    """Y, Y_h and, of an LSTM, Y_c. `w` (D,G*H,I) and `r` (D,G*H,H) are in ONNX's gate order; `stored`, where given, are
+    both as int8 tensors in the core's, and then w and r are read for their shapes alone.
 
     Inputs 3 to 6 are B, lengths and initial states, as all three operators have them."""
     ctx = call.ctx
-    directions, hidden = check_weights(call, op, w, r)
+    hidden, directions = check_weights(call, op, w, r)
     batch_first = bool(call.attr("layout", 0))
-    attrs = recurrence_attrs(call, op, directions, hidden)
-    weights = quantized or [known(reordered(a.astype(np.float32), GATE_ORDER[op])) for a in (w, r)]
-    h0 = initial_state(call, 5, batch_first, "initial_h")
-    c0 = initial_state(call, 6, batch_first, "initial_c") if op == "LSTM" else None
-    lengths = sequence_lengths(call, batch_first)
-    x, time_major = time_axis(ctx, call.input(0), batch_first)
-    attrs["time_major"] = int(time_major)
-    if op == "GRU":
-        attrs["reset_after"] = int(call.attr("linear_before_reset", 0))
-    inputs = [x, *weights, *biases(call, op, hidden), h0]
+    call.ignore("output_sequence")  # of opset 6 and older: Y is given whenever it is asked for
+    initial = [_initial_state(call, 5, batch_first, "initial_h")]
     if op == "LSTM":
-        attrs["coupled"] = "f=1-i" if call.attr("input_forget", 0) else "none"
-        inputs += [c0, lengths, None, peepholes(call, peephole, hidden)]
-    else:
-        inputs.append(lengths)
-    outputs = ctx.emit_all(op, inputs, attrs, ["float32"] * (3 if op == "LSTM" else 2))
-    y = directions_apart(ctx, outputs[0], directions, hidden, time_major, batch_first) if call.wants(0) else None
-    last = [ctx.transpose(s, [1, 0, 2]) if batch_first else s for s in outputs[1:]]
-    return [y, *last]
+        initial.append(_initial_state(call, 6, batch_first, "initial_c"))
+    run = recurrences.recurrence(
+        ctx,
+        op,
+        call.input(0),
+        _weights(call, w, r, peephole, hidden),
+        gates=GATES[op],
+        peephole_gates=PEEPHOLES,
+        stored=stored,
+        time_major=not batch_first,
+        direction=call.attr("direction", "forward"),
+        activations=activations(call, op, directions),
+        initial=initial,
+        lengths=call.optional(4),
+        reset_after=bool(call.attr("linear_before_reset", 0)),
+        coupled="f=1-i" if call.attr("input_forget", 0) else "none",
+        clip=call.attr("clip") or 0.0,
+    )
+    y = run.directions_apart(ctx, not batch_first, directions) if call.wants(0) else None
+    last = [run.h_n] if run.c_n is None else [run.h_n, run.c_n]
+    return [y, *(ctx.transpose(s, [1, 0, 2]) if batch_first else s for s in last)]
 
 
 def check_weights(call: Call, op: str, w: np.ndarray, r: np.ndarray) -> tuple[int, int]:
-    gates = len(GATE_ORDER[op])
+    """(hidden size, number of directions)."""
+    gates = len(GATES[op])
     direction = call.attr("direction", "forward")
     if direction not in ("forward", "reverse", "bidirectional"):
         raise call.refuse(f"direction = {direction!r}: expected forward, reverse or bidirectional")
@@ -84,128 +92,59 @@ def check_weights(call: Call, op: str, w: np.ndarray, r: np.ndarray) -> tuple[in
             f"expected weights W ({directions}, {gates * hidden}, {width}) and R ({directions}, "
             f"{gates * hidden}, {hidden}), found {w.shape} and {r.shape}"
         )
-    return directions, hidden
+    return hidden, directions
 
 
-def recurrence_attrs(call: Call, op: str, directions: int, hidden: int) -> dict[str, Any]:
-    call.ignore("output_sequence")  # of opset 6 and older: Y is given whenever it is asked for
-    names, alphas, betas = activations(call, DEFAULT_ACTIVATIONS[op], directions)
-    order = [d * len(DEFAULT_ACTIVATIONS[op]) + place for d in range(directions) for place in ACTIVATION_ORDER[op]]
-    attrs: dict[str, Any] = {"direction": call.attr("direction", "forward"), "activations": [names[n] for n in order]}
-    if any(alphas) or any(betas):
-        attrs["activation_alpha"] = [alphas[n] for n in order]
-        attrs["activation_beta"] = [betas[n] for n in order]
-    clip = call.attr("clip")
-    if clip:
-        attrs["clip"] = float(clip)
-    return attrs
+def _weights(
+    call: Call, w: np.ndarray, r: np.ndarray, peephole: np.ndarray | None, hidden: int
+) -> list[recurrences.Weights]:
+    """One per direction: B is Wb and Rb side by side, P the three peepholes."""
+    rows, given = w.shape[1], call.known(3) if call.optional(3) is not None else None
+    if given is not None and (given.ndim != 2 or given.shape[1] != 2 * rows):
+        raise call.refuse(f"expected a bias B with {2 * rows} columns, found shape {given.shape}")
+    if peephole is not None and (peephole.ndim != 2 or peephole.shape[1] != 3 * hidden):
+        raise call.refuse(f"expected peepholes P with {3 * hidden} columns, found shape {peephole.shape}")
+    return [
+        recurrences.Weights(
+            w[n],
+            r[n],
+            bias=None if given is None else given[n, :rows],
+            bias_hh=None if given is None else given[n, rows:],
+            peephole=None if peephole is None else peephole[n].reshape(3, hidden),
+        )
+        for n in range(len(w))
+    ]
 
 
-def activations(call: Call, default: list[str], directions: int) -> tuple[list[str], list[float], list[float]]:
-    """Names, alphas and betas, one each per activation. The lists of the file hold values only for functions that take
-    them, in order (onnxruntime reads them so)."""
+def activations(call: Call, op: str, directions: int) -> list[recurrences.Activation]:
+    """The activations of all directions in the core's order. The lists of the file hold alpha and beta only for functions
+    that take them, in order (onnxruntime reads them so)."""
+    default = DEFAULT_ACTIVATIONS[op]
     given = call.attr("activations", default * directions)
     if len(given) != len(default) * directions:
         raise call.refuse(f"activations {given}: expected {len(default) * directions} names")
     left = [list(call.attr(f"activation_{p}", [])) for p in ("alpha", "beta")]
-    names: list[str] = []
-    values: list[list[float]] = [[], []]
+    found: list[recurrences.Activation] = []
     for name in given:
         if name.lower() not in ACTIVATIONS:
             raise call.refuse(f"activation {name!r} is not supported: expected one of {', '.join(ACTIVATIONS)}")
         ours, *defaults = ACTIVATIONS[name.lower()]
-        names.append(ours)
-        for kind, default_value in enumerate(defaults):
-            if default_value is None:
-                values[kind].append(0.0)
-            else:
-                values[kind].append(float(left[kind].pop(0)) if left[kind] else default_value)
-    return names, values[0], values[1]
+        alpha, beta = (
+            0.0 if value is None else float(rest.pop(0)) if rest else value for value, rest in zip(defaults, left)
+        )
+        found.append((ours, alpha, beta))
+    return [found[d * len(default) + place] for d in range(directions) for place in ACTIVATION_ORDER[op]]
 
 
-def reordered(array: np.ndarray, order: list[int]) -> np.ndarray:
-    """Blocks of axis 1 in another order."""
-    blocks = np.split(array, len(order), axis=1)
-    return np.ascontiguousarray(np.concatenate([blocks[n] for n in order], axis=1))
-
-
-def biases(call: Call, op: str, hidden: int) -> list[Value | None]:
-    """[bias] of LSTM and RNN: Wb + Rb; [bias_ih, bias_hh] of GRU. None each where B is absent or zero."""
-    count = 2 if op == "GRU" else 1
-    if call.optional(3) is None:
-        return [None] * count
-    rows = len(GATE_ORDER[op]) * hidden
-    b = call.known(3).astype(np.float32)
-    if b.ndim != 2 or b.shape[1] != 2 * rows:
-        raise call.refuse(f"expected a bias B with {2 * rows} columns, found shape {b.shape}")
-    parts = [reordered(p, GATE_ORDER[op]) for p in (b[:, :rows], b[:, rows:])]
-    if op != "GRU":
-        parts = [parts[0] + parts[1]]
-    return [known(p) if p.any() else None for p in parts]
-
-
-def peepholes(call: Call, p: np.ndarray | None, hidden: int) -> Value | None:
-    if p is None or not p.any():
-        return None
-    if p.ndim != 2 or p.shape[1] != 3 * hidden:
-        raise call.refuse(f"expected peepholes P with {3 * hidden} columns, found shape {p.shape}")
-    rows = p.astype(np.float32).reshape(-1, 3, hidden)
-    return known(np.ascontiguousarray(rows[:, PEEPHOLE_ORDER]))
-
-
-def initial_state(call: Call, n: int, batch_first: bool, name: str) -> Value | None:
-    """The state (D,B,H); None when absent or all zero, so that a stream can hold it."""
+def _initial_state(call: Call, n: int, batch_first: bool, name: str) -> Value | None:
+    """The state (D,B,H); None when absent or all zero."""
     value, ctx = call.optional(n), call.ctx
     if value is None:
         return None
     if ctx.uniform(value) == 0:
         ctx.note(f"{call.place}: {name} is zero and was left out")
         return None
-    value = ctx.transpose(value, [1, 0, 2]) if batch_first else value
-    if value.is_known:  # given for one batch size; of one sequence, for all
-        batch = call.shape(0)[0 if batch_first else 1]
-        if value.array.shape[1] != batch:
-            if value.array.shape[1] != 1:
-                raise call.refuse(
-                    f"{name} is a constant for {value.array.shape[1]} sequences and the batch is {batch}; "
-                    "fix the batch (--shape)"
-                )
-            value = ctx.expand(value, [value.array.shape[0], batch, value.array.shape[2]])
-    return value
-
-
-def sequence_lengths(call: Call, batch_first: bool) -> Value | None:
-    """sequence_lens (B,); None when absent or equal to the number of frames throughout."""
-    value = call.optional(4)
-    frames = call.shape(0)[1 if batch_first else 0]
-    if value is None or call.ctx.uniform(value) == frames:
-        return None
-    return call.ctx.cast(value, "int32")
-
-
-def time_axis(ctx: Lowering, x: Value, batch_first: bool) -> tuple[Value, bool]:
-    """x and whether it is time-major; a Transpose in front that only swaps batch and time is taken in."""
-    node = ctx.producer(x)
-    if node is not None and node.op == "Transpose" and node.attrs["perm"] == [1, 0, 2]:
-        return Value(x.dtype, tensor=node.inputs[0]), batch_first
-    return x, not batch_first
-
-
-def directions_apart(
-    ctx: Lowering, y: Value, directions: int, hidden: int, time_major: bool, batch_first: bool
-) -> Value:
-    """y of docs/ops.md as ONNX's Y: (T,D,B,H), or (B,T,D,H) with layout = 1."""
-    shape = ctx.shape(y)
-    if directions == 1:
-        if time_major == batch_first:
-            y = ctx.transpose(y, [1, 0, 2])
-            shape = ctx.shape(y)
-        return ctx.reshape(y, [*shape[:2], 1, hidden] if batch_first else [shape[0], 1, shape[1], hidden])
-    split: list[Size] = [shape[0], shape[1], directions, hidden]
-    y = ctx.reshape(y, split)
-    if batch_first:
-        return ctx.transpose(y, [1, 0, 2, 3]) if time_major else y
-    return ctx.transpose(y, [0, 2, 1, 3] if time_major else [1, 2, 0, 3])
+    return ctx.transpose(value, [1, 0, 2]) if batch_first else value
 
 
 @lowers("DynamicQuantizeLSTM", domain="com.microsoft")
@@ -218,8 +157,8 @@ def _dynamic_quantize_lstm(call: Call) -> list[Value | None]:
             f"{call.place}: keeps its int8 weights and a scale per row; frames are quantised in rows of their own, "
             "where the runtime takes one scale for all of them"
         )
-        kept = [_int8_weight(call, q, scale, name) for (q, scale), name in zip(parts, ("w_ih", "w_hh"))]
-        return recurrence(call, "LSTM", parts[0][0], parts[1][0], peephole, kept)
+        w_ih, w_hh = (_int8_weight(call, q, scale, name) for (q, scale), name in zip(parts, ("w_ih", "w_hh")))
+        return recurrence(call, "LSTM", parts[0][0], parts[1][0], peephole, (w_ih, w_hh))
     call.ctx.note(
         f"{call.place}: runs with its weights dequantised to float32 and activations in float32, since they have a zero "
         "point or hold -128; that is more exact than the runtime's 8-bit activations"
@@ -249,8 +188,9 @@ def _symmetric(q: np.ndarray) -> bool:
 
 def _int8_weight(call: Call, q: np.ndarray, scale: np.ndarray, name: str) -> Value:
     """The int8 constant (D, 4H, K) in our gate order, one scale per row."""
-    graph, order = call.ctx.graph, GATE_ORDER["LSTM"]
-    tensor = graph.fresh(f"{call.name}/{name}")
-    rows = reordered(scale, order).reshape(-1)
-    graph.tensors[tensor] = Tensor(tensor, "int8", q.shape, reordered(q, order).astype(np.int8), rows)
+    ctx = call.ctx
+    tensor = ctx.graph.fresh(f"{call.name}/{name}")
+    own = recurrences.core_gates(ctx, "LSTM", GATES["LSTM"])
+    q, scale = (recurrences.reordered(ctx, a, own, CORE_GATES["LSTM"], axis=1) for a in (q, scale))
+    ctx.graph.tensors[tensor] = Tensor(tensor, "int8", q.shape, q.astype(np.int8), scale.reshape(-1))
     return Value("float32", tensor=tensor)
