@@ -157,15 +157,16 @@ def replace_along(d: Dialect, data: Value, part: Value, axis: int, along: np.nda
 # ---- masks -----------------------------------------------------------------------------------------------------------
 
 
-def one_hot(d: Dialect, indices: Value, depth: int, on: Value, off: Value, axis: int = -1) -> Value:
+def one_hot(d: Dialect, indices: Value, depth: int, on: Value, off: Value, axis: int = -1, wrap: bool = True) -> Value:
     """A new axis of size `depth` that holds `on` at the index and `off` elsewhere. Indices from -depth on count from
-    the end."""
+    the end, or with wrap=False are nowhere."""
     check_bytes([depth], d.place)
     shape = list(d.shape(indices))
     axis = d.axis(axis, len(shape) + 1)
     places = d.cast(indices, "int32")
-    wrapped = d.binary("add", places, d.constant(depth, "int64"))
-    places = d.emit("Where", [d.binary("less", places, d.constant(0, "int64")), wrapped, places], {}, "int64")
+    if wrap:
+        wrapped = d.binary("add", places, d.constant(depth, "int64"))
+        places = d.emit("Where", [d.binary("less", places, d.constant(0, "int64")), wrapped, places], {}, "int64")
     column = d.reshape(places, [*shape[:axis], 1, *shape[axis:]])
     classes = known(np.arange(depth).reshape([depth if n == axis else 1 for n in range(len(shape) + 1)]))
     return d.emit("Where", [d.binary("equal", column, classes), on, off], {}, on.dtype)
