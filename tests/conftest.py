@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -15,3 +16,12 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.register_profile("emulated", settings.get_profile("ci"), max_examples=6)
 settings.register_profile("long", settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """Keras 3 on torch; without it the test is skipped."""
+    module = pytest.importorskip("keras")
+    if module.__version__.split(".")[0] != "3":
+        pytest.skip("needs Keras 3")
+    return module

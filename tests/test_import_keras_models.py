@@ -1,0 +1,51 @@
+"""Models within models, shared layers, layers per frame, inputs of several lengths, against Keras itself."""
+
+from __future__ import annotations
+
+from keras_helpers import check
+
+
+def test_shared_layers_and_nested_models(keras, tmp_path):
+    L = keras.layers
+    a, b = keras.Input((None, 4), name="a"), keras.Input((None, 4), name="b")
+    tower = keras.Sequential(
+        [keras.Input((None, 4)), L.LSTM(5, return_sequences=True), L.BatchNormalization(), L.Dense(3)], name="tower"
+    )
+    i = keras.Input((None, 3))
+    head = keras.Model(i, [L.GRU(4)(i), L.GlobalMaxPooling1D()(i)], name="head")
+    shared = L.LSTM(4)
+    p, q = tower(a), tower(b)
+    (u, v), (w, _) = head(p), head(q)
+    graph = check(
+        keras.Model(
+            [a, b],
+            {
+                "first": L.Concatenate(name="first")([u, v, w]),
+                "second": L.Subtract(name="second")([shared(p), shared(q)]),
+            },
+        ),
+        tmp_path,
+    )
+    assert [p.name for p in graph.outputs] == ["first", "second"]
+    weights = [t for t in graph.tensors.values() if t.is_constant and t.shape == (1, 16, 3)]
+    assert len(weights) == 1, "a shared layer's weights are kept once"
+
+
+def test_time_distributed_model(keras, tmp_path):
+    L = keras.layers
+    words = keras.Sequential([keras.Input((6,), dtype="int32"), L.Embedding(6, 4, mask_zero=True), L.LSTM(5)])
+    model = keras.Sequential([keras.Input((None, 6), dtype="int32"), L.TimeDistributed(words), L.LSTM(3)])
+    check(model, tmp_path)
+
+
+def test_stateful_is_noted(keras, tmp_path):
+    model = keras.Sequential([keras.Input(batch_shape=(3, 7, 4)), keras.layers.LSTM(5, stateful=True)])
+    graph = check(model, tmp_path)
+    assert any("stateful" in n for n in graph.metadata["notes"])
+
+
+def test_inputs_of_unlike_lengths_stay_as_they_are(keras, tmp_path):
+    L = keras.layers
+    a, b = keras.Input((9, 4)), keras.Input((5, 4))
+    graph = check(keras.Model([a, b], L.Add()([L.LSTM(3)(a), L.LSTM(3)(b)])), tmp_path, free=False)
+    assert graph.shape(graph.inputs[0].tensor)[1] == 9
