@@ -123,17 +123,16 @@ def _with_frames(d: Dialect, shape: Sequence[Size], asked: Sequence[Size]) -> _T
 
 
 def _for_multiples(d: Dialect, asked: Sequence[Size], total: Size) -> _Target | None:
-    """A reshape that fits only where frames (or batch) is a multiple of a stride s: it is read as s * (frames // s)."""
+    """A reshape that fits only where an open size n is a multiple of a stride s: it is read as s * (n // s)."""
     for atom in {a for m in (total.terms if isinstance(total, Dim) else {}) for a in m if isinstance(a, tuple)}:
         inner, divisor = Dim(dict(atom[1])), atom[2]
-        for name in ("frames", "batch"):
-            if inner != Dim.symbol(name):
-                continue
-            whole = Dim({(atom,): divisor})
-            target = _resolved([_substituted(s, name, whole) for s in asked], total)
-            if target is not None:
-                d.note(f"{d.place}: needs {name} to be a multiple of {divisor}; what is beyond is left out")
-                return target
+        names = [a for m in inner.terms for a in m if isinstance(a, str)]
+        if len(names) != 1 or inner != Dim.symbol(names[0]):
+            continue
+        target = _resolved([_substituted(s, names[0], Dim({(atom,): divisor})) for s in asked], total)
+        if target is not None:
+            d.note(f"{d.place}: needs {names[0]} to be a multiple of {divisor}; what is beyond is left out")
+            return target
     return None
 
 

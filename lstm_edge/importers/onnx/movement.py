@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.dims import Dim, Size
-from ..dialect import Value, known, movement
-from ..dialect.selection import gather
+from ..dialect import Value, movement
+from ..dialect.resize import resize, scales_to
 from .files import element_dtype, tensor_array
 from .lowering import Call, lowers
 
@@ -132,98 +131,30 @@ def _pad(call: Call) -> Value:
 
 @lowers("Resize", "Upsample")
 def _resize(call: Call) -> Value:
-    shape = call.shape(0)
-    scales = _scales(call, shape)
-    mode = call.attr("mode", "nearest")
     coordinates = call.attr("coordinate_transformation_mode", "half_pixel") if call.opset >= 11 else "asymmetric"
     rounding = call.attr("nearest_mode", "round_prefer_floor") if call.opset >= 11 else "floor"
     call.ignore("cubic_coeff_a", "extrapolation_value", "exclude_outside")
     if call.attr("antialias", 0):
         raise call.refuse("antialias = 1 is not supported")
-    if mode == "nearest" and all(s == int(s) for s in scales) and _repeats(coordinates, rounding, max(scales)):
-        if all(s == 1 for s in scales):
-            return call.input(0)
-        return call.ctx.emit("Resize", [call.input(0)], {"scales": [int(s) for s in scales], "mode": "nearest"})
-    x = call.input(0)
-    for axis, scale in enumerate(scales):
-        if scale != 1:
-            x = _resize_axis(call, x, axis, scale, mode, coordinates, rounding)
-    return x
+    return resize(call.ctx, call.input(0), _scales(call), call.attr("mode", "nearest"), coordinates, rounding)
 
 
-def _scales(call: Call, shape: tuple[Size, ...]) -> list[float]:
+def _scales(call: Call) -> list[float]:
+    """One factor per axis: an attribute, or an input of factors or of sizes for all axes or those of `axes`."""
     if call.op == "Upsample" and call.opset < 9:
         return [float(s) for s in call.require_attr("scales")]
-    at = 1 if call.op == "Upsample" or call.opset < 11 else 2
+    shape, at = call.shape(0), 1 if call.op == "Upsample" or call.opset < 11 else 2
     policy = call.attr("keep_aspect_ratio_policy", "stretch")
     axes = [call.axis(a, len(shape)) for a in call.attr("axes", range(len(shape)))]
     if policy != "stretch":
         raise call.refuse(f"keep_aspect_ratio_policy = {policy!r} is not supported")
-    full = [1.0] * len(shape)
     given = call.optional(at)
     if given is not None and call.ctx.shape(given) != (0,):
-        for a, s in zip(axes, call.known(at).reshape(-1)):
-            full[a] = float(s)
-        return full
-    for a, s in zip(axes, call.sizes(3)):
-        size = shape[a]
-        if s == size:
-            continue
-        if isinstance(s, Dim) or isinstance(size, Dim):
-            ratio = s // size if isinstance(s, Dim) else None
-            if isinstance(ratio, Dim) or ratio is None or ratio * size != s:
-                raise call.refuse(f"resizes an axis of {size} to {s}; fix those sizes (--shape)")
-            full[a] = float(ratio)
-        else:
-            full[a] = s / size
-    return full
-
-
-def _repeats(coordinates: str, rounding: str, scale: float) -> bool:
-    """Whether nearest sampling at a whole scale repeats each element `scale` times."""
-    if coordinates == "asymmetric":
-        return rounding == "floor" or rounding == "round_prefer_floor" and scale <= 2
-    return coordinates in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric") and rounding.startswith("round")
-
-
-def _resize_axis(call: Call, x: Value, axis: int, scale: float, mode: str, coordinates: str, rounding: str) -> Value:
-    """One axis of known size: nearest is a Gather, linear a product with a matrix of weights."""
-    ctx = call.ctx
-    (size,) = movement.fixed_sizes(ctx, [ctx.shape(x)[axis]], "resizes an axis of sizes")
-    out = int(np.floor(size * scale + 1e-6))
-    places = _source_places(call, np.arange(out, dtype=np.float64), size, out, scale, coordinates)
-    if mode == "nearest":
-        nearest = {
-            "floor": np.floor(places),
-            "ceil": np.ceil(places),
-            "round_prefer_floor": np.ceil(places - 0.5),
-            "round_prefer_ceil": np.floor(places + 0.5),
-        }[rounding]
-        return gather(call.ctx, x, known(np.clip(nearest, 0, size - 1).astype(np.int64)), axis)
-    if mode != "linear":
-        raise call.refuse(f"mode = {mode!r} is not supported: expected nearest or linear")
-    places = np.clip(places, 0, size - 1)
-    low = np.minimum(np.floor(places).astype(int), max(size - 2, 0))
-    weights = np.zeros((out, size), np.float32)
-    weights[np.arange(out), low] = 1 - (places - low)
-    if size > 1:
-        weights[np.arange(out), low + 1] += (places - low).astype(np.float32)
-    rank = len(ctx.shape(x))
-    last = [d for d in range(rank) if d != axis] + [axis]
-    moved = ctx.emit("Dense", [ctx.transpose(x, last), known(weights)])
-    return ctx.transpose(moved, [last.index(d) for d in range(rank)])
-
-
-def _source_places(call: Call, y: np.ndarray, size: int, out: int, scale: float, coordinates: str) -> np.ndarray:
-    if coordinates == "asymmetric":
-        return y / scale
-    if coordinates == "align_corners":
-        return y * (size - 1) / max(out - 1, 1)
-    if coordinates == "pytorch_half_pixel" and out == 1:
-        return np.zeros_like(y)
-    if coordinates in ("half_pixel", "pytorch_half_pixel"):
-        return (y + 0.5) / scale - 0.5
-    raise call.refuse(f"coordinate_transformation_mode = {coordinates!r} is not supported")
+        scales = [float(s) for s in call.known(at).reshape(-1)]
+    else:
+        scales = scales_to(call.ctx, [shape[a] for a in axes], call.sizes(3))
+    by_axis = dict(zip(axes, scales))
+    return [by_axis.get(n, 1.0) for n in range(len(shape))]
 
 
 @lowers("DepthToSpace", "SpaceToDepth")
