@@ -298,33 +298,33 @@ def _bound(d: Dialect, bound: Size, size: Size, step: int) -> int:
     return TO_END if from_end >= 0 else int(from_end)
 
 
+def place(d: Dialect, size: Size, at: Size) -> int:
+    """The number of one element of an axis, which may count from the end, or be a distance from an open size."""
+    start, _ = slice_bounds(d, size, at, TO_END)
+    if not isinstance(size, Dim) and not -size <= start < size:
+        raise d.refuse(f"element {start} of an axis of {size}")
+    return start
+
+
 def index(d: Dialect, x: Value, axis: int, at: Size) -> Value:
     """x[at] along an axis, which goes. `at` may count from the end, or be a distance from an open size."""
     shape = d.shape(x)
     axis = d.axis(axis, len(shape))
-    size = shape[axis]
-    start, _ = slice_bounds(d, size, at, TO_END)
-    if not isinstance(size, Dim) and not -size <= start < size:
-        raise d.refuse(f"element {start} of an axis of {size}")
+    start = place(d, shape[axis], at)
     row = d.slice_axis(x, axis, start, start + 1 if start != -1 else TO_END)
     return d.reshape(row, [*shape[:axis], *shape[axis + 1 :]])
 
 
-def split(
-    d: Dialect, x: Value, axis: int, parts: Sequence[int], wanted: Sequence[bool] | None = None
-) -> list[Value | None]:
-    """x cut along an axis into parts of these sizes, one of which may be -1; None for those not wanted."""
+def split(d: Dialect, x: Value, axis: int, parts: Sequence[int]) -> list[Value]:
+    """x cut along an axis into parts of these sizes, one of which may be -1."""
     shape = d.shape(x)
     axis = d.axis(axis, len(shape))
-    bounds = _split_bounds(d, shape[axis], [int(p) for p in parts])
-    return [
-        d.slice_axis(x, axis, low, high) if wanted is None or wanted[n] else None
-        for n, (low, high) in enumerate(bounds)
-    ]
+    return [d.slice_axis(x, axis, low, high) for low, high in split_bounds(d, shape[axis], parts)]
 
 
-def _split_bounds(d: Dialect, size: Size, parts: list[int]) -> list[tuple[int, int]]:
+def split_bounds(d: Dialect, size: Size, parts: Sequence[int]) -> list[tuple[int, int]]:
     """Where each part begins and ends; what follows a part of -1 counts from the end where the size is open."""
+    parts = [int(p) for p in parts]
     rest = [n for n, p in enumerate(parts) if p == -1]
     if rest and not isinstance(size, Dim):
         parts[rest[0]] = int(size) - sum(parts) - 1
@@ -348,12 +348,12 @@ def equal_parts(d: Dialect, size: Size, count: int) -> list[int]:
     return [part] * (count - 1) + [size - part * (count - 1)]
 
 
-def unstack(d: Dialect, x: Value, axis: int, wanted: Sequence[bool] | None = None) -> list[Value | None]:
-    """x[0], x[1] ... along an axis; None for those not wanted."""
+def unstack(d: Dialect, x: Value, axis: int) -> list[Value]:
+    """x[0], x[1] ... along an axis."""
     size = d.shape(x)[d.axis(axis, len(d.shape(x)))]
     if isinstance(size, Dim):
         raise d.refuse(f"takes an axis of size {size} apart; fix that size (--shape)")
-    return [index(d, x, axis, n) if wanted is None or wanted[n] else None for n in range(size)]
+    return [index(d, x, axis, n) for n in range(size)]
 
 
 def flip(d: Dialect, x: Value, axes: Sequence[int]) -> Value:

@@ -87,18 +87,24 @@ def _resize_axis(d: Dialect, x: Value, axis: int, scale: float, mode: str, coord
 def _rounded(d: Dialect, places: np.ndarray, rounding: str) -> np.ndarray:
     if rounding not in ROUNDINGS:
         raise d.refuse(f"rounding {rounding!r}: expected one of {', '.join(ROUNDINGS)}")
-    if rounding.startswith("round"):
-        return np.ceil(places - 0.5) if rounding == "round_prefer_floor" else np.floor(places + 0.5)
-    return np.floor(places) if rounding == "floor" else np.ceil(places)
+    whole = {
+        "floor": np.floor(places),
+        "ceil": np.ceil(places),
+        "round_prefer_floor": np.ceil(places - 0.5),
+        "round_prefer_ceil": np.floor(places + 0.5),
+    }
+    return np.asarray(whole[rounding])
 
 
 def _source_places(d: Dialect, y: np.ndarray, size: int, out: int, scale: float, coordinates: str) -> np.ndarray:
     if coordinates == "asymmetric":
-        return y / scale
-    if coordinates == "align_corners":
-        return np.asarray(y * (size - 1) / max(out - 1, 1))
-    if coordinates == "pytorch_half_pixel" and out == 1:
-        return np.zeros_like(y)
-    if coordinates in ("half_pixel", "pytorch_half_pixel"):
-        return (y + 0.5) / scale - 0.5
-    raise d.refuse(f"coordinate_transformation_mode = {coordinates!r} is not supported")
+        places = y / scale
+    elif coordinates == "align_corners":
+        places = y * (size - 1) / max(out - 1, 1)
+    elif coordinates == "pytorch_half_pixel" and out == 1:
+        places = np.zeros_like(y)
+    elif coordinates in ("half_pixel", "pytorch_half_pixel"):
+        places = (y + 0.5) / scale - 0.5
+    else:
+        raise d.refuse(f"coordinate_transformation_mode = {coordinates!r} is not supported")
+    return np.asarray(places)

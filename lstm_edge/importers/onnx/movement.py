@@ -97,14 +97,14 @@ def _slice(call: Call) -> Value:
 @lowers("Split", folds=True)
 def _split(call: Call) -> list[Value | None]:
     """Sizes from the attribute, the input, or as many equal parts as there are outputs."""
-    axis, count = call.attr("axis", 0), len(call.proto.output)
+    ctx, axis = call.ctx, call.axis(call.attr("axis", 0), call.rank(0))
     parts = call.attr("split") if call.opset < 13 else None
     if call.opset >= 13 and call.optional(1) is not None:
         parts = call.known_ints(1)
     if parts is None:
-        size = call.shape(0)[call.axis(axis, call.rank(0))]
-        parts = movement.equal_parts(call.ctx, size, call.attr("num_outputs", count))
-    return movement.split(call.ctx, call.input(0), axis, parts, [call.wants(n) for n in range(len(parts))])
+        parts = movement.equal_parts(ctx, call.shape(0)[axis], call.attr("num_outputs", len(call.proto.output)))
+    bounds = movement.split_bounds(ctx, call.shape(0)[axis], parts)
+    return [ctx.slice_axis(call.input(0), axis, *b) if call.wants(n) else None for n, b in enumerate(bounds)]
 
 
 # ---- padding and resizing -------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ...ir.dims import FRAMES, Dim, Size, product
+from ...ir.dims import Dim, Size
 from ...ir.graph import State, Tensor
 from ..dialect import TO_END, Dialect, Undecided, Value, known
 from .quant import average_in_steps, fake_quantize, on_same_grid
@@ -110,10 +110,6 @@ class TfLowering(Dialect):
     def special(self, call: Call) -> Value | list[Value] | None:
         """What an operator means in this context alone; None when it means what it always does."""
         return None
-
-    def equals_trained(self, size: Any) -> bool:
-        """Whether a number of the file is the number of frames that is now open."""
-        return self.trained is not None and not isinstance(size, Dim) and int(size) == self.trained
 
     def state(self, name: str, shape: Sequence[Size], initial: np.ndarray | None = None) -> State:
         """A new state of the stream; its `write` is set later."""
@@ -240,44 +236,6 @@ class Call:
 
     def activated(self, x: Value) -> Value:
         return self.ctx.activation(x, self.option("activation"), self.place)
-
-    def target(self, shape: Sequence[Size], wanted: Sequence[Size]) -> list[Size]:
-        """The shape a reshape asks for, with -1 worked out. Where frames are open and the file says the number it was
-        exported with, the axis that holds them is found by the order of the axes that are not 1.
-        """
-        sizes = list(wanted)
-        total = product(shape)
-        if -1 in sizes:
-            others = product([s for s in sizes if isinstance(s, Dim) or s != -1])
-            if others == 0:
-                raise self.refuse(f"a reshape of {list(shape)} to {sizes}")
-            rest = total // others
-            if not _equal(rest * others, total):
-                raise self.refuse(
-                    f"a reshape of {list(shape)} to {sizes}: {total} elements are no multiple of {others}"
-                )
-            sizes[sizes.index(-1)] = rest
-        if not _equal(product(sizes), total) and self.ctx.trained is not None:
-            sizes = self._with_frames(shape, sizes)
-        if not _equal(product(sizes), total):
-            raise self.refuse(f"a reshape of {list(shape)} to {sizes}: expected as many elements")
-        return sizes
-
-    def _with_frames(self, shape: Sequence[Size], sizes: list[Size]) -> list[Size]:
-        inner = [s for s in shape if s != 1]
-        places = [n for n, s in enumerate(sizes) if s != 1]
-        if len(inner) == len(places) and all(
-            s == sizes[n] or s == FRAMES and self.ctx.equals_trained(sizes[n]) for s, n in zip(inner, places)
-        ):
-            for s, n in zip(inner, places):
-                sizes[n] = s
-        return sizes
-
-
-def _equal(a: Size, b: Size) -> bool:
-    from ...ir.shapes import same
-
-    return same(a, b)
 
 
 def constant(info: TensorInfo) -> Value:
