@@ -19,7 +19,6 @@ from lstm_edge import format, reference
 from lstm_edge.convert import to_graph
 from lstm_edge.errors import FormatError, LstmEdgeError, UnsupportedModelError
 from lstm_edge.importers.tflite import model as tflite
-from lstm_edge.importers.tflite.cell import Affine, NotACell, find_cell
 from lstm_edge.importers.tflite.lowering import LOWER
 from lstm_edge.importers.tflite.names import OPERATORS
 from lstm_edge.importers.tflite.schema import load
@@ -317,47 +316,7 @@ def test_shared_offsets_cannot_ask_for_quadratic_work():
     at_once(refused, 5)
 
 
-# ---- reading cells ---------------------------------------------------------------------------------------------------
-
-
-def test_a_cell_spelt_with_joined_weights_and_late_biases():
-    """[h, x] W, split, bias after the split, n + z (h - n)."""
-    rng = np.random.default_rng(0)
-    hidden, features = 3, 2
-    w, u = rng.standard_normal((2 * hidden, hidden + features)), rng.standard_normal((hidden, hidden + features))
-    g = Graph()
-    x, h = g.input("frame", (1, features)), g.input("carried0", (1, hidden))
-    both = g.add1("Dense", [g.add1("Concat", [h, x], {"axis": 1}), g.constant(w)])
-    r, z = (g.add1("Slice", [both], {"axes": [1], "starts": [n], "ends": [n + hidden]}) for n in (0, hidden))
-    z = g.add1("Unary", [g.add1("Binary", [z, g.constant(np.ones(hidden))], {"kind": "add"})], {"kind": "sigmoid"})
-    r = g.add1("Unary", [r], {"kind": "sigmoid"})
-    n = g.add1("Concat", [g.add1("Binary", [r, h], {"kind": "mul"}), x], {"axis": 1})
-    n = g.add1("Unary", [g.add1("Dense", [n, g.constant(u)])], {"kind": "tanh"})
-    new = g.add1(
-        "Binary",
-        [n, g.add1("Binary", [z, g.add1("Binary", [h, n], {"kind": "sub"})], {"kind": "mul"})],
-        {"kind": "add"},
-    )
-    cell = find_cell(g, {"carried0": new}, {"frame"}, {}, set())
-    assert (cell.op, cell.attrs["reset_after"], cell.hidden) == ("GRU", 0, hidden)
-    values = {"frame": rng.standard_normal((1, features)), "carried0": rng.standard_normal((1, hidden))}
-    trace: dict = {}
-    reference.run(g, values, None, trace)
-    whole = Graph()
-    xs, h0 = whole.input("x", (1, 1, features)), whole.input("h0", (1, 1, hidden))
-    inputs = [xs, whole.constant(cell.w_ih), whole.constant(cell.w_hh), whole.constant(cell.arrays["bias_ih"]), "", h0]
-    whole.output("y", whole.add1("GRU", inputs, cell.attrs))
-    out, _ = reference.run(whole, {"x": values["frame"][None], "h0": values["carried0"][None]})
-    np.testing.assert_allclose(out["y"][0], trace[new], atol=1e-6)
-
-
-def test_what_is_no_cell_says_why():
-    g = Graph()
-    x, h = g.input("frame", (1, 3)), g.input("carried0", (1, 3))
-    new = g.add1("Binary", [x, g.add1("Unary", [h], {"kind": "sin"})], {"kind": "mul"})
-    with pytest.raises(NotACell):
-        find_cell(g, {"carried0": new}, {"frame"}, {}, set())
-    assert Affine(2, {"a": 2.0}, np.zeros(2)).is_atom(2.0) == "a"
+# ---- the page --------------------------------------------------------------------------------------------------------
 
 
 def test_the_page_lists_what_there_is():

@@ -13,7 +13,8 @@ from lstm_edge.importers.dialect import Value
 from lstm_edge.importers.onnx.lowering import Lowering
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
-from lstm_edge.recurrences.spelled import Body, Carried, Frame, emit, recognised
+from lstm_edge.recurrences.loops import Body, Carried, Frame
+from lstm_edge.recurrences.spelled import emit, recognised
 
 GOLDEN = GOLDENS / "onnx"
 CASES = sorted(p.stem for p in GOLDEN.glob("*.onnx"))
@@ -140,14 +141,14 @@ def spelt_gru(s: Speller, after: bool, other: bool) -> str:
 
 def check(body: Body, op: str, graph: Graph) -> None:
     """The op that the body is recognised as, against the body run frame by frame."""
-    match = recognised(body)
-    assert match.cell.op == op
+    spelling = recognised(body)
+    assert [m.cell.op for m in spelling.matches] == [op]
     ctx = Lowering({"": 17}, set())
     outer = ctx.graph
     outer.input("sequence", (FRAMES, BATCH, INPUTS), tensor="sequence")
     for c in body.carried:
         outer.input(c.initial.tensor, (BATCH, H), tensor=c.initial.tensor)
-    y, last = emit(ctx, match)
+    (y,), last = emit(ctx, body, spelling)
     outer.output("y", y.tensor)
     for n, c in enumerate(body.carried):
         outer.output(f"last{n}", last[c.read].tensor)

@@ -11,7 +11,8 @@ from ..ir.dims import Dim, Size, mentions, product
 from ..ir.graph import Graph, Node, Tensor
 from ..ir.ops import OPS, TO_END, each, read_attrs
 from ..recurrences.cells import Cell, gru, lstm
-from ..recurrences.polynomials import Leaf, NotACell, Reader, Sum
+from ..recurrences.polynomials import Act, Leaf, NotACell, Sum
+from ..recurrences.reading import Reader
 from .edit import note, reader_counts, redirect, retrace
 
 RECURRENT = ("LSTM", "GRU", "RNN")
@@ -47,13 +48,13 @@ class _Step:
 def _cells(graph: Graph) -> list[_Step]:
     steps: list[_Step] = []
     made: set[str] = set()
-    reader = Reader(graph, made, open_products=False)
+    reader = Reader(graph, made, closed=True)
     for node in graph.nodes:
         step = _lstm_step(reader, node, steps) or _gru_step(reader, node)
         if step is not None and _of_one_frame(graph, step):
             steps.append(step)
             made |= {step.hidden, step.state} - {""}
-            reader = Reader(graph, made, open_products=False)
+            reader = Reader(graph, made, closed=True)
     return steps
 
 
@@ -103,7 +104,7 @@ def _leaves_of_products(sums: Sequence[Sum]) -> list[str]:
                 for a in atoms:
                     if isinstance(a, Leaf):
                         out.update({a.tensor: None} if dense else {})
-                    else:
+                    elif isinstance(a, Act):
                         work.append(a.of)
     return list(out)
 

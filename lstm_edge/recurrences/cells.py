@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..ir.ops import ACTIVATIONS
-from .polynomials import Act, Atom, Leaf, NotACell, Sum, digest, products, scaled
+from .polynomials import Act, Atom, Leaf, NotACell, Sum, Terms, digest, products, scaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Cell:
     cell: str = ""
 
     @property
-    def key(self) -> tuple:
+    def key(self) -> tuple[object, ...]:
         """Equal for cells of the same weights and attributes."""
         return (
             self.op,
@@ -34,22 +34,23 @@ class Cell:
         )
 
 
-def lstm(hidden_next: Sum, cell_next: Sum, hidden: str, frame: list[str] | None = None) -> Cell:
-    """The LSTM with these new states; `hidden` is the tensor of the previous h. Without `frame` whatever else is read is
-    the frame. NotACell says what does not fit."""
+def lstm(hidden_next: Sum, cell_next: Sum, hidden: str, frame: Collection[str] | None = None) -> Cell:
+    """The LSTM with these new states; `hidden` is the tensor of the previous h. `frame` are the tensors that may be read
+    as the frame, by a matrix or as they are; without it, whatever is read by a matrix. NotACell says what does not fit."""
     attrs: dict[str, Any] = {}
-    clipped = cell_next.sole_act()
-    inner = cell_next
-    if clipped is not None and clipped.kind == "clip" and clipped.alpha == -clipped.beta:
-        attrs["cell_clip"], inner = clipped.beta, clipped.of
+    inner, attrs["cell_clip"] = _behind_clip(cell_next)
     c, gates, coupled = _cell_gates(inner)
     if coupled:
         attrs["coupled"] = coupled
+    projected, bound = _behind_clip(hidden_next)
+    if projected.dense:
+        hidden_next, attrs["proj_clip"] = projected, bound
+    attrs = {k: v for k, v in attrs.items() if v}
     output, squash, projection = _output_gate(hidden_next, cell_next)
     h = cell_next.width
     arguments = [*(gates[n] for n in ("i", "f", "g")), output]
     rows = _Rows(c.tensor, hidden, frame, h, cell_next)
-    frame = rows.frames([a.of for a in arguments if a is not None])
+    read = rows.frames([a.of for a in arguments if a is not None])
     pieces = [rows.split(a.of, last=n == 3) if a is not None else None for n, a in enumerate(arguments)]
     weights = _stacked(pieces, [*rows.names])
     peephole = weights.pop("peephole")
@@ -61,7 +62,15 @@ def lstm(hidden_next: Sum, cell_next: Sum, hidden: str, frame: list[str] | None 
         weights["w_proj"] = projection.T[None]
     placeholder = Act("sigmoid", 0.0, 0.0, output.of)  # the gate that coupling leaves out
     attrs.update(_activations([*(a or placeholder for a in arguments), squash]))
-    return Cell("LSTM", attrs, _float32(weights), frame, hidden, c.tensor)
+    return Cell("LSTM", attrs, _float32(weights), read, hidden, c.tensor)
+
+
+def _behind_clip(s: Sum) -> tuple[Sum, float]:
+    """What is bounded on both sides alike, and by how much; 0 where nothing is."""
+    act = s.sole_act()
+    if act is not None and act.kind == "clip" and act.alpha == -act.beta:
+        return act.of, act.beta
+    return s, 0.0
 
 
 def _cell_gates(s: Sum) -> tuple[Leaf, dict[str, Act | None], str]:
@@ -81,21 +90,27 @@ def _cell_gates(s: Sum) -> tuple[Leaf, dict[str, Act | None], str]:
     kept, fresh = _factors(with_c), _factors(rest)
     if [n for n, _ in kept] == [1] and [n for n, _ in fresh] == [2] and _ones(s):
         i, g = _input_and_candidate(fresh[0][1])
-        return c, {"i": i, "f": kept[0][1][0], "g": g}, ""
+        return c, {"i": i, "f": _act(kept[0][1][0]), "g": g}, ""
     # (1 - f) g + f c, and (1 - i) c + i g
     if [n for n, _ in kept] == [1] and [n for n, _ in fresh] == [1, 2]:
-        f, g = kept[0][1][0], fresh[0][1][0]
+        f, g = _act(kept[0][1][0]), _act(fresh[0][1][0])
         if {a.key for a in fresh[1][1]} == {f.key, g.key} and _signs(s, {(c, f): 1, (g,): 1, (f, g): -1}):
             return c, {"i": None, "f": f, "g": g}, "i=1-f"
     if [n for n, _ in kept] == [0, 1] and [n for n, _ in fresh] == [2]:
-        i = kept[1][1][0]
-        g = next((a for a in fresh[0][1] if a.key != i.key), None)
-        if g is not None and _signs(s, {(c,): 1, (c, i): -1, (g, i): 1}):
+        i = _act(kept[1][1][0])
+        g = _act(next((a for a in fresh[0][1] if a.key != i.key), i))
+        if _signs(s, {(c,): 1, (c, i): -1, (g, i): 1}):
             return c, {"i": i, "f": None, "g": g}, "f=1-i"
     raise NotACell("the cell's update is not f * c + i * g")
 
 
-def _factors(terms: dict) -> list[tuple[int, tuple]]:
+def _act(atom: Atom) -> Act:
+    if not isinstance(atom, Act):
+        raise NotACell(f"{atom.key} stands in the place of a gate")
+    return atom
+
+
+def _factors(terms: Terms) -> list[tuple[int, tuple[Atom, ...]]]:
     return sorted(((len(atoms), atoms) for atoms, _ in terms.values()), key=lambda t: t[0])
 
 
@@ -147,14 +162,17 @@ class _Rows:
 
     names = ("w_ih", "w_hh", "bias", "peephole")
 
-    def __init__(self, cell: str, hidden: str, frame: list[str] | None, width: int, cell_next: Sum | None = None):
+    def __init__(self, cell: str, hidden: str, frame: Collection[str] | None, width: int, cell_next: Sum | None = None):
         self.cell, self.hidden, self.frame, self.width, self.cell_next = cell, hidden, frame, width, cell_next
         self.columns: dict[str, tuple[int, int]] = {}
         self.hidden_width = 0
 
     def frames(self, arguments: list[Sum]) -> list[str]:
         """The tensors of the frame, with their columns in w_ih."""
-        leaves = [a for s in arguments for atoms, _ in s.dense.values() for a in atoms if isinstance(a, Leaf)]
+        terms = [atoms for s in arguments for atoms, _ in s.dense.values()]
+        if self.frame is not None:
+            terms += [atoms for s in arguments for atoms, _ in s.diag.values() if len(atoms) == 1]
+        leaves = [a for atoms in terms for a in atoms if isinstance(a, Leaf)]
         names = list(dict.fromkeys(a.tensor for a in leaves))
         found = [n for n in names if n not in (self.hidden, self.cell)]
         if self.frame is not None and set(found) - set(self.frame):
@@ -166,7 +184,7 @@ class _Rows:
             at += width
         self.hidden_width = next((a.width for a in leaves if a.tensor == self.hidden), self.width)
         if not found:
-            raise NotACell("no gate reads the frame by a matrix")
+            raise NotACell("no gate reads a frame")
         return found
 
     def split(self, s: Sum, last: bool = False) -> dict[str, np.ndarray]:
@@ -188,8 +206,10 @@ class _Rows:
         for atoms, f in rest.diag.values():
             if atoms == ():
                 bias = f
-            elif len(atoms) == 1 and isinstance(atoms[0], Leaf) and atoms[0].tensor == self.hidden:
-                r[np.arange(self.width), atoms[0].start + np.arange(self.width)] += f
+            elif len(atoms) == 1 and isinstance(atoms[0], Leaf) and atoms[0].tensor in (self.hidden, *self.columns):
+                a = atoms[0]
+                matrix, at = (r, 0) if a.tensor == self.hidden else (w, self.columns[a.tensor][0])
+                matrix[np.arange(self.width), at + a.start + np.arange(self.width)] += f
             else:
                 raise NotACell("a gate's argument is not linear in the frame and the states")
         return {"w_ih": w, "w_hh": r, "bias": bias, "peephole": peephole}
@@ -197,7 +217,7 @@ class _Rows:
     def _peephole(self, s: Sum, last: bool) -> tuple[np.ndarray, Sum]:
         """The matrix on the cell (on the new one for the output gate), and what is left of the argument."""
         none = np.zeros((self.width, self.width))
-        if self.cell in ("", self.hidden):  # both states start as the same zeros
+        if self.cell_next is None or self.cell == self.hidden:  # both states start as the same zeros
             return none, s
         if not last:
             key = (Leaf(self.cell, 0, self.width, self.width).key,)
@@ -256,7 +276,7 @@ def _float32(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {k: np.ascontiguousarray(w, np.float32) for k, w in weights.items()}
 
 
-def gru(hidden_next: Sum, hidden: str, frame: list[str] | None = None) -> Cell:
+def gru(hidden_next: Sum, hidden: str, frame: Collection[str] | None = None) -> Cell:
     """The GRU with this new state, h' = (1 - z) n + z h."""
     h = hidden_next.width
     own = Leaf(hidden, 0, h, h)
@@ -264,7 +284,7 @@ def gru(hidden_next: Sum, hidden: str, frame: list[str] | None = None) -> Cell:
     reset, recurrent, rest, after = _reset(n.of, own)
     rows = _Rows("", hidden, frame, h)
     sums = [reset.of, z.of, *rest, *([recurrent] if after else [])]
-    frame = rows.frames(sums)
+    read = rows.frames(sums)
     pieces = [rows.split(reset.of), rows.split(z.of), rows.split(rest[0])]
     weights = _stacked(pieces, ["w_ih", "w_hh", "bias"])
     weights["bias_ih"] = weights.pop("bias")
@@ -280,7 +300,7 @@ def gru(hidden_next: Sum, hidden: str, frame: list[str] | None = None) -> Cell:
         if bias in weights and not np.any(weights[bias]):
             del weights[bias]
     attrs = {"reset_after": int(after), **_activations([reset, z, n])}
-    return Cell("GRU", attrs, _float32(weights), frame, hidden)
+    return Cell("GRU", attrs, _float32(weights), read, hidden)
 
 
 def _update_gate(s: Sum, h: Leaf) -> tuple[Act, Act]:
@@ -292,10 +312,9 @@ def _update_gate(s: Sum, h: Leaf) -> tuple[Act, Act]:
     for z, n in ((a, b), (b, a)):
         if _signs(s, {(h, z): 1, (n,): 1, (n, z): -1}):
             return z, n
-        if _signs(s, {(h,): 1, (h, z): -1, (n, z): 1}) and (
-            z.kind == "sigmoid" or z.kind == "hard_sigmoid" and z.beta == 0.5
-        ):
-            return Act(z.kind, z.alpha, z.beta, scaled(z.of, -np.ones(s.width))), n  # 1 - s(x) = s(-x)
+        if _signs(s, {(h,): 1, (h, z): -1, (n, z): 1}) and z.kind in ("sigmoid", "hard_sigmoid"):
+            beta = 1.0 - z.beta if z.kind == "hard_sigmoid" else 0.0
+            return Act(z.kind, z.alpha, beta, scaled(z.of, -np.ones(s.width))), n  # 1 - s(x) = s(-x)
     raise NotACell("the hidden state's update is not (1 - z) * n + z * h")
 
 
@@ -303,28 +322,31 @@ def _reset(s: Sum, h: Leaf) -> tuple[Act, Any, list[Sum], bool]:
     """The reset gate, what it multiplies (a Sum, or the matrix on r * h), the rest of the candidate's argument, and whether
     the reset comes after the matrix."""
     for key, (atoms, f) in s.diag.items():
-        if len(atoms) != 2 or not all(isinstance(a, Act) for a in atoms) or not np.all(f == 1):
+        acts = [a for a in atoms if isinstance(a, Act)]
+        if len(atoms) != 2 or len(acts) != 2 or not np.all(f == 1):
             continue
-        r, of = (atoms[1], atoms[0]) if atoms[0].kind == "linear" else (atoms[0], atoms[1])
+        of, r = acts if acts[0].kind == "linear" else acts[::-1]
         if of.kind == "linear":
             return r, of.of, [Sum(s.width, {k: t for k, t in s.diag.items() if k != key}, s.dense)], True
     for key, (atoms, m) in s.dense.items():
         if len(atoms) == 2 and h.key in key:
-            (r,) = _without(atoms, h)
-            if isinstance(r, Act):
+            (gate,) = _without(atoms, h)
+            if isinstance(gate, Act):
                 rest = Sum(s.width, s.diag, {k: t for k, t in s.dense.items() if k != key})
-                return r, m.T, [rest], False
+                return gate, m.T, [rest], False
     raise NotACell("the candidate has no reset gate")
 
 
-def rnn(hidden_next: Sum, hidden: str, frame: list[str] | None = None) -> Cell:
+def rnn(hidden_next: Sum, hidden: str, frame: Collection[str] | None = None) -> Cell:
     """The simple recurrence h' = act(W x + R h + b)."""
     act = hidden_next.sole_act() or (Act("linear", 0.0, 0.0, hidden_next) if hidden_next.dense else None)
     if act is None:
         raise NotACell("the hidden state's update is no activation of a sum")
     rows = _Rows("", hidden, frame, hidden_next.width)
-    frame = rows.frames([act.of])
+    read = rows.frames([act.of])
     weights = _stacked([rows.split(act.of)], ["w_ih", "w_hh", "bias"])
+    if not np.any(weights["w_hh"]):
+        raise NotACell("the state does not depend on the one before")
     if not np.any(weights["bias"]):
         del weights["bias"]
-    return Cell("RNN", _activations([act]), _float32(weights), frame, hidden)
+    return Cell("RNN", _activations([act]), _float32(weights), read, hidden)

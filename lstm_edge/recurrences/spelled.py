@@ -1,356 +1,383 @@
-"""A loop that spells a recurrence, as the op. ONNX's Loop and Scan and TFLite's WHILE give their body as a Graph.
+"""A loop that spells recurrences, as the ops. What its body computes besides them stays as ordinary ops around them.
 
-The body is read by algebra (cells.py); what is told here is the loop around it: which tensors are frames of a sequence, which
-are states, which count trips, and that it runs once per frame.
+The states are read by algebra (cells.py), a cell at a time: one that reads frames and its own states alone is found
+first, and its hidden state then is a sequence that the next may read. What does not depend on anything carried is lifted
+out of the body (lifting.py), before the recurrences or after them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import permutations
+from typing import NamedTuple
 
 import numpy as np
 
-from ..importers.dialect import TO_END, Dialect, Value, known
+from ..importers.dialect import Dialect, Value
+from ..importers.dialect.recurrences import Run, Weights, recurrence
 from ..ir.dims import Size, product
-from ..ir.graph import Graph, Node
-from ..ir.ops import OPS
+from ..ir.ops import GATES
 from .cells import Cell, gru, lstm, rnn
-from .polynomials import NotACell, Reader, Sum
+from .lifting import Lift, check, flipped
+from .loops import Body, Carried
+from .polynomials import Leaf, NotACell, Sum, given, masks
+from .reading import Reader
 
 
-@dataclass
-class Frame:
-    """A tensor of the body that is one frame of `source` along `axis`: the first at the first trip, or the last."""
+class Role(NamedTuple):
+    """What a tensor of the body is to a cell: its new "h" or "c", or "y", h with zeros where it is masked. `twin`: the
+    carried tensor beside h and c whose value it keeps where the mask holds the states, '' where that is h or c itself."""
 
-    source: Value
-    axis: int
-    backward: bool = False
-
-
-@dataclass
-class Carried:
-    """A value that one trip hands to the next: the tensor it is read as, the one that becomes the next, the first."""
-
-    read: str
-    write: str
-    initial: Value
-
-
-@dataclass
-class Body:
-    """`outer`: body tensors that are whole values of the scope around. `trip`: the body tensor (or '') that counts trips
-    from 0. `sizes`: body tensors that hold a size. `outputs`: tensors collected once per trip."""
-
-    graph: Graph
-    outer: dict[str, Value] = field(default_factory=dict)
-    frames: dict[str, Frame] = field(default_factory=dict)
-    carried: list[Carried] = field(default_factory=list)
-    trip: str = ""
-    sizes: Mapping[str, Size] = field(default_factory=dict)
-    outputs: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.producers: dict[str, Node] = {o: n for n in self.graph.nodes for o in n.outputs if o}
-        self._counters: dict[str, tuple[int, Size]] = {}
-
-    # ---- integers that follow the number of the trip ------------------------------------------------------------------
-
-    def count(self) -> None:
-        """Finds the carried integers that go up or down by the same step each trip."""
-        if self.trip:
-            self._counters[self.trip] = (1, 0)
-        for c in self.integers():
-            if not c.initial.array is not None or c.initial.array.size != 1:
-                raise NotACell(f"carried integer {c.read!r} does not start at a known number")
-            self._counters[c.read] = (0, 0)  # at first by its distance from the value at hand
-            slope, step = self.affine(c.write)
-            if slope != 0 or not isinstance(step, int) or not self._reads(c.write, c.read):
-                raise NotACell(f"carried integer {c.read!r} does not go up or down by one step each trip")
-            self._counters[c.read] = (step, c.initial.array.reshape(-1)[0])
-
-    def integers(self) -> list[Carried]:
-        return [c for c in self.carried if self.graph.tensors[c.read].dtype == "int32"]
-
-    def states(self) -> list[Carried]:
-        return [c for c in self.carried if self.graph.tensors[c.read].dtype == "float32"]
-
-    def _reads(self, tensor: str, source: str) -> bool:
-        if tensor == source:
-            return True
-        node = self.producers.get(tensor)
-        return node is not None and any(self._reads(i, source) for i in node.inputs if i)
-
-    def affine(self, tensor: str, depth: int = 0) -> tuple[int, Size]:
-        """(a, b) where the tensor is a * trip + b."""
-        t = self.graph.tensors[tensor]
-        if tensor in self._counters:
-            return self._counters[tensor]
-        if tensor in self.sizes:
-            return 0, self.sizes[tensor]
-        if t.data is not None and t.data.size == 1 and float(t.data.flat[0]).is_integer():
-            return 0, int(t.data.flat[0])
-        node = self.producers.get(tensor)
-        if node is not None and depth < 20:
-            if node.op in ("Cast", "Reshape"):
-                return self.affine(node.inputs[0], depth + 1)
-            if node.op == "Binary" and node.attrs["kind"] in ("add", "sub"):
-                (a, b), (c, d) = (self.affine(i, depth + 1) for i in node.inputs)
-                return (a + c, b + d) if node.attrs["kind"] == "add" else (a - c, b - d)
-        raise NotACell(f"{tensor!r} does not follow from the number of the trip")
-
-    def final(self, c: Carried, trips: Size) -> Value:
-        """A carried integer after the loop."""
-        step, start = self._counters[c.read]
-        out = np.empty(c.initial.array.shape, object)  # type: ignore[union-attr]
-        out[...] = start + trips * step
-        return known(out, c.initial.dtype)
-
-    def trips(self, condition: str, at_most: Size | None) -> Size:
-        """How often the body runs: at most as often as given, and as long as `condition` ('' for always) holds after it."""
-        counts = [c for c in [at_most, *self._counts(condition)] if c is not None]
-        counts = [c for c in counts if not (isinstance(c, int) and c >= TO_END - 1)]
-        if not counts or any(c != counts[0] for c in counts):
-            raise NotACell(f"its number of trips is not one known size (found {counts or 'no bound'})")
-        return counts[0]
-
-    def _counts(self, condition: str) -> list[Size]:
-        if not condition:
-            return []
-        node = self.producers.get(condition)
-        if node is not None and node.op in ("Cast", "Reshape"):
-            return self._counts(node.inputs[0])
-        kind = node.attrs["kind"] if node is not None and node.op == "Binary" else ""
-        if kind == "and":
-            return [c for i in node.inputs for c in self._counts(i)]  # type: ignore[union-attr]
-        if kind not in ("less", "less_equal", "greater", "greater_equal"):
-            raise NotACell("its condition is no comparison of the number of the trip with a size")
-        (a, b), (c, d) = (self.affine(i) for i in node.inputs)  # type: ignore[union-attr]
-        slope, left = (c - a, d - b) if kind.startswith("less") else (a - c, b - d)
-        if slope != -1:
-            raise NotACell("its condition does not count trips one by one")
-        return [left + (2 if kind.endswith("_equal") else 1)]
-
-    # ---- frames -------------------------------------------------------------------------------------------------------
-
-    def find_frames(self, trips: Size) -> None:
-        """Adds every Gather from an outer value at the number of the trip, or from its end backwards."""
-        for node in self.graph.nodes:
-            if node.op != "Gather" or node.inputs[0] not in self.outer:
-                continue
-            slope, start = self.affine(node.inputs[1])
-            axis, source = node.attrs.get("axis", 0), self.outer[node.inputs[0]]
-            size = self.graph.shape(node.inputs[0])[axis]
-            if size != trips or (slope, start) not in ((1, 0), (-1, size - 1)):
-                raise NotACell(f"takes frames {start} + {slope} * trip of {size} in {trips} trips, expected each once")
-            self.frames[node.outputs[0]] = Frame(source, axis, slope < 0)
+    name: str
+    twin: str = ""
 
 
 @dataclass
 class Match:
-    """What the loop spells. `same`: states that hold the hidden state a second time (Keras's output under a mask)."""
+    """A cell, and the bool tensor of the body by which its states move on ('' for always) where that is `moves`."""
 
     cell: Cell
-    frames: list[Frame]
-    states: dict[str, Carried]
-    mask: Frame | None = None
-    same: list[str] = field(default_factory=list)
+    mask: str
+    moves: bool
+    new: dict[str, Sum]  # by "h" and "c": where the states move on
+    twins: dict[str, Role] = field(default_factory=dict)  # other carried tensors
 
 
-def recognised(body: Body) -> Match:
-    """The recurrence that the body spells (frames found before). NotACell says why it is none."""
+@dataclass
+class Spelling:
+    """What a loop spells. `rest`: carried tensors that only their own end is read of. `outputs`: the match whose hidden
+    state a collected tensor is, and how; None for one that is computed after the loop."""
+
+    matches: list[Match]
+    rest: list[Carried]
+    outputs: list[tuple[Match, Role] | None]
+
+    @property
+    def text(self) -> str:
+        """The cells in words, for notes."""
+        return (
+            ", ".join(_in_words(m.cell) for m in self.matches) or "no recurrence, only what is computed frame by frame"
+        )
+
+
+def recognised(body: Body) -> Spelling:
+    """The recurrences that the body spells (frames found before). NotACell says why it spells none."""
     states = body.states()
     if len(states) + len(body.integers()) < len(body.carried):
         raise NotACell("it carries a value that is neither a state in float nor a count")
     for c in states:
         if body.graph.shape(c.read) != body.graph.shape(c.write):
             raise NotACell(f"state {c.read!r} changes its shape")
-    mask = _Mask(body)
-    writes = {c.read: mask.behind(c.write, c.read) for c in states}
-    mask.check(len(writes))
-    reader = Reader(body.graph, {*body.frames, *(c.read for c in states), *body.outer})
-    following = {read: reader.sum(write) for read, write in writes.items()}
-    same = _held_twice(body, writes, following) if mask.source else []
-    cell = _cell({r: s for r, s in following.items() if r not in same}, list(body.frames))
-    allowed = [c.write for c in states if c.read in (cell.hidden, *same)]
-    for tensor in body.outputs:
-        if tensor not in allowed and (mask.source or reader.sum(tensor).key != following[cell.hidden].key):
-            raise NotACell(f"output {tensor!r} of its body is not the hidden state")
-    frames = [body.frames[f] for f in cell.frame]
-    if len({f.backward for f in [*frames, *([mask.source] if mask.source else [])]}) > 1:
-        raise NotACell("it reads one sequence forwards and another backwards")
-    return Match(cell, frames, {c.read: c for c in states}, mask.source, same)
+    search = _Search(body)
+    while search.left and search.next():
+        pass
+    return search.spelling()
 
 
-def _held_twice(body: Body, writes: dict[str, str], following: dict[str, Sum]) -> list[str]:
-    """States that start as zeros and that nothing but their own mask reads, which get the new value of another."""
-    readers = Counter(i for n in body.graph.nodes for i in n.inputs)
-    out: list[str] = []
-    for c in body.states():
-        twin = any(r != c.read and r not in out and following[r].key == following[c.read].key for r in writes)
-        if twin and readers[c.read] == 1:
-            out.append(c.read)
-    return out
-
-
-class _Mask:
-    """The mask of a body that hands a state on where it is 0: state = Where(mask, new, state), or the same as
-    mask * new + (not mask) * state in numbers."""
+class _Search:
+    """The cells of a body, found one after the other."""
 
     def __init__(self, body: Body):
         self.body = body
-        self.source: Frame | None = None
-        self.tensor, self.found = "", 0
+        self.left = {c.read: c for c in body.states()}
+        self.sequences: set[str] = set()  # tensors of the body that are the hidden state of a cell that was found
+        self.matches: list[Match] = []
+        self.outputs: list[tuple[Match, Role] | None] = [None] * len(body.outputs)
+        self.reasons: list[str] = []
 
-    def behind(self, write: str, read: str) -> str:
-        """What a state becomes where the mask is 1."""
-        node = self.body.producers.get(write)
-        while (
-            node is not None
-            and node.op == "Reshape"
-            and self.body.graph.shape(node.outputs[0])[-1:] == (self.body.graph.shape(node.inputs[0])[-1:])
-        ):
-            node = self.body.producers.get(node.inputs[0])
-        mask, new = self._chosen(node, read)
-        if not new:
-            return write
-        root, _ = self._root(mask)
-        if root not in self.body.frames or self.tensor not in ("", root):
-            raise NotACell(f"state {read!r} is kept by a mask that is no frame of one sequence")
-        self.tensor, self.source = root, self.body.frames[root]
-        self.found += 1
-        return new
+    def next(self) -> bool:
+        """Finds one more cell: first among linear functions of the frames, then of whatever can be lifted."""
+        self.reasons = []
+        fixed = self._fixed()
+        for liftable in (set(), fixed):
+            carried = {c.read for c in self.body.carried}
+            reader = Reader(self.body.graph, {*self.body.frames, *carried, *self.body.outer, *self.sequences}, liftable)
+            match = self._cell(reader, {*self.body.frames, *self.sequences, *liftable})
+            if match is not None:
+                self._take(match, reader)
+                return True
+        return False
 
-    def _chosen(self, node: Node | None, read: str) -> tuple[str, str]:
-        """(mask, new value) where the node hands `read` on under a mask, else empty."""
-        if node is not None and node.op == "Where":
-            mask, yes, no = node.inputs
-            new, old = (no, yes) if self._root(mask)[1] else (yes, no)
-            return (mask, new) if old == read else ("", "")
-        if node is None or node.op != "Binary" or node.attrs["kind"] != "add":
-            return "", ""
-        parts = []
-        for product_ in (self.body.producers.get(i) for i in node.inputs):
-            if product_ is None or product_.op != "Binary" or product_.attrs["kind"] != "mul":
-                return "", ""
-            for mask, value in (product_.inputs, product_.inputs[::-1]):
-                root, inverted = self._root(mask)
-                if root in self.body.frames and self.body.graph.tensors[root].dtype == "bool":
-                    parts.append((root, inverted, value))
-        parts.sort(key=lambda p: p[1])
-        if len(parts) == 2 and parts[0][:2] == (parts[1][0], False) and parts[1][1:] == (True, read):
-            return parts[0][0], parts[0][2]
-        return "", ""
+    def _fixed(self) -> set[str]:
+        """Tensors that depend on none of the states that are left."""
+        varying = set(self.left)
+        for node in self.body.graph.nodes:
+            if any(i in varying for i in node.inputs):
+                varying |= {o for o in node.outputs if o and o not in self.sequences}
+        return set(self.body.graph.tensors) - varying
 
-    def check(self, states: int) -> None:
-        if self.found not in (0, states):
-            raise NotACell("a mask keeps some of its states and not the others")
-
-    def _root(self, tensor: str) -> tuple[str, bool]:
-        """The tensor behind casts, reshapes and repetitions, and whether it is inverted on the way."""
-        inverted = False
-        node = self.body.producers.get(tensor)
-        while node is not None and tensor not in self.body.frames:
-            if node.op == "Unary" and node.attrs["kind"] == "not":
-                inverted = not inverted
-            elif node.op not in ("Reshape", "Expand", "Tile", "Cast"):
-                break
-            tensor = node.inputs[0]
-            node = self.body.producers.get(tensor)
-        return tensor, inverted
-
-
-def _cell(following: dict[str, Sum], frames: list[str]) -> Cell:
-    reads = list(following)
-    if len(reads) == 2:
-        reasons = []
-        for h, c in (reads, reads[::-1]):
+    def _cell(self, reader: Reader, frames: set[str]) -> Match | None:
+        following: dict[str, Sum] = {}
+        for c in self.left.values():
             try:
-                found = lstm(following[h], following[c], h, frames)
-                if found.cell != c:
-                    raise NotACell("the cell's update reads another tensor in the place of the cell")
-                return found
+                following[c.read] = reader.sum(c.write)
             except NotACell as why:
-                reasons.append(str(why))
-        raise NotACell(f"not an LSTM: {' / '.join(dict.fromkeys(reasons))}")
-    if len(reads) != 1:
-        raise NotACell(f"it carries {len(reads)} states, expected 1 (GRU, RNN) or 2 (LSTM)")
-    h = reads[0]
-    try:
-        return gru(following[h], h, frames)
-    except NotACell as no_gru:
+                self.reasons.append(str(why))
+        reasons: dict[str, list[str]] = {"LSTM": [], "GRU": [], "simple RNN": []}
+        for kind, names in _candidates(list(following)):
+            try:
+                match = _matched(kind, names, following, frames)
+                if match.mask and match.mask not in frames | self._fixed():
+                    raise NotACell("its mask depends on what it carries")
+                for name in match.cell.frame:
+                    check(self.body, name, self.sequences)
+                return match
+            except NotACell as why:
+                reasons[kind].append(str(why))
+        found = {k: " / ".join(dict.fromkeys(v)) for k, v in reasons.items() if v}
+        if len(following) == 2 and "LSTM" in found:
+            found = {"LSTM": found["LSTM"]}
+        article = {"LSTM": "an"}
+        self.reasons += ["; ".join(f"not {article.get(k, 'a')} {k}: {v}" for k, v in found.items())]
+        return None
+
+    def _take(self, match: Match, reader: Reader) -> None:
+        """Notes which carried tensors and outputs are the match's states."""
+        cell, writes = match.cell, {c.read: c.write for c in self.left.values()}
+        del self.left[cell.hidden]
+        self.left.pop(cell.cell, None)
+        found = True
+        while found:  # a twin may keep the value of another
+            roles = {read: self._role(match, reader, c.write, read) for read, c in self.left.items()}
+            found = any(roles.values())
+            for read, role in roles.items():
+                if role is not None:
+                    match.twins[read] = role
+                    del self.left[read]
+        kinds = {role.name for role in match.twins.values() if role.name == "y"}
+        for n, tensor in enumerate(self.body.outputs):
+            role = self._role(match, reader, tensor)
+            if role is not None and role.name != "c":
+                self.outputs[n] = match, role
+                kinds.add(role.name)
+        if kinds == {"h", "y"}:
+            raise NotACell("it masks one output by zeros and another by the one before")
+        if "y" in kinds:
+            cell.attrs["masked_output"] = "zero"
+        else:
+            self.sequences.add(writes[cell.hidden])
+        self.matches.append(match)
+
+    def _role(self, match: Match, reader: Reader, tensor: str, read: str = "") -> Role | None:
+        """What a tensor is to the match, if it is. `read`: the carried tensor whose next value it is."""
         try:
-            return rnn(following[h], h, frames)
-        except NotACell as no_rnn:
-            raise NotACell(f"not a GRU: {no_gru}; not a simple RNN: {no_rnn}") from None
+            found = reader.sum(tensor)
+        except NotACell:
+            return None
+        new = given(found, match.mask, match.moves)
+        name = next((n for n, s in match.new.items() if s.key == new.key), "")
+        if not name or not match.mask:
+            return Role(name) if name else None
+        held = given(found, match.mask, not match.moves)
+        before = held.sole_leaf()
+        if before is None:
+            zeros = held.constant is not None and not np.any(held.constant)
+            return Role("y") if name == "h" and zeros else None
+        if before.tensor == {"h": match.cell.hidden, "c": match.cell.cell}[name]:
+            return Role(name)
+        twins = {r: role.name for r, role in match.twins.items()}
+        return Role(name, before.tensor) if {**twins, read: name}.get(before.tensor) == name else None
+
+    def spelling(self) -> Spelling:
+        """All that was found; NotACell where something that is left is carried on."""
+        for tensor in (*(c.write for c in self.left.values()), *self._after()):
+            try:
+                check(self.body, tensor, self.sequences)
+            except NotACell as why:
+                raise NotACell("; ".join([*dict.fromkeys(r for r in self.reasons if r), str(why)])) from why
+        return Spelling(self.matches, list(self.left.values()), self.outputs)
+
+    def _after(self) -> Iterator[str]:
+        """Outputs that are computed after the loop."""
+        return (t for t, m in zip(self.body.outputs, self.outputs) if m is None)
 
 
-def emit(ctx: Dialect, match: Match) -> tuple[Value, dict[str, Value]]:
-    """Appends the op. (y as (T,B,P) in the order of the trips, the last value of each state by the tensor it is read as)."""
-    cell = match.cell
-    x = _sequence(ctx, match.frames)
+def _candidates(states: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Which states may be a cell, and of which kind."""
+    for pair in permutations(states, 2):
+        yield "LSTM", pair
+    for one in states:
+        yield "GRU", (one,)
+    for one in states:
+        yield "simple RNN", (one,)
+
+
+def _matched(kind: str, names: tuple[str, ...], following: dict[str, Sum], frames: set[str]) -> Match:
+    """The cell of these states; NotACell if they are none."""
+    moved = [_moved(following[n], n) for n in names]
+    mask, moves, h = moved[0]
+    if any(m[:2] != (mask, moves) for m in moved):
+        raise NotACell("a mask keeps some of its states and not the others")
+    new = dict(zip("hc", (m[2] for m in moved)))
+    if kind == "LSTM":
+        cell = lstm(h, new["c"], names[0], frames)
+        if cell.cell != names[1]:
+            raise NotACell("the cell's update reads another tensor in the place of the cell")
+    else:
+        cell = gru(h, names[0], frames) if kind == "GRU" else rnn(h, names[0], frames)
+    return Match(cell, mask, moves, new)
+
+
+def _moved(s: Sum, read: str) -> tuple[str, bool, Sum]:
+    """The mask by which a state keeps itself, the truth value where it moves on, and its new value there."""
+    found = sorted(masks(s))
+    if not found:
+        return "", True, s
+    for tensor in found:
+        for moves in (True, False):
+            new, held = given(s, tensor, moves), given(s, tensor, not moves).sole_leaf()
+            if not masks(new) and held is not None and held.key == Leaf(read, 0, s.width, s.width).key:
+                return tensor, moves, new
+    raise NotACell(f"state {read!r} keeps something else than itself where it is masked")
+
+
+# ---- the ops ---------------------------------------------------------------------------------------------------------
+
+
+def emit(ctx: Dialect, body: Body, spelling: Spelling) -> tuple[list[Value], dict[str, Value]]:
+    """Appends the ops. The outputs as (T, ...) in the order of the trips, and the last value of each state by the tensor
+    that it is read as."""
+    backward = bool(body.frames) and all(f.backward for f in body.frames.values())
+    lift = Lift(ctx, body, _trips(ctx, body), backward)
+    last: dict[str, Value] = {}
+    answers: dict[int, _Answer] = {}
+    for match in spelling.matches:
+        answer = answers[id(match)] = _Answer(lift, match)
+        write = next(c.write for c in body.carried if c.read == match.cell.hidden)
+        if match.cell.attrs.get("masked_output") != "zero":
+            lift.give(write, ctx.reshape(answer.whole(Role("h")), [lift.trips, *body.graph.shape(write)]))
+        roles = {match.cell.hidden: Role("h"), match.cell.cell: Role("c"), **match.twins}
+        last.update({r: ctx.reshape(answer.last(role), body.graph.shape(r)) for r, role in roles.items() if r})
+    outputs = []
+    for tensor, of in zip(body.outputs, spelling.outputs):
+        y = lift.whole(tensor) if of is None else answers[id(of[0])].whole(of[1])
+        value = ctx.reshape(y, [lift.trips, *body.graph.shape(tensor)])
+        outputs.append(flipped(ctx, value, 0) if backward else value)
+    for c in spelling.rest:
+        last[c.read] = ctx.reshape(_last(ctx, lift.whole(c.write), backward), body.graph.shape(c.read))
+    return outputs, last
+
+
+class _Answer:
+    """A recurrence as an op: y (T,B,P) in the order of time, and the last states."""
+
+    def __init__(self, lift: Lift, match: Match):
+        self.lift, self.ctx = lift, lift.ctx
+        self.first = {c.read: c.initial for c in lift.body.carried}
+        self.hidden, self.cell = match.cell.hidden, match.cell.cell
+        for role in match.twins.values():
+            if role.twin and self.ctx.uniform(self.first[role.twin]) != 0:
+                raise NotACell(f"state {role.twin!r}, the output under a mask, does not start as zeros")
+        self.mask: Value | None = None
+        if match.mask:
+            mask = self.ctx.cast(lift.whole(match.mask), "bool")
+            self.mask = mask if match.moves else self.ctx.unary("not", mask)
+        run = _recurrence(lift, match.cell, self.first, self.mask)
+        self.y = run.frames(self.ctx, True)
+        self.states = {"h": run.h_n, "c": run.c_n}
+
+    def whole(self, role: Role) -> Value:
+        """(T,B,P): before the first row that its mask lets through, the op gives zeros, and the loop what h starts as."""
+        start, ctx = self.first[self.hidden], self.ctx
+        if self.mask is None or role != Role("h") or ctx.uniform(start) == 0:
+            return self.y
+        trips, batch, width = ctx.shape(self.y)
+        seen = ctx.reshape(ctx.cast(self.mask, "float32"), [trips, batch, 1])
+        seen = ctx.emit("CumSum", [seen], {"axis": 0, "exclusive": 0, "reverse": int(self.lift.backward)})
+        seen = ctx.binary("greater", seen, ctx.constant(0.0))
+        return ctx.emit("Where", [seen, self.y, ctx.reshape(start, [1, *_rows(ctx, start)])], dtype="float32")
+
+    def last(self, role: Role) -> Value:
+        if role.name == "y" or role.twin and self.ctx.uniform(self.first[self.hidden]) != 0:
+            if role.name == "c":
+                raise NotACell("a state beside the cell starts as zeros, and the cell as something else")
+            return _last(self.ctx, self.y, self.lift.backward)
+        value = self.states[role.name]
+        assert value is not None
+        return value
+
+
+def _rows(ctx: Dialect, value: Value) -> list[Size]:
+    shape = ctx.shape(value)
+    return [product(shape[:-1]), shape[-1]]
+
+
+def _trips(ctx: Dialect, body: Body) -> Size:
+    if body.total is not None:
+        return body.total
+    frame = next(iter(body.frames.values()))
+    return ctx.shape(frame.source)[frame.axis]
+
+
+def _last(ctx: Dialect, whole: Value, backward: bool) -> Value:
+    """What the last trip made."""
+    size = ctx.shape(whole)[0]
+    if backward:
+        return ctx.slice_axis(whole, 0, 0, 1)
+    return (
+        ctx.slice_axis(whole, 0, size - 1, size) if isinstance(size, int) else ctx.slice_axis(whole, 0, -1, 2**31 - 1)
+    )
+
+
+def _recurrence(lift: Lift, cell: Cell, first: dict[str, Value], mask: Value | None) -> Run:
+    """The op over all that the cell reads, side by side."""
+    ctx = lift.ctx
+    parts = []
+    for name in cell.frame:
+        whole = lift.whole(name)
+        trips, *rest = ctx.shape(whole)
+        parts.append(ctx.reshape(whole, [trips, product(rest[:-1]), rest[-1]]))
+    x = ctx.emit("Concat", parts, {"axis": 2}) if len(parts) > 1 else parts[0]
     batch = ctx.shape(x)[1]
-    before = ctx.producer(x)
-    swapped = before is not None and before.op == "Transpose" and before.attrs["perm"] == [1, 0, 2]
-    if swapped:  # the op reads (B,T,I) as well
-        x = Value(x.dtype, tensor=before.inputs[0])  # type: ignore[union-attr]
-    backward = match.frames[0].backward
-    attrs = {**cell.attrs, "time_major": int(not swapped), "direction": "reverse" if backward else "forward"}
-    given: dict[str, Value | None] = {"x": x, **{k: known(w) for k, w in cell.weights.items()}}
-    for name, read in (("h0", cell.hidden), ("c0", cell.cell)):
-        if read:
-            given[name] = _initial(ctx, match.states[read].initial, batch)
-    if match.mask is not None:
-        time_first = ctx.transpose(
-            match.mask.source,
-            [match.mask.axis, *(d for d in range(len(ctx.shape(match.mask.source))) if d != match.mask.axis)],
-        )
-        mask = ctx.cast(ctx.reshape(time_first, [ctx.shape(time_first)[0], batch]), "bool")
-        given["mask"] = ctx.transpose(mask, [1, 0]) if swapped else mask
-    inputs = [given.get(i.rstrip("?")) for i in OPS[cell.op].inputs]
-    outputs = ctx.emit_all(cell.op, inputs, attrs, ["float32"] * (3 if cell.op == "LSTM" else 2))
-    y = ctx.transpose(outputs[0], [1, 0, 2]) if swapped else outputs[0]
-    y = flipped(ctx, y, 0) if backward else y
-    last = {
-        read: ctx.reshape(v, ctx.shape(match.states[read].initial))
-        for read, v in zip((cell.hidden, cell.cell), outputs[1:])
-        if read
-    }
-    for read in match.same:
-        last[read] = last[cell.hidden]
-        if ctx.uniform(match.states[read].initial) != 0:
-            raise NotACell(f"state {read!r}, the output under a mask, does not start as zeros")
-    return y, last
+    x, time_major = _behind_reshape(ctx, x)
+    return recurrence(
+        ctx,
+        cell.op,
+        x,
+        [_weights(cell)],
+        time_major=time_major,
+        direction="reverse" if lift.backward else "forward",
+        activations=_activations(cell),
+        initial=[_initial(ctx, first[read], batch) for read in (cell.hidden, cell.cell) if read],
+        mask=None if mask is None else ctx.transpose(ctx.reshape(mask, [lift.trips, batch]), [1, 0]),
+        zero_masked=cell.attrs.get("masked_output") == "zero",
+        reset_after=bool(cell.attrs.get("reset_after", 1)),
+        coupled=cell.attrs.get("coupled", "none"),
+        cell_clip=cell.attrs.get("cell_clip", 0.0),
+        proj_clip=cell.attrs.get("proj_clip", 0.0),
+    )
 
 
-def _sequence(ctx: Dialect, frames: Sequence[Frame]) -> Value:
-    """x (T,B,I) of all frames side by side."""
-    parts: list[Value] = []
-    for f in frames:
-        shape = ctx.shape(f.source)
-        order = [f.axis, *(d for d in range(len(shape)) if d != f.axis)]
-        moved = ctx.transpose(f.source, order)
-        t, *rest = ctx.shape(moved)
-        parts.append(ctx.reshape(moved, [t, product(rest[:-1]), rest[-1]]))
-    return ctx.emit("Concat", parts, {"axis": 2}) if len(parts) > 1 else parts[0]
+def _behind_reshape(ctx: Dialect, x: Value) -> tuple[Value, bool]:
+    """x (T,B,I), or the (B,T,I) that it is a Reshape of where B is 1; and whether time comes first."""
+    node, (trips, batch, width) = ctx.producer(x), ctx.shape(x)
+    if node is not None and node.op == "Reshape" and ctx.graph.shape(node.inputs[0]) == (batch, trips, width):
+        return Value(x.dtype, tensor=node.inputs[0]), False
+    return x, True
+
+
+def _weights(cell: Cell) -> Weights:
+    w = {name: array[0] for name, array in cell.weights.items()}
+    bias = w.get("bias_ih") if cell.op == "GRU" else w.get("bias")
+    return Weights(w["w_ih"], w["w_hh"], bias, w.get("bias_hh"), w.get("peephole"), w.get("w_proj"))
+
+
+def _activations(cell: Cell) -> list[tuple[str, float, float]]:
+    kinds = cell.attrs["activations"]
+    zeros = [0.0] * len(kinds)
+    alphas, betas = (cell.attrs.get(f"activation_{p}", zeros) for p in ("alpha", "beta"))
+    return list(zip(kinds, alphas, betas))
 
 
 def _initial(ctx: Dialect, value: Value, batch: Size) -> Value | None:
     """(1,B,H); None for zeros, so that a stream can hold the state."""
     if ctx.uniform(value) == 0:
         return None
-    width = ctx.shape(value)[-1]
-    return ctx.expand(ctx.reshape(value, [1, product(ctx.shape(value)[:-1]), width]), [1, batch, width])
+    rows, width = _rows(ctx, value)
+    return ctx.expand(ctx.reshape(value, [1, rows, width]), [1, batch, width])
 
 
-def flipped(ctx: Dialect, x: Value, axis: int) -> Value:
-    return ctx.emit("Slice", [x], {"axes": [axis], "starts": [-1], "ends": [-TO_END], "steps": [-1]})
-
-
-def attributes_text(cell: Cell) -> str:
-    """The cell in words, for notes."""
-    hidden = cell.weights["w_hh"].shape[1] // {"LSTM": 4, "GRU": 3, "RNN": 1}[cell.op]
-    kinds: list[Any] = list(dict.fromkeys(cell.attrs["activations"]))
-    return f"{cell.op} of {hidden} units ({', '.join(kinds)})"
+def _in_words(cell: Cell) -> str:
+    hidden = cell.weights["w_hh"].shape[1] // len(GATES[cell.op])
+    return f"{cell.op} of {hidden} units ({', '.join(dict.fromkeys(cell.attrs['activations']))})"

@@ -53,11 +53,7 @@ int32_t le_saturate(float x); /* truncates; NaN gives 0 */
 void le_fill(int64_t n, le_dtype dtype, float value, void *y);
 
 /* Takes count * size bytes from *at, rounded up as le_add_scratch does. */
-static inline void *le_take_scratch(uint8_t **at, int64_t count, size_t size) {
-    void *taken = *at;
-    *at += ((size_t)count * size + 63) / 64 * 64;
-    return taken;
-}
+void *le_take_scratch(uint8_t **at, int64_t count, size_t size);
 
 /* ---- strided copies (view.c) ---- */
 

@@ -21,8 +21,6 @@ class Var(NamedTuple):
     holder: str = ""
 
 
-_Slot = tuple[Layer, Var, bool]  # a variable, whose it is, and whether training changes it
-
 _KEYED = {
     "LSTM": "cell",
     "GRU": "cell",
@@ -139,7 +137,7 @@ def _assign_groups(model: Layer, groups: dict[str, list[tuple[str, np.ndarray]]]
             owner.weights[var.name] = array
 
 
-def _slots(layer: Layer, trainable: bool) -> Iterator[_Slot]:
+def _slots(layer: Layer, trainable: bool) -> Iterator[tuple[Layer, Var, bool]]:
     trainable = trainable and layer.trainable
     for var in variables(layer):
         yield layer, var, trainable and var.trainable
@@ -147,9 +145,7 @@ def _slots(layer: Layer, trainable: bool) -> Iterator[_Slot]:
         yield from _slots(child, trainable)
 
 
-def _other_count(
-    layer: Layer, found: list[tuple[str, np.ndarray]], order: list[_Slot]
-) -> tuple[list[tuple[str, np.ndarray]], list[_Slot]]:
+def _other_count(layer: Layer, found: list, order: list) -> tuple[list, list]:
     """Old files that hold another number of arrays than the config says: Keras 1 recurrences stored joined."""
     if layer.version.major == 1 and layer.cls in _KERAS1_GATES and len(found) == 3:
         return found, [(layer, Var(n), True) for n in ("kernel", "recurrent_kernel", "bias")]

@@ -11,8 +11,10 @@ import numpy as np
 
 from ...errors import LstmEdgeError
 from ...ir.dims import Dim
+from ...recurrences.lifting import flipped
+from ...recurrences.loops import Body, Carried, Frame
 from ...recurrences.polynomials import NotACell
-from ...recurrences.spelled import Body, Carried, Frame, attributes_text, emit, flipped, recognised
+from ...recurrences.spelled import emit, recognised
 from ..dialect import Value, known
 from .interpreter import lower_block, used_names
 from .lowering import Call, Lowering, lowers
@@ -96,13 +98,13 @@ def _loop_recurrence(call: Call, body: Any, trips: Value | None) -> list[Value |
     if results[0].is_known and not results[0].array.all():
         raise NotACell("its condition is false after the first trip")
     total = spelt.trips("" if results[0].is_known else inner.tensor(results[0]), at_most)
+    spelt.total = total
     spelt.find_frames(total)
-    match = recognised(spelt)
-    y, last = emit(ctx, match)
+    spelling = recognised(spelt)
+    collected, last = emit(ctx, spelt, spelling)
     counts = {c.read: spelt.final(c, total) for c in spelt.integers()}
     final = [v if same else {**last, **counts}[bindings[n].tensor] for v, n, same in zip(carried, names[2:], kept)]
-    collected = [ctx.reshape(y, [total, *inner.shape(v)]) for v in results[1 + len(carried) :]]
-    ctx.note(f"{call.place}: its body spells {attributes_text(match.cell)}")
+    ctx.note(f"{call.place}: its body spells {spelling.text}")
     return [*final, *collected]
 
 
@@ -280,17 +282,17 @@ def _scan_recurrence(call: Call, scan: _ScanPlan) -> list[Value | None]:
         carried=[Carried(bindings[n].tensor, t, v) for n, t, v in zip(names, tensors, carried)],
     )
     spelt.count()
-    match = recognised(spelt)
-    y, last = emit(ctx, match)
+    spelling = recognised(spelt)
+    outputs, last = emit(ctx, spelt, spelling)
     counts = {c.read: spelt.final(c, total) for c in spelt.integers()}
     collected: list[Value | None] = []
-    for value, axis, flip in zip(results[scan.states :], scan.out_axes, scan.out_backward):
-        stacked = ctx.reshape(flipped(ctx, y, 0) if flip else y, [total, *inner.shape(value)])
-        rank = len(inner.shape(value)) + 1
+    for stacked, axis, flip in zip(outputs, scan.out_axes, scan.out_backward):
+        stacked = flipped(ctx, stacked, 0) if flip else stacked
+        rank = len(ctx.shape(stacked))
         order = list(range(1, rank))
         order.insert(call.axis(axis, rank), 0)
         collected.append(ctx.transpose(stacked, order))
-    ctx.note(f"{call.place}: its body spells {attributes_text(match.cell)}")
+    ctx.note(f"{call.place}: its body spells {spelling.text}")
     return [*({**last, **counts}[bindings[n].tensor] for n in names[: scan.states]), *collected]
 
 

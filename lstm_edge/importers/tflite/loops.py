@@ -1,8 +1,8 @@
 """WHILE: a loop that spells a recurrence becomes one; another is unrolled where its number of trips is known.
 
 TensorFlow's converter turns the recurrence of a layer into a loop that carries a counter, the outputs so far, the
-states and the inputs. Its body is interpreted once with a symbolic trip number, on a Graph of its own; tflite_cell.py
-reads the cell there.
+states and the inputs. Its body is interpreted once with a symbolic trip number, on a Graph of its own, which
+recurrences/ reads.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import numpy as np
 
 from ...errors import LstmEdgeError
 from ...ir.dims import FRAMES, Dim, Size, mentions
+from ...recurrences.loops import Body, Carried, Frame
+from ...recurrences.polynomials import NotACell
+from ...recurrences.spelled import emit, recognised
 from ..dialect import Value, known
-from .cell import Cell, NotACell, find_cell
 from .control import list_input, run_subgraph, subgraph
 from .lowering import Call, ListValue, TfLowering, lowers
-from .recurrent import MAX_UNROLLED_NODES, Recurrence
+from .recurrent import MAX_UNROLLED_NODES
 from .schema import SubGraph
 
 TRIP = Dim.symbol("trip")
@@ -81,24 +83,15 @@ class Written(Value):
 
     source: Value | None = None
     at: Any = 0
-    element: Value | None = None
+    element: Value = field(default_factory=lambda: Value("float32"))
 
 
 @dataclass
-class Frame:
+class Read:
     """In a body: what was read of a tensor from outside, `source`[at]."""
 
     source: Value
     at: Any
-
-
-@dataclass
-class Body:
-    """What a body reads and carries, by the tensor of its own graph."""
-
-    frames: dict[str, Frame] = field(default_factory=dict)
-    outer: dict[str, Value] = field(default_factory=dict)  # loop-invariant run-time values
-    carried: dict[str, int] = field(default_factory=dict)
 
 
 class BodyLowering(TfLowering):
@@ -108,7 +101,9 @@ class BodyLowering(TfLowering):
         super().__init__(outer.file, outer.trained, outer.exact)
         self.variables, self.assigned, self.depth, self.inner = outer.variables, outer.assigned, outer.depth, True
         self.left = outer.left
-        self.body = Body()
+        self.frames: dict[str, Read] = {}
+        self.outer: dict[str, Value] = {}  # run-time values that no trip changes
+        self.carried: dict[str, int] = {}
         self.limits: list[Size] = []  # numbers of trips that the condition allows
 
     def special(self, call: Call) -> Value | list[Value] | None:
@@ -151,13 +146,13 @@ class BodyLowering(TfLowering):
             data = data.stacked
         if not mentions(at, "trip"):
             return None
-        if call.kind == "GATHER" and call.option("axis") != 0 or data.is_run and data.tensor in self.body.carried:
+        if call.kind == "GATHER" and call.option("axis") != 0 or data.is_run and data.tensor in self.carried:
             raise NotACell("it reads frames along another axis than the first, or of what it carries")
-        source = self.body.outer.get(data.tensor, data)
+        source = self.outer.get(data.tensor, data)
         shape = self.shape(data)[1:] if call.kind != "GATHER" or self.shape(index) == () else (1, *self.shape(data)[1:])
         name = self.graph.fresh("frame")
         self.graph.input(name, tuple(shape), self.run_dtype(data))
-        self.body.frames[name] = Frame(source, at)
+        self.frames[name] = Read(source, at)
         return Value(data.dtype, tensor=name)
 
     def _slice(self, call: Call) -> Value | None:
@@ -180,10 +175,10 @@ class BodyLowering(TfLowering):
 
     def _frame_slice(self, x: Value) -> Value:
         """x[trip:trip+1]."""
-        source = self.body.outer.get(x.tensor, x)
+        source = self.outer.get(x.tensor, x)
         name = self.graph.fresh("frame")
         self.graph.input(name, (1, *self.shape(x)[1:]), self.run_dtype(x))
-        self.body.frames[name] = Frame(source, TRIP)
+        self.frames[name] = Read(source, TRIP)
         return Value(x.dtype, tensor=name)
 
     def _concatenation(self, call: Call) -> Value | None:
@@ -234,6 +229,7 @@ class _Loop:
         self.arguments = [self._argument(k) for k in range(len(self.values))]
         run_subgraph(self.inner, cond, self.arguments)
         self.results = run_subgraph(self.inner, body, self.arguments)
+        self.count = self._count()
 
     def _argument(self, k: int) -> Value:
         """What the body sees for carried value k."""
@@ -242,55 +238,27 @@ class _Loop:
             if not value.is_run:
                 return value
             inner.graph.input(f"outer{k}", self.ctx.shape(value), self.ctx.run_dtype(value))
-            inner.body.outer[f"outer{k}"] = value
+            inner.outer[f"outer{k}"] = value
             return Value(value.dtype, tensor=f"outer{k}")
-        if value.array is not None and value.array.size == 1 and value.dtype in ("int32", "int64"):
-            counter = np.empty(value.array.shape, object)
-            counter[...] = value.array.reshape(-1)[0] + TRIP
+        if self._is_counter(k):
+            counter = np.empty(value.data.shape, object)
+            counter[...] = value.data.reshape(-1)[0] + TRIP
             return known(counter, value.dtype)
         if isinstance(value, ListValue):
             return ListValue("variant", items=[], count=value.count)
         name = f"carried{k}"
         inner.graph.input(name, self.ctx.shape(value), self.ctx.run_dtype(value))
-        inner.body.carried[name] = k
+        inner.carried[name] = k
         return Value(value.dtype, tensor=name)
 
-    def as_recurrence(self) -> list[Value]:
-        count = self._count()
-        counters = [k for k, a in enumerate(self.arguments) if a.array is not None and not self.invariant[k]]
-        for k in counters:
-            step = self.results[k].array
-            if step is None or step.reshape(-1)[0] - self.arguments[k].array.reshape(-1)[0] != 1:
-                raise NotACell("a counter does not go up by one")
-        written = {k: r for k, r in enumerate(self.results) if isinstance(r, Written)}
-        for k, write in written.items():
-            if write.source is not self.arguments[k]:
-                raise NotACell("it writes into another value than it carries")
-        states = {f"carried{k}": self.results[k] for k in self.inner.body.carried.values() if k not in written}
-        for value in states.values():
-            if value.items is not None or value.array is not None:
-                raise NotACell("it carries something else than states and outputs")
-        sources = {f"carried{k}" for k, w in written.items()}
-        cell = find_cell(
-            self.inner.graph,
-            {n: v.tensor for n, v in states.items()},
-            set(self.inner.body.frames),
-            {k: w.element.tensor for k, w in written.items() if w.element is not None},
-            sources,
+    def _is_counter(self, k: int) -> bool:
+        value = self.values[k]
+        return (
+            not self.invariant[k]
+            and value.array is not None
+            and value.array.size == 1
+            and value.dtype in ("int32", "int64")
         )
-        final = self._emit(cell, count)
-        out: list[Value] = []
-        for k, value in enumerate(self.values):
-            if k in counters:
-                total = self.arguments[k].array.reshape(-1)[0] - TRIP + count
-                out.append(known(np.array(total, object).reshape(self.arguments[k].array.shape), value.dtype))
-            elif self.invariant[k]:
-                out.append(value)
-            elif k in written:
-                out.append(self._written(k, written[k], final, count))
-            else:
-                out.append(self.ctx.reshape(final[cell.roles[f"carried{k}"]], self.ctx.shape(value)))
-        return out
 
     def _count(self) -> Size:
         """The number of trips."""
@@ -301,77 +269,86 @@ class _Loop:
             if not all(n == FRAMES or self.ctx.equals_trained(n) for n in limits):
                 raise NotACell(f"its number of trips is the least of {limits}")
             return FRAMES
-        count = limits[0] if len(limits) == 1 else min(limits)
+        count = limits[0] if len(limits) == 1 else min(int(n) for n in limits if not isinstance(n, Dim))
+        read = (f.source for f in self.inner.frames.values())
+        if self.ctx.equals_trained(count) and any(self.ctx.shape(x)[0] == FRAMES for x in read):
+            return FRAMES
         return count if isinstance(count, Dim) else int(count)
 
-    def _frame_source(self, name: str, count: Size) -> Value:
-        """All frames of one read, in the order of the trips: (T, ...)."""
-        ctx, frame = self.ctx, self.inner.body.frames[name]
-        x = frame.source
+    def as_recurrence(self) -> list[Value]:
+        body = Body(self.inner.graph, self.inner.outer, total=self.count)
+        body.frames = {name: self._frame(read) for name, read in self.inner.frames.items()}
+        written = {k: self._write(k, r) for k, r in enumerate(self.results) if isinstance(r, Written)}
+        ends: dict[int, str] = {}  # carried tensors of the body, by the place of the value
+        for k, result in enumerate(self.results):
+            if self.invariant[k]:
+                continue
+            if self._is_counter(k):
+                self._check_counter(k)
+            elif k not in written:
+                if result.items is not None or result.array is not None:
+                    raise NotACell("it carries something else than states and outputs")
+                ends[k] = f"carried{k}"
+                body.carried.append(Carried(ends[k], result.tensor, self.values[k]))
+            elif not mentions(written[k].at, "trip"):
+                element = written[k].element.tensor
+                ends[k] = self.inner.graph.input(f"written{k}", self.inner.graph.shape(element))
+                body.carried.append(Carried(ends[k], element, Value("float32")))
+        collected = [k for k, w in written.items() if k not in ends]
+        body.outputs = [written[k].element.tensor for k in collected]
+        outputs, last = emit(self.ctx, body, recognised(body))
+        out: list[Value] = []
+        for k, value in enumerate(self.values):
+            if self.invariant[k]:
+                out.append(value)
+            elif self._is_counter(k):
+                total = self.arguments[k].data.reshape(-1)[0] - TRIP + self.count
+                out.append(known(np.array(total, object).reshape(value.data.shape), value.dtype))
+            elif k in collected:
+                out.append(self._written(k, outputs[collected.index(k)]))
+            elif k in written:
+                out.append(self._written(k, self.ctx.reshape(last[ends[k]], [1, *self.inner.graph.shape(ends[k])])))
+            else:
+                out.append(last[ends[k]])
+        return out
+
+    def _frame(self, read: Read) -> Frame:
+        ctx, x = self.ctx, read.source
         size = ctx.shape(x)[0]
-        if size == FRAMES and ctx.equals_trained(count):
-            count = FRAMES
-        if frame.at == TRIP:
-            return x if size == count else ctx.slice_axis(x, 0, 0, self._number(count))
-        if size == count and frame.at + TRIP == count - 1:
-            return ctx.flip(x, 0)
-        raise NotACell(f"it reads frame {frame.at} of {size}")
+        if read.at == TRIP:
+            return Frame(x if size == self.count else ctx.slice_axis(x, 0, 0, self._number()), 0)
+        if size == self.count and read.at + TRIP == self.count - 1:
+            return Frame(x, 0, backward=True)
+        raise NotACell(f"it reads frame {read.at} of {size}")
 
-    def _number(self, count: Size) -> int:
-        if isinstance(count, Dim):
-            raise NotACell(f"it makes {count} trips over another number of frames")
-        return int(count)
+    def _number(self) -> int:
+        if isinstance(self.count, Dim):
+            raise NotACell(f"it makes {self.count} trips over another number of frames")
+        return self.count
 
-    def _emit(self, cell: Cell, count: Size) -> dict[str, Value]:
-        """The recurrence in the outer graph: 'y' (B,T,H), and 'h' and 'c' (1,B,H)."""
-        ctx = self.ctx
-        batch = self._batch(cell)
-        parts = []
-        for name in cell.frames:
-            x = self._frame_source(name, count)
-            shape = ctx.shape(x)
-            width = cell.widths[name]
-            parts.append(ctx.transpose(ctx.reshape(x, [shape[0], batch, width]), [1, 0, 2]))
-        layer = Recurrence(cell.op, ctx.concat(parts, 2), cell.w_ih, cell.w_hh, cell.attrs)
-        for name, array in cell.arrays.items():
-            layer.give(name, array)
-        for role, state in (("h0", cell.h), ("c0", cell.c)):
-            if state:
-                value = self.values[self.inner.body.carried[state]]
-                if ctx.uniform(value) != 0:
-                    layer.give(role, ctx.reshape(value, [1, batch, cell.hidden]))
-        if cell.mask:
-            mask = self._frame_source(cell.mask, count)
-            layer.give("mask", ctx.transpose(ctx.reshape(mask, [ctx.shape(mask)[0], batch]), [1, 0]))
-        for state in cell.previous:  # the outputs repeat the one before: at first that is 0
-            if ctx.uniform(self.values[self.inner.body.carried[state]]) != 0:
-                raise NotACell("its masked output does not start at 0")
-        results = layer.emit(ctx)
-        return dict(zip(("y", "h", "c"), results))
+    def _check_counter(self, k: int) -> None:
+        step = self.results[k].array
+        if step is None or step.reshape(-1)[0] - self.arguments[k].data.reshape(-1)[0] != 1:
+            raise NotACell("a counter does not go up by one")
 
-    def _batch(self, cell: Cell) -> Size:
-        shape = self.ctx.shape(self.values[self.inner.body.carried[cell.h]])
-        return shape[0] if len(shape) > 1 else 1
-
-    def _written(self, k: int, write: Written, final: dict[str, Value], count: Size) -> Value:
-        """The carried outputs after the loop, one element per trip, or the last alone."""
-        ctx, value, element = self.ctx, self.values[k], write.element
-        assert element is not None
-        shape = self.inner.shape(element)
-        inner = list(shape) if isinstance(value, ListValue) else list(shape[1:])
-        size = value.count if isinstance(value, ListValue) else ctx.shape(value)[0]
+    def _write(self, k: int, write: Written) -> Written:
+        """What is written to carried value k, in a place that is known to be right."""
+        value, count = self.values[k], self.count
+        size = value.count if isinstance(value, ListValue) else self.ctx.shape(value)[0]
+        if write.source is not self.arguments[k]:
+            raise NotACell("it writes into another value than it carries")
         if not mentions(write.at, "trip"):
             if write.at != 0 or size != 1:
                 raise NotACell(f"it writes element {write.at} of {size} on every trip")
-            return self._made(value, ctx.reshape(final["h"], [1, *inner]), 1)
-        y = final["y"]
-        batch, frames = ctx.shape(y)[:2]
-        whole = size == frames or size == count or frames == FRAMES and ctx.equals_trained(size)
-        if not whole:
-            raise NotACell(f"it writes {frames} elements of {size}")
-        if write.at != TRIP:
+        elif write.at != TRIP:
             raise NotACell(f"it writes its outputs at {write.at}")
-        return self._made(value, ctx.reshape(ctx.transpose(y, [1, 0, 2]), [frames, *inner]), frames)
+        elif size != count and not (count == FRAMES and self.ctx.equals_trained(size)):
+            raise NotACell(f"it writes {count} elements of {size}")
+        return write
 
-    def _made(self, value: Value, stacked: Value, count: Size) -> Value:
-        return ListValue("variant", items=[], count=count, stacked=stacked) if isinstance(value, ListValue) else stacked
+    def _written(self, k: int, whole: Value) -> Value:
+        """The carried outputs after the loop, from (T, ...) of the elements."""
+        trips, *inner = self.ctx.shape(whole)
+        if isinstance(self.values[k], ListValue):
+            return ListValue("variant", items=[], count=trips, stacked=whole)
+        return self.ctx.reshape(whole, [trips, *inner[1:]])
