@@ -1,8 +1,18 @@
 """The exceptions of lstm_edge. All of them are LstmEdgeError and ValueError."""
 
+from __future__ import annotations
+
+from typing import Self
+
 
 class LstmEdgeError(ValueError):
     """Base of every error the library raises on purpose."""
+
+    def at(self, place: str) -> Self:
+        """The same error with the place it happened at in front of its message."""
+        made = type(self).__new__(type(self), f"{place}: {self}")
+        made.__dict__.update(self.__dict__)
+        return made
 
 
 class FormatError(LstmEdgeError):

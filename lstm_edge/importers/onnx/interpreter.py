@@ -70,7 +70,7 @@ def _evaluate(call: Call) -> list[Value | None]:
     except LstmEdgeError as e:
         if call.place in str(e):
             raise
-        raise type(e)(f"{call.place}: {e}") from e
+        raise e.at(call.place) from e
     except (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError) as e:
         raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
     values = result if isinstance(result, list) else [result]
