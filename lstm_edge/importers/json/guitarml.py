@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import FormatError, UnsupportedModelError
+from ...files.json import array, whole
 from ...ir.dims import BATCH, FRAMES
 from ...ir.graph import Graph
 from ..dialect.layers import GATES, Activation, Cell, dense, recurrence
 from .rtneural import add_first_channel
-from .values import array, whole
 
 DESCRIPTION = {"model", "input_size", "skip", "output_size", "unit_type", "num_layers", "hidden_size", "bias_fl"}
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
+from ...files.json import array, whole
 from ...ir.dims import BATCH, FRAMES
 from ...ir.graph import Graph
 from ..dialect.layers import Activation, Cell, dense, recurrence
-from .values import array, whole
 
 CONFIG = {"input_size", "hidden_size", "num_layers", "in_channels", "out_channels"}
 

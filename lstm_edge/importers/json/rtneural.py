@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import FormatError, UnsupportedModelError
+from ...files.json import array, whole
 from ...ir.dims import BATCH, FRAMES
 from ...ir.graph import Graph
 from ..dialect.layers import (
@@ -19,7 +20,6 @@ from ..dialect.layers import (
     recurrence,
     reordered,
 )
-from .values import array, whole
 
 KNOWN = {"in_shape", "layers", "in_skip", "in_gain", "out_gain", "metadata", "samplerate"}
 LAYER_KEYS = {

@@ -5,33 +5,22 @@ Nothing a file names is run, and what it claims is checked before memory is take
 
 from __future__ import annotations
 
-import io
 import os
-import struct
-import zipfile
-import zlib
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
-from ...files import hdf5, pickles
+from ...errors import FormatError, UnsupportedModelError
+from ...files import hdf5, json, npz, pickles, safetensors
+from ...files.json import array, whole
 from ...files.pickles import Inert
-from ..json import model as json_rnn
-from ..json.values import array, whole
 from ..keras.files import NOT_WEIGHTS
-from ..torch import model as torch
 from ..torch.state import PREFERRED_KEYS, state_dict
 
-NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK\x03\x04"
-MAX_NPY_HEADER = 64 << 10
-MAX_TENSORS = 100_000
 MAX_DEPTH = 64  # of containers in containers
-# A zip of weights may inflate to this much and a multiple of its size: bombs reach 1000 to 1, pruned weights some 10.
-INFLATED_BASE, INFLATED_RATIO = 16 << 20, 20
 
 
 def read_weights(
@@ -47,14 +36,14 @@ def read_weights(
     if data.startswith(hdf5.MAGIC):
         with hdf5.opened(data, place) as file:
             return _checked(file.arrays(NOT_WEIGHTS)), []
-    if data.startswith(NPY_MAGIC):
-        return _checked(_named(_npy(data, place), "")), []
-    if data.startswith(ZIP_MAGIC) and _is_npz(data):
-        return _checked(_npz(data)), []
+    if data.startswith(npz.MAGIC):
+        return _checked(_named(npz.read_npy(data, place), "")), []
+    if data.startswith(ZIP_MAGIC) and npz.is_npz(data):
+        return _checked(_flat(npz.read_npz(data))), []
+    if safetensors.is_safetensors(data, len(data)):
+        return _checked(safetensors.read(data, place)), []
     if data[:64].lstrip()[:1] == b"{":
-        return _checked(_from_json(json_rnn.load(data))), []
-    if torch._is_safetensors(data):
-        return _checked(torch.read_safetensors(data, place)), []
+        return _checked(_from_json(json.load(data))), []
     return _pickled(pickles.load(data, place), place, key)
 
 
@@ -70,71 +59,16 @@ def _pickled(value: Any, place: str, key: str | None) -> tuple[dict[str, np.ndar
 def _checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if not arrays:
         raise UnsupportedModelError("a file without arrays; expected weights by name")
-    if len(arrays) > MAX_TENSORS:
-        raise FormatError(f"{len(arrays)} arrays in one file; expected at most {MAX_TENSORS}")
+    if len(arrays) > npz.MAX_ARRAYS:
+        raise FormatError(f"{len(arrays)} arrays in one file; expected at most {npz.MAX_ARRAYS}")
     return arrays
 
 
-# ---- numpy -----------------------------------------------------------------------------------------------------------
-
-
-def _is_npz(data: bytes) -> bool:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return all(n.endswith(".npy") for n in archive.namelist())
-    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError) as why:
-        raise FormatError(f"a damaged zip archive ({why})") from None
-
-
-def _npz(data: bytes) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            claimed, most = sum(m.file_size for m in members), INFLATED_BASE + INFLATED_RATIO * len(data)
-            if claimed > most or len(members) > MAX_TENSORS:
-                raise FormatError(
-                    f"{len(members)} arrays of {claimed} bytes in a file of {len(data)}: expected at most {most}; "
-                    "refused as a zip bomb"
-                )
-            for member in members:
-                name = member.filename.removesuffix(".npy")
-                found |= _named(_npy(archive.read(member), name), name)
-    except LstmEdgeError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, RuntimeError, EOFError, OSError) as why:
-        raise FormatError(f"a damaged .npz archive ({type(why).__name__}: {why})") from None
-    return found
-
-
-def _npy(data: bytes, name: str) -> Any:
-    """The array of a .npy file; what np.save pickled (a dictionary), read without running it, object arrays as lists."""
-    stream = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(stream)
-        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in readers:
-            raise FormatError(f"array {name!r}: .npy version {version}, expected 1.0 or 2.0")
-        shape, fortran, dtype = readers[version](stream, max_header_size=MAX_NPY_HEADER)
-    except LstmEdgeError:
-        raise
-    except (ValueError, TypeError, SyntaxError, struct.error, EOFError, MemoryError, RecursionError) as why:
-        raise FormatError(f"array {name!r}: not a .npy file ({str(why)[:120]})") from None
-    if dtype.hasobject:
-        value = pickles.load(data[stream.tell() :], name)
-        return value[0] if isinstance(value, list) and shape == () else value
-    count = prod(shape)
-    left = len(data) - stream.tell()
-    if any(size < 0 for size in shape) or count * dtype.itemsize != left:
-        raise FormatError(
-            f"array {name!r}: shape {shape} of {dtype} claims {count * dtype.itemsize} bytes, found {left}"
-        )
-    if not dtype.itemsize or not count:
-        return np.zeros(shape, dtype)
-    return np.frombuffer(data, dtype, count, stream.tell()).reshape(shape, order="F" if fortran else "C")
-
-
 # ---- nested containers -----------------------------------------------------------------------------------------------
+
+
+def _flat(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {path: array for name, value in arrays.items() for path, array in _named(value, name).items()}
 
 
 def _named(value: Any, prefix: str) -> dict[str, np.ndarray]:

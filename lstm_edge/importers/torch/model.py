@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,26 +11,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
-from ...files import pickles
+from ...files import pickles, safetensors
 from ...ir.graph import Graph
 from . import pt2 as torch_pt2
 from . import script
 from .program import freest
 from .state import PREFERRED_KEYS, build, state_dict
-
-SAFETENSORS_DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U8": "u1",
-    "BOOL": "?",
-}
-MAX_HEADER = 100 << 20
 
 
 def read(
@@ -111,8 +96,8 @@ def read_tensors(source: str | Path | bytes, key: str | None = None) -> tuple[di
     """The named arrays of a checkpoint or safetensors file, and notes on what was chosen."""
     place = str(source) if not isinstance(source, bytes) else "bytes"
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    if _is_safetensors(data):
-        return read_safetensors(data, place), []
+    if safetensors.is_safetensors(data, len(data)):
+        return safetensors.read(data, place), []
     return state_dict(pickles.load(data, place), place, key)
 
 
@@ -128,53 +113,3 @@ def _arrays(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
         if isinstance(value, np.ndarray):
             found[str(name)] = value
     return found
-
-
-# ---- safetensors ----------------------------------------------------------------------------------------------------
-
-
-def _is_safetensors(data: bytes) -> bool:
-    return len(data) > 9 and data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data) - 8
-
-
-def read_safetensors(data: bytes, place: str) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file: 8 bytes of header size, JSON, bytes. FormatError where offsets, sizes or
-    dtypes do not agree."""
-    size = int.from_bytes(data[:8], "little")
-    if size > min(MAX_HEADER, len(data) - 8):
-        raise FormatError(f"{place}: a header of {size} bytes in a file of {len(data)}")
-    try:
-        header = json.loads(data[8 : 8 + size].decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as e:
-        raise FormatError(f"{place}: the safetensors header is not JSON ({e})") from e
-    body = memoryview(data)[8 + size :]
-    found: dict[str, np.ndarray] = {}
-    for name, entry in header.items() if isinstance(header, dict) else ():
-        if name != "__metadata__":
-            found[name] = _safetensor(name, entry, body, place)
-    if not found:
-        raise FormatError(f"{place}: a safetensors file without tensors")
-    return found
-
-
-def _safetensor(name: str, entry: Any, body: memoryview, place: str) -> np.ndarray:
-    try:
-        kind, shape, (start, end) = entry["dtype"], tuple(int(s) for s in entry["shape"]), entry["data_offsets"]
-    except (TypeError, KeyError, ValueError) as e:
-        raise FormatError(f"{place}: tensor {name!r}: expected dtype, shape and data_offsets") from e
-    if kind not in SAFETENSORS_DTYPES:
-        raise UnsupportedModelError(
-            f"{place}: tensor {name!r} of dtype {kind}: expected one of {', '.join(SAFETENSORS_DTYPES)}"
-        )
-    dtype, count = np.dtype(SAFETENSORS_DTYPES[kind]), 1
-    for s in shape:
-        count *= s
-    if not 0 <= start <= end <= len(body) or min(shape, default=0) < 0 or end - start != count * dtype.itemsize:
-        raise FormatError(
-            f"{place}: tensor {name!r}: expected {count * dtype.itemsize} bytes for shape {shape} of {kind}, found the "
-            f"range {start} to {end} of {len(body)}"
-        )
-    array = np.frombuffer(body[start:end], dtype).reshape(shape)
-    if kind == "BF16":
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return np.array(array)

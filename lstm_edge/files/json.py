@@ -1,14 +1,39 @@
-"""What the readers of JSON networks share: checked arrays and numbers."""
+"""JSON of networks: the object in a file, within limits, and the checked arrays and numbers in it."""
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import FormatError, ShapeError
+from ..errors import FormatError, ShapeError
 
+MAX_BYTES = 40 << 20  # a million weights, as an indented dump spells them
+MAX_NUMBERS, MAX_LISTS = 4 << 20, 1 << 19  # parsed, a number takes 32 bytes and a list some 90, however short its text
 LARGEST = 1 << 20  # of a width or a count in a file
+
+
+def load(source: str | os.PathLike[str] | bytes) -> dict[str, Any]:
+    """The object in a JSON file; FormatError when it is none, nests too deeply or is beyond MAX_BYTES."""
+    size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
+    if size > MAX_BYTES:
+        raise FormatError(f"a JSON file of {size} bytes; expected at most {MAX_BYTES}")
+    text = source if isinstance(source, bytes) else Path(source).read_bytes()
+    lists = text.count(b"[") + text.count(b"{")
+    if lists > MAX_LISTS or text.count(b",") > MAX_NUMBERS:
+        raise FormatError(
+            f"a JSON file of {text.count(b',')} numbers in {lists} lists; expected at most {MAX_NUMBERS} in {MAX_LISTS}"
+        )
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as why:
+        raise FormatError(f"not readable JSON ({type(why).__name__}: {str(why)[:120]})") from None
+    if not isinstance(value, dict):
+        raise FormatError(f"expected a JSON object, found {type(value).__name__}")
+    return value
 
 
 def array(value: Any, place: str, shape: tuple[int | None, ...] | None = None) -> np.ndarray:

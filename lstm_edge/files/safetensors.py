@@ -1,0 +1,69 @@
+"""safetensors files: 8 bytes of header size, a header in JSON, then the bytes of every tensor."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..errors import FormatError, UnsupportedModelError
+
+DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+MAX_HEADER = 100 << 20
+
+
+def is_safetensors(head: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes that begins with `head` (9 bytes or more) is one."""
+    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size
+
+
+def read(data: bytes, place: str) -> dict[str, np.ndarray]:
+    """The tensors by name, bfloat16 as float32. FormatError where offsets, sizes or dtypes do not agree."""
+    size = int.from_bytes(data[:8], "little")
+    if size > min(MAX_HEADER, len(data) - 8):
+        raise FormatError(f"{place}: a header of {size} bytes in a file of {len(data)}")
+    try:
+        header = json.loads(data[8 : 8 + size].decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as e:
+        raise FormatError(f"{place}: the safetensors header is not JSON ({e})") from e
+    body = memoryview(data)[8 + size :]
+    found: dict[str, np.ndarray] = {}
+    for name, entry in header.items() if isinstance(header, dict) else ():
+        if name != "__metadata__":
+            found[name] = _tensor(name, entry, body, place)
+    if not found:
+        raise FormatError(f"{place}: a safetensors file without tensors")
+    return found
+
+
+def _tensor(name: str, entry: Any, body: memoryview, place: str) -> np.ndarray:
+    try:
+        kind, shape, (start, end) = entry["dtype"], tuple(int(s) for s in entry["shape"]), entry["data_offsets"]
+    except (TypeError, KeyError, ValueError) as e:
+        raise FormatError(f"{place}: tensor {name!r}: expected dtype, shape and data_offsets") from e
+    if kind not in DTYPES:
+        raise UnsupportedModelError(f"{place}: tensor {name!r} of dtype {kind}: expected one of {', '.join(DTYPES)}")
+    dtype = np.dtype(DTYPES[kind])
+    claimed = prod(shape) * dtype.itemsize
+    if not 0 <= start <= end <= len(body) or min(shape, default=0) < 0 or end - start != claimed:
+        raise FormatError(
+            f"{place}: tensor {name!r}: expected {claimed} bytes for shape {shape} of {kind}, found the range {start} to "
+            f"{end} of {len(body)}"
+        )
+    array = np.frombuffer(body[start:end], dtype).reshape(shape)
+    if kind == "BF16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return np.array(array)
