@@ -11,17 +11,23 @@ import textwrap
 import wave
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
-from shared import EXAMPLES
+from shared import EXAMPLES, GOLDEN
 
 import lstm_edge
 from lstm_edge import format as le_format
 from lstm_edge.cli import _run
+from lstm_edge.cli.convert import command as convert_command
 from lstm_edge.cli.io import frames_of_rows, frames_of_samples, read_csv, read_wav
+from lstm_edge.cli.verify import command as verify_command
+from lstm_edge.convert import to_graph
 from lstm_edge.errors import FormatError, ShapeError
+from lstm_edge.importers.registry import IMPORTERS
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph, SelfTest
+from lstm_edge.options import OPTIONS
 
 DIGITS = EXAMPLES / "digits"
 
@@ -300,6 +306,50 @@ def test_a_missing_module_is_named_with_its_extra(tmp_path, capsys, monkeypatch)
 def test_a_fault_of_ours_is_one_line_too(doubler, capsys, monkeypatch):
     monkeypatch.setattr(lstm_edge, "load", lambda *_, **__: 1 / 0)
     assert "a fault in lstm_edge itself: ZeroDivisionError" in error_of(capsys, ["info", doubler], 4)
+
+
+def flags_of(command) -> dict[str, str]:
+    return {p.name: p.opts[0] for p in command.params}
+
+
+def test_commands_take_the_options_that_are_declared():
+    convert, verify = flags_of(convert_command), flags_of(verify_command)
+    for option in OPTIONS.values():
+        assert convert[option.name] == option.flag and (
+            option.off is None or convert[f"no_{option.name}"] == option.off[0]
+        )
+        assert verify.get(option.name) == (option.flag if option.of_importer else None)
+    text = convert_command.get_help(click.Context(convert_command))
+    for setting in (s for importer in IMPORTERS for s in importer.settings):
+        assert f"{setting.name}=" in text
+
+
+def test_options_reach_the_conversion(tmp_path, capsys):
+    fused, path = str(GOLDEN / "tflite" / "fused_integer.tflite"), str(tmp_path / "m.lstm")
+    assert _run(["convert", fused, "-o", path, "--option", "integer=float"]) == 0
+    assert [op for op, _ in lstm_edge.load(path).ops].count("LSTM") == 2
+    capsys.readouterr()
+    assert "--option speed=1: expected --option integer=..." in error_of(
+        capsys, ["convert", fused, "-o", path, "--option", "speed=1"]
+    )
+    assert "--set: not used for tflite models" in error_of(capsys, ["convert", fused, "-o", path, "--set", "x=1"])
+
+
+def test_an_example_and_a_sample_come_from_files(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.jit.script(torch.nn.Linear(3, 2)).save(str(tmp_path / "m.pt"))
+    example, sample = (np.random.default_rng(n).normal(size=(4, 3)).astype(np.float32) for n in (0, 1))
+    np.save(tmp_path / "example.npy", example)
+    np.save(tmp_path / "sample.npy", sample)
+    files = [f"{tmp_path}/{name}.npy" for name in ("example", "sample")]
+    path = str(tmp_path / "m.lstm")
+    graph = to_graph(tmp_path / "m.pt", example=example)
+    name = graph.inputs[0].name
+    args = ["convert", str(tmp_path / "m.pt"), "-o", path, "--example", files[0], "--sample", f"{name}={files[1]}"]
+    assert _run(args) == 0
+    found = le_format.read(path)
+    np.testing.assert_array_equal(found.self_test.inputs[name], sample)
+    assert found.shape(found.inputs[0].tensor) == graph.shape(graph.inputs[0].tensor)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Which importer a source goes to, what its errors name, and that a self-test notices a wrong model."""
 
+import inspect
 import io
 import json
 import struct
@@ -7,14 +8,17 @@ import zipfile
 
 import numpy as np
 import pytest
+from shared import GOLDEN
 
 import lstm_edge
 from lstm_edge import format
 from lstm_edge.check.self_test import make_self_test
-from lstm_edge.convert import kind_of, to_graph
+from lstm_edge.convert import to_graph
 from lstm_edge.errors import FormatError, LstmEdgeError, UnsupportedModelError
+from lstm_edge.importers.registry import IMPORTERS, kind_of
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
+from lstm_edge.options import OPTIONS, asked, named_as_on_command_line
 from lstm_edge.passes import pipeline
 from lstm_edge.reference.samples import difference
 
@@ -72,6 +76,46 @@ def test_what_is_no_model_is_refused_by_name(tmp_path):
 def test_an_argument_without_use_is_refused():
     with pytest.raises(UnsupportedModelError, match="constants: not used for keras models"):
         to_graph(CONTENTS["keras"][1], constants={"sr": 16000})
+
+
+def test_an_entry_of_options_is_refused_by_what_there_is():
+    fused = GOLDEN / "tflite" / "fused_integer.tflite"
+    with pytest.raises(UnsupportedModelError, match=r"options=\{'speed': 1\}: expected options=\{'integer': \.\.\.\}"):
+        to_graph(fused, options={"speed": 1})
+    with pytest.raises(UnsupportedModelError, match=r"options=\{'integer': 'fast'\}: expected one of exact, float"):
+        to_graph(fused, options={"integer": "fast"})
+
+
+def test_convert_takes_the_options_that_are_declared():
+    taken = inspect.signature(lstm_edge.convert).parameters
+    assert [*taken] == ["source", "path", *OPTIONS, "self_test"]
+    for importer in IMPORTERS:
+        assert set(importer.options) <= {o.name for o in OPTIONS.values() if o.of_importer}
+        assert bool(importer.settings) == ("options" in importer.options)
+
+
+def test_every_option_has_a_use():
+    used = {name for importer in IMPORTERS for name in importer.options}
+    assert used == {o.name for o in OPTIONS.values() if o.of_importer}
+
+
+@pytest.mark.parametrize(
+    "option, key, value, in_python, on_command_line",
+    [
+        ("shapes", "", ..., "shapes", "--shape"),
+        ("shapes", "x", ..., "shapes={'x': ...}", "--shape x=..."),
+        ("shapes", "x", ("batch", 576), "shapes={'x': ('batch', 576)}", "--shape x=batch,576"),
+        ("constants", "sr", 16000, "constants={'sr': 16000}", "--set sr=16000"),
+        ("states", "", {}, "states={}", "--no-states"),
+        ("network", "", "net.toml", "network='net.toml'", "--network net.toml"),
+        ("example", "", ..., "example", "--example"),
+    ],
+)
+def test_messages_name_options_as_their_reader_types_them(option, key, value, in_python, on_command_line):
+    assert asked(option, key, value) == in_python
+    with named_as_on_command_line():
+        assert asked(option, key, value) == on_command_line
+    assert asked(option, key, value) == in_python
 
 
 def network():

@@ -6,15 +6,14 @@ import copy
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from .. import format, reference
 from .._core import Model
-from ..convert import IMPORTERS, _accepted, kind_of
 from ..errors import LstmEdgeError, UnsupportedModelError
+from ..importers import registry
 from ..importers.onnx.files import load_model
 from ..ir.graph import Graph, Port
 from ..reference.samples import Arrays, difference, sample_inputs
@@ -64,14 +63,12 @@ def compare(
     *,
     isa: str | None = None,
     inputs: Mapping[str, np.ndarray] | None = None,
-    shapes: Mapping[str, Any] | None = None,
-    constants: Mapping[str, Any] | None = None,
-    network: Any = None,
     tolerance: float = TOLERANCE,
+    **options: Any,
 ) -> Comparison:
     """Runs a .lstm file and `original` (what it was converted from) on the same inputs, with every value between exposed.
 
-    inputs: shaped as Model.run takes them; without them the self-test's, else random ones. shapes, constants, network: as
+    inputs: shaped as Model.run takes them; without them the self-test's, else random ones. options: as
     they were given to convert. An ONNX model runs in onnxruntime where that is installed; any other, and ONNX without it,
     runs as imported, before any pass, in reference.py. Raises UnsupportedModelError when nothing can be compared.
     """
@@ -81,7 +78,7 @@ def compare(
     model = Model(format.to_bytes(exposed), isa)
     answers = model.run(*[given[p.name] for p in model.inputs])
     own = answers if isinstance(answers, dict) else {model.outputs[0].name: answers}
-    runner, names, source = _original(original, dict(constants or {}), shapes, network)
+    runner, names, source = _original(original, options)
     ours = {*graph.tensors, *(p.name for p in graph.outputs)}
     shared = [n for n in dict.fromkeys(names) if n in ours]
     theirs = _answers(_with_outputs(graph, shared), runner, given) if shared else {}
@@ -139,14 +136,14 @@ def _with_outputs(graph: Graph, names: list[str]) -> Graph:
     return out
 
 
-def _original(source: Any, constants: dict[str, Any], shapes: Any, network: Any) -> tuple[Runner, list[str], str]:
+def _original(source: Any, options: dict[str, Any]) -> tuple[Runner, list[str], str]:
     """What runs the original with every value exposed, the names of those, and what it is."""
-    if kind_of(source) == "onnx":
+    if registry.kind_of(source) == "onnx":
         try:
-            return _onnxruntime(source, constants)
+            return _onnxruntime(source, dict(options.get("constants") or {}))
         except ImportError:
             pass
-    return _imported(source, constants, shapes, network)
+    return _imported(source, options)
 
 
 def _onnxruntime(source: Any, constants: dict[str, Any]) -> tuple[Runner, list[str], str]:
@@ -162,14 +159,8 @@ def _onnxruntime(source: Any, constants: dict[str, Any]) -> tuple[Runner, list[s
     return run, [*shown, *every], f"onnxruntime {onnxruntime.__version__}"
 
 
-def _imported(source: Any, constants: dict[str, Any], shapes: Any, network: Any) -> tuple[Runner, list[str], str]:
-    kind = "network" if network is not None else kind_of(source)
-    if kind not in IMPORTERS:
-        raise UnsupportedModelError(f"a {kind} file cannot be converted; what can: {', '.join(sorted(set(IMPORTERS)))}")
-    read: Any = import_module(f"..importers.{IMPORTERS[kind]}", __package__).read
-    fresh = read(
-        source, **_accepted(read, kind, {"shapes": shapes, "constants": constants or None, "network": network})
-    )
+def _imported(source: Any, options: dict[str, Any]) -> tuple[Runner, list[str], str]:
+    fresh = registry.read(source, options)[1]
     exposed = _exposed(fresh)
     shown = {p.name for p in fresh.outputs}
     exposed.outputs += [Port(p.tensor, p.tensor) for p in fresh.outputs if p.tensor not in shown]

@@ -17,6 +17,8 @@ from typing import NoReturn
 import click
 
 from .. import __version__
+from ..errors import LstmEdgeError
+from ..options import named_as_on_command_line
 from .io import error_line
 
 COMMANDS = ("convert", "info", "run", "verify", "quantize", "evaluate", "bench", "doctor")
@@ -31,7 +33,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"{__name__}.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        return command
 
 
 @click.group(
@@ -51,10 +54,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(args: Sequence[str] | None) -> int:
-    from ..errors import LstmEdgeError
-
     try:
-        code = group.main(args, prog_name="lstm-edge", standalone_mode=False)
+        with named_as_on_command_line():
+            code = group.main(args, prog_name="lstm-edge", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as exc:
         sys.stderr.write(exc.format_message() + "\n")

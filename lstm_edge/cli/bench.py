@@ -9,6 +9,9 @@ from typing import Any
 import click
 from rich.table import Table
 
+import lstm_edge
+
+from ..bench import MODES, bench, machine_warnings
 from .io import err_console, out_console, print_json
 from .options import Duration, isa_option, json_option, model_argument
 
@@ -47,9 +50,6 @@ def command(
     Every call is timed alone, Python's part included. Steps run one after another without waiting for --period, so that
     caches are warmer than in real use.
     """
-    import lstm_edge
-    from lstm_edge.bench import MODES, bench, machine_warnings
-
     model = lstm_edge.load(model_path, isa=isa)
     wanted = list(MODES) if mode == "both" else [mode]
     if mode == "both" and not model.metadata.get("streaming", {}).get("supported"):

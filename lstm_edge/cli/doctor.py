@@ -8,6 +8,9 @@ from typing import Any
 import click
 from rich.table import Table
 
+import lstm_edge
+
+from ..check import doctor
 from .io import err_console, error_line, out_console, print_json
 from .options import json_option
 
@@ -23,9 +26,6 @@ def command(as_json: bool) -> int:
     Every kernel table that this CPU runs is compared with the scalar one: float32 within 1e-5, int8 to the bit. Exit
     code 3 when one differs. Nothing on the machine is changed.
     """
-    import lstm_edge
-    from lstm_edge.check import doctor
-
     machine = doctor.examine()
     with err_console().status("testing kernels"):
         rows = doctor.kernels()

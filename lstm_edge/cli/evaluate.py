@@ -8,8 +8,10 @@ import click
 import numpy as np
 from rich.table import Table
 
+import lstm_edge
+
 from ..errors import FormatError
-from .io import out_console, print_json, read_csv, read_inputs
+from .io import open_array, out_console, print_json, read_csv, read_inputs
 from .options import isa_option, json_option, model_argument
 
 
@@ -32,8 +34,6 @@ def command(
 
     Prints accuracy and the confusion matrix for classes, mean absolute and root mean square error for numbers.
     """
-    import lstm_edge
-
     model = lstm_edge.load(model_path, isa=isa)
     arrays, _ = read_inputs(model, inputs)
     named = {p.name: a for p, a in zip(model.inputs, arrays)}
@@ -61,7 +61,4 @@ def _read_labels(path: str) -> np.ndarray:
         return table[:, 0] if table.shape[1] == 1 else table
     if not path.lower().endswith(".npy"):
         raise FormatError(f"{path}: expected labels as .npy or .csv")
-    try:
-        return np.load(path, allow_pickle=False)
-    except ValueError as exc:
-        raise FormatError(f"{path}: expected a .npy array, found {exc}") from exc
+    return open_array(path)

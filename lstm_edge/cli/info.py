@@ -7,6 +7,8 @@ from collections import Counter
 
 import click
 
+import lstm_edge
+
 from .io import out_console, print_json
 from .options import isa_option, json_option, model_argument
 from .summary import as_dict, describe, python_snippet, quantization_text
@@ -20,8 +22,6 @@ from .summary import as_dict, describe, python_snippet, quantization_text
 @json_option
 def command(model_path: str, isa: str | None, show_ops: bool, show_notes: bool, as_json: bool) -> None:
     """Show what goes into MODEL.lstm and comes out, whether it streams, its origin, and how Python calls it."""
-    import lstm_edge
-
     model = lstm_edge.load(model_path, isa=isa)
     size = os.path.getsize(model_path)
     if as_json:

@@ -95,12 +95,14 @@ def open_array(path: str) -> np.ndarray:
         with open(path, "rb") as file:
             if file.read(6) != b"\x93NUMPY":
                 raise FormatError(f"{path}: expected a .npy array, found other content")
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return mapped
     except FormatError:
         raise
     except (ValueError, EOFError) as exc:
         try:  # an array without values cannot be mapped
-            return np.load(path, allow_pickle=False)
+            whole: np.ndarray = np.load(path, allow_pickle=False)
+            return whole
         except (ValueError, EOFError):
             raise FormatError(f"{path}: expected a .npy array of numbers, found: {exc}") from exc
 

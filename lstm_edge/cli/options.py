@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import numpy as np
 
+from ..importers.registry import IMPORTERS
+from ..options import OPTIONS, Option
+from .io import open_array
+
+if TYPE_CHECKING:
+    Kind = click.ParamType[Any]
+else:
+    Kind = click.ParamType  # generic for type checkers alone before click 8.4
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
-class Assignment(click.ParamType):
+METAVARS = {
+    "shape": "NAME=N,N,...",
+    "numbers": "NAME=NUMBER,...",
+    "name": "INPUT=OUTPUT",
+    "integer": "NAME=N",
+    "array": "NAME=FILE.npy",
+    "word": "NAME=WORD",
+}
+
+
+class Assignment(Kind):
     """NAME=VALUE as (name, parsed value). Names may hold anything but '='."""
 
     name = "name=value"
 
     def __init__(self, value: str):
-        self.value = value  # what VALUE is: shape, numbers, name, integer
+        self.value = value  # what VALUE is: shape, numbers, name, integer, array, word
 
     def get_metavar(self, param: click.Parameter | None, ctx: click.Context | None = None) -> str:
-        return {"shape": "NAME=N,N,...", "numbers": "NAME=NUMBER,...", "name": "INPUT=OUTPUT", "integer": "NAME=N"}[
-            self.value
-        ]
+        return METAVARS[self.value]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
         if isinstance(value, tuple):
@@ -40,11 +60,15 @@ class Assignment(click.ParamType):
 
     def parse_numbers(self, text: str) -> Any:
         if text.lower().endswith(".npy"):
-            from .io import open_array
-
-            return np.array(open_array(text))
+            return self.parse_array(text)
         values = [_scalar(part.strip()) for part in text.split(",")]
         return values if "," in text else values[0]
+
+    def parse_array(self, text: str) -> np.ndarray:
+        return np.array(open_array(text))
+
+    def parse_word(self, text: str) -> str:
+        return text
 
     def parse_name(self, text: str) -> str:
         if not text:
@@ -57,7 +81,7 @@ class Assignment(click.ParamType):
         return int(text)
 
 
-class Duration(click.ParamType):
+class Duration(Kind):
     """A time such as 32ms, 500us or 0.1s, in seconds."""
 
     name = "duration"
@@ -88,6 +112,61 @@ def _scalar(text: str) -> int | float | bool:
         return float(text)
     except (ValueError, OverflowError):
         raise ValueError(f"expected numbers, true, false or a .npy file, found {text!r}") from None
+
+
+class ArrayFile(Kind):
+    """A .npy file, as its array."""
+
+    name = "array"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> np.ndarray:
+        return value if isinstance(value, np.ndarray) else np.array(open_array(value))
+
+
+SINGLE: dict[str, dict[str, Any]] = {
+    "toml": {"metavar": "NET.toml", "type": click.Path(exists=True, dir_okay=False)},
+    "array": {"metavar": "FILE.npy", "type": ArrayFile()},
+}
+
+
+def conversion_options(options: Iterable[Option], help: str = "") -> Callable[[Decorated], Decorated]:
+    """The options of a conversion as a command takes them; `help` stands for the help of each. See `taken`."""
+
+    def decorate(command: Decorated) -> Decorated:
+        for option in reversed(list(options)):
+            if option.off is not None:
+                flag, off_help = option.off
+                command = click.option(flag, f"no_{option.name}", is_flag=True, help=off_help)(command)
+            form = {"type": Assignment(option.value), "multiple": True} if option.by_name else SINGLE[option.value]
+            about = help or option.help + _settings_help(option)
+            command = click.option(option.flag, option.name, help=about, **form)(command)
+        return command
+
+    return decorate
+
+
+def _settings_help(option: Option) -> str:
+    """What the importers say of `options`, which is one option with an entry for each."""
+    if option.name != "options":
+        return ""
+    settings = [setting for importer in IMPORTERS for setting in importer.settings]
+    return ": " + "; ".join(f"{s.name}={'|'.join(s.choices) or 'NAME'} ({s.help})" for s in settings) + "."
+
+
+def taken(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `convert` out of what `conversion_options` made of a command line; those not given are left out."""
+    found: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        value = given.get(name)
+        if option.off is not None and given.get(f"no_{name}"):
+            if value:
+                raise click.UsageError(f"{option.flag} and {option.off[0]} exclude each other.")
+            found[name] = {}
+        elif option.by_name and value:
+            found[name] = dict(value)
+        elif not option.by_name and value is not None:
+            found[name] = value
+    return found
 
 
 isa_option = click.option(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
 from rich.table import Table
 
+import lstm_edge
+
+from ..quantize.report import Error, QuantizeReport
 from .io import err_console, out_console, print_json, read_inputs
 from .options import json_option, model_argument
 from .sinks import check_output, check_replaceable
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ..quantize.report import Error, QuantizeReport
 
 
 @click.command("quantize")
@@ -44,8 +42,6 @@ def command(
 
     Example: lstm-edge quantize vad.lstm -o vad.int8.lstm --calibrate speech.wav --max-error 0.01
     """
-    import lstm_edge
-
     source = lstm_edge.load(model_path)
     calibration = None
     if calibrate:

@@ -11,6 +11,8 @@ import click
 import numpy as np
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+import lstm_edge
+
 from ..errors import ShapeError
 from .io import check_count, err_console, frames_axis, read_inputs, suffix_of
 from .options import isa_option, model_argument
@@ -38,8 +40,6 @@ def command(
     A row of a .csv is a frame. A .wav (one channel) is cut into frames of the model's width, the last one filled up
     with zeros. Answers are written frame by frame, so that a long file needs little memory.
     """
-    import lstm_edge
-
     model = lstm_edge.load(model_path, isa=isa)
     names = [p.name for p in model.outputs]
     if select is not None and select not in names:

@@ -7,10 +7,15 @@ from typing import Any
 
 import click
 
+import lstm_edge
+
+from ..check.against import compare
+from ..options import OPTIONS
 from .io import out_console, print_json
-from .options import Assignment, isa_option, json_option, model_argument
+from .options import conversion_options, isa_option, json_option, model_argument, taken
 
 DIFFERENT = 3
+OF_IMPORTERS = [o for o in OPTIONS.values() if o.of_importer]
 
 
 @click.command("verify")
@@ -21,43 +26,24 @@ DIFFERENT = 3
     type=click.Path(exists=True),
     help="Compare op by op with the model that the file was converted from.",
 )
-@click.option(
-    "--shape", "shapes", type=Assignment("shape"), multiple=True, help="With --against: as it was given to convert."
-)
-@click.option(
-    "--set", "constants", type=Assignment("numbers"), multiple=True, help="With --against: as it was given to convert."
-)
-@click.option(
-    "--network",
-    metavar="NET.toml",
-    type=click.Path(exists=True, dir_okay=False),
-    help="With --against: as it was given to convert.",
-)
+@conversion_options(OF_IMPORTERS, help="With --against: as it was given to convert.")
 @click.option("--tolerance", type=float, help="With --against: times the largest value of a tensor; default 1e-4.")
 @isa_option
 @json_option
 def command(
-    model_path: str,
-    against: str | None,
-    shapes: Any,
-    constants: Any,
-    network: str | None,
-    tolerance: float | None,
-    isa: str | None,
-    as_json: bool,
+    model_path: str, against: str | None, tolerance: float | None, isa: str | None, as_json: bool, **given: Any
 ) -> int:
     """Replay the sample input stored in MODEL.lstm and compare with the answer of the framework it came from.
 
     With --against, every op's answer is compared with the original's, and the first that differs is named. Exit code 3
     when a difference is beyond the tolerance.
     """
-    import lstm_edge
-
+    options = {**taken(given), **({"tolerance": tolerance} if tolerance else {})}
     if against is not None:
-        given = {"shapes": dict(shapes) or None, "constants": dict(constants) or None, "network": network}
-        return _compare(model_path, against, isa, as_json, {**given, **({"tolerance": tolerance} if tolerance else {})})
-    if shapes or constants or network or tolerance:
-        raise click.UsageError("--shape, --set, --network and --tolerance go with --against.")
+        return _compare(model_path, against, isa, as_json, options)
+    if options:
+        flags = ", ".join(o.flag for o in OF_IMPORTERS)
+        raise click.UsageError(f"{flags} and --tolerance go with --against.")
     report = lstm_edge.verify(model_path, isa=isa)
     if as_json:
         about = {"model": os.path.basename(model_path), "source": report.source, "isa": report.isa}
@@ -72,8 +58,6 @@ def command(
 
 
 def _compare(model_path: str, against: str, isa: str | None, as_json: bool, given: dict[str, Any]) -> int:
-    from ..check.against import compare
-
     found = compare(model_path, against, isa=isa, **given)
     code = 0 if found.passed else DIFFERENT
     if as_json:

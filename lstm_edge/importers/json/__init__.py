@@ -1,5 +1,12 @@
 """Networks kept as JSON as a Graph."""
 
-from .model import read
+from ..importer import Importer, Source
 
-__all__ = ["read"]
+
+def _claims(source: Source) -> str | None:
+    return "json" if source.head.lstrip()[:1] == b"{" else None
+
+
+IMPORTER = Importer(
+    module=f"{__name__}.model", claims=_claims, extensions={".json": "json", ".nam": "json"}, options=()
+)

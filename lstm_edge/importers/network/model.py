@@ -142,7 +142,7 @@ def _layer(net: Network, keys: Keys, n: int) -> None:
     except FormatError:
         raise
     except LstmEdgeError as why:
-        raise type(why)(f"{keys.place}{keys._line('')}: {why}") from None
+        raise why.at(f"{keys.place}{keys._line('')}") from None
     keys.done()
     net.named[name] = net.previous = result
 

@@ -1,0 +1,110 @@
+"""What an importer declares: the kinds of source it claims, the options it takes, and where its reader is."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..errors import FormatError, UnsupportedModelError
+from ..ir.graph import Graph
+from ..options import asked, given
+
+Options = Mapping[str, Any]  # by the names that options.py declares
+HEAD_BYTES = 64
+
+
+class Source:
+    """What is to be converted: a path, the bytes of a file, or a live object."""
+
+    def __init__(self, value: Any):
+        self.value = value
+        self.path = Path(value) if isinstance(value, str | os.PathLike) else None
+        self.data = bytes(value) if isinstance(value, bytes | bytearray | memoryview) else None
+        self.is_live = self.path is None and self.data is None
+        self.is_folder = self.path is not None and self.path.is_dir()
+
+    @property
+    def extension(self) -> str:
+        return self.path.suffix.lower() if self.path else ""
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.path.stat().st_size if self.path else len(self.data or b"")
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first bytes of the file; none of a folder or a live object. FormatError for an empty file."""
+        if self.is_live or self.is_folder:
+            return b""
+        with self._open() as file:
+            found = file.read(HEAD_BYTES)
+        if not found:
+            raise FormatError("the file is empty")
+        return found
+
+    @cached_property
+    def entries(self) -> list[str]:
+        """The names in a zip archive; none in another file. FormatError for a damaged one."""
+        if not self.head.startswith(b"PK"):
+            return []
+        try:
+            with self._open() as file, zipfile.ZipFile(file) as archive:
+                return [n.replace("\\", "/") for n in archive.namelist()]
+        except zipfile.BadZipFile as why:
+            raise FormatError(f"a damaged zip archive ({why})") from None
+
+    def _open(self) -> io.BufferedIOBase:
+        return self.path.open("rb") if self.path else io.BytesIO(self.data or b"")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An entry of the option `options` that one importer alone understands; without choices, any word."""
+
+    name: str
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Importer:
+    """One front end. It is declared without being loaded: `module` has `read(source, **options) -> Graph`.
+
+    claims: the kind of a source by its content, None for a foreign one. extensions, live: kinds by the extension of a file
+    whose content says nothing, and by the top module of a live object's class. options: the names of what it takes.
+    """
+
+    module: str
+    claims: Callable[[Source], str | None]
+    extensions: Mapping[str, str]
+    options: tuple[str, ...]
+    live: Mapping[str, str] = field(default_factory=dict)
+    settings: tuple[Setting, ...] = ()
+
+    def read(self, source: Source, kind: str, options: Options) -> Graph:
+        """The Graph of a source under the options given. UnsupportedModelError for an option it has no use for."""
+        said = given(options)
+        for name in said:
+            if name not in self.options:
+                raise UnsupportedModelError(f"{asked(name)}: not used for {kind} models")
+        for name, value in said.get("options", {}).items():
+            self._check_setting(name, value)
+        read: Callable[..., Graph] = import_module(self.module).read
+        return read(source.value, **said)
+
+    def _check_setting(self, name: str, value: Any) -> None:
+        setting = next((s for s in self.settings if s.name == name), None)
+        if setting is None:
+            expected = " or ".join(asked("options", s.name) for s in self.settings)
+            raise UnsupportedModelError(f"{asked('options', name, value)}: expected {expected}")
+        if setting.choices and value not in setting.choices:
+            expected = f"expected one of {', '.join(setting.choices)}"
+            raise UnsupportedModelError(f"{asked('options', name, value)}: {expected}")

@@ -1,0 +1,91 @@
+"""The options of a conversion, each declared once: `convert` takes them as arguments, the command line is made from them,
+and a message names them as its reader types them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """`name` in Python, `flag` on the command line. `value`: what a value is there, a parser of cli/options.py.
+
+    by_name: a value for each name, {name: value} in Python and NAME=VALUE, repeated, on the command line.
+    off: the flag that stands for an empty value, with its help. of_importer: whether importers take it.
+    """
+
+    name: str
+    flag: str
+    value: str
+    help: str
+    by_name: bool = True
+    off: tuple[str, str] | None = None
+    of_importer: bool = True
+
+
+OPTIONS = {
+    o.name: o
+    for o in (
+        Option("shapes", "--shape", "shape", "An input's shape; batch and frames stay free."),
+        Option("constants", "--set", "numbers", "Fix an input to a value, such as sr=16000."),
+        Option(
+            "states",
+            "--state",
+            "name",
+            "An output that is the next call's input.",
+            off=("--no-states", "Pair no inputs and outputs as states."),
+            of_importer=False,
+        ),
+        Option("overlap", "--overlap", "integer", "Values each frame repeats from the one before.", of_importer=False),
+        Option("network", "--network", "toml", "The network whose weights SOURCE holds.", by_name=False),
+        Option("example", "--example", "array", "An input that a TorchScript file accepts.", by_name=False),
+        Option("options", "--option", "word", "What one format alone understands"),
+        Option("sample", "--sample", "array", "An input of the self-test.", of_importer=False),
+    )
+}
+
+_ON_COMMAND_LINE = ContextVar("on_command_line", default=False)
+
+
+@contextmanager
+def named_as_on_command_line() -> Iterator[None]:
+    """While it lasts, `asked` names options by their flags."""
+    token = _ON_COMMAND_LINE.set(True)
+    try:
+        yield
+    finally:
+        _ON_COMMAND_LINE.reset(token)
+
+
+def asked(option: str, key: str = "", value: Any = ...) -> str:
+    """What is typed for an option: shapes={'x': (1, 2)} in Python, --shape x=1,2 on the command line.
+
+    key: of an option that has a value for each name; value: ... stands for one that the reader finds. Without both, the
+    option's name alone.
+    """
+    declared = OPTIONS[option]
+    if not _ON_COMMAND_LINE.get():
+        if not key and value is ...:
+            return option
+        text = "..." if value is ... else repr(value)
+        return f"{option}={{{key!r}: {text}}}" if key else f"{option}={text}"
+    if declared.off and value == {}:
+        return declared.off[0]
+    if not key and value is ...:
+        return declared.flag
+    return f"{declared.flag} {key}={_typed(value)}" if key else f"{declared.flag} {_typed(value)}"
+
+
+def _typed(value: Any) -> str:
+    if value is ...:
+        return "..."
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that say something: neither None nor empty."""
+    return {k: v for k, v in options.items() if v is not None and not (isinstance(v, Mapping) and not v)}
