@@ -12,7 +12,7 @@ from shared import MODELS, needs_models
 
 from lstm_edge import FormatError, LstmEdgeError, UnsupportedModelError, reference
 from lstm_edge.importers.onnx import model as importer
-from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.dims import BATCH, FRAMES, Dim
 
 onnx = pytest.importorskip("onnx")
 
@@ -460,11 +460,38 @@ def test_given_shapes_hold_for_all_dimensions_of_a_name():
 
 
 @pytest.mark.parametrize(
+    "shapes, expected",
+    [
+        (
+            {"x": ["batch", "src_len", 4], "y": ["batch", "tgt_len", 4]},
+            [(BATCH, FRAMES, 4), (BATCH, Dim.symbol("tgt_len"), 4)],
+        ),
+        ({"x": ["batch", "frames", "features"]}, [(BATCH, FRAMES, Dim.symbol("features"))]),
+        ({"x": [4, "width", "height"]}, [(4, Dim.symbol("width"), Dim.symbol("height"))]),
+        ({"x": [None, None, None]}, [(BATCH, FRAMES, Dim.symbol("x_frames"))]),
+    ],
+)
+def test_sizes_beyond_batch_and_frames_keep_names_of_their_own(shapes, expected):
+    graph = importer.read(identity_model(shapes))
+    assert [graph.shape(p.tensor) for p in graph.inputs] == expected
+
+
+def test_sizes_that_the_model_equates_are_one():
+    model = make_model(
+        [node("Add", ["x", "y"], ["sum"]), node("Concat", ["sum", "one"], ["z"], axis=1)],
+        [value_info("x", ["batch", "src", 4]), value_info("y", ["n", "tgt", 4])],
+        [value_info("z", None)],
+        {"one": np.ones((1, 1, 4), np.float32)},
+    )
+    graph = importer.read(model)
+    assert [graph.shape(p.tensor) for p in graph.inputs] == [(1, FRAMES, 4), (1, FRAMES, 4)]
+    assert any("dimension 0 ('batch') is fixed at 1: node 'the_Concat_z'" in n for n in graph.metadata["notes"])
+    assert "input 'y': dimension 1 ('tgt') is frames" in graph.metadata["notes"]
+
+
+@pytest.mark.parametrize(
     "shapes, options, message",
     [
-        ({"x": ["batch", "src_len", 4], "y": ["batch", "tgt_len", 4]}, {}, "src_len.*tgt_len"),
-        ({"x": ["batch", "frames", "features"]}, {}, "features"),
-        ({"x": [4, "width", "height"]}, {}, "width"),
         ({"x": ["batch", 4]}, {"shapes": {"z": [1, 4]}}, "z"),
         ({"x": ["batch", 4]}, {"shapes": {"x": [1, 2, 4]}}, "expected 2 sizes"),
         ({"x": ["batch", 4]}, {"shapes": {"x": ["rows", 4]}}, "rows"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 from ..errors import ShapeError
 from .dims import Dim, Monomial, Size, same, substitute, symbols
@@ -17,17 +18,26 @@ from .dims import Dim, Monomial, Size, same, substitute, symbols
 class SizeMismatch(ShapeError):
     """Two sizes that an op needs to be equal and that are not spelt alike: `a` and `b`."""
 
-    def __init__(self, message: str, a: Size, b: Size):
-        super().__init__(message)
-        self.a, self.b = a, b
+    a: Size
+    b: Size
+
+    @classmethod
+    def between(cls, a: Size, b: Size, message: str) -> Self:
+        error = cls(message)
+        error.a, error.b = a, b
+        return error
 
 
 class NeedsNumber(ShapeError):
     """A size that an op needs as a number, and that is open: `size`."""
 
-    def __init__(self, message: str, size: Size):
-        super().__init__(message)
-        self.size = size
+    size: Size
+
+    @classmethod
+    def of(cls, size: Size, message: str) -> Self:
+        error = cls(message)
+        error.size = size
+        return error
 
 
 def broadcast(shapes: Sequence[Sequence[Size]], place: str) -> tuple[Size, ...]:
@@ -42,7 +52,7 @@ def broadcast(shapes: Sequence[Sequence[Size]], place: str) -> tuple[Size, ...]:
                 continue
             if size != 1:
                 found = " and ".join(str(tuple(shape)) for shape in shapes)
-                raise SizeMismatch(f"{place}: expected shapes that broadcast, found {found}", size, s)
+                raise SizeMismatch.between(size, s, f"{place}: expected shapes that broadcast, found {found}")
             size = s
         out.append(size)
     return tuple(out)
@@ -88,6 +98,13 @@ class Sizes:
         self._known = {name: substitute(known, {symbol: value}) for name, known in self._known.items()}
         self._known[symbol] = value
         self.reasons[symbol] = place
+
+    def renamed(self, names: Mapping[str, Size]) -> Sizes:
+        """The same knowledge with other symbols in the place of those that are open still; they may change places."""
+        other = Sizes(self._order)
+        other._known = {name: substitute(value, names) for name, value in self._known.items()} | dict(names)
+        other.reasons = self.reasons
+        return other
 
     def _because(self) -> str:
         fixed = [f"{name} is {self._known[name]} because of {place}" for name, place in self.reasons.items()]

@@ -167,7 +167,7 @@ class Call:
     def equal(self, a: Size, b: Size, what: str, expected: Any, found: Any) -> None:
         """Checks that two sizes are equal. SizeMismatch where they are not."""
         if not same(a, b):
-            raise SizeMismatch(f"{place(self.node)}: {what}: expected {expected}, found {found}", a, b)
+            raise SizeMismatch.between(a, b, f"{place(self.node)}: {what}: expected {expected}, found {found}")
 
     def at(self, i: int | str) -> int:
         """The number of an input given by number or name."""

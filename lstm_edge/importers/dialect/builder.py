@@ -246,7 +246,7 @@ class Dialect:
         if not isinstance(size, Dim):
             return self.graph.constant(np.int32(size), "size")
         if size not in self._size_tensors:
-            if self.find_axis(size, []) or set(size.terms) <= {("batch",), ("frames",)} and len(size.terms) == 1:
+            if self.find_axis(size, []):
                 ones = self.fill(1.0, [size])
                 count = self.emit("Reduce", [ones], {"kind": "sum", "axes": [0], "keepdims": 0})
                 tensor = self.emit("Cast", [count], {"to": "int32"}, "int64").tensor

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import numpy as np
 
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...ir.graph import Graph
+from ...ir.sizes import Sizes
 from ..dialect import Value, known, run_dtype
+from ..dialect.open_sizes import freest
 from . import control, layers, movement, ops, quantized, recurrent, selection  # noqa: F401  (they register their operators)
-from .dims import InputDims, declared, input_shapes
+from .dims import InputSizes, declared
 from .files import element_dtype, load_model, tensor_array
 from .interpreter import lower_block, used_names
 from .lowering import MAX_NODES, Lowering
@@ -46,18 +49,45 @@ def _read(
     model: Any, folder: Path | None, shapes: Mapping[str, list[int | str]] | None, constants: Mapping[str, Any] | None
 ) -> Graph:
     model = _inlined(model)
-    opsets = _opsets(model)
     proto = model.graph
-    ctx = Lowering(opsets, used_names(proto))
-    ctx.left[0] += len(proto.node)
-    scope: ChainMap = ChainMap({})
+    known_values: dict[str, Value] = {}
     for tensor in proto.initializer:
-        scope[tensor.name] = known(tensor_array(tensor, "initialiser", folder))
+        known_values[tensor.name] = known(tensor_array(tensor, "initialiser", folder))
     if len(proto.sparse_initializer):
         raise UnsupportedModelError("sparse initialisers are not supported; export the model with dense weights")
-    infos = [i for i in proto.input if i.name not in scope]
-    _bind_constants(infos, dict(constants or {}), scope)
-    _declare_inputs(ctx, [i for i in infos if i.name not in scope], shapes, proto, scope)
+    infos = [i for i in proto.input if i.name not in known_values]
+    _bind_constants(infos, dict(constants or {}), known_values)
+    infos = [i for i in infos if i.name not in known_values]
+    source = _Source(model, _opsets(model), used_names(proto), known_values, infos)
+    inputs = InputSizes([declared(i) for i in infos], shapes)
+    graph, notes = freest(lambda sizes: _lowered(source, inputs, sizes), inputs.open)
+    graph.metadata["notes"] = [*notes, *graph.metadata["notes"]]
+    graph.metadata["source"] = {
+        "format": "onnx",
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "opset": source.opsets.get("", 0),
+    }
+    return graph
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is read of the file before its nodes are interpreted."""
+
+    model: Any
+    opsets: dict[str, int]
+    used: set[str]
+    known: dict[str, Value]
+    infos: list[Any]
+
+
+def _lowered(source: _Source, inputs: InputSizes, sizes: Sizes) -> Graph:
+    """The graph with these sizes of the inputs."""
+    proto = source.model.graph
+    ctx = Lowering(source.opsets, source.used)
+    ctx.left[0] += len(proto.node)
+    scope: ChainMap[str, Value] = ChainMap(dict(source.known))
+    _declare_inputs(ctx, source.infos, inputs, sizes, scope)
     lower_block(ctx, proto, scope)
     _declare_outputs(ctx, proto, scope)
     graph = ctx.graph
@@ -65,11 +95,6 @@ def _read(
     if ctx.folded:
         ctx.note(f"folded {ctx.folded} nodes that follow from constants and shapes")
     graph.metadata["notes"] = ctx.notes
-    graph.metadata["source"] = {
-        "format": "onnx",
-        "producer": f"{model.producer_name} {model.producer_version}".strip(),
-        "opset": opsets.get("", 0),
-    }
     return graph
 
 
@@ -138,7 +163,7 @@ def _declared_dtype(info: Any) -> str:
     return {"float": "float32", "double": "float64"}.get(name, name)
 
 
-def _bind_constants(infos: list, constants: dict[str, Any], scope: ChainMap) -> None:
+def _bind_constants(infos: list[Any], constants: dict[str, Any], scope: dict[str, Value]) -> None:
     for info in infos:
         if info.name in constants:
             value = np.asarray(constants.pop(info.name)).astype(_dtype(info))
@@ -156,15 +181,13 @@ def _bind_constants(infos: list, constants: dict[str, Any], scope: ChainMap) -> 
 
 
 def _declare_inputs(
-    ctx: Lowering, infos: list, shapes: Mapping[str, list[int | str]] | None, proto: Any, scope: ChainMap
+    ctx: Lowering, infos: list[Any], inputs: InputSizes, sizes: Sizes, scope: ChainMap[str, Value]
 ) -> None:
-    dims: list[InputDims] = [declared(i) for i in infos]
-    sizes = input_shapes(dims, shapes, proto, ctx.notes)
     dtypes = {}
     for info in infos:
         dtype = _dtype(info)
         run = run_dtype(dtype, f"input {info.name!r}")
-        tensor = ctx.graph.input(info.name, sizes[info.name], run)
+        tensor = ctx.graph.input(info.name, inputs.shape(info.name, sizes), run)
         scope[info.name] = Value(dtype, tensor=tensor)
         if _declared_dtype(info) != run:
             dtypes[info.name] = _declared_dtype(info)
