@@ -92,9 +92,7 @@ class Sizes:
         return True
 
     def fix(self, symbol: str, value: Size, place: str) -> None:
-        """Says what an open size is. ShapeError where it would be less than 1."""
-        if isinstance(value, int) and value < 1:
-            raise ShapeError(f"{place}: expected a size of at least 1 for {symbol}, found {value}")
+        """Says what an open size is, and where that was learnt."""
         self._known = {name: substitute(known, {symbol: value}) for name, known in self._known.items()}
         self._known[symbol] = value
         self.reasons[symbol] = place
@@ -126,6 +124,10 @@ class Sizes:
             value = Dim({m: -c // coefficient for m, c in rest.items()}) + 0
             rank = self._order.index(name) if name in self._order else len(self._order)
             candidate = (isinstance(value, int), rank, name, value)
+            if (
+                isinstance(value, int) and value < 1
+            ):  # no size that there is: the equation is left to whoever asked for it
+                continue
             if best is None or candidate[:2] > best[:2]:
                 best = candidate
         return best[2:] if best else None

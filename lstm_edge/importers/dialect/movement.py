@@ -13,6 +13,7 @@ import numpy as np
 
 from ...ir.dims import FRAMES, Dim, Size, product
 from ...ir.shapes import same
+from ...ir.sizes import SizeMismatch
 from .builder import TO_END, Dialect
 from .value import MAX_FOLDED_BYTES, Value, broadcast, check_bytes, known
 
@@ -71,7 +72,7 @@ def reshape_target(d: Dialect, shape: Sequence[Size], asked: Sequence[Size], cop
         raise d.refuse(
             f"cannot reshape {list(shape)} to {list(asked)}: the number of elements differs. The file has a size "
             "baked in that its inputs leave open; fix the sizes of the inputs (--shape)"
-        )
+        ) from SizeMismatch.between(total, product(asked), "elements")
     return target.sizes
 
 
