@@ -1,4 +1,4 @@
-# make demo | build | test | test-sanitize | test-pi | test-avx512 | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | test | test-m32 | test-sanitize | test-pi | test-avx512 | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi test-avx512 wheels test-wheels build-test-c test-c test-python test-sanitize lint clean
+.PHONY: build demo test test-pi test-avx512 wheels test-wheels build-test-c test-c test-m32 test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -48,16 +48,17 @@ test-sanitize: $(STAMP)
 
 C_BUILD ?= build/c
 RUN ?=
-TARGET := $(shell $(CC) -dumpmachine)
-KERNEL_ARCH := $(if $(filter x86_64-%,$(TARGET)),x86,$(if $(filter aarch64-% arm64-%,$(TARGET)),arm64,$(if $(filter arm%,$(TARGET)),arm32)))
+MACROS := $(shell $(CC) -dM -E -x c /dev/null)
+ARCH := $(strip $(if $(filter __x86_64__,$(MACROS)),x86) $(if $(filter __i386__,$(MACROS)),x86_32) \
+	$(if $(filter __aarch64__,$(MACROS)),arm64) $(if $(filter __arm__,$(MACROS)),arm32))
 
 C_SOURCES := $(wildcard src_c/*.c src_c/ops/*.c src_c/kernels/*.c)
 C_HEADERS := $(foreach kind,h inc def mk,$(wildcard src_c/*.$(kind) src_c/*/*.$(kind)))
 C_OBJECTS := $(C_SOURCES:src_c/%.c=$(C_BUILD)/%.o)
 C_TESTS := $(patsubst tests/c/%.c,$(C_BUILD)/tests/%,$(wildcard tests/c/test_*.c))
 C_WARNINGS := -Wall -Wextra -Wno-unused-parameter
-TEST_FLAGS := $(C_FLAGS) $(TARGET_FLAGS) $(C_WARNINGS) $(SANITIZE_FLAGS) -Isrc_c
-KERNEL_FLAGS = $(KERNEL_FLAGS_$(notdir $*)) $(KERNEL_FLAGS_$(notdir $*)_$(KERNEL_ARCH))
+TEST_FLAGS := $(C_FLAGS) $(C_FLAGS_$(ARCH)) $(TARGET_FLAGS) $(C_WARNINGS) $(SANITIZE_FLAGS) -Isrc_c
+KERNEL_FLAGS = $(KERNEL_FLAGS_$(notdir $*)) $(KERNEL_FLAGS_$(notdir $*)_$(ARCH))
 
 .SECONDARY: $(C_OBJECTS)
 $(C_BUILD)/%.o: src_c/%.c $(C_HEADERS)
@@ -75,6 +76,10 @@ build-test-c: $(C_TESTS)
 
 test-c: $(C_TESTS)
 	@for test in $(C_TESTS); do echo "$$test"; ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=64 $(RUN) $$test || exit 1; done
+
+# The same for 32-bit x86, which runs the scalar kernels.
+test-m32:
+	$(MAKE) test-c CC="$(CC) -m32" C_BUILD=build/c32
 
 # ---- every Raspberry Pi's CPU, emulated: C tests on all of them; ops, chunks, int8 bits and real models in Python (docs/raspberry-pi.md)
 

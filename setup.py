@@ -6,7 +6,6 @@ LSTM_EDGE_SANITIZE=1 builds with ASan and UBSan (run Python with LD_PRELOAD="$(g
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -19,15 +18,7 @@ ROOT = Path(__file__).parent
 LAYER = "lstm_edge/_core.pyx"
 STABLE_ABI = "0x030B0000"  # CPython 3.11 and later
 SANITIZE = os.environ.get("LSTM_EDGE_SANITIZE") == "1"
-ARCHITECTURES = {
-    "x86_64": "x86",
-    "amd64": "x86",
-    "aarch64": "arm64",
-    "arm64": "arm64",
-    "arm": "arm32",
-    "armv6l": "arm32",
-    "armv7l": "arm32",
-}
+ARCHITECTURES = {"__x86_64__": "x86", "__i386__": "x86_32", "__aarch64__": "arm64", "__arm__": "arm32"}
 
 
 def read_flags() -> dict[str, list[str]]:
@@ -49,14 +40,10 @@ HEADERS = [h for kind in ("h", "inc", "def", "mk") for h in relative(f"src_c/**/
 
 
 def target_architecture(compiler: list[str]) -> str | None:
-    """x86, arm64 or arm32: what the compiler makes code for, which under a cross compiler is not this machine."""
-    try:
-        target = subprocess.run([*compiler, "-dumpmachine"], capture_output=True, text=True, check=True).stdout.split(
-            "-"
-        )[0]
-    except (OSError, subprocess.CalledProcessError):
-        target = platform.machine()
-    return ARCHITECTURES.get(target.strip().lower())
+    """What the compiler makes code for, as src_c/flags.mk names it; under a cross compiler that is not this machine. None: another."""
+    command = [*compiler, "-dM", "-E", "-x", "c", os.devnull]
+    macros = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return next((name for macro, name in ARCHITECTURES.items() if macro in macros), None)
 
 
 def kernel_flags(source: str, architecture: str | None) -> list[str]:
@@ -77,13 +64,14 @@ class BuildExt(build_ext):
 
     def build_extensions(self) -> None:
         compile_one = self.compiler._compile
-        architecture = target_architecture(self.compiler.compiler[:1])
+        architecture = target_architecture(self.compiler.compiler)
         newest_header = max(os.path.getmtime(ROOT / h) for h in HEADERS)
 
         def compile_with_flags(obj, src, ext, cc_args, extra_postargs, pp_opts):
             newest = max(newest_header, os.path.getmtime(src))
             if not os.path.exists(obj) or os.path.getmtime(obj) <= newest:
-                compile_one(obj, src, ext, cc_args, [*extra_postargs, *kernel_flags(src, architecture)], pp_opts)
+                extra = FLAGS.get(f"C_FLAGS_{architecture}", []) + kernel_flags(src, architecture)
+                compile_one(obj, src, ext, cc_args, [*extra_postargs, *extra], pp_opts)
 
         self.compiler._compile = compile_with_flags
         if SANITIZE:

@@ -1,7 +1,9 @@
 # How the core is compiled: read by the Makefile and by setup.py. Contraction stays off: results must not depend on the compiler's taste.
+# Names end in the architecture that the compiler makes code for: x86 (64 bits), x86_32, arm64 or arm32. On x86_32 floats are SSE2's: x87 rounds otherwise.
 C_FLAGS = -std=c11 -O3 -ffp-contract=off -fno-math-errno -fvisibility=hidden
+C_FLAGS_x86_32 = -msse2 -mfpmath=sse
 SANITIZE_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g
-# kernels/NAME.c gets KERNEL_FLAGS_NAME and, on x86-64, AArch64 and 32-bit ARM only, KERNEL_FLAGS_NAME_x86, _arm64 and _arm32.
+# kernels/NAME.c gets KERNEL_FLAGS_NAME and that of its architecture, too.
 KERNEL_FLAGS_scalar = -O3
 KERNEL_FLAGS_avx2_x86 = -O3 -mavx2 -mfma -mf16c
 KERNEL_FLAGS_avxvnni_x86 = -O3 -mavx2 -mfma -mf16c

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* Conditions of kernels.def: 1 or 0. */
-#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define LE_X86 1
 #else
 #define LE_X86 0

@@ -10,6 +10,7 @@
 
 #include "check.h"
 #include "kernels/kernels.h"
+#include "lstm_edge.h"
 
 static void fill_random(float *p, int n) {
     for (int i = 0; i < n; i++)
@@ -406,6 +407,66 @@ static void test_same_bits(const le_kernels *one, const le_kernels *other) {
     }
 }
 
+/* ---- the bits that every machine gives (promise 2) ---- */
+
+static void fill_known(float *p, int n, float bound) {
+    for (int i = 0; i < n; i++)
+        p[i] = bound * ((float)((uint32_t)(i + 1) * 2654435761u >> 8) / 8388608.0f - 1.0f);
+}
+
+static uint32_t crc_of_activations(const le_kernels *kernels, uint32_t crc) {
+    float x[CHUNK], y[CHUNK];
+    fill_known(x, CHUNK, 20);
+    for (int kind = 0; kind < LE_ACT_COUNT; kind++) {
+        kernels->activate(usual(kind), CHUNK, x, y);
+        crc = le_crc32(crc, y, sizeof y);
+    }
+    return crc;
+}
+
+static uint32_t crc_of_cells(const le_kernels *kernels, uint32_t crc) {
+    float z[4 * 67], u[3 * 67], state[67], c[67], h[67];
+    fill_known(z, 4 * 67, 6);
+    fill_known(u, 3 * 67, 2);
+    fill_known(state, 67, 1);
+    kernels->lstm_cell(67, z, 67, state, c, h);
+    crc = le_crc32(le_crc32(crc, c, sizeof c), h, sizeof h);
+    kernels->gru_cell(67, z, 67, u, 67, state, h);
+    return le_crc32(crc, h, sizeof h);
+}
+
+static uint32_t crc_of_products(const le_kernels *kernels, uint32_t crc) {
+    enum { N = 37, K = 75, ROWS = 3, STRIDE = 128 };
+    float x[ROWS * K], w[N * K], y[ROWS * N], scale[N], x_scale[2 * ROWS];
+    static int8_t stored[N * K], q[2 * ROWS * STRIDE];
+    fill_known(x, ROWS * K, 3);
+    fill_known(w, N * K, 0.3f);
+    fill_known(scale, N, 0.01f);
+    for (int i = 0; i < N * K; i++)
+        stored[i] = (int8_t)(w[i] * 400);
+    matrix m = make_matrix(kernels->same_bits, N, K);
+    kernels->same_bits->pack_f32(N, K, w, K, m.packed.data);
+    kernels->same_bits->matmul_f32(ROWS, x, K, &m.packed, NULL, 0, y, N);
+    crc = le_crc32(crc, y, sizeof y);
+    free_matrix(&m);
+    le_packed packed = {.n = N, .k = K, .kind = LE_PACKED_I8};
+    packed.data = aligned_alloc(64, (kernels->pack_i8_size(N, K) + 63) / 64 * 64);
+    kernels->pack_i8(N, K, stored, K, scale, packed.data);
+    for (int fine = 0; fine < 2; fine++) {
+        packed.fine = fine;
+        (fine ? kernels->quantize_fine : kernels->quantize)(ROWS, K, x, K, q, x_scale);
+        kernels->matmul_i8(ROWS, q, le_quantized_stride(K), x_scale, &packed, NULL, 0, y, N);
+        crc = le_crc32(crc, y, sizeof y);
+    }
+    free(packed.data);
+    return crc;
+}
+
+static void test_known_bits(const le_kernels *kernels) {
+    const uint32_t expected = 0xd882a498, found = crc_of_products(kernels, crc_of_cells(kernels, crc_of_activations(kernels, 0)));
+    CHECK(found == expected, "%s: expected CRC32 %08x, found %08x", kernels->name, expected, found);
+}
+
 int main(void) {
     read_stride();
     x_fence.pages = guarded_pages();
@@ -427,6 +488,7 @@ int main(void) {
         test_special_values(kernels);
         test_activation_lengths(kernels);
         test_cells(kernels);
+        test_known_bits(kernels);
         if (i > 0)
             test_same_bits(le_kernel_tables[0], kernels);
     }
