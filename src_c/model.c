@@ -1,5 +1,4 @@
 /* Reads a .lstm file: verifies all of it (docs/format.md), then packs the weights for one ISA. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -494,45 +493,10 @@ static le_status read_model(reader *r) {
     return pack_nodes(r);
 }
 
-/* ---- choice of the kernel table ---- */
-
-const char *le_isa_name(int index, int *supported) {
-    if (index < 0 || index >= le_kernel_table_count)
-        return NULL;
-    if (supported)
-        *supported = le_kernel_supported(le_kernel_tables[index]);
-    return le_kernel_tables[index]->name;
-}
-
-static const le_kernels *choose_kernels(const char *isa, le_error *err) {
-    const char *origin = isa ? "isa" : "LSTM_EDGE_ISA";
-    if (!isa)
-        isa = getenv("LSTM_EDGE_ISA");
-    char known[160] = "";
-    const le_kernels *best = NULL;
-    for (int i = 0; i < le_kernel_table_count; i++) {
-        const le_kernels *table = le_kernel_tables[i];
-        bool supported = le_kernel_supported(table);
-        if (isa && *isa && strcmp(isa, table->name) == 0) {
-            if (!supported)
-                le_fail(err, LE_ERR_UNSUPPORTED, "%s: this CPU cannot run '%s'", origin, isa);
-            return supported ? table : NULL;
-        }
-        if (supported)
-            best = table;
-        size_t used = strlen(known);
-        snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", table->name);
-    }
-    if (!isa || !*isa)
-        return best;
-    le_fail(err, LE_ERR_UNSUPPORTED, "%s: expected one of %s, found '%.40s'", origin, known, isa);
-    return NULL;
-}
-
 /* ---- public ---- */
 
 le_model *le_model_open(const void *data, size_t size, const char *isa, le_error *err) {
-    const le_kernels *kernels = choose_kernels(isa, err);
+    const le_kernels *kernels = le_choose_kernels(isa, err);
     if (!kernels || check_header(data, size, err) != LE_OK)
         return NULL;
     le_model *model = calloc(1, sizeof *model);

@@ -16,7 +16,7 @@ bool le_plan_grow(le_stream *s) {
     const le_model *m = s->model;
     for (int i = 0; i < m->n_tensors + m->n_nodes; i++) {
         bool tensor = i < m->n_tensors;
-        uint64_t need = tensor ? (m->tensors[i].is_const ? 0 : le_tensor_bytes(&s->tensors[i])) : s->nodes[i - m->n_tensors].scratch_size;
+        uint64_t need = tensor ? (s->outside[i] ? 0 : le_tensor_bytes(&s->tensors[i])) : s->nodes[i - m->n_tensors].scratch_size;
         need = (need + 63) / 64 * 64;
         if (need > s->capacity[i]) {
             s->capacity[i] = need;
@@ -38,10 +38,6 @@ static int collect_lifetimes(const le_stream *s, lifetime *list, int *first, int
             if (m->nodes[i].out[j] >= 0)
                 first[m->nodes[i].out[j]] = last[m->nodes[i].out[j]] = i;
     }
-    for (int i = 0; i < m->n_outputs; i++)
-        last[m->outputs[i].tensor] = m->n_nodes;
-    for (int i = 0; i < m->n_states; i++)
-        last[m->states[i].write] = m->n_nodes;
     int n = 0;
     for (int t = 0; t < m->n_tensors; t++)
         if (first[t] >= 0 && s->capacity[t])
@@ -113,7 +109,7 @@ le_status le_plan_arena(le_stream *s) {
     s->arena = arena;
     s->arena_size = total;
     for (int t = 0; t < m->n_tensors; t++)
-        if (!m->tensors[t].is_const)
+        if (!s->outside[t])
             s->tensors[t].data = arena + s->offset[t];
     for (int i = 0; i < m->n_nodes; i++)
         s->nodes[i].scratch = arena + s->offset[m->n_tensors + i];

@@ -6,125 +6,6 @@
 
 #include "stream.h"
 
-/* ---- shapes ---- */
-
-static bool resolve(le_dim dim, int64_t batch, int64_t frames, int64_t *size) {
-    return le_mul_size(dim.coef, dim.symbol == LE_BATCH ? batch : dim.symbol == LE_FRAMES ? frames : 1, size);
-}
-
-/* The declared size of a state's axis; allocate_states has seen that it fits. */
-static int64_t state_size(const le_stream *s, int index, int axis) {
-    int64_t size = 0;
-    resolve(s->model->states[index].dims[axis], s->batch, 0, &size);
-    return size;
-}
-
-static le_status fail(le_stream *s, le_status status) {
-    s->error.status = status;
-    return status;
-}
-
-static le_status set_inputs(le_stream *s, int64_t frames) {
-    const le_model *m = s->model;
-    for (int i = 0; i < m->n_inputs; i++) {
-        le_tensor *t = &s->tensors[m->inputs[i].tensor];
-        t->rank = m->inputs[i].rank;
-        for (int d = 0; d < t->rank; d++)
-            if (!resolve(m->inputs[i].dims[d], s->batch, frames, &t->dims[d]))
-                t->dims[d] = -1;
-        if (!le_dims_fit(t->rank, t->dims))
-            return le_fail(&s->error, LE_ERR_SHAPE, "input %.60s is too large for batch %lld, frames %lld", m->inputs[i].name,
-                           (long long)s->batch, (long long)frames);
-    }
-    return LE_OK;
-}
-
-static void set_states(le_stream *s, bool full) {
-    const le_model *m = s->model;
-    for (int i = 0; i < m->n_states; i++) {
-        le_tensor *t = &s->tensors[m->states[i].read];
-        t->rank = m->states[i].rank;
-        memcpy(t->dims, s->states[i].dims, sizeof t->dims);
-        if (full && m->states[i].fill_axis >= 0)
-            t->dims[m->states[i].fill_axis] = m->states[i].dims[m->states[i].fill_axis].coef;
-    }
-}
-
-static bool any_absent(const le_ctx *ctx) {
-    for (int i = 0; i < ctx->node->n_in; i++)
-        if (ctx->in[i] && ctx->in[i]->absent)
-            return true;
-    return false;
-}
-
-static le_status check_outputs(le_stream *s, le_ctx *ctx) {
-    for (int i = 0; i < ctx->node->n_out; i++) {
-        if (!ctx->out[i] || ctx->out[i]->absent)
-            continue;
-        const le_tensor_def *def = &s->model->tensors[ctx->node->out[i]];
-        if (!le_dims_fit(ctx->out[i]->rank, ctx->out[i]->dims))
-            return le_fail_op(&s->error, ctx->node, LE_ERR_SHAPE, "output %d: its size is negative or too large", i);
-        if (ctx->out[i]->dtype != def->dtype)
-            return le_fail_op(&s->error, ctx->node, LE_ERR_FORMAT, "output %d: the file says dtype %d, the op gives %d", i, def->dtype,
-                              ctx->out[i]->dtype);
-    }
-    return LE_OK;
-}
-
-static le_status infer_node(le_stream *s, int index) {
-    le_ctx *ctx = &s->nodes[index];
-    bool absent = any_absent(ctx);
-    ctx->scratch_size = 0;
-    for (int i = 0; i < ctx->node->n_out; i++)
-        if (ctx->out[i])
-            ctx->out[i]->absent = absent;
-    if (absent)
-        return LE_OK;
-    le_status status = ctx->node->type->shape(ctx);
-    if (status == LE_OK)
-        status = check_outputs(s, ctx);
-    if (status == LE_OK) /* an op may find that it has nothing to answer: then it does not run */
-        for (int i = 0; i < ctx->node->n_out; i++)
-            absent |= ctx->out[i] && ctx->out[i]->absent;
-    if (status == LE_OK && !absent)
-        s->active[s->n_active++] = index;
-    return status;
-}
-
-/* What a run leaves in a state must fit the state. */
-static le_status check_states(le_stream *s) {
-    const le_model *m = s->model;
-    for (int i = 0; i < m->n_states; i++) {
-        const le_tensor *w = &s->tensors[m->states[i].write];
-        const struct le_state_def *def = &m->states[i];
-        if (w->absent)
-            continue;
-        bool fits = w->rank == def->rank && w->dtype == m->tensors[def->read].dtype;
-        for (int d = 0; fits && d < def->rank; d++) {
-            int64_t declared = state_size(s, i, d);
-            fits = d == def->fill_axis ? w->dims[d] <= declared : w->dims[d] == declared;
-        }
-        if (!fits)
-            return le_fail(&s->error, LE_ERR_SHAPE, "state %.60s: tensor %.60s that updates it has another shape or dtype", def->name,
-                           m->tensors[def->write].name);
-    }
-    return LE_OK;
-}
-
-static le_status infer(le_stream *s, int64_t frames, bool full_states) {
-    le_status status = set_inputs(s, frames);
-    if (status != LE_OK)
-        return fail(s, status);
-    set_states(s, full_states);
-    s->n_active = 0;
-    for (int i = 0; i < s->model->n_nodes; i++) {
-        status = infer_node(s, i);
-        if (status != LE_OK)
-            return fail(s, status);
-    }
-    return check_states(s);
-}
-
 /* ---- layout ---- */
 
 static le_status prepare(le_stream *s, int64_t frames) {
@@ -132,8 +13,8 @@ static le_status prepare(le_stream *s, int64_t frames) {
     s->generation++;
     if (frames < 0 || frames > INT32_MAX)
         return le_fail(&s->error, LE_ERR_VALUE, "frames: expected 0 to 2^31-1, found %lld", (long long)frames);
-    le_status status = infer(s, frames, false);
-    if (status == LE_OK && le_plan_grow(s))
+    le_status status = le_infer(s, frames, false);
+    if (status == LE_OK && (le_plan_grow(s) || !s->arena))
         status = le_plan_arena(s);
     if (status == LE_OK)
         s->frames = frames;
@@ -153,7 +34,7 @@ static size_t state_elements(const le_stream *s, int index, const int64_t *dims)
 static void fill_initial(le_stream *s, int index, const le_tensor_def *value) {
     const struct le_state_def *def = &s->model->states[index];
     size_t width = le_dtype_size(value->dtype), count = state_elements(s, index, s->states[index].dims);
-    uint8_t *out = s->states[index].buffer[s->current];
+    uint8_t *out = s->states[index].now;
     for (size_t i = 0; i < count; i++) {
         size_t rest = i, at = 0, step = 1;
         for (int d = def->rank - 1; d >= 0; d--) {
@@ -182,17 +63,24 @@ void le_stream_reset(le_stream *s) {
         const le_tensor_def *value = def->initial >= 0 ? &m->tensors[def->initial] : NULL;
         int64_t before = def->fill_axis >= 0 ? s->states[i].dims[def->fill_axis] : 0;
         for (int d = 0; d < def->rank; d++)
-            s->states[i].dims[d] = state_size(s, i, d);
+            s->states[i].dims[d] = le_state_size(s, i, d);
         if (def->fill_axis >= 0) {
             int64_t now = value ? value->dims[def->fill_axis - (def->rank - value->rank)] : 0;
             s->states[i].dims[def->fill_axis] = now;
             if (now != before)
                 forget_shapes(s);
         }
-        memset(s->states[i].buffer[s->current], 0, s->states[i].capacity);
+        memset(s->states[i].now, 0, s->states[i].capacity);
         if (value)
             fill_initial(s, i, value);
     }
+}
+
+static void bind_state(le_stream *s, int index) {
+    const struct le_state_def *def = &s->model->states[index];
+    s->tensors[def->read].data = s->states[index].now;
+    if (s->states[index].direct)
+        s->tensors[def->write].data = s->states[index].next;
 }
 
 static le_status allocate_states(le_stream *s) {
@@ -201,7 +89,7 @@ static le_status allocate_states(le_stream *s) {
         int64_t bytes = (int64_t)le_dtype_size(m->tensors[m->states[i].read].dtype), size[LE_MAX_RANK];
         bool fits = true;
         for (int d = 0; d < m->states[i].rank; d++)
-            fits &= resolve(m->states[i].dims[d], s->batch, 0, &size[d]);
+            fits &= le_resolve(m->states[i].dims[d], s->batch, 0, &size[d]);
         if (!fits || !le_dims_fit(m->states[i].rank, size))
             return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s is too large for batch %lld", m->states[i].name, (long long)s->batch);
         for (int d = 0; d < m->states[i].rank; d++)
@@ -209,48 +97,50 @@ static le_status allocate_states(le_stream *s) {
         if ((uint64_t)bytes > LE_MAX_ARENA)
             return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s: cannot allocate %lld bytes", m->states[i].name, (long long)bytes);
         s->states[i].capacity = (size_t)bytes;
-        for (int b = 0; b < 2; b++) {
-            s->states[i].buffer[b] = aligned_alloc(64, ((size_t)bytes + 127) / 64 * 64);
-            if (!s->states[i].buffer[b])
-                return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s: cannot allocate %lld bytes", m->states[i].name, (long long)bytes);
-        }
+        const size_t rounded = ((size_t)bytes + 127) / 64 * 64;
+        s->states[i].now = aligned_alloc(64, rounded);
+        s->states[i].next = aligned_alloc(64, rounded);
+        if (!s->states[i].now || !s->states[i].next)
+            return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s: cannot allocate %lld bytes", m->states[i].name, (long long)bytes);
+        bind_state(s, i);
     }
     return LE_OK;
 }
 
-/* New values of all states, taken at once: none is overwritten while another may still be copied from it. */
+/* New values of all states, taken at once: those that no node made in place are copied before any state is overwritten. An absent one keeps the old. */
 static void commit_states(le_stream *s) {
     const le_model *m = s->model;
-    int next = 1 - s->current;
-    bool changed = false;
+    for (int i = 0; i < m->n_states; i++) {
+        const le_tensor *w = &s->tensors[m->states[i].write];
+        if (!s->states[i].direct && !w->absent)
+            memcpy(s->states[i].next, w->data, (size_t)le_tensor_bytes(w));
+    }
     for (int i = 0; i < m->n_states; i++) {
         const le_tensor *w = &s->tensors[m->states[i].write];
         le_state_slot *slot = &s->states[i];
-        if (w->absent) {
-            memcpy(slot->buffer[next], slot->buffer[s->current], slot->capacity);
+        if (w->absent)
             continue;
-        }
-        memcpy(slot->buffer[next], w->data, (size_t)le_tensor_bytes(w));
+        void *before = slot->now;
+        slot->now = slot->next;
+        slot->next = before;
+        bind_state(s, i);
         int fill = m->states[i].fill_axis;
         if (fill >= 0 && slot->dims[fill] != w->dims[fill]) {
             slot->dims[fill] = w->dims[fill];
-            changed = true;
+            forget_shapes(s);
         }
     }
-    s->current = next;
-    if (changed)
-        forget_shapes(s);
 }
 
 const void *le_stream_state(const le_stream *s, int index, int64_t dims[LE_MAX_RANK]) {
     memcpy(dims, s->states[index].dims, sizeof s->states[index].dims);
-    return s->states[index].buffer[s->current];
+    return s->states[index].now;
 }
 
 le_status le_stream_set_state(le_stream *s, int index, const int64_t dims[LE_MAX_RANK], const void *data, le_error *err) {
     const struct le_state_def *def = &s->model->states[index];
     for (int d = 0; d < def->rank; d++) {
-        int64_t declared = state_size(s, index, d);
+        int64_t declared = le_state_size(s, index, d);
         if (d == def->fill_axis ? dims[d] < 0 || dims[d] > declared : dims[d] != declared)
             return le_fail(err, LE_ERR_SHAPE, "state %.60s: axis %d: expected %s%lld, found %lld", def->name, d,
                            d == def->fill_axis ? "at most " : "", (long long)declared, (long long)dims[d]);
@@ -258,7 +148,7 @@ le_status le_stream_set_state(le_stream *s, int index, const int64_t dims[LE_MAX
     if (def->fill_axis >= 0 && dims[def->fill_axis] != s->states[index].dims[def->fill_axis])
         forget_shapes(s);
     memcpy(s->states[index].dims, dims, (size_t)def->rank * sizeof *dims);
-    memcpy(s->states[index].buffer[s->current], data, state_elements(s, index, dims) * le_dtype_size(s->model->tensors[def->read].dtype));
+    memcpy(s->states[index].now, data, state_elements(s, index, dims) * le_dtype_size(s->model->tensors[def->read].dtype));
     return LE_OK;
 }
 
@@ -288,17 +178,26 @@ static void describe_tensors(le_stream *s) {
     }
 }
 
-/* An output is written in place when a node makes it and no earlier output names the same tensor. */
-static void find_direct(le_stream *s) {
+/* Whether nothing else says where the tensor lies: then a node makes it, and makes it in this output's or state's place. */
+static bool claim(le_stream *s, int tensor) {
+    bool unclaimed = !s->outside[tensor];
+    s->outside[tensor] = true;
+    return unclaimed;
+}
+
+/* What lies outside the arena. Of a tensor that several outputs and states name, all but the first get copies. */
+static void find_places(le_stream *s) {
     const le_model *m = s->model;
-    for (int i = 0; i < m->n_outputs; i++) {
-        for (int n = 0; n < m->n_nodes; n++)
-            for (int j = 0; j < m->nodes[n].n_out; j++)
-                s->direct[i] |= m->nodes[n].out[j] == m->outputs[i].tensor;
-        for (int e = 0; e < i; e++)
-            if (m->outputs[e].tensor == m->outputs[i].tensor)
-                s->direct[i] = false;
-    }
+    for (int t = 0; t < m->n_tensors; t++)
+        s->outside[t] = m->tensors[t].is_const;
+    for (int i = 0; i < m->n_inputs; i++)
+        s->outside[m->inputs[i].tensor] = true;
+    for (int i = 0; i < m->n_states; i++)
+        s->outside[m->states[i].read] = true;
+    for (int i = 0; i < m->n_outputs; i++)
+        s->direct[i] = claim(s, m->outputs[i].tensor);
+    for (int i = 0; i < m->n_states; i++)
+        s->states[i].direct = claim(s, m->states[i].write);
 }
 
 static void *zeroed(size_t count, size_t size) { return calloc(count ? count : 1, size); }
@@ -314,12 +213,21 @@ static bool allocate(le_stream *s) {
     s->active = zeroed(nodes, sizeof *s->active);
     s->capacity = zeroed(tensors + nodes, sizeof *s->capacity);
     s->offset = zeroed(tensors + nodes, sizeof *s->offset);
+    s->outside = zeroed(tensors, sizeof *s->outside);
     s->direct = zeroed((size_t)m->n_outputs, sizeof *s->direct);
     s->states = zeroed((size_t)m->n_states, sizeof *s->states);
     s->many_in = zeroed((size_t)m->n_inputs, sizeof *s->many_in);
     s->many_out = zeroed((size_t)m->n_outputs, sizeof *s->many_out);
-    return s->many_in && s->many_out && s->tensors && s->pointers && s->nodes && s->active && s->capacity && s->offset && s->direct &&
-           s->states;
+    return s->many_in && s->many_out && s->tensors && s->pointers && s->nodes && s->active && s->capacity && s->offset && s->outside &&
+           s->direct && s->states;
+}
+
+/* Whether any state's extent varies: a convolution's window that fills up. */
+static bool has_windows(const le_model *m) {
+    for (int i = 0; i < m->n_states; i++)
+        if (m->states[i].fill_axis >= 0)
+            return true;
+    return false;
 }
 
 static le_status open_stream(le_stream *s, int64_t frames) {
@@ -329,20 +237,14 @@ static le_status open_stream(le_stream *s, int64_t frames) {
         return le_fail(&s->error, LE_ERR_MEMORY, "cannot allocate a stream");
     connect_nodes(s);
     describe_tensors(s);
-    find_direct(s);
+    find_places(s);
     le_status status = allocate_states(s);
     if (status != LE_OK)
         return status;
     le_stream_reset(s);
-    /* Room for the full windows of convolutions too, so that filling them allocates nothing later. */
-    if (frames >= 0 && frames <= INT32_MAX && infer(s, frames, true) == LE_OK)
-        le_plan_grow(s);
-    status = infer(s, frames < 0 ? 0 : frames, false);
-    if (status == LE_OK)
-        le_plan_grow(s);
-    if (status == LE_OK)
-        status = le_plan_arena(s);
-    return status == LE_OK ? prepare(s, frames) : status;
+    if (has_windows(s->model) && frames >= 0 && frames <= INT32_MAX && le_infer(s, frames, true) == LE_OK)
+        le_plan_grow(s); /* room for full windows, so that filling them allocates nothing later */
+    return prepare(s, frames);
 }
 
 le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err) {
@@ -367,8 +269,8 @@ void le_stream_close(le_stream *s) {
     if (!s)
         return;
     for (int i = 0; s->states && i < s->n_states; i++) {
-        free(s->states[i].buffer[0]);
-        free(s->states[i].buffer[1]);
+        free(s->states[i].now);
+        free(s->states[i].next);
     }
     free(s->tensors);
     free(s->pointers);
@@ -376,6 +278,7 @@ void le_stream_close(le_stream *s) {
     free(s->active);
     free(s->capacity);
     free(s->offset);
+    free(s->outside);
     free(s->direct);
     free(s->states);
     free(s->many_in);
@@ -408,8 +311,6 @@ static void bind_arrays(le_stream *s, const void *const *inputs, void *const *ou
     const le_model *m = s->model;
     for (int i = 0; i < m->n_inputs; i++)
         s->tensors[m->inputs[i].tensor].data = (void *)(uintptr_t)inputs[i]; /* read only */
-    for (int i = 0; i < m->n_states; i++)
-        s->tensors[m->states[i].read].data = s->states[i].buffer[s->current];
     for (int i = 0; i < m->n_outputs; i++)
         if (s->direct[i])
             s->tensors[m->outputs[i].tensor].data = outputs[i];

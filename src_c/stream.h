@@ -1,4 +1,4 @@
-/* What stream.c and plan.c share: a stream from inside. */
+/* What stream.c, infer.c and plan.c share: a stream from inside. */
 #ifndef LE_STREAM_H
 #define LE_STREAM_H
 
@@ -8,7 +8,8 @@
 #define LE_MAX_ARENA ((uint64_t)1 << 34)
 
 typedef struct {
-    void *buffer[2]; /* [current] is read; a run's new value goes to the other, and all are swapped when the run has succeeded */
+    void *now, *next; /* a run reads one and its new value goes to the other; they are swapped when the run has succeeded */
+    bool direct;      /* a node makes the new value in `next`; otherwise it is copied there */
     int64_t dims[LE_MAX_RANK];
     size_t capacity;
 } le_state_slot;
@@ -23,18 +24,26 @@ struct le_stream {
     int *active, n_active; /* nodes that run: those without an absent input */
     uint64_t *capacity;    /* bytes in the arena per tensor, then scratch per node */
     uint64_t *offset;
-    bool *direct; /* outputs that a node writes into the caller's array at once */
+    bool *outside; /* tensors that have no place in the arena: constants, inputs, states, and what nodes make in place */
+    bool *direct;  /* outputs that a node makes in the caller's array */
     uint8_t *arena;
     uint64_t arena_size;
     le_state_slot *states;
-    int n_states; /* kept here: a stream may be closed after its model */
-    int current;
+    int n_states;         /* kept here: a stream may be closed after its model */
     const void **many_in; /* le_stream_run_many's moving pointers */
     void **many_out;
     double *seconds;
     le_error error;
 };
 
+/* infer.c: shapes of all tensors for so many frames, the nodes that run, and their scratch. full_states: as if every window were full. */
+le_status le_infer(le_stream *s, int64_t frames, bool full_states);
+/* A size for this batch and these frames; false when it is too large. */
+bool le_resolve(le_dim dim, int64_t batch, int64_t frames, int64_t *size);
+/* The declared size of a state's axis, once it is known to fit. */
+int64_t le_state_size(const le_stream *s, int index, int axis);
+
+/* plan.c */
 uint64_t le_tensor_bytes(const le_tensor *t);
 /* Whether the shapes now need more than the capacities; raises them. */
 bool le_plan_grow(le_stream *s);

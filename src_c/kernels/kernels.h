@@ -105,8 +105,8 @@ struct le_kernels {
     void (*activate)(le_activation act, ptrdiff_t n, const float *x, float *y);
 
     /* One LSTM step after the matmuls, sigmoid gates and tanh, no peephole: z holds i, f, g, o, each h floats, z_stride apart.
-     * c is updated in place; h_out written. */
-    void (*lstm_cell)(int h, const float *z, ptrdiff_t z_stride, float *c, float *h_out);
+     * c_out and h_out are written; c_prev may be c_out. */
+    void (*lstm_cell)(int h, const float *z, ptrdiff_t z_stride, const float *c_prev, float *c_out, float *h_out);
     /* One GRU step, reset_after: x and u hold r, z, n of W x + b and R h + c; h_prev may be h_out. */
     void (*gru_cell)(int h, const float *x, ptrdiff_t x_stride, const float *u, ptrdiff_t u_stride, const float *h_prev, float *h_out);
 

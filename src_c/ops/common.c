@@ -77,12 +77,6 @@ le_status le_add_scratch(le_ctx *ctx, int64_t count, size_t size) {
     return LE_OK;
 }
 
-void *le_take_scratch(uint8_t **at, int64_t count, size_t size) {
-    void *taken = *at;
-    *at += round64((size_t)count * size);
-    return taken;
-}
-
 int64_t le_product(const int64_t *dims, int first, int end) {
     int64_t product = 1;
     for (int d = first; d < end; d++)

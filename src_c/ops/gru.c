@@ -28,17 +28,17 @@ static bool is_live(const le_frame *f, int b) { return !f->live || f->live[b]; }
 /* u = R h + c of all gates. */
 static void multiply_hidden(const gru *self, const le_frame *f) {
     const int h = self->base.hidden, d = f->direction;
-    le_multiply(f->kernels, f->batch, f->h, h, &self->w_hh[d], self->bias_hh[d], 0, f->work, 3 * (ptrdiff_t)h, f->quantized);
+    le_multiply(f->kernels, f->batch, f->h_prev, f->h_prev_stride, &self->w_hh[d], self->bias_hh[d], 0, f->work, 3 * (ptrdiff_t)h,
+                f->quantized);
 }
 
 static void gru_step_standard(const le_recurrence *r, const le_frame *f) {
     const int h = r->hidden;
     multiply_hidden((const gru *)r, f);
     for (int b = 0; b < f->batch; b++)
-        if (is_live(f, b)) {
-            float *state = f->h + (ptrdiff_t)b * h;
-            f->kernels->gru_cell(h, f->z + b * f->z_stride, h, f->work + (ptrdiff_t)b * 3 * h, h, state, state);
-        }
+        if (is_live(f, b))
+            f->kernels->gru_cell(h, f->z + b * f->z_stride, h, f->work + (ptrdiff_t)b * 3 * h, h, f->h_prev + b * f->h_prev_stride,
+                                 f->h + b * f->h_stride);
 }
 
 static void gate(const le_recurrence *r, const le_frame *f, int which, float *z) {
@@ -46,11 +46,13 @@ static void gate(const le_recurrence *r, const le_frame *f, int which, float *z)
     f->kernels->activate(r->activations[f->direction][which], r->hidden, z, z);
 }
 
-/* h' = (1 - z) n + z h */
-static void blend(int n, const float *restrict z, const float *restrict candidate, float *restrict h) {
+/* h' = (1 - z) n + z h of sequence b. */
+static void blend(int n, const le_frame *f, int b, const float *z, const float *candidate) {
+    const float *before = f->h_prev + b * f->h_prev_stride;
+    float *h = f->h + b * f->h_stride;
     for (int j = 0; j < n; j++) {
         float fresh = (1.0f - z[j]) * candidate[j];
-        h[j] = fresh + z[j] * h[j];
+        h[j] = fresh + z[j] * before[j];
     }
 }
 
@@ -69,7 +71,7 @@ static void gru_step_after(const le_recurrence *r, const le_frame *f) {
         for (int j = 0; j < h; j++)
             candidate[j] += z[j] * u_n[j];
         gate(r, f, N, candidate);
-        blend(h, z + h, candidate, f->h + (ptrdiff_t)b * h);
+        blend(h, f, b, z + h, candidate);
     }
 }
 
@@ -77,10 +79,10 @@ static void gru_step_after(const le_recurrence *r, const le_frame *f) {
 static void gru_step_before(const le_recurrence *r, const le_frame *f) {
     const gru *self = (const gru *)r;
     const int h = r->hidden, d = f->direction;
-    le_multiply(f->kernels, f->batch, f->h, h, &self->w_rz[d], f->z, f->z_stride, f->z, f->z_stride, f->quantized);
+    le_multiply(f->kernels, f->batch, f->h_prev, f->h_prev_stride, &self->w_rz[d], f->z, f->z_stride, f->z, f->z_stride, f->quantized);
     for (int b = 0; b < f->batch; b++) {
         float *z = f->z + b * f->z_stride, *reset = f->work + (ptrdiff_t)b * h;
-        const float *state = f->h + (ptrdiff_t)b * h;
+        const float *state = f->h_prev + b * f->h_prev_stride;
         gate(r, f, R, z);
         gate(r, f, Z, z + h);
         for (int j = 0; j < h; j++)
@@ -92,7 +94,7 @@ static void gru_step_before(const le_recurrence *r, const le_frame *f) {
         if (!is_live(f, b))
             continue;
         gate(r, f, N, candidate);
-        blend(h, candidate - h, candidate, f->h + (ptrdiff_t)b * h);
+        blend(h, f, b, candidate - h, candidate);
     }
 }
 

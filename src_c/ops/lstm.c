@@ -51,14 +51,14 @@ static void open_gate(const lstm *self, const le_frame *f, int gate, const float
     f->kernels->activate(self->base.activations[f->direction][gate], self->base.hidden, z, z);
 }
 
-/* The step of one sequence in any variant; `spare` is hidden floats. */
-static void general_cell(const lstm *self, const le_frame *f, float *z, float *c, float *out, float *spare) {
+/* The step of one sequence in any variant, the cell from `before` to `c`; `spare` is hidden floats. */
+static void general_cell(const lstm *self, const le_frame *f, float *z, const float *before, float *c, float *out, float *spare) {
     const int h = self->base.hidden;
     float *gate[4];
     for (int i = 0; i < 4; i++) {
         gate[i] = self->slot[i] < 0 ? spare : z + (ptrdiff_t)self->slot[i] * h;
         if (i != O && self->slot[i] >= 0)
-            open_gate(self, f, i, c, gate[i]);
+            open_gate(self, f, i, before, gate[i]);
     }
     if (self->coupled != COUPLED_NONE) {
         const float *other = self->coupled == COUPLED_F ? gate[I] : gate[F];
@@ -66,7 +66,7 @@ static void general_cell(const lstm *self, const le_frame *f, float *z, float *c
             spare[j] = 1.0f - other[j];
     }
     for (int j = 0; j < h; j++) {
-        float kept = gate[F][j] * c[j];
+        float kept = gate[F][j] * before[j];
         c[j] = kept + gate[I][j] * gate[G][j];
     }
     le_clip(self->cell_clip, h, c);
@@ -78,26 +78,29 @@ static void general_cell(const lstm *self, const le_frame *f, float *z, float *c
 
 static void project_hidden(const lstm *self, const le_frame *f, int first, int count) {
     const int width = self->base.width, hidden = self->base.hidden;
-    float *h = f->h + (ptrdiff_t)first * width;
-    le_multiply(f->kernels, count, f->work + (ptrdiff_t)first * hidden, hidden, &self->w_proj[f->direction], NULL, 0, h, width,
+    float *h = f->h + first * f->h_stride;
+    le_multiply(f->kernels, count, f->work + (ptrdiff_t)first * hidden, hidden, &self->w_proj[f->direction], NULL, 0, h, f->h_stride,
                 f->quantized);
-    le_clip(self->proj_clip, (ptrdiff_t)count * width, h);
+    for (int b = 0; b < count; b++)
+        le_clip(self->proj_clip, width, h + b * f->h_stride);
 }
 
 static inline void step_with(const lstm *self, const le_frame *f, bool standard) {
-    const int hidden = self->base.hidden, width = self->base.width;
+    const int hidden = self->base.hidden;
     const bool projects = self->w_proj[0].data != NULL;
     float *spare = f->work + (ptrdiff_t)f->batch * self->base.work_per_row;
-    le_multiply(f->kernels, f->batch, f->h, width, &self->w_hh[f->direction], f->z, f->z_stride, f->z, f->z_stride, f->quantized);
+    le_multiply(f->kernels, f->batch, f->h_prev, f->h_prev_stride, &self->w_hh[f->direction], f->z, f->z_stride, f->z, f->z_stride,
+                f->quantized);
     for (int b = 0; b < f->batch; b++) {
         if (f->live && !f->live[b])
             continue;
         float *z = f->z + b * f->z_stride, *c = f->c + (ptrdiff_t)b * hidden;
-        float *out = projects ? f->work + (ptrdiff_t)b * hidden : f->h + (ptrdiff_t)b * width;
+        const float *before = f->c_prev + (ptrdiff_t)b * hidden;
+        float *out = projects ? f->work + (ptrdiff_t)b * hidden : f->h + b * f->h_stride;
         if (standard)
-            f->kernels->lstm_cell(hidden, z, hidden, c, out);
+            f->kernels->lstm_cell(hidden, z, hidden, before, c, out);
         else
-            general_cell(self, f, z, c, out, spare);
+            general_cell(self, f, z, before, c, out, spare);
         if (projects && f->live)
             project_hidden(self, f, b, 1);
     }

@@ -53,7 +53,11 @@ int32_t le_saturate(float x); /* truncates; NaN gives 0 */
 void le_fill(int64_t n, le_dtype dtype, float value, void *y);
 
 /* Takes count * size bytes from *at, rounded up as le_add_scratch does. */
-void *le_take_scratch(uint8_t **at, int64_t count, size_t size);
+static inline void *le_take_scratch(uint8_t **at, int64_t count, size_t size) {
+    void *taken = *at;
+    *at += ((size_t)count * size + 63) / 64 * 64;
+    return taken;
+}
 
 /* ---- strided copies (view.c) ---- */
 

@@ -202,6 +202,8 @@ static void set_output(le_ctx *ctx, int i, const int64_t *dims) {
 }
 
 static int64_t block_frames(const le_recurrence *r, int64_t batch, int64_t frames) {
+    if (frames <= MIN_BLOCK_FRAMES)
+        return frames;
     int64_t fit = BLOCK_FLOATS / (r->gate_rows * (batch ? batch : 1));
     fit = fit > MAX_BLOCK_FRAMES ? MAX_BLOCK_FRAMES : fit < MIN_BLOCK_FRAMES ? MIN_BLOCK_FRAMES : fit;
     return fit < frames ? fit : frames;
@@ -319,23 +321,41 @@ static bool mark_live(const call *c, int64_t t) {
 }
 
 /* A masked frame repeats what its sequence gave last: that is h, which has stayed. */
-static void write_y(const call *c, int direction, int64_t t, const float *h) {
+static void write_masked_y(const call *c, int direction, int64_t t, const float *h) {
     const size_t width = (size_t)c->r->width;
     float *y = c->y + t * c->y_frame + (ptrdiff_t)direction * c->r->width;
     for (int b = 0; b < c->batch; b++, y += c->y_batch, h += width) {
         const bool past = c->lengths && t >= c->lengths[b];
-        if (!c->live || c->live[b] || (!past && !c->r->masked_zero && c->seen[b]))
+        if (c->live[b] || (!past && !c->r->masked_zero && c->seen[b]))
             memcpy(y, h, width * sizeof *y);
         else
             memset(y, 0, width * sizeof *y);
-        if (c->live)
-            c->seen[b] |= c->live[b];
+        c->seen[b] |= c->live[b];
     }
 }
 
+/* Without lengths and mask h is made where y wants it, and read there by the next frame. */
+static void step_frame(const call *c, le_frame *f, int64_t t) {
+    if (c->y) {
+        f->h = c->y + t * c->y_frame + (ptrdiff_t)f->direction * c->r->width;
+        f->h_stride = c->y_batch;
+    }
+    c->r->step(c->r, f);
+    f->h_prev = f->h;
+    f->h_prev_stride = f->h_stride;
+    f->c_prev = f->c;
+}
+
+/* With them h and c are updated in place, so that those of a sequence that does not run stay. */
+static void step_masked_frame(const call *c, const le_frame *f, int64_t t) {
+    if (mark_live(c, t))
+        c->r->step(c->r, f);
+    if (c->y)
+        write_masked_y(c, f->direction, t, f->h);
+}
+
 static void run_direction(const call *c, le_frame *f) {
-    const le_recurrence *r = c->r;
-    const bool backwards = r->reverse || f->direction == 1;
+    const bool backwards = c->r->reverse || f->direction == 1;
     if (c->live)
         memset(c->seen, 0, (size_t)c->batch);
     for (int64_t done = 0; done < c->frames; done += c->block) {
@@ -346,22 +366,54 @@ static void run_direction(const call *c, le_frame *f) {
         for (int i = 0; i < count; i++) {
             const int at = backwards ? count - 1 - i : i;
             f->z = c->z + at * c->z_frame;
-            if (!c->live || mark_live(c, first + at))
-                r->step(r, f);
-            if (c->y)
-                write_y(c, f->direction, first + at, f->h);
+            if (c->live)
+                step_masked_frame(c, f, first + at);
+            else
+                step_frame(c, f, first + at);
         }
     }
 }
 
-/* State of direction d in the output that asks for it, or in scratch; starts as `initial`, or zeros. */
-static float *start_state(const le_tensor *initial, const le_tensor *last, float *scratch, int d, size_t count) {
-    float *state = last ? (float *)last->data + (size_t)d * count : scratch;
-    if (initial)
-        memmove(state, (const float *)initial->data + (size_t)d * count, count * sizeof *state);
-    else
-        memset(state, 0, count * sizeof *state);
-    return state;
+/* Where direction d's state starts: at `initial`, or in `last`, as zeros or, where it is updated in place, as a copy. */
+static const float *start_state(const le_tensor *initial, float *last, int d, size_t count, bool in_place) {
+    if (!initial) {
+        memset(last, 0, count * sizeof *last);
+        return last;
+    }
+    const float *first = (const float *)initial->data + (size_t)d * count;
+    if (!in_place)
+        return first;
+    memcpy(last, first, count * sizeof *last);
+    return last;
+}
+
+/* Where direction d's last state goes: to the output that asks for it, or to scratch. */
+static float *last_state(const le_tensor *output, float *scratch, int d, size_t count) {
+    return output ? (float *)output->data + (size_t)d * count : scratch;
+}
+
+static void copy_rows(int rows, size_t width, const float *from, ptrdiff_t stride, float *to) {
+    for (int b = 0; b < rows; b++, from += stride, to += width)
+        memcpy(to, from, width * sizeof *to);
+}
+
+static void run_with_states(le_ctx *ctx, const call *c, le_frame *f, float *h_scratch, float *c_scratch) {
+    const le_recurrence *r = c->r;
+    const int d = f->direction;
+    const bool in_place = c->live || c->frames == 0;
+    const size_t h_count = (size_t)c->batch * (size_t)r->width, c_count = (size_t)c->batch * (size_t)r->hidden;
+    const le_tensor *h_n = output_at(ctx, 1);
+    float *h_last = last_state(h_n, h_scratch, d, h_count);
+    f->h = h_last;
+    f->h_prev = start_state(input_at(ctx, r->spec->h0), h_last, d, h_count, in_place);
+    f->h_stride = f->h_prev_stride = r->width;
+    if (r->spec->c0 >= 0) {
+        f->c = last_state(output_at(ctx, 2), c_scratch, d, c_count);
+        f->c_prev = start_state(input_at(ctx, r->spec->c0), f->c, d, c_count, in_place);
+    }
+    run_direction(c, f);
+    if (h_n && f->h != h_last)
+        copy_rows(c->batch, (size_t)r->width, f->h, f->h_stride, h_last);
 }
 
 le_status le_recurrence_run(le_ctx *ctx, const le_recurrence *r) {
@@ -371,7 +423,7 @@ le_status le_recurrence_run(le_ctx *ctx, const le_recurrence *r) {
     float *cell = le_take_scratch(&scratch, (int64_t)c.batch * r->hidden, sizeof(float));
     float *work = le_take_scratch(&scratch, (int64_t)c.batch * r->work_per_row + r->work_once, sizeof(float));
     uint8_t *flags = le_take_scratch(&scratch, c.batch, 2);
-    c.quantized = le_take_scratch(&scratch, 1, quantized_size(r));
+    c.quantized = scratch;
     if (c.lengths || c.mask) {
         c.live = flags;
         c.seen = c.live + c.batch;
@@ -382,7 +434,6 @@ le_status le_recurrence_run(le_ctx *ctx, const le_recurrence *r) {
                               (int)c.lengths[b]);
     if (c.batch == 0)
         return LE_OK;
-    const bool has_cell = r->spec->c0 >= 0;
     for (int d = 0; d < r->directions; d++) {
         le_frame f = {.kernels = ctx->kernels,
                       .direction = d,
@@ -391,10 +442,7 @@ le_status le_recurrence_run(le_ctx *ctx, const le_recurrence *r) {
                       .live = c.live,
                       .work = work,
                       .quantized = c.quantized};
-        f.h = start_state(input_at(ctx, r->spec->h0), output_at(ctx, 1), h, d, (size_t)c.batch * (size_t)r->width);
-        if (has_cell)
-            f.c = start_state(input_at(ctx, r->spec->c0), output_at(ctx, 2), cell, d, (size_t)c.batch * (size_t)r->hidden);
-        run_direction(&c, &f);
+        run_with_states(ctx, &c, &f, h, cell);
     }
     return LE_OK;
 }

@@ -21,8 +21,11 @@ typedef struct {
     int direction, batch;
     float *z; /* W x + b; a row per sequence, for the step to use up */
     ptrdiff_t z_stride;
-    float *h, *c;        /* (batch, width) and (batch, hidden), updated in place */
-    const uint8_t *live; /* a flag per sequence; NULL: all are. The states of others stay */
+    /* The states before and after this frame, (batch, width) and (batch, hidden); rows of h may lie apart. Before and after may be one place. */
+    const float *h_prev, *c_prev;
+    float *h, *c;
+    ptrdiff_t h_prev_stride, h_stride;
+    const uint8_t *live; /* a flag per sequence; NULL: all are. Of others nothing is written: their states before and after are one place */
     float *work;
     void *quantized; /* scratch of le_multiply */
 } le_frame;

@@ -14,13 +14,13 @@ typedef struct {
 static void rnn_step(const le_recurrence *r, const le_frame *f) {
     const rnn *self = (const rnn *)r;
     const int d = f->direction, hidden = r->hidden;
-    le_multiply(f->kernels, f->batch, f->h, hidden, &self->w_hh[d], f->z, f->z_stride, f->z, f->z_stride, f->quantized);
+    le_multiply(f->kernels, f->batch, f->h_prev, f->h_prev_stride, &self->w_hh[d], f->z, f->z_stride, f->z, f->z_stride, f->quantized);
     for (int b = 0; b < f->batch; b++) {
         if (f->live && !f->live[b])
             continue;
         float *z = f->z + b * f->z_stride;
         le_clip(r->clip, hidden, z);
-        f->kernels->activate(r->activations[d][0], hidden, z, f->h + (ptrdiff_t)b * hidden);
+        f->kernels->activate(r->activations[d][0], hidden, z, f->h + b * f->h_stride);
     }
 }
 

@@ -332,7 +332,7 @@ static void test_cells(const le_kernels *kernels) {
         for (int i = 0; i < 4 * 70; i++)
             z[i] *= 5;
         memcpy(state, c, (size_t)h * sizeof *c);
-        kernels->lstm_cell(h, z, 70, state, out);
+        kernels->lstm_cell(h, z, 70, state, state, out);
         for (int g = 0; g < 4; g++)
             kernels->activate(g == 2 ? tanh_act : sigmoid_act, h, z + g * 70, gate + g * 70);
         for (int j = 0; j < h; j++)
@@ -387,7 +387,7 @@ static void test_same_bits(const le_kernels *one, const le_kernels *other) {
         CHECK(differing == 0, "%s: %d differ between %s and %s", le_act_names[kind], differing, one->name, other->name);
     }
     for (int round = 0; round < 2000; round++) {
-        float gates[4 * 67], u[4 * 67], c[2][67], h[2][67];
+        float gates[4 * 67], u[4 * 67], c[2][67], h[2][67], before[67];
         const int n = 1 + round % 67;
         fill_random(gates, 4 * 67);
         fill_random(u, 4 * 67);
@@ -395,8 +395,9 @@ static void test_same_bits(const le_kernels *one, const le_kernels *other) {
             gates[i] *= 12;
         fill_random(c[0], 67);
         memcpy(c[1], c[0], sizeof c[0]);
-        one->lstm_cell(n, gates, 67, c[0], h[0]);
-        other->lstm_cell(n, gates, 67, c[1], h[1]);
+        memcpy(before, c[0], sizeof before);
+        one->lstm_cell(n, gates, 67, before, c[0], h[0]);
+        other->lstm_cell(n, gates, 67, c[1], c[1], h[1]);
         CHECK(!memcmp(c[0], c[1], sizeof c[0]) && !memcmp(h[0], h[1], (size_t)n * sizeof(float)), "lstm_cell h=%d", n);
         one->gru_cell(n, gates, 67, u, 67, c[0], h[0]);
         other->gru_cell(n, gates, 67, u, 67, c[0], h[1]);

@@ -115,6 +115,75 @@ static void test_runs(const uint8_t *file, size_t size, const float *weights, co
     le_model_close(model);
 }
 
+enum { TABLE = 4 };
+static const float table[TABLE] = {2, 3, 5, 7};
+
+/* An RNN whose h is a state, what a second state keeps and an output; a third state gets the h before. Gather then picks z = table[index]: a wrong index
+ * fails the run when the new h has already been made. */
+static uint8_t *shared_state(size_t *size) {
+    static builder f;
+    float weights[HIDDEN * (INPUTS + HIDDEN)];
+    for (int i = 0; i < HIDDEN * (INPUTS + HIDDEN); i++)
+        weights[i] = 0.5f * random_float();
+    memset(&f, 0, sizeof f);
+    int x = tensor(&f, "x", LE_F32, 0, NULL, NULL), index = tensor(&f, "index", LE_I32, 0, NULL, NULL);
+    int h = tensor(&f, "h", LE_F32, 0, NULL, NULL), kept = tensor(&f, "kept", LE_F32, 0, NULL, NULL);
+    int old = tensor(&f, "old", LE_F32, 0, NULL, NULL);
+    int w = tensor(&f, "w", LE_F32, 3, (int64_t[]){1, HIDDEN, INPUTS}, weights);
+    int r = tensor(&f, "r", LE_F32, 3, (int64_t[]){1, HIDDEN, HIDDEN}, weights + HIDDEN * INPUTS);
+    int values = tensor(&f, "table", LE_F32, 1, (int64_t[]){TABLE}, table);
+    int y = tensor(&f, "y", LE_F32, 0, NULL, NULL), hn = tensor(&f, "hn", LE_F32, 0, NULL, NULL);
+    int z = tensor(&f, "z", LE_F32, 0, NULL, NULL);
+    node(&f, "RNN", "rnn", 5, (int[]){x, w, r, -1, h}, 2, (int[]){y, hn}, 0);
+    int_attr(&f, "axis", 0);
+    node(&f, "Gather", "pick", 2, (int[]){values, index}, 1, (int[]){z}, 1);
+    input(&f, "x", x, 3, (le_dim[]){{1, LE_BATCH}, {1, LE_FRAMES}, {INPUTS, LE_NUMBER}});
+    input(&f, "index", index, 1, (le_dim[]){{1, LE_NUMBER}});
+    output(&f, "z", z);
+    output(&f, "kept", kept);
+    le_dim dims[] = {{1, LE_NUMBER}, {1, LE_BATCH}, {HIDDEN, LE_NUMBER}};
+    state(&f, "h", h, hn, 3, dims);
+    state(&f, "kept", kept, hn, 3, dims);
+    state(&f, "old", old, h, 3, dims);
+    return finish(&f, size);
+}
+
+static void check_states(const le_stream *stream, const float *h, const float *kept, const float *old) {
+    int64_t dims[LE_MAX_RANK];
+    const float *const expected[] = {h, kept, old};
+    for (int i = 0; i < 3; i++)
+        CHECK(memcmp(le_stream_state(stream, i, dims), expected[i], HIDDEN * sizeof *h) == 0);
+}
+
+static void test_states_are_committed_together(void) {
+    size_t size;
+    uint8_t *file = shared_state(&size);
+    le_error err;
+    le_model *model = le_model_open(file, size, NULL, &err);
+    CHECK(model != NULL);
+    le_stream *stream = model ? le_stream_open(model, 1, 1, &err) : NULL;
+    CHECK(stream != NULL);
+    float h[HIDDEN] = {0}, before[HIDDEN] = {0}, x[INPUTS], z, kept[HIDDEN];
+    int64_t dims[LE_MAX_RANK];
+    for (int run = 0; stream && run < 9; run++) {
+        for (int i = 0; i < INPUTS; i++)
+            x[i] = random_float();
+        const int32_t wrong = TABLE, right = run % TABLE;
+        check_states(stream, h, h, before);
+        CHECK(le_stream_run(stream, 1, (const void *[]){x, &wrong}, (void *[]){&z, kept}, &err) == LE_ERR_VALUE);
+        check_states(stream, h, h, before);
+        CHECK(le_stream_run(stream, 1, (const void *[]){x, &right}, (void *[]){&z, kept}, &err) == LE_OK);
+        CHECK(z == table[right] && memcmp(kept, h, sizeof h) == 0);
+        memcpy(before, h, sizeof h);
+        memcpy(h, le_stream_state(stream, 0, dims), sizeof h);
+        CHECK(memcmp(h, before, sizeof h) != 0);
+        check_states(stream, h, h, before);
+    }
+    le_stream_close(stream);
+    le_model_close(model);
+    free(file);
+}
+
 static void run_if_opens(const uint8_t *file, size_t size) {
     float x[4 * FRAMES * 64], z[4 * FRAMES * 64];
     memset(x, 0, sizeof x);
@@ -181,5 +250,6 @@ int main(void) {
     CHECK(le_model_open(file, size, "no-such-isa", &err) == NULL && err.status == LE_ERR_UNSUPPORTED);
     test_damage(file, size);
     free(file);
+    test_states_are_committed_together();
     return report();
 }
