@@ -19,56 +19,6 @@ import numpy as np
 
 from .errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
 
-cdef extern from "lstm_edge.h" nogil:
-    enum: LE_MAX_RANK
-    ctypedef enum le_status:
-        LE_OK, LE_ERR_FORMAT, LE_ERR_UNSUPPORTED, LE_ERR_SHAPE, LE_ERR_VALUE, LE_ERR_MEMORY
-    ctypedef struct le_error:
-        le_status status
-        char message[480]
-    ctypedef enum le_dtype:
-        LE_F32, LE_I32, LE_BOOL, LE_F16, LE_I8
-    ctypedef enum le_symbol:
-        LE_NUMBER, LE_BATCH, LE_FRAMES
-    ctypedef struct le_dim:
-        int64_t coef
-        le_symbol symbol
-    ctypedef enum le_role:
-        LE_INPUT, LE_OUTPUT, LE_STATE
-    ctypedef struct le_port:
-        const char *name
-        le_dtype dtype
-        int rank
-        le_dim dims[8]
-        int fill_axis
-    ctypedef struct le_model:
-        pass
-    ctypedef struct le_stream:
-        pass
-    le_model *le_model_open(const void *data, size_t size, const char *isa, le_error *err)
-    void le_model_close(le_model *model)
-    int le_model_count(const le_model *model, le_role role)
-    le_port le_model_port(const le_model *model, le_role role, int index)
-    const char *le_model_isa(const le_model *model)
-    const char *le_model_metadata(const le_model *model, size_t *size)
-    int le_model_op_count(const le_model *model)
-    const char *le_model_op_name(const le_model *model, int index, const char **op)
-    const char *le_isa_name(int index, int *supported)
-    le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err)
-    void le_stream_close(le_stream *stream)
-    void le_stream_reset(le_stream *stream)
-    le_status le_stream_prepare(le_stream *stream, int64_t frames, le_error *err)
-    uint64_t le_stream_generation(const le_stream *stream)
-    int le_stream_output_shape(const le_stream *stream, int index, int64_t *dims)
-    le_status le_stream_run(le_stream *stream, int64_t frames, const void **inputs, void **outputs, le_error *err)
-    le_status le_stream_run_many(le_stream *stream, int64_t count, int64_t frames, const void **inputs, void **outputs, le_error *err)
-    const void *le_stream_state(const le_stream *stream, int index, int64_t *dims)
-    le_status le_stream_set_state(le_stream *stream, int index, const int64_t *dims, const void *data, le_error *err)
-    size_t le_stream_bytes(const le_stream *stream)
-    size_t le_model_bytes(const le_model *model)
-    void le_stream_profile(le_stream *stream, int on)
-    const double *le_stream_op_seconds(const le_stream *stream)
-
 Port = namedtuple("Port", "name shape dtype")
 Port.__doc__ = "An input, output or state: name, shape (ints, 'batch', 'frames' or text such as '2*frames'), dtype."
 
@@ -76,6 +26,9 @@ _DTYPES = {LE_F32: np.dtype(np.float32), LE_I32: np.dtype(np.int32), LE_BOOL: np
 _ERRORS = {LE_ERR_FORMAT: FormatError, LE_ERR_UNSUPPORTED: UnsupportedModelError, LE_ERR_SHAPE: ShapeError,
            LE_ERR_VALUE: LstmEdgeError, LE_ERR_MEMORY: MemoryError}
 _empty = np.empty
+
+cdef enum:
+    MOST_IDLE = 8  # streams that a model keeps for later runs
 
 
 cdef raise_error(le_error *err):
@@ -317,7 +270,7 @@ cdef class Model:
         try:
             return (<Stream>stream)._call(values, frames, count, no_batch, False)
         finally:
-            if len(self.idle) < 8:
+            if len(self.idle) < MOST_IDLE:
                 self.idle.append(stream)
 
     def _borrow(self, int64_t batch, int64_t frames):
@@ -350,7 +303,7 @@ cdef class Model:
         """Zeros in the shapes that a run of so many sequences and frames gives."""
         stream = self._borrow(batch, frames)
         shapes = (<Stream>stream)._output_shapes(frames)
-        if len(self.idle) < 8:
+        if len(self.idle) < MOST_IDLE:
             self.idle.append(stream)
         return [None if s is None else np.zeros(s, p.dtype) for s, p in zip(shapes, self.outputs)]
 
@@ -398,7 +351,7 @@ cdef class Stream:
     # What the last single-input step looked like: the same again needs no analysis.
     cdef uint64_t seen_generation, prepared  # `prepared`: of the last full call, before its run could change states' extents
     cdef int seen_rank
-    cdef Py_ssize_t seen_shape[8]
+    cdef Py_ssize_t seen_shape[LE_MAX_RANK]
     cdef tuple seen_out
     cdef object seen_dtype
     cdef bytes seen_format
@@ -509,7 +462,7 @@ cdef class Stream:
         return self.model._pack(results)
 
     cdef _remember(self, value, result):
-        if value.ndim > 8 or value.dtype != self.model.inputs[0].dtype:
+        if value.ndim > LE_MAX_RANK or value.dtype != self.model.inputs[0].dtype:
             return
         self.seen_rank = value.ndim
         for d in range(value.ndim):
@@ -551,7 +504,7 @@ cdef class Stream:
         """`count` runs (-1: one) on full arrays; a list of outputs, None where absent."""
         cdef le_error err
         cdef le_status status
-        cdef int64_t dims[8]
+        cdef int64_t dims[LE_MAX_RANK]
         if self.busy:
             raise LstmEdgeError("stream: another thread is running it")
         self.busy = True
@@ -593,7 +546,7 @@ cdef class Stream:
     def _output_shapes(self, int64_t frames):
         """The shape of every output of a run of so many frames, None where it would have no answer."""
         cdef le_error err
-        cdef int64_t dims[8]
+        cdef int64_t dims[LE_MAX_RANK]
         if le_stream_prepare(self.c, frames, &err) != LE_OK:
             raise_error(&err)
         shapes = []
@@ -639,7 +592,7 @@ cdef class Stream:
         return found
 
     cdef _get_state(self, int index):
-        cdef int64_t dims[8]
+        cdef int64_t dims[LE_MAX_RANK]
         cdef Py_buffer view
         cdef const void *data = le_stream_state(self.c, index, dims)
         port = self.model.states[index]
@@ -666,7 +619,7 @@ cdef class Stream:
         self.seen_rank = -1
 
     cdef _put_state(self, int index, port, value):
-        cdef int64_t dims[8]
+        cdef int64_t dims[LE_MAX_RANK]
         cdef le_error err
         cdef Py_buffer view
         cdef le_status status

@@ -19,6 +19,7 @@ extern "C" {
 #endif
 
 #define LE_MAX_RANK 8
+#define LE_MESSAGE_SIZE 480
 
 typedef enum {
     LE_OK = 0,
@@ -31,7 +32,7 @@ typedef enum {
 
 typedef struct {
     le_status status;
-    char message[480]; /* place, expected, found */
+    char message[LE_MESSAGE_SIZE]; /* place, expected, found */
 } le_error;
 
 typedef enum { LE_F32 = 0, LE_I32 = 1, LE_BOOL = 2, LE_F16 = 3, LE_I8 = 4 } le_dtype;

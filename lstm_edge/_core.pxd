@@ -1,0 +1,56 @@
+# cython: language_level=3
+"""What _core.pyx uses of src_c/lstm_edge.h: names alone, their sizes and values are the header's."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+cdef extern from "lstm_edge.h" nogil:
+    enum:
+        LE_MAX_RANK
+        LE_MESSAGE_SIZE
+    ctypedef enum le_status:
+        LE_OK, LE_ERR_FORMAT, LE_ERR_UNSUPPORTED, LE_ERR_SHAPE, LE_ERR_VALUE, LE_ERR_MEMORY
+    ctypedef struct le_error:
+        le_status status
+        char message[LE_MESSAGE_SIZE]
+    ctypedef enum le_dtype:
+        LE_F32, LE_I32, LE_BOOL, LE_F16, LE_I8
+    ctypedef enum le_symbol:
+        LE_NUMBER, LE_BATCH, LE_FRAMES
+    ctypedef struct le_dim:
+        int64_t coef
+        le_symbol symbol
+    ctypedef enum le_role:
+        LE_INPUT, LE_OUTPUT, LE_STATE
+    ctypedef struct le_port:
+        const char *name
+        le_dtype dtype
+        int rank
+        le_dim dims[LE_MAX_RANK]
+        int fill_axis
+    ctypedef struct le_model:
+        pass
+    ctypedef struct le_stream:
+        pass
+    le_model *le_model_open(const void *data, size_t size, const char *isa, le_error *err)
+    void le_model_close(le_model *model)
+    int le_model_count(const le_model *model, le_role role)
+    le_port le_model_port(const le_model *model, le_role role, int index)
+    const char *le_model_isa(const le_model *model)
+    const char *le_model_metadata(const le_model *model, size_t *size)
+    int le_model_op_count(const le_model *model)
+    const char *le_model_op_name(const le_model *model, int index, const char **op)
+    const char *le_isa_name(int index, int *supported)
+    le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err)
+    void le_stream_close(le_stream *stream)
+    void le_stream_reset(le_stream *stream)
+    le_status le_stream_prepare(le_stream *stream, int64_t frames, le_error *err)
+    uint64_t le_stream_generation(const le_stream *stream)
+    int le_stream_output_shape(const le_stream *stream, int index, int64_t *dims)
+    le_status le_stream_run(le_stream *stream, int64_t frames, const void **inputs, void **outputs, le_error *err)
+    le_status le_stream_run_many(le_stream *stream, int64_t count, int64_t frames, const void **inputs, void **outputs, le_error *err)
+    const void *le_stream_state(const le_stream *stream, int index, int64_t *dims)
+    le_status le_stream_set_state(le_stream *stream, int index, const int64_t *dims, const void *data, le_error *err)
+    size_t le_stream_bytes(const le_stream *stream)
+    size_t le_model_bytes(const le_model *model)
+    void le_stream_profile(le_stream *stream, int on)
+    const double *le_stream_op_seconds(const le_stream *stream)
