@@ -227,9 +227,9 @@ def supported_section(domain):
 @pytest.mark.parametrize("domain", ["", "com.microsoft"])
 def test_table_of_operators_is_true(domain):
     from lstm_edge.importers.onnx.folding import RANDOM
-    from lstm_edge.importers.onnx.lowering import FOLD, LOWER
+    from lstm_edge.importers.onnx.lowering import LOWER
 
-    registered = {op for d, op in [*LOWER, *FOLD] if d == domain} - {
+    registered = {op for d, op in LOWER if d == domain} - {
         "NonZero",
         "Unique",
         "SimplifiedLayerNormalization",

@@ -75,12 +75,12 @@ def keras_operations() -> Section:
 def onnx_operators() -> Section:
     from lstm_edge.importers.onnx import model as onnx  # noqa: F401  (fills the tables)
     from lstm_edge.importers.onnx.folding import RANDOM
-    from lstm_edge.importers.onnx.lowering import FOLD, LOWER
+    from lstm_edge.importers.onnx.lowering import LOWER
 
     page = (ROOT / "docs" / "onnx.md").read_text()
     by_definition = re.findall(r"`(\w+)`", next(p for p in page.split("\n") if p.startswith("By the definition")))
     data = {"NonZero", "Unique"}
-    yes = {op for domain, op in [*LOWER, *FOLD] if not domain} - data | {*by_definition, "SequenceEmpty"}
+    yes = {op for domain, op in LOWER if not domain} - data | {*by_definition, "SequenceEmpty"}
     special = {n: "node 'name' (NAME): the shape of its output depends on data, which is not supported" for n in data}
     special |= {
         n: "node 'name' (NAME): a random generator is not supported; export the model in inference mode"

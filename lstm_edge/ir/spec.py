@@ -18,7 +18,8 @@ RUN_DTYPES = ("float32", "int32", "bool")
 WEIGHT_DTYPES = ("float16", "int8")  # of constants that a row names as weights, beside float32
 NUMBERS = ("float32", "int32")
 MAX_RANK = 8
-MAX_INPUTS = 4096  # of an input that repeats
+MAX_INPUTS = 4096  # of an op that has one that repeats
+MAX_SIZED = 8  # of an op whose last inputs are read for their sizes
 _LARGE = 2**20
 
 Shape = tuple[Size, ...]
@@ -90,9 +91,10 @@ MAPS = Time("maps")  # an element depends on its own place in the inputs alone
 class OpSpec:
     """One row of the table.
 
-    `inputs` names the inputs in order: '?' ends an optional one, '...' one that repeats. `outputs` likewise. `infer`
-    gives dtype and shape of every output. `weights`: the inputs that may be float16 or int8 constants, each with how
-    many leading axes make a row that has an int8 scale of its own (0: none of its axes are rows of the result).
+    `inputs` names the inputs in order: '?' ends an optional one, '...' one that repeats, '...?' one that repeats or is
+    left out. `outputs` likewise. `infer` gives dtype and shape of every output. `weights`: the inputs that may be float16
+    or int8 constants, each with how many leading axes make a row that has an int8 scale of its own (0: none of its axes
+    are rows of the result).
     """
 
     inputs: tuple[str, ...]
@@ -104,11 +106,13 @@ class OpSpec:
 
     @property
     def min_inputs(self) -> int:
-        return sum(not i.endswith(("?", "...")) for i in self.inputs)
+        return sum(not i.endswith("?") for i in self.inputs)
 
     @property
     def max_inputs(self) -> int:
-        return MAX_INPUTS if self.inputs[-1].endswith("...") else len(self.inputs)
+        if "..." not in self.inputs[-1]:
+            return len(self.inputs)
+        return MAX_SIZED if self.input_names[-1] == "sizes" else MAX_INPUTS
 
     @property
     def input_names(self) -> tuple[str, ...]:

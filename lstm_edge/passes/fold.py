@@ -8,7 +8,7 @@ import numpy as np
 from .. import reference
 from ..ir.dims import Dim, product, value
 from ..ir.graph import Graph, Node, Tensor, run_array
-from ..ir.ops import OPS, TO_END, each, read_attrs, sizes_from
+from ..ir.ops import OPS, TO_END, each, op_spec, read_attrs, sizes_from
 from ..ir.shapes import same
 from .edit import constant_of, note, retrace
 
@@ -158,7 +158,7 @@ def _join_reshapes(graph: Graph, node: Node, before: Node) -> bool:
                 return False
             shape[d] *= before.attrs["shape"][a]
             sources[d], axes[d] = before.attrs["from_input"][a], before.attrs["from_axis"][a]
-    if len(inputs) > 8:
+    if len(inputs) > op_spec(node).max_inputs:
         return False
     node.inputs, node.attrs["shape"], node.attrs["from_input"], node.attrs["from_axis"] = inputs, shape, sources, axes
     _settle_sizes(graph, node)

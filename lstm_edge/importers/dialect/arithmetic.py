@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from . import folding
 from .builder import TO_END, Dialect
 from .value import Value, broadcast, known
 
@@ -35,11 +36,16 @@ def mean_of(d: Dialect, values: Sequence[Value]) -> Value:
 
 def where(d: Dialect, condition: Value, a: Value, b: Value) -> Value:
     """a where the condition is true, else b; a choice made at conversion leaves at most an Expand."""
+    if condition.is_known and a.array is not None and b.array is not None:
+        folded = folding.choose(condition, a, b, d.place)
+        if folded is not None:
+            return folded
     if condition.is_known and d.uniform(condition) is not None:
         chosen = a if d.uniform(condition) else b
         target = broadcast(broadcast(d.shape(condition), d.shape(a), d.place), d.shape(b), d.place)
         return d.expand(chosen, target)
-    return d.emit("Where", [condition, a, b], {}, a.dtype)
+    a, b = d.alike(a, b)
+    return d.emit("Where", [d.cast(condition, "bool"), a, b], {}, a.dtype)
 
 
 def cast(d: Dialect, x: Value, dtype: str) -> Value:

@@ -12,9 +12,12 @@ from ... import reference
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size, product
 from ...ir.graph import Graph, Node
+from . import folding
 from .value import Value, broadcast, check_bytes, known, run_dtype
 
 TO_END = 2**31 - 1  # as a slice's end, whatever the size
+
+RUN_TYPES = ("bool", "int32", "float32")  # the types of the run, from the lowest
 
 
 class Dialect:
@@ -395,10 +398,13 @@ class Dialect:
     def cast(self, x: Value, to: str) -> Value:
         """x as a run-time dtype."""
         if x.is_known:
-            return known(x.array.astype(to)) if to != "int32" or x.dtype not in ("int64",) else x
+            return x if to == "int32" and x.dtype == "int64" else known(x.data.astype(to))
         return x if self.run_dtype(x) == to else self.emit("Cast", [x], {"to": to}, to)
 
     def unary(self, kind: str, x: Value, alpha: float | None = None, beta: float | None = None) -> Value:
+        folded = folding.unary(kind, x) if x.array is not None else None
+        if folded is not None:
+            return folded
         attrs: dict[str, Any] = {"kind": kind}
         if alpha is not None:
             attrs["alpha"] = float(alpha)
@@ -406,24 +412,33 @@ class Dialect:
             attrs["beta"] = float(beta)
         return self.emit("Unary", [x], attrs, "bool" if kind == "is_nan" else "")
 
+    def binary(self, kind: str, a: Value, b: Value) -> Value:
+        """`kind` of docs/ops.md on two values of one type; of two types the lower one becomes the higher: bool, int,
+        float. What is known folds, and what changes nothing leaves no op."""
+        if a.array is not None and b.array is not None:
+            folded = folding.binary(kind, a, b, self.place)
+            if folded is not None:
+                return folded
+        if kind in folding.LOGIC:
+            a, b = self.cast(a, "bool"), self.cast(b, "bool")
+        else:
+            a, b = self.alike(a, b, "bool" if kind in ("equal", "not_equal") else "int32")
+        for x, constant in ((a, b), (b, a)):
+            if x.is_run and constant.is_known and self._is_neutral(kind, constant, x is a):
+                if broadcast(self.shape(a), self.shape(b), self.place) == list(self.shape(x)):
+                    return x
+        return self.emit("Binary", [a, b], {"kind": kind}, "bool" if kind in folding.COMPARISONS else "")
+
+    def alike(self, a: Value, b: Value, least: str = "bool") -> tuple[Value, Value]:
+        """Both in the higher one's type of the run, in `least` at least: bool, int32, float32."""
+        wanted = max(least, self.run_dtype(a), self.run_dtype(b), key=RUN_TYPES.index)
+        a, b = (x if self.run_dtype(x) == wanted else self.cast(x, wanted) for x in (a, b))
+        return a, b
+
     def _is_neutral(self, kind: str, constant: Value, right: bool) -> bool:
         """Whether x + constant, x * constant and so on are x (a negative zero aside)."""
         neutral = {"add": 0, "mul": 1, **({"sub": 0, "div": 1} if right else {})}.get(kind)
         return neutral is not None and self.uniform(constant) == neutral
-
-    def binary(self, kind: str, a: Value, b: Value) -> Value:
-        compare = kind in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
-        if compare and self.run_dtype(a) == "bool":
-            a, b = self.cast(a, "int32"), self.cast(b, "int32")
-        for x, constant in ((a, b), (b, a)):
-            if (
-                x.is_run
-                and constant.is_known
-                and self._is_neutral(kind, constant, x is a)
-                and (broadcast(self.shape(a), self.shape(b), self.place) == list(self.shape(x)))
-            ):
-                return x
-        return self.emit("Binary", [a, b], {"kind": kind}, "bool" if compare else "")
 
 
 def _multiple(dim: Dim, size: Dim) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...ir.dims import Dim, Size, product
+from . import folding
 from .builder import Dialect
 from .value import Value, known
 
@@ -15,7 +16,10 @@ def reduce(d: Dialect, kind: str, x: Value, axes: Sequence[int] | None = None, k
     if rank == 0:
         return x
     wanted = sorted({d.axis(a, rank) for a in (range(rank) if axes is None else axes)})
-    return x if not wanted else d.emit("Reduce", [x], {"kind": kind, "axes": wanted, "keepdims": int(keepdims)})
+    if not wanted:
+        return x
+    folded = folding.reduced(kind, x, wanted, keepdims) if x.array is not None else None
+    return folded or d.emit("Reduce", [x], {"kind": kind, "axes": wanted, "keepdims": int(keepdims)})
 
 
 def any_of(d: Dialect, x: Value, axes: Sequence[int] | None = None, keepdims: bool = True) -> Value:

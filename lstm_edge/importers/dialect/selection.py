@@ -9,16 +9,10 @@ import numpy as np
 from ...ir.dims import Dim, product
 from .arithmetic import where
 from .builder import TO_END, Dialect
-from .movement import fixed_sizes
+from .movement import fixed_sizes, squeeze
 from .value import Value, check_bytes, known
 
 MOST_PIECES = 16  # of a scatter that becomes a Concat; more become a Gather
-
-
-def drop_axis(d: Dialect, x: Value, axis: int) -> Value:
-    """x without an axis of size 1."""
-    shape = d.shape(x)
-    return d.reshape(x, [*shape[:axis], *shape[axis + 1 :]])
 
 
 # ---- gather ----------------------------------------------------------------------------------------------------------
@@ -49,7 +43,7 @@ def gather(d: Dialect, data: Value, indices: Value, axis: int = 0) -> Value:
         first, last = int(places.reshape(-1)[0]), int(places.reshape(-1)[-1])
         end = TO_END if last == -1 else last + 1
         part = d.slice_axis(data, axis, first, end, int(steps[0]) if places.size > 1 else 1)
-        return part if places.ndim else drop_axis(d, part, axis)
+        return part if places.ndim else squeeze(d, part, [axis])
     return d.emit("Gather", [data, indices], {"axis": axis})
 
 
@@ -163,15 +157,16 @@ def replace_along(d: Dialect, data: Value, part: Value, axis: int, along: np.nda
 # ---- masks -----------------------------------------------------------------------------------------------------------
 
 
-def one_hot(d: Dialect, indices: Value, depth: int, on: Value, off: Value, axis: int = -1) -> Value:
+def one_hot(d: Dialect, indices: Value, depth: int, on: Value, off: Value, axis: int = -1, wrap: bool = True) -> Value:
     """A new axis of size `depth` that holds `on` at the index and `off` elsewhere. Indices from -depth on count from
-    the end."""
+    the end, or with wrap=False are nowhere."""
     check_bytes([depth], d.place)
     shape = list(d.shape(indices))
     axis = d.axis(axis, len(shape) + 1)
     places = d.cast(indices, "int32")
-    wrapped = d.binary("add", places, d.constant(depth, "int64"))
-    places = d.emit("Where", [d.binary("less", places, d.constant(0, "int64")), wrapped, places], {}, "int64")
+    if wrap:
+        wrapped = d.binary("add", places, d.constant(depth, "int64"))
+        places = d.emit("Where", [d.binary("less", places, d.constant(0, "int64")), wrapped, places], {}, "int64")
     column = d.reshape(places, [*shape[:axis], 1, *shape[axis:]])
     classes = known(np.arange(depth).reshape([depth if n == axis else 1 for n in range(len(shape) + 1)]))
     return d.emit("Where", [d.binary("equal", column, classes), on, off], {}, on.dtype)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ...errors import UnsupportedModelError
+from ..dialect import Value, arithmetic, reductions
 from .config import Config, Layer, Version
 from .emit import Emit
 
@@ -17,6 +17,11 @@ class Act(NamedTuple):
     kind: str
     alpha: float = 0.0
     beta: float = 0.0
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """As the attributes of an op that applies it to its own output."""
+        return {"activation": self.kind, "alpha": self.alpha, "beta": self.beta}
 
 
 _PLAIN = {
@@ -33,7 +38,7 @@ _PLAIN = {
     "exponential": Act("exp"),
     "exp": Act("exp"),
     "elu": Act("elu", 1.0),
-    "selu": Act("selu", 1.6732632423543772, 1.0507009873554805),
+    "selu": Act("selu", *arithmetic.SELU),
     "celu": Act("celu", 1.0),
     "gelu": Act("gelu"),
     "hard_silu": Act("hard_silu"),
@@ -41,7 +46,6 @@ _PLAIN = {
     "leaky_relu": Act("leaky_relu", 0.2),
     "identity": Act("linear"),
 }
-COMPOSED = ("softmax", "log_softmax", "log_sigmoid", "hard_tanh", "tanh_shrink", "squareplus", "glu")
 
 
 def activation_name(spec: Any, place: str) -> str | dict[str, Any]:
@@ -103,64 +107,55 @@ def layer_activation(cls: str, config: Config) -> Act | None:
     return None
 
 
-def relu_layer(e: Emit, layer: Layer, x: str) -> str:
-    """ReLU with max_value, negative_slope and threshold: max_value above, x from the threshold, slope (x - threshold)
-    below."""
-    act = layer_activation("ReLU", layer.config)
-    if act:
-        return activate(e, act, x, layer.name)
+def relu_layer(e: Emit, layer: Layer, x: Value) -> Value:
+    """ReLU that is no one activation: max_value above, x from the threshold, slope (x - threshold) below."""
     top, threshold = layer.config.take("max_value"), float(layer.config.take("threshold") or 0)
     slope = float(layer.config.take("negative_slope") or 0)
-    below = e.scaled(x, slope, -slope * threshold, f"{layer.name}/below")
-    above = (
-        x
-        if top is None
-        else e.unary("clip", x, f"{layer.name}/above", alpha=float(np.finfo(np.float32).min), beta=float(top))
-    )
-    kept = e.binary("greater_equal", x, e.const(np.float32(threshold), f"{layer.name}/threshold"), f"{layer.name}/kept")
-    return e.op("Where", [kept, above, below], layer.name)
+    below = e.scaled(x, slope, -slope * threshold)
+    above = x if top is None else e.unary("clip", x, -arithmetic.HIGHEST, float(top))
+    return arithmetic.where(e, e.binary("greater_equal", x, e.constant(threshold)), above, below)
 
 
-def activate(e: Emit, act: Act, x: str, name: str) -> str:
-    if act.kind == "linear":
-        return x
-    return e.unary(act.kind, x, name, alpha=act.alpha, beta=act.beta)
+def activate(e: Emit, act: Act, x: Value) -> Value:
+    return x if act.kind == "linear" else e.unary(act.kind, x, act.alpha, act.beta)
 
 
-def apply_activation(e: Emit, spec: Any, x: str, layer: Layer, name: str) -> str:
+def _tanh_shrink(e: Emit, x: Value) -> Value:
+    return e.binary("sub", x, e.unary("tanh", x))
+
+
+def _squareplus(e: Emit, x: Value) -> Value:
+    root = e.unary("sqrt", e.scaled(arithmetic.square(e, x), 1, 4))
+    return e.scaled(e.binary("add", x, root), 0.5)
+
+
+# Activations of several ops.
+_COMPOSED: dict[str, Callable[[Emit, Value], Value]] = {
+    "softmax": reductions.softmax,
+    "log_softmax": lambda e, x: reductions.softmax(e, x, log=True),
+    "log_sigmoid": arithmetic.log_sigmoid,
+    "hard_tanh": lambda e, x: e.unary("clip", x, -1.0, 1.0),
+    "tanh_shrink": _tanh_shrink,
+    "squareplus": _squareplus,
+    "glu": lambda e, x: arithmetic.glu(e, x, -1),
+}
+
+
+def apply_activation(e: Emit, spec: Any, x: Value, layer: Layer) -> Value:
     """Any activation on a tensor: one op where the core has it, else a few."""
     act = simple_activation(spec, layer.version, layer.place)
     if act is not None:
-        return activate(e, act, x, name)
+        return activate(e, act, x)
     kind = activation_name(spec, layer.place)
-    if kind == "softmax":
-        return e.op("Softmax", [x], name, axis=-1)
-    if kind == "log_softmax":
-        return e.op("Softmax", [x], name, axis=-1, log=1)
-    if kind == "log_sigmoid":
-        return e.unary("neg", e.unary("softplus", e.unary("neg", x, f"{name}/neg"), f"{name}/softplus"), name)
-    if kind == "hard_tanh":
-        return e.unary("clip", x, name, alpha=-1.0, beta=1.0)
-    if kind == "tanh_shrink":
-        return e.binary("sub", x, e.unary("tanh", x, f"{name}/tanh"), name)
-    if kind == "squareplus":
-        root = e.unary("sqrt", e.scaled(e.binary("mul", x, x, f"{name}/square"), 1, 4, f"{name}/plus"), f"{name}/root")
-        return e.scaled(e.binary("add", x, root, f"{name}/sum"), 0.5, 0, name)
-    if kind == "glu":
-        half = e.shape(x)[-1]
-        if not isinstance(half, int) or half % 2:
-            raise UnsupportedModelError(f"{layer.place}: glu: expected an even number of features, found {half}")
-        first, second = e.slice(x, -1, 0, half // 2, f"{name}/a"), e.slice(x, -1, half // 2, half, f"{name}/b")
-        return e.binary("mul", first, e.unary("sigmoid", second, f"{name}/sigmoid"), name)
+    if isinstance(kind, str) and kind in _COMPOSED:
+        return _COMPOSED[kind](e, x)
     raise UnsupportedModelError(
         f"{layer.place}: activation {_text(spec)!r}: not supported, expected one of "
-        f"{', '.join([*_PLAIN, 'hard_sigmoid', *COMPOSED])}; rebuild the model with one of these"
+        f"{', '.join([*_PLAIN, 'hard_sigmoid', *_COMPOSED])}; rebuild the model with one of these"
     )
 
 
 def _text(spec: Any) -> str:
-    return (
-        spec
-        if isinstance(spec, str)
-        else str(spec.get("config") if isinstance(spec.get("config"), str) else spec.get("class_name"))
-    )
+    if isinstance(spec, str):
+        return spec
+    return str(spec.get("config") if isinstance(spec.get("config"), str) else spec.get("class_name"))

@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import FormatError, UnsupportedModelError
-from ...ir.dims import Dim
+from ..dialect import Value, movement, reductions
 from . import ops
 from .config import MODELS, Layer
-from .emit import Call, Emit, From, Value, unsupported
+from .emit import Call, Emit, Masked, unsupported
 from .layers import HANDLERS
 from .weights import walk
 
@@ -60,12 +60,12 @@ def check_supported(model: Layer) -> None:
         raise UnsupportedModelError("\n".join(unknown[:20]))
 
 
-def build_model(e: Emit, model: Layer, inputs: list[Value], prefix: str = "") -> list[Value]:
+def build_model(e: Emit, model: Layer, inputs: list[Masked], prefix: str = "") -> list[Masked]:
     """The outputs of a Sequential or functional model called on `inputs`."""
     return (_sequential if model.cls == "Sequential" else _functional)(e, model, inputs, prefix)
 
 
-def _sequential(e: Emit, model: Layer, inputs: list[Value], prefix: str) -> list[Value]:
+def _sequential(e: Emit, model: Layer, inputs: list[Masked], prefix: str) -> list[Masked]:
     values = inputs
     for layer in model.children:
         if layer.cls != "InputLayer":
@@ -103,13 +103,13 @@ def endpoints(model: Layer, key: str) -> list[tuple[str, int, int]]:
     return found
 
 
-def _functional(e: Emit, model: Layer, inputs: list[Value], prefix: str) -> list[Value]:
+def _functional(e: Emit, model: Layer, inputs: list[Masked], prefix: str) -> list[Masked]:
     """Calls every node whose tensors are there, until all are done; what can never be called is named."""
     layers = {layer.name: layer for layer in model.children}
     entries, exits = endpoints(model, "input_layers"), endpoints(model, "output_layers")
     if len(inputs) != len(entries):
         raise FormatError(f"{model.place}: expected {len(entries)} inputs, found {len(inputs)}")
-    done: dict[tuple[str, int], list[Value]] = {(name, node): [v] for (name, node, _), v in zip(entries, inputs)}
+    done: dict[tuple[str, int], list[Masked]] = {(name, node): [v] for (name, node, _), v in zip(entries, inputs)}
     calls = {layer.name: [_Node(n, layers) for n in layer.nodes] for layer in model.children}
     first = _first_nodes(calls, exits, layers)
     waiting = [
@@ -148,7 +148,7 @@ def _first_nodes(
     }
 
 
-def _tensor(done: dict[tuple[str, int], list[Value]], ref: tuple[str, int, int], model: Layer) -> Value:
+def _tensor(done: dict[tuple[str, int], list[Masked]], ref: tuple[str, int, int], model: Layer) -> Masked:
     values = done.get(ref[:2])
     if values is None or not 0 <= ref[2] < len(values):
         raise FormatError(f"{model.place}: {list(ref)}: expected an output of a layer's call, found none")
@@ -212,7 +212,7 @@ class _Node:
             return [self._parse(i) for i in item]
         return item
 
-    def call(self, done: dict[tuple[str, int], list[Value]]) -> Call:
+    def call(self, done: dict[tuple[str, int], list[Masked]]) -> Call:
         def fill(item: Any) -> Any:
             if isinstance(item, _Ref):
                 values = done[item[:2]]
@@ -227,16 +227,16 @@ class _Node:
         return Call(_values(args), kwargs, args)
 
 
-class _Ref(tuple):
+class _Ref(tuple[Any, ...]):
     """(layer, node, tensor)."""
 
     def __new__(cls, *parts: Any) -> _Ref:
         return super().__new__(cls, parts)
 
 
-def _values(item: Any) -> list[Value]:
+def _values(item: Any) -> list[Masked]:
     """Every tensor of a nested structure, in order."""
-    if isinstance(item, Value):
+    if isinstance(item, Masked):
         return [item]
     if isinstance(item, dict):
         item = list(item.values())
@@ -246,27 +246,31 @@ def _values(item: Any) -> list[Value]:
 # ---- one call --------------------------------------------------------------------------------------------------------
 
 
-def call_layer(e: Emit, layer: Layer, call: Call, prefix: str, number: int = 0) -> list[Value]:
+def call_layer(e: Emit, layer: Layer, call: Call, prefix: str, number: int = 0) -> list[Masked]:
     """The outputs of one call of a layer. A second call of a shared layer gets its number in the names."""
-    plain = layer.name
-    layer.name = f"{prefix}{plain}" + (f"@{number}" if number else "")
-    try:
-        if call.kwargs.get("training") is True:
-            _refuse_training(layer)
-        if layer.cls in MODELS:
-            return build_model(e, layer, _model_inputs(layer, call), f"{layer.name}/")
-        if layer.is_op:
-            return ops.emit(e, layer, call)
-        if not call.inputs and layer.cls != "MultiHeadAttention":
-            raise unsupported(layer, "called without a tensor", "call layers on tensors")
-        if layer.cls == "TimeDistributed":
-            values = _time_distributed(e, layer, call, prefix)
-        else:
-            values = _handled(e, layer, call)
+    name = f"{prefix}{layer.name}" + (f"@{number}" if number else "")
+    if call.kwargs.get("training") is True:
+        _refuse_training(layer)
+    if layer.cls in MODELS:
+        return build_model(e, layer, _model_inputs(layer, call), f"{name}/")
+    if not layer.is_op and not call.inputs and layer.cls != "MultiHeadAttention":
+        raise unsupported(layer, "called without a tensor", "call layers on tensors")
+    if layer.cls == "TimeDistributed":
+        outputs = _time_distributed(e, layer, call, name)
         _refuse_unread(layer, call)
-        return values
-    finally:
-        layer.name = plain
+        return outputs
+    return _called(e, layer, call, name)
+
+
+def _called(e: Emit, layer: Layer, call: Call, name: str) -> list[Masked]:
+    """The outputs of a layer's own rule; the op that makes the first is called after the layer."""
+    with e.inside(layer, name):
+        outputs = ops.emit(e, layer, call) if layer.is_op else _handled(e, layer, call)
+        for i, output in enumerate(outputs):
+            e.named(output.value, "" if i == 0 else f"{i}")
+    if not layer.is_op:
+        _refuse_unread(layer, call)
+    return outputs
 
 
 def _refuse_training(layer: Layer) -> None:
@@ -281,17 +285,14 @@ def _refuse_training(layer: Layer) -> None:
             )
 
 
-def _handled(e: Emit, layer: Layer, call: Call) -> list[Value]:
+def _handled(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     handler = HANDLERS[layer.cls]
     result = handler.rule(e, layer, call)
-    if isinstance(result, str):
-        result = Value(result)
-    values = result if isinstance(result, list) else [result]
+    outputs = result if isinstance(result, list) else [Masked(result) if isinstance(result, Value) else result]
     if not handler.passes_mask:
-        return values
-    given = call.kwargs.get("mask")
-    mask = given.t if isinstance(given, Value) else call.inputs[0].mask
-    return [Value(v.t, mask) for v in values]
+        return outputs
+    mask = call.mask()
+    return [Masked(o.value, mask) for o in outputs]
 
 
 def _refuse_unread(layer: Layer, call: Call) -> None:
@@ -307,7 +308,7 @@ def _refuse_unread(layer: Layer, call: Call) -> None:
             raise unsupported(layer, f"called with {key}={str(value)[:60]}", "call it without")
 
 
-def _model_inputs(model: Layer, call: Call) -> list[Value]:
+def _model_inputs(model: Layer, call: Call) -> list[Masked]:
     """Inputs of a nested model, by name when it was called on a dict."""
     given = call.args[0] if call.args else None
     entries = model.config.values.get("input_layers")
@@ -320,60 +321,34 @@ def _model_inputs(model: Layer, call: Call) -> list[Value]:
     return call.inputs
 
 
-def _time_distributed(e: Emit, layer: Layer, call: Call, prefix: str) -> list[Value]:
+def _time_distributed(e: Emit, layer: Layer, call: Call, name: str) -> list[Masked]:
     """The inner layer on every frame: frames join the batch, (B,T,...) -> (B*T,...), and part again."""
-    inner, x = layer.children[0], call.inputs[0]
+    inner, x, mask = layer.children[0], call.x, call.inputs[0].mask
     if len(call.inputs) != 1:
         raise unsupported(layer, f"{len(call.inputs)} inputs", "expected 1")
-    plain = inner.name
-    inner.name = layer.name
-    try:
-        if inner.cls in _LAST_AXIS and e.rank(x.t) >= 2:
-            return _renamed_call(e, inner, [x])
-        if inner.cls == "Flatten" and inner.config.take("data_format") != "channels_first" and e.rank(x.t) > 3:
-            return [Value(e.reshape(x.t, [From(x.t, 0), From(x.t, 1), -1], layer.name), x.mask)]
-        inner.name = f"{layer.name}/{plain}"
-        mask = x.mask if x.mask and e.rank(x.mask) > 2 else None
-        joined = Value(
-            _join(e, x.t, f"{layer.name}/frames"), _join(e, mask, f"{layer.name}/frames_mask") if mask else None
-        )
-        outs = (
-            build_model(e, inner, [joined], f"{inner.name}/")
-            if inner.cls in MODELS
-            else _renamed_call(e, inner, [joined])
-        )
-        values = []
-        for i, out in enumerate(outs):
-            name = layer.name if i == 0 else f"{layer.name}:{i}"
-            out_mask = _part(e, out.mask, x.t, f"{name}/mask") if out.mask else _frame_mask(e, x.mask, name)
-            values.append(Value(_part(e, out.t, x.t, name), out_mask))
-        return values
-    finally:
-        inner.name = plain
+    if inner.cls in _LAST_AXIS and e.rank(x) >= 2:
+        return _called(e, inner, Call(call.inputs), name)
+    if inner.cls == "Flatten" and inner.config.take("data_format") != "channels_first" and e.rank(x) > 3:
+        with e.inside(layer, name):
+            return [Masked(e.named(movement.merge_axes(e, x, 2, -1)), mask)]
+    fine = mask if mask and e.rank(mask) > 2 else None  # finer than frames: one mask per frame for the inner layer
+    with e.inside(layer, name):
+        frames = e.named(movement.merge_axes(e, x, 0, 1), "frames")
+        joined = Call([Masked(frames, movement.merge_axes(e, fine, 0, 1) if fine else None)])
+    below = f"{name}/{inner.name}"
+    outs = (
+        build_model(e, inner, joined.inputs, f"{below}/") if inner.cls in MODELS else _called(e, inner, joined, below)
+    )
+    with e.inside(layer, name):
+        return [_parted(e, out, x, mask, "" if i == 0 else f"{i}") for i, out in enumerate(outs)]
 
 
-def _renamed_call(e: Emit, inner: Layer, inputs: list[Value]) -> list[Value]:
-    call = Call(inputs)
-    values = _handled(e, inner, call)
-    _refuse_unread(inner, call)
-    return values
-
-
-def _join(e: Emit, x: str, name: str) -> str:
-    rest = [From(x, a) for a in range(2, e.rank(x))]
-    if any(isinstance(e.shape(x)[a], Dim) for a in range(2, e.rank(x))):
-        raise UnsupportedModelError(
-            f"{name}: expected fixed sizes behind batch and frames, found {e.shape(x)}; give shapes="
-        )
-    return e.reshape(x, [-1, *rest], name)
-
-
-def _part(e: Emit, y: str, x: str, name: str) -> str:
-    return e.reshape(y, [From(x, 0), From(x, 1), *(From(y, a) for a in range(1, e.rank(y)))], name)
-
-
-def _frame_mask(e: Emit, mask: str | None, name: str) -> str | None:
-    """Of a mask finer than frames, whether a frame has anything."""
-    if not mask or e.rank(mask) == 2:
-        return mask
-    return e.reduce("max", mask, list(range(2, e.rank(mask))), f"{name}/any")
+def _parted(e: Emit, out: Masked, x: Value, mask: Value | None, part: str) -> Masked:
+    """An output (B*T,...) of an inner layer as (B,T,...), with the mask it made or the frames' own."""
+    frames = e.shape(x)[:2]
+    y = e.named(e.reshape(out.value, [*frames, *e.shape(out.value)[1:]]), part)
+    if out.mask:
+        return Masked(y, e.reshape(out.mask, [*frames, *e.shape(out.mask)[1:]]))
+    if mask and e.rank(mask) > 2:  # whether a frame has anything
+        mask = reductions.reduce(e, "max", mask, range(2, e.rank(mask)), False)
+    return Masked(y, mask)

@@ -4,12 +4,14 @@ rules decided."""
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ...errors import FormatError, UnsupportedModelError
+from ...errors import FormatError, ShapeError, UnsupportedModelError
+from .v1 import modernise
 
 MAX_DEPTH = 32  # models within models
 
@@ -181,6 +183,14 @@ class Layer:
     def place(self) -> str:
         return self.config.place
 
+    def weight(self, key: str, shape: Sequence[int | None], data: np.ndarray | None = None) -> np.ndarray:
+        """The array `key` (or `data` in its place), its shape checked (None: any size)."""
+        array = self.weights[key] if data is None else data
+        if array.ndim != len(shape) or any(w is not None and w != s for w, s in zip(shape, array.shape)):
+            wanted = "(" + ", ".join("any" if w is None else str(w) for w in shape) + ")"
+            raise ShapeError(f"{self.place}: weight {key}: expected shape {wanted}, found {array.shape}")
+        return array
+
 
 def parse_model(config: dict[str, Any], version: Version) -> Layer:
     """The tree of a serialised model. FormatError when the config is not one."""
@@ -203,7 +213,8 @@ def parse_layer(entry: Any, version: Version, path: str, depth: int = 0) -> Laye
         )
     if depth > MAX_DEPTH:
         raise FormatError(f"model config at {path}: models nested deeper than {MAX_DEPTH}")
-    cls, values = entry["class_name"], entry.get("config", {})
+    cls: str = entry["class_name"]
+    values: Any = entry.get("config", {})
     if isinstance(values, list):  # Sequential up to Keras 2.1
         values = {"layers": values}
     if not isinstance(values, dict):
@@ -223,19 +234,12 @@ def parse_layer(entry: Any, version: Version, path: str, depth: int = 0) -> Laye
     name = str(entry.get("name") or values.get("name") or snake_case(cls))
     where = f"{path}/{name}".strip("/")
     if version.major == 1:
-        from .v1 import modernise
-
         cls, values = modernise(cls, values, where)
     cls = ALIASES.get(cls, cls)
-    if (
-        cls not in MODELS
-        and isinstance(values.get("layers"), list)
-        and ("input_layers" in values or "Sequential" in cls)
-    ):
-        cls = (
-            "Functional" if "input_layers" in values else "Sequential"
-        )  # a subclass of Model that kept a functional config
-    if cls == "Functional" and "input_layers" not in values and isinstance(values.get("layers"), list):
+    is_functional = "input_layers" in values
+    if cls not in MODELS and isinstance(values.get("layers"), list) and (is_functional or "Sequential" in cls):
+        cls = "Functional" if is_functional else "Sequential"  # a subclass of Model that kept a functional config
+    if cls == "Functional" and not is_functional and isinstance(values.get("layers"), list):
         cls = "Sequential"
     layer = Layer(
         cls,

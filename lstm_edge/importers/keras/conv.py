@@ -1,78 +1,62 @@
-"""Convolutions and pooling of Keras as Conv, ConvTranspose, Pool and Reduce."""
+"""Convolutions and pooling of Keras: kernels brought to the dialect's order of axes, padding words handed on."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from ...ir.dims import Dim, Size
+from ..dialect import Value, arithmetic, movement, reductions, windows
 from .activations import apply_activation, simple_activation
 from .config import Layer
-from .emit import Call, Emit, Value, channel_axis, unsupported
+from .emit import Call, Emit, Rule, channel_axis, spatial_axes
 
 
-def same_pads(size: Size, kernel: int, stride: int, dilation: int) -> tuple[int, int] | None:
-    """(begin, end) padding of TensorFlow's 'same' for an axis of `size`; None when it depends on a number of frames
-    that is free.
-
-    Free sizes are tried modulo the stride: the beginning must be the same for all, and the most padding at the end must
-    not add a window.
-    """
-    extent = (kernel - 1) * dilation + 1
-    if not isinstance(size, Dim):
-        total = max((-(-size // stride) - 1) * stride + extent - size, 0)
-        return total // 2, total - total // 2
-    sizes = range(4 * extent * stride, 4 * extent * stride + stride)
-    totals = [max((-(-n // stride) - 1) * stride + extent - n, 0) for n in sizes]
-    begin, end = totals[0] // 2, max(t - t // 2 for t in totals)
-    fits = all(t // 2 == begin for t in totals) and all(
-        (n + begin + end - extent) // stride + 1 == -(-n // stride) for n in sizes
-    )
-    return (begin, end) if fits else None
+def _rank(layer: Layer) -> int:
+    return 2 if "2D" in layer.cls else 1
 
 
-def _pads(
-    e: Emit, layer: Layer, x: str, axes: list[int], kernel: list[int], strides: list[int], dilations: list[int]
-) -> list[int]:
-    """pads attribute (begins, then ends) for the layer's padding word."""
-    word = layer.config.word("padding", ("valid", "same", "causal"), "valid")
-    if word == "valid":
-        return [0] * (2 * len(axes))
-    if word == "causal":
-        return [(k - 1) * d for k, d in zip(kernel, dilations)] + [0] * len(axes)
-    pairs = [same_pads(e.shape(x)[a], k, s, d) for a, k, s, d in zip(axes, kernel, strides, dilations)]
-    if None in pairs:
-        raise unsupported(
-            layer,
-            f"padding 'same' with strides {strides} depends on the number of frames",
-            "give the number of frames (shapes=), or pad 'valid' or 'causal'",
+def _channels_last(e: Emit, layer: Layer, x: Value) -> bool:
+    """Where the channels are, of an input that has the rank the layer works on."""
+    rank = _rank(layer) + 2
+    if e.rank(x) != rank:
+        raise e.unsupported(
+            f"expected an input of rank {rank}, found shape {e.shape(x)}", "check the input's shape (shapes=)"
         )
-    return [p[0] for p in pairs] + [p[1] for p in pairs]
+    return channel_axis(e, x, layer) == rank - 1
 
 
-def _geometry(e: Emit, layer: Layer, x: str, rank: int) -> tuple[list[int], str]:
-    """Spatial axes and layout word."""
-    if e.rank(x) != rank + 2:
-        raise unsupported(
-            layer,
-            f"expected an input of rank {rank + 2}, found shape {e.shape(x)}",
-            "check the input's shape (shapes=)",
-        )
-    channels = channel_axis(e, x, layer)
-    return [a for a in range(1, rank + 2) if a != channels], "channels_first" if channels == 1 else "channels_last"
+def _window(layer: Layer) -> dict[str, Any]:
+    """Strides, dilations and padding, as windows.conv takes them."""
+    config, rank = layer.config, _rank(layer)
+    return {
+        "strides": config.sizes("strides", rank),
+        "dilations": config.sizes("dilation_rate", rank),
+        "padding": config.word("padding", ("valid", "same", "causal"), "valid"),
+    }
 
 
-def _finish(e: Emit, layer: Layer, op: str, inputs: list[str], attrs: dict) -> str:
-    """The op with its bias and activation."""
-    if layer.config.take("groups", 1) not in (1, None) and layer.cls not in ("Conv1D", "Conv2D"):
-        raise unsupported(layer, f"groups {layer.config.take('groups')}", "expected 1")
-    layer.config.take("use_bias")
-    if "bias" in layer.weights:
-        inputs.append(e.const(layer.weights["bias"], f"{layer.name}/bias"))
-    spec = layer.config.take("activation")
-    act = simple_activation(spec, layer.version, layer.place)
-    if act is not None:
-        return e.op(op, inputs, layer.name, **attrs, activation=act.kind, alpha=act.alpha, beta=act.beta)
-    return apply_activation(e, spec, e.op(op, inputs, f"{layer.name}/conv", **attrs), layer, layer.name)
+def _core_kernel(kernel: np.ndarray) -> np.ndarray:
+    """(*S, in, out) as (out, in, *S)."""
+    return kernel.transpose(kernel.ndim - 1, kernel.ndim - 2, *range(kernel.ndim - 2))
+
+
+class _Finish:
+    """Bias and activation of a convolution: one activation goes into the op, several ops follow it."""
+
+    def __init__(self, e: Emit, layer: Layer) -> None:
+        if layer.config.take("groups", 1) not in (1, None) and layer.cls not in ("Conv1D", "Conv2D"):
+            raise e.unsupported(f"groups {layer.config.take('groups')}", "expected 1")
+        layer.config.take("use_bias")
+        self.layer, self.spec = layer, layer.config.take("activation")
+        self.bias = e.weight(layer.weights["bias"], "bias") if "bias" in layer.weights else None
+        act = simple_activation(self.spec, layer.version, layer.place)
+        self.activation = None if act is None else act.attrs
+
+    def __call__(self, e: Emit, y: Value) -> Value:
+        if self.activation is not None:
+            return e.named(y)
+        return apply_activation(e, self.spec, e.named(y, "conv"), self.layer)
 
 
 def _spatial_kernel(layer: Layer, key: str, rank: int) -> np.ndarray:
@@ -87,153 +71,115 @@ def _spatial_kernel(layer: Layer, key: str, rank: int) -> np.ndarray:
     return kernel
 
 
-def conv(e: Emit, layer: Layer, call: Call) -> str:
-    rank = 2 if "2D" in layer.cls else 1
-    config, x = layer.config, e.real(call.inputs[0].t, layer.name)
-    axes, layout = _geometry(e, layer, x, rank)
-    size, filters = config.sizes("kernel_size", rank), config.size("filters")
-    kernel = e.weight(layer, "kernel", (*size, None, filters), _spatial_kernel(layer, "kernel", rank))
-    strides, dilations, groups = (
-        config.sizes("strides", rank),
-        config.sizes("dilation_rate", rank),
-        config.size("groups", 1),
+def conv(e: Emit, layer: Layer, call: Call) -> Value:
+    rank, config, x = _rank(layer), layer.config, e.real(call.x)
+    last = _channels_last(e, layer, x)
+    shape = (*config.sizes("kernel_size", rank), None, config.size("filters"))
+    kernel = layer.weight("kernel", shape, _spatial_kernel(layer, "kernel", rank))
+    weight, groups = e.weight(_core_kernel(kernel), "w"), config.size("groups", 1)
+    end = _Finish(e, layer)
+    y = windows.conv(
+        e, x, weight, end.bias, **_window(layer), groups=groups, channels_last=last, activation=end.activation
     )
-    attrs = {
-        "layout": layout,
-        "strides": strides,
-        "dilations": dilations,
-        "groups": groups,
-        "pads": _pads(e, layer, x, axes, size, strides, dilations),
-    }
-    weight = kernel.transpose(rank + 1, rank, *range(rank))
-    return _finish(e, layer, "Conv", [x, e.const(weight, f"{layer.name}/w")], attrs)
+    return end(e, y)
 
 
-def conv_transpose(e: Emit, layer: Layer, call: Call) -> str:
+def conv_transpose(e: Emit, layer: Layer, call: Call) -> Value:
     """Kernel (*S, out, in). Output sizes: valid (n-1) s + max(k, s), same n s; with output_padding (n-1) s + k + op -
     2 p."""
-    rank = 2 if "2D" in layer.cls else 1
-    config, x = layer.config, e.real(call.inputs[0].t, layer.name)
-    _, layout = _geometry(e, layer, x, rank)
-    size, filters = config.sizes("kernel_size", rank), config.size("filters")
-    kernel = e.weight(layer, "kernel", (*size, filters, None))
-    strides, dilations = config.sizes("strides", rank), config.sizes("dilation_rate", rank)
-    if any(d > 1 for d in dilations):
-        raise unsupported(layer, f"dilation_rate {dilations} of a transposed convolution", "expected 1")
+    rank, config, x = _rank(layer), layer.config, e.real(call.x)
+    last = _channels_last(e, layer, x)
+    size, strides = config.sizes("kernel_size", rank), config.sizes("strides", rank)
+    kernel = layer.weight("kernel", (*size, config.size("filters"), None))
+    if any(d > 1 for d in config.sizes("dilation_rate", rank)):
+        raise e.unsupported("dilation_rate above 1 of a transposed convolution", "expected 1")
     word = config.word("padding", ("valid", "same"), "valid")
     given = config.take("output_padding")
-    given = [None] * rank if given is None else [given] * rank if isinstance(given, int) else list(given)
-    pads, extra = [], []
-    for k, s, out in zip(size, strides, given):
-        begin, end, more = _transpose_pads(k, s, word, out)
-        pads.append((begin, end))
-        extra.append(more)
-    attrs = {
-        "layout": layout,
-        "strides": strides,
-        "pads": [p[0] for p in pads] + [p[1] for p in pads],
-        "output_padding": extra,
-    }
-    weight = kernel.transpose(rank + 1, rank, *range(rank))
-    return _finish(e, layer, "ConvTranspose", [x, e.const(weight, f"{layer.name}/w")], attrs)
-
-
-def _transpose_pads(kernel: int, stride: int, word: str, given: int | None) -> tuple[int, int, int]:
-    """(begin, end, output_padding) so that n frames give Keras's number, (n-1) stride + wanted.
-
-    'same' is the gradient of a forward convolution that pads kernel - wanted in all, the smaller half first.
-    """
-    if given is None:
-        wanted = stride if word == "same" else max(kernel, stride)
-    else:
-        wanted = kernel + given - (2 * (kernel // 2) if word == "same" else 0)
-    begin = max(kernel - wanted, 0) // 2 if word == "same" else 0
-    end = kernel - wanted - begin
-    return begin, max(end, 0), max(-end, 0)
-
-
-def depthwise_conv(e: Emit, layer: Layer, call: Call) -> str:
-    rank = 2 if "2D" in layer.cls else 1
-    x = e.real(call.inputs[0].t, layer.name)
-    inputs, attrs = _depthwise(e, layer, x, rank, "depthwise_kernel")
-    return _finish(e, layer, "Conv", inputs, attrs)
-
-
-def _depthwise(e: Emit, layer: Layer, x: str, rank: int, key: str) -> tuple[list[str], dict]:
-    """Conv with one group per channel: kernel (*S, in, multiplier) -> (in * multiplier, 1, *S)."""
-    config = layer.config
-    axes, layout = _geometry(e, layer, x, rank)
-    size, strides, dilations = (
-        config.sizes("kernel_size", rank),
-        config.sizes("strides", rank),
-        config.sizes("dilation_rate", rank),
-    )
-    multiplier = config.size("depth_multiplier", 1)
-    kernel = e.weight(layer, key, (*size, None, multiplier))
-    channels = kernel.shape[rank]
-    weight = kernel.transpose(rank, rank + 1, *range(rank)).reshape(channels * multiplier, 1, *size)
-    attrs = {
-        "layout": layout,
-        "strides": strides,
-        "dilations": dilations,
-        "groups": channels,
-        "pads": _pads(e, layer, x, axes, size, strides, dilations),
-    }
-    return [x, e.const(weight, f"{layer.name}/depthwise")], attrs
-
-
-def separable_conv(e: Emit, layer: Layer, call: Call) -> str:
-    rank = 2 if "2D" in layer.cls else 1
-    x = e.real(call.inputs[0].t, layer.name)
-    inputs, attrs = _depthwise(e, layer, x, rank, "depthwise_kernel")
-    x = e.op("Conv", inputs, f"{layer.name}/depths", **attrs)
-    point = e.weight(layer, "pointwise_kernel", (*[1] * rank, None, layer.config.size("filters")))
-    weight = point.transpose(rank + 1, rank, *range(rank))
-    return _finish(e, layer, "Conv", [x, e.const(weight, f"{layer.name}/pointwise")], {"layout": attrs["layout"]})
-
-
-def pool(e: Emit, layer: Layer, call: Call) -> str:
-    rank = 2 if "2D" in layer.cls else 1
-    config, x = layer.config, call.inputs[0].t
-    axes, layout = _geometry(e, layer, x, rank)
-    size = config.sizes("pool_size", rank, 2)
-    strides = size if config.take("strides") is None else config.sizes("strides", rank)
-    pads = _pads(e, layer, x, axes, size, strides, [1] * rank)
-    return e.op(
-        "Pool",
-        [x],
-        layer.name,
-        kind="max" if "Max" in layer.cls else "average",
-        kernel=size,
+    given = [given] * rank if given is None or isinstance(given, int) else list(given)
+    totals = [k - _wanted(k, s, word, more) for k, s, more in zip(size, strides, given)]
+    pads, extra = windows.transposed_pads(totals, [0] * rank, "end" if word == "same" else "all_end")
+    end = _Finish(e, layer)
+    y = windows.conv_transpose(
+        e,
+        x,
+        e.weight(_core_kernel(kernel), "w"),
+        end.bias,
         strides=strides,
         pads=pads,
-        layout=layout,
+        output_padding=extra,
+        channels_last=last,
+        activation=end.activation,
+    )
+    return end(e, y)
+
+
+def _wanted(kernel: int, stride: int, word: str, given: int | None) -> int:
+    """How many elements more than (n-1) stride n frames give in Keras: the gradient of a forward convolution."""
+    if given is None:
+        return stride if word == "same" else max(kernel, stride)
+    return kernel + given - (2 * (kernel // 2) if word == "same" else 0)
+
+
+def _depthwise(e: Emit, layer: Layer, x: Value, end: _Finish | None) -> Value:
+    """One group per channel: kernel (*S, in, multiplier) -> (in * multiplier, 1, *S)."""
+    rank, config = _rank(layer), layer.config
+    size, multiplier = config.sizes("kernel_size", rank), config.size("depth_multiplier", 1)
+    kernel = layer.weight("depthwise_kernel", (*size, None, multiplier))
+    channels = kernel.shape[rank]
+    weight = kernel.transpose(rank, rank + 1, *range(rank)).reshape(channels * multiplier, 1, *size)
+    return windows.conv(
+        e,
+        x,
+        e.weight(weight, "depthwise"),
+        end.bias if end else None,
+        **_window(layer),
+        groups=channels,
+        channels_last=_channels_last(e, layer, x),
+        activation=end.activation if end else None,
     )
 
 
-def global_pool(e: Emit, layer: Layer, call: Call) -> str:
+def depthwise_conv(e: Emit, layer: Layer, call: Call) -> Value:
+    end = _Finish(e, layer)
+    return end(e, _depthwise(e, layer, e.real(call.x), end))
+
+
+def separable_conv(e: Emit, layer: Layer, call: Call) -> Value:
+    x = e.named(_depthwise(e, layer, e.real(call.x), None), "depths")
+    point = layer.weight("pointwise_kernel", (*[1] * _rank(layer), None, layer.config.size("filters")))
+    weight, last, end = e.weight(_core_kernel(point), "pointwise"), _channels_last(e, layer, x), _Finish(e, layer)
+    return end(e, windows.conv(e, x, weight, end.bias, channels_last=last, activation=end.activation))
+
+
+def pool(e: Emit, layer: Layer, call: Call) -> Value:
+    rank, config = _rank(layer), layer.config
+    last = _channels_last(e, layer, call.x)
+    size = config.sizes("pool_size", rank, 2)
+    strides = size if config.take("strides") is None else config.sizes("strides", rank)
+    padding = config.word("padding", ("valid", "same"), "valid")
+    kind = "max" if "Max" in layer.cls else "average"
+    return windows.pool(e, call.x, kind, size, strides=strides, padding=padding, channels_last=last)
+
+
+def global_pool(e: Emit, layer: Layer, call: Call) -> Value:
     """Max or mean over the spatial axes; GlobalAveragePooling1D averages over the unmasked frames alone."""
-    rank = 2 if "2D" in layer.cls else 1
-    x = call.inputs[0]
-    axes, _ = _geometry(e, layer, x.t, rank)
-    keep = layer.config.flag("keepdims")
-    mask = call.kwargs.pop("mask", None)
-    mask = mask.t if isinstance(mask, Value) else x.mask
-    if "Average" in layer.cls and rank == 1 and mask:
-        return masked_mean(e, x.t, mask, axes[0], keep, layer.name)
-    return e.reduce("max" if "Max" in layer.cls else "mean", x.t, axes, layer.name, keep)
+    last = _channels_last(e, layer, call.x)
+    keep, mask = layer.config.flag("keepdims"), call.mask()
+    if "Average" in layer.cls and _rank(layer) == 1 and mask:
+        return _masked_mean(e, call.x, mask, spatial_axes(e, call.x, layer)[0], keep)
+    kind = "max" if "Max" in layer.cls else "mean"
+    return windows.global_pool(e, call.x, kind, _rank(layer), channels_last=last, keepdims=keep)
 
 
-def masked_mean(e: Emit, x: str, mask: str, axis: int, keepdims: bool, name: str) -> str:
+def _masked_mean(e: Emit, x: Value, mask: Value, axis: int, keepdims: bool) -> Value:
     """Sum over the frames where the mask is set, over their number. `mask` (B,T) runs along `axis` of x (rank 3)."""
-    wide = e.expand_dims(mask, 3 - axis, f"{name}/mask")
-    zero = e.const(np.float32(0), f"{name}/zero")
-    total = e.reduce("sum", e.op("Where", [wide, x, zero], f"{name}/kept"), [axis], f"{name}/sum", keepdims)
-    count = e.reduce("sum", e.cast(wide, "float32", f"{name}/ones"), [axis], f"{name}/count", keepdims)
-    return e.binary("div", total, count, name)
+    wide = movement.unsqueeze(e, mask, [3 - axis])
+    kept = arithmetic.where(e, wide, x, e.constant(0.0))
+    total = reductions.reduce(e, "sum", kept, [axis], keepdims)
+    return e.binary("div", total, reductions.reduce(e, "sum", e.real(wide), [axis], keepdims))
 
 
-RULES = {
+RULES: dict[str, Rule] = {
     **{f"Conv{r}D": conv for r in (1, 2)},
     **{f"Conv{r}DTranspose": conv_transpose for r in (1, 2)},
     **{f"DepthwiseConv{r}D": depthwise_conv for r in (1, 2)},

@@ -11,9 +11,10 @@ from typing import Any
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...ir.dims import BATCH, FRAMES, Size
 from ...ir.graph import Graph
+from ..dialect import Value
 from .build import build_model, check_supported, endpoints
 from .config import MODELS, Layer, Version, parse_model
-from .emit import Emit, Value
+from .emit import Emit, Masked
 from .files import Source, is_live, read_file, read_live
 from .recurrent import RECURRENT
 from .weights import assign, walk
@@ -151,8 +152,8 @@ def _shape_from_weights(layer: Layer) -> list[int | None]:
 
 def _given(ports: list[_Port], shapes: dict[str, Sequence[int | str | None]] | None) -> dict[str, tuple[Size, ...]]:
     """The shapes a caller asks for, checked against the ranks the file gives."""
-    given = {}
-    words = {"batch": BATCH, "frames": FRAMES, None: BATCH}
+    given: dict[str, tuple[Size, ...]] = {}
+    words: dict[Any, Size] = {"batch": BATCH, "frames": FRAMES, None: BATCH}
     for name, shape in (shapes or {}).items():
         port = next((p for p in ports if p.name == name), None)
         if port is None:
@@ -163,8 +164,9 @@ def _given(ports: list[_Port], shapes: dict[str, Sequence[int | str | None]] | N
             raise UnsupportedModelError(
                 f"shapes: input {name!r}: expected {len(port.sizes) + 1} sizes, found {list(shape)}"
             )
-        given[name] = tuple(words[s] if s in words else s for s in shape)
-        if any(isinstance(s, str) for s in given[name]):
+        sizes = [words.get(s, s) for s in shape]
+        given[name] = tuple(s for s in sizes if s is not None and not isinstance(s, str))
+        if len(given[name]) != len(shape):
             raise UnsupportedModelError(
                 f"shapes: input {name!r}: expected numbers, 'batch' or 'frames', found {list(shape)}"
             )
@@ -243,17 +245,18 @@ def _attempt(
     free: list[str],
     why: LstmEdgeError | None,
 ) -> Graph:
-    graph = Graph()
     trained = next((p.sizes[0] for p in ports if p.name in free and p.sizes[0] is not None), None)
-    e = Emit(graph, version, trained)
+    e = Emit(version, trained)
+    graph = e.graph
     time_major = any(layer.config.values.get("time_major") for layer in walk(model))
     values = []
     for port in ports:
         shape = given.get(port.name) or _shape(port, port.name in free, time_major)
-        values.append(Value(graph.input(port.name, shape, _run_dtype(port))))
+        dtype = _run_dtype(port)
+        values.append(Masked(Value(dtype, tensor=graph.input(port.name, shape, dtype))))
     outputs = build_model(e, model, values)
-    for name, value in zip(_output_names(model, len(outputs)), outputs):
-        graph.output(name, value.t)
+    for name, output in zip(_output_names(model, len(outputs)), outputs):
+        graph.output(name, e.tensor(output.value))
     _retype_tokens(graph, ports)
     _drop_unread_states(graph)
     _share_constants(graph)
@@ -263,8 +266,9 @@ def _attempt(
 
 
 def _shape(port: _Port, frames_free: bool, time_major: bool) -> tuple[Size, ...]:
-    rest: list[Size] = [FRAMES if frames_free and d == 0 else s for d, s in enumerate(port.sizes)]
-    if None in rest:
+    sizes = [FRAMES if frames_free and d == 0 else s for d, s in enumerate(port.sizes)]
+    rest: list[Size] = [s for s in sizes if s is not None]
+    if len(rest) < len(sizes):
         raise UnsupportedModelError(
             f"input {port.name!r}: the file leaves sizes open, [batch, {port.sizes}]; give them: "
             f"shapes={{{port.name!r}: ['batch', ...]}}"
@@ -328,7 +332,7 @@ def _drop_unread_states(graph: Graph) -> None:
 
 def _share_constants(graph: Graph) -> None:
     """Equal constants become one: a shared layer's weights, called many times, are kept once."""
-    first: dict[tuple, str] = {}
+    first: dict[tuple[str, tuple[Size, ...], bytes], str] = {}
     same = {}
     for name, tensor in graph.tensors.items():
         if tensor.data is not None:
@@ -372,6 +376,3 @@ def _describe(
     ):
         notes.append(f"hard_sigmoid is {slope:.6g} x + {offset:g}, as in the Keras {version.text} that wrote the model")
     graph.metadata["notes"] = notes + e.notes
-
-
-__all__ = ["read"]

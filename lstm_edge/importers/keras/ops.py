@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import FormatError
-from ...ir.dims import Dim
+from ...errors import UnsupportedModelError
+from ...ir.dims import Dim, Size
+from ..dialect import TO_END, Value, arithmetic, movement, products, reductions, selection
 from .config import Layer
-from .emit import Call, Emit, From, Value, unsupported
+from .emit import Call, Emit, Masked
+from .merges import alike
+from .shaping import reshape_to
 
 _TF_FUNCTIONS = {
     "Add": "add __operators__.add math.add",
@@ -159,8 +162,8 @@ def is_known(layer: Layer) -> bool:
 class _Op:
     """One operation: arguments by position, keyword or config, whichever the version used."""
 
-    def __init__(self, e: Emit, layer: Layer, call: Call):
-        self.e, self.layer, self.call, self.name = e, layer, call, layer.name
+    def __init__(self, e: Emit, layer: Layer, call: Call) -> None:
+        self.e, self.layer, self.call = e, layer, call
         self.kind = kind_of(layer)
 
     def arg(self, position: int, *names: str, default: Any = None) -> Any:
@@ -171,383 +174,287 @@ class _Op:
                 return self.layer.config.take(name)
         return self.call.args[position] if position < len(self.call.args) else default
 
-    def tensor(self, position: int, *names: str, like: str | None = None) -> str:
+    def tensor(self, position: int, *names: str, like: Value | None = None) -> Value:
         """An operand: a tensor, or a number or array as a constant of the other operand's dtype."""
         value = self.arg(position, *names)
-        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Value):
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Masked):
             value = value[0]
-        if isinstance(value, Value):
-            return value.t
+        if isinstance(value, Masked):
+            return value.value
         try:
-            array = np.asarray(value, np.float32 if like is None or self.e.dtype(like) == "float32" else np.int32)
+            return self.e.constant(value, "float32" if like is None or like.dtype == "float32" else "int32")
         except (TypeError, ValueError) as error:
-            raise unsupported(self.layer, f"operand {str(value)[:60]!r}", "expected a tensor or numbers") from error
-        return self.e.const(array, f"{self.name}/constant")
+            raise self.fail(f"operand {str(value)[:60]!r}", "expected a tensor or numbers") from error
 
-    def fail(self, what: str, advice: str = "rebuild it from standard layers") -> Exception:
-        return unsupported(self.layer, what, advice)
+    @property
+    def x(self) -> Value:
+        return self.tensor(0, "x", "features", "input", "inputs", "input_tensor", "tensor", "value", "a", "t", "logits")
 
-    def axes(self, value: Any, rank: int) -> list[int]:
-        values = list(range(rank)) if value is None else [value] if isinstance(value, int) else list(value)
-        return [int(v) % rank for v in values]
+    @property
+    def rank(self) -> int:
+        return self.e.rank(self.x)
+
+    def axis(self, position: int, default: int) -> int:
+        axis = self.arg(position, "axis", default=default)
+        return axis if isinstance(axis, int) else default
+
+    def axes(self, value: Any) -> list[int]:
+        values = list(range(self.rank)) if value is None else [value] if isinstance(value, int) else list(value)
+        return [int(v) % self.rank for v in values]
+
+    def keepdims(self) -> bool:
+        return bool(self.arg(2, "keepdims", default=False))
+
+    def fail(self, what: str, advice: str = "rebuild it from standard layers") -> UnsupportedModelError:
+        return self.e.unsupported(what, advice)
 
 
-def emit(e: Emit, layer: Layer, call: Call) -> list[Value]:
+def emit(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     op = _Op(e, layer, call)
     if op.kind in _BINARY:
-        return [Value(_binary(op))]
-    if op.kind in _UNARY:
-        x = op.tensor(0, "x")
-        return [Value(e.unary(_UNARY[op.kind], x, op.name))]
-    if op.kind in _REDUCE:
-        return [Value(_reduce(op))]
-    result = _RULES[op.kind](op)
-    return [Value(t) for t in result] if isinstance(result, list) else [Value(result)]
+        result: Value | list[Value] = _binary(op)
+    elif op.kind in _UNARY:
+        result = e.unary(_UNARY[op.kind], op.x)
+    elif op.kind in _REDUCE:
+        result = _reduce(op)
+    else:
+        result = _RULES[op.kind](op)
+    return [Masked(v) for v in result] if isinstance(result, list) else [Masked(result)]
 
 
-def _binary(op: _Op) -> str:
+def _binary(op: _Op) -> Value:
     first, second = op.arg(0, "x1", "x", "a"), op.arg(1, "x2", "y", "b")
-    if isinstance(first, Value):
-        a = first.t
+    if isinstance(first, Masked):
+        a = first.value
         b = op.tensor(1, "x2", "y", "b", like=a)
-    elif isinstance(second, Value):
-        b = second.t
+    elif isinstance(second, Masked):
+        b = second.value
         a = op.tensor(0, "x1", "x", "a", like=b)
     else:
         raise op.fail("two constant operands")
     kind = _BINARY[op.kind]
-    if op.e.dtype(a) != op.e.dtype(b) or kind in ("div", "pow"):
-        a, b = op.e.real(a, f"{op.name}/a"), op.e.real(b, f"{op.name}/b")
-    return op.e.binary(kind, a, b, op.name)
+    if a.dtype != b.dtype or kind in ("div", "pow"):
+        a, b = op.e.real(a), op.e.real(b)
+    return op.e.binary(kind, a, b)
 
 
-def _reduce(op: _Op) -> str:
-    x = op.tensor(0, "x", "input_tensor")
-    axes = op.axes(op.arg(1, "axis"), op.e.rank(x))
+def _reduce(op: _Op) -> Value:
+    axes = op.axes(op.arg(1, "axis"))
     if 0 in axes:
         raise op.fail("reduces over the batch")
-    return op.e.reduce(_REDUCE[op.kind], x, axes, op.name, bool(op.arg(2, "keepdims", default=False)))
+    return reductions.reduce(op.e, _REDUCE[op.kind], op.x, axes, op.keepdims())
 
 
-def _arg_reduce(op: _Op) -> str:
-    x, axis = (
-        op.tensor(0, "x", "input"),
-        op.arg(1, "axis", default=0 if op.layer.is_op and op.layer.cls == "TFOpLambda" else None),
-    )
+def _arg_reduce(op: _Op) -> Value:
+    axis = op.arg(1, "axis", default=0 if op.layer.cls == "TFOpLambda" else None)
     if not isinstance(axis, int):
         raise op.fail("no axis")
-    return op.e.op(
-        "ArgReduce",
-        [x],
-        op.name,
-        kind=op.kind[3:].lower(),
-        axis=axis,
-        keepdims=int(bool(op.arg(2, "keepdims", default=False))),
-    )
+    return reductions.arg_reduce(op.e, op.kind[3:].lower(), op.x, axis, op.keepdims(), dtype="int32")
 
 
-def _softmax(op: _Op) -> str:
+def _softmax(op: _Op) -> Value:
     axis = op.arg(1, "axis")
-    return op.e.op(
-        "Softmax",
-        [op.tensor(0, "x", "logits")],
-        op.name,
-        axis=-1 if axis is None else axis,
-        log=int(op.kind == "LogSoftmax"),
-    )
+    return reductions.softmax(op.e, op.x, -1 if axis is None else axis, op.kind == "LogSoftmax")
 
 
-def _activation(kind: str, alpha_names: tuple[str, ...], alpha: float, beta: float = 0.0) -> Callable[[_Op], str]:
-    def rule(op: _Op) -> str:
-        given = op.arg(1, *alpha_names) if alpha_names else None
-        return op.e.unary(
-            kind, op.tensor(0, "x", "features"), op.name, alpha=alpha if given is None else float(given), beta=beta
-        )
+def _activation(kind: str, names: tuple[str, ...], alpha: float, beta: float = 0.0) -> Callable[[_Op], Value]:
+    def rule(op: _Op) -> Value:
+        given = op.arg(1, *names) if names else None
+        return op.e.unary(kind, op.x, alpha if given is None else float(given), beta)
 
     return rule
 
 
-def _gelu(op: _Op) -> str:
-    return op.e.unary(
-        "gelu_tanh" if op.arg(1, "approximate", default=False) else "gelu", op.tensor(0, "x", "features"), op.name
-    )
+def _gelu(op: _Op) -> Value:
+    return op.e.unary("gelu_tanh" if op.arg(1, "approximate", default=False) else "gelu", op.x)
 
 
-def _square(op: _Op) -> str:
-    x = op.tensor(0, "x")
-    return op.e.binary("mul", x, x, op.name)
-
-
-def _rsqrt(op: _Op) -> str:
-    return op.e.unary("reciprocal", op.e.unary("sqrt", op.tensor(0, "x"), f"{op.name}/root"), op.name)
-
-
-def _shifted_log(op: _Op) -> str:
-    return op.e.unary("log", op.e.scaled(op.tensor(0, "x"), 1, 1, f"{op.name}/plus"), op.name)
-
-
-def _clip(op: _Op) -> str:
+def _clip(op: _Op) -> Value:
     low, high = op.arg(1, "x_min", "clip_value_min"), op.arg(2, "x_max", "clip_value_max")
     if not all(isinstance(v, (int, float)) for v in (low, high)):
         raise op.fail("bounds that are not numbers")
-    return op.e.unary("clip", op.tensor(0, "x", "t"), op.name, alpha=float(low), beta=float(high))
+    return arithmetic.clip(op.e, op.x, float(low), float(high))
 
 
-def _cast(op: _Op) -> str:
-    wanted = str(op.arg(1, "dtype")).split(".")[-1]
-    to = "bool" if wanted == "bool" else "int32" if "int" in wanted else "float32" if "float" in wanted else None
-    if to is None:
-        raise op.fail(f"dtype {wanted}")
-    return op.e.cast(op.tensor(0, "x"), to, op.name)
+def _run_dtype(op: _Op, name: Any) -> str:
+    """The run's dtype for a name of Keras's: 'int64', 'tf.float16'."""
+    found = next((run for word, run in (("bool", "bool"), ("int", "int32"), ("float", "float32")) if word in name), "")
+    if not found:
+        raise op.fail(f"dtype {name}")
+    return found
 
 
-def _where(op: _Op) -> str:
+def _cast(op: _Op) -> Value:
+    return op.e.cast(op.x, _run_dtype(op, str(op.arg(1, "dtype"))))
+
+
+def _where(op: _Op) -> Value:
     a, b = op.arg(1, "x1", "x"), op.arg(2, "x2", "y")
-    like = a.t if isinstance(a, Value) else b.t if isinstance(b, Value) else None
-    condition = op.e.cast(op.tensor(0, "condition"), "bool", f"{op.name}/condition")
-    return op.e.op(
-        "Where", [condition, op.tensor(1, "x1", "x", like=like), op.tensor(2, "x2", "y", like=like)], op.name
-    )
+    like = next((v.value for v in (a, b) if isinstance(v, Masked)), None)
+    condition = op.e.cast(op.tensor(0, "condition"), "bool")
+    return arithmetic.where(op.e, condition, op.tensor(1, "x1", "x", like=like), op.tensor(2, "x2", "y", like=like))
 
 
-def _matmul(op: _Op) -> str:
+def _matmul(op: _Op) -> Value:
     a, b = op.tensor(0, "x1", "a"), op.tensor(1, "x2", "b")
-    if min(op.e.rank(a), op.e.rank(b)) < 2:
-        raise op.fail(f"operands of shape {op.e.shape(a)} and {op.e.shape(b)}")
-    return op.e.op(
-        "MatMul",
-        [a, b],
-        op.name,
-        trans_a=int(bool(op.arg(9, "transpose_a"))),
-        trans_b=int(bool(op.arg(9, "transpose_b"))),
-    )
+    turned = {k: bool(op.arg(9, k)) for k in ("transpose_a", "transpose_b")}
+    return products.matmul(op.e, a, b, **turned)
 
 
 # ---- movement --------------------------------------------------------------------------------------------------------
 
 
-def _reshape(op: _Op) -> str:
-    from .layers import reshape_to
-
-    x, shape = op.tensor(0, "x", "tensor"), op.arg(1, "newshape", "shape")
+def _reshape(op: _Op) -> Value:
+    shape = op.arg(1, "newshape", "shape")
     if not isinstance(shape, (list, tuple)) or not all(s is None or isinstance(s, int) for s in shape):
         raise op.fail(f"shape {str(shape)[:60]}: expected numbers")
-    shape, sizes = list(shape), op.e.shape(x)
     if not shape or shape[0] not in (-1, None):
-        raise op.fail(f"shape {shape}: fixes the batch", "start the shape with -1")
-    rest = [s for s in shape[1:] if s is not None]
-    known = all(isinstance(s, int) for s in sizes[1:])
-    if -1 not in shape[1:] and None not in shape[1:] and known and int(np.prod(rest)) != int(np.prod(sizes[1:])):
-        return op.e.reshape(x, [-1, *rest], op.name)  # moves parts of other axes into the batch
-    return reshape_to(op.e, x, [-1 if s is None else s for s in shape[1:]], op.name, op.layer.place)
+        raise op.fail(f"shape {list(shape)}: fixes the batch", "start the shape with -1")
+    sizes, rest = op.e.shape(op.x)[1:], [-1 if s is None else s for s in shape[1:]]
+    if -1 not in rest and not movement.open_sizes(sizes) and int(np.prod(rest)) != int(np.prod(np.asarray(sizes))):
+        return movement.reshape(op.e, op.x, [-1, *rest])  # moves parts of other axes into the batch
+    return reshape_to(op.e, op.x, rest)
 
 
-def _transpose(op: _Op) -> str:
-    x, axes = op.tensor(0, "x", "a"), op.arg(1, "axes", "perm")
-    return op.e.op(
-        "Transpose",
-        [x],
-        op.name,
-        perm=op.axes(axes, op.e.rank(x)) if axes is not None else list(range(op.e.rank(x)))[::-1],
-    )
+def _transpose(op: _Op) -> Value:
+    return movement.transpose(op.e, op.x, op.arg(1, "axes", "perm"))
 
 
-def _swapaxes(op: _Op) -> str:
-    x = op.tensor(0, "x")
-    perm, (a, b) = list(range(op.e.rank(x))), (op.arg(1, "axis1"), op.arg(2, "axis2"))
-    perm[a], perm[b] = perm[b], perm[a]
-    return op.e.op("Transpose", [x], op.name, perm=perm)
+def _swapaxes(op: _Op) -> Value:
+    return movement.swap_axes(op.e, op.x, op.arg(1, "axis1"), op.arg(2, "axis2"))
 
 
-def _tensors(op: _Op) -> list[str]:
-    """The list of tensors of Concatenate and Stack, of one dtype."""
-    xs = [v.t for v in op.call.inputs]
-    return xs if len({op.e.dtype(x) for x in xs}) == 1 else [op.e.real(x, f"{op.name}/{i}") for i, x in enumerate(xs)]
+def _concatenate(op: _Op) -> Value:
+    return movement.concat(op.e, alike(op.e, [v.value for v in op.call.inputs]), op.axis(1, -1))
 
 
-def _axis(op: _Op, position: int, default: int) -> int:
-    axis = op.arg(position, "axis", default=default)
-    return axis if isinstance(axis, int) else default
+def _stack(op: _Op) -> Value:
+    return movement.stack(op.e, alike(op.e, [v.value for v in op.call.inputs]), op.axis(1, 0))
 
 
-def _concatenate(op: _Op) -> str:
-    return op.e.concat(_tensors(op), _axis(op, 1, -1), op.name)
-
-
-def _stack(op: _Op) -> str:
-    axis = _axis(op, 1, 0)
-    xs = [op.e.expand_dims(x, axis, f"{op.name}/{i}") for i, x in enumerate(_tensors(op))]
-    return op.e.concat(xs, axis, op.name)
-
-
-def _split(op: _Op) -> list[str]:
-    x, parts, axis = op.tensor(0, "x", "value"), op.arg(1, "indices_or_sections", "num_or_size_splits"), _axis(op, 2, 0)
-    size = op.e.shape(x)[axis]
+def _split(op: _Op) -> list[Value]:
+    parts, axis = op.arg(1, "indices_or_sections", "num_or_size_splits"), op.axis(2, 0)
+    size = op.e.shape(op.x)[axis]
     if isinstance(size, Dim):
         raise op.fail(f"splits an axis of {size} elements", "give the number of frames (shapes=)")
     if isinstance(parts, int):
-        cuts = [size // parts * i for i in range(parts + 1)]
-    elif op.layer.cls == "TFOpLambda":
-        cuts = [0, *np.cumsum(parts).tolist()]
+        sizes = [size // parts] * parts
     else:
-        cuts = [0, *parts, size]
-    return [op.e.slice(x, axis, a, b, f"{op.name}:{i}") for i, (a, b) in enumerate(zip(cuts, cuts[1:]))]
+        sizes = parts if op.layer.cls == "TFOpLambda" else np.diff([0, *parts, size]).tolist()
+    return [part for part in movement.split(op.e, op.x, axis, sizes) if part is not None]
 
 
-def _unstack(op: _Op) -> list[str]:
-    x, axis = op.tensor(0, "x", "value"), _axis(op, 2, 0)
-    size = op.e.shape(x)[axis]
-    if isinstance(size, Dim):
-        raise op.fail(f"splits an axis of {size} elements", "give the number of frames (shapes=)")
-    return [op.e.squeeze(op.e.slice(x, axis, i, i + 1, f"{op.name}/{i}"), axis, f"{op.name}:{i}") for i in range(size)]
+def _unstack(op: _Op) -> list[Value]:
+    return [part for part in movement.unstack(op.e, op.x, op.axis(2, 0)) if part is not None]
 
 
-def _squeeze(op: _Op) -> str:
-    x, axis = op.tensor(0, "x", "input"), op.arg(1, "axis")
-    axes = [a for a, s in enumerate(op.e.shape(x)) if s == 1] if axis is None else op.axes(axis, op.e.rank(x))
-    return op.e.reshape(x, op.e.keep(x, *(a for a in range(op.e.rank(x)) if a not in axes)), op.name)
+def _squeeze(op: _Op) -> Value:
+    axis = op.arg(1, "axis")
+    return movement.squeeze(op.e, op.x, None if axis is None else op.axes(axis))
 
 
-def _expand_dims(op: _Op) -> str:
-    x = op.tensor(0, "x", "input")
-    for axis in sorted(a % (op.e.rank(x) + 1) for a in np.ravel(op.arg(1, "axis")).tolist()):
-        x = op.e.expand_dims(x, axis, op.name)
-    return x
+def _expand_dims(op: _Op) -> Value:
+    return movement.unsqueeze(op.e, op.x, np.ravel(op.arg(1, "axis")).tolist())
 
 
-def _flip(op: _Op) -> str:
-    x = op.tensor(0, "x", "tensor")
-    for axis in op.axes(op.arg(1, "axis"), op.e.rank(x)):
-        x = op.e.flip(x, axis, op.name)
-    return x
+def _flip(op: _Op) -> Value:
+    return movement.flip(op.e, op.x, op.axes(op.arg(1, "axis")))
 
 
-def _tile(op: _Op) -> str:
-    x, repeats = op.tensor(0, "x", "input"), op.arg(1, "repeats", "multiples")
-    if not isinstance(repeats, (list, tuple)) or len(repeats) != op.e.rank(x):
+def _tile(op: _Op) -> Value:
+    repeats = op.arg(1, "repeats", "multiples")
+    if not isinstance(repeats, (list, tuple)):
         raise op.fail(f"repeats {str(repeats)[:40]}")
-    return op.e.op("Tile", [x], op.name, repeats=list(repeats))
+    return movement.tile(op.e, op.x, repeats)
 
 
-def _pad(op: _Op) -> str:
-    x, pads, mode = (
-        op.tensor(0, "x", "tensor"),
-        op.arg(1, "pad_width", "paddings"),
-        str(op.arg(2, "mode", default="constant")).lower(),
-    )
+def _pad(op: _Op) -> Value:
+    pads, mode = op.arg(1, "pad_width", "paddings"), str(op.arg(2, "mode", default="constant")).lower()
     value = op.arg(3, "constant_values", default=0) or 0
-    if mode not in ("constant", "reflect") or len(pads) != op.e.rank(x) or not isinstance(value, (int, float)):
+    if len(pads) != op.rank or not isinstance(value, (int, float)):
         raise op.fail(f"mode {mode}, pads {str(pads)[:60]}")
-    return op.e.op("Pad", [x], op.name, pads=[p[0] for p in pads] + [p[1] for p in pads], mode=mode, value=float(value))
+    return movement.pad(op.e, op.x, [p[0] for p in pads], [p[1] for p in pads], mode, float(value))
 
 
-def _cumsum(op: _Op) -> str:
+def _cumsum(op: _Op) -> Value:
     axis = op.arg(1, "axis")
     if not isinstance(axis, int):
         raise op.fail("no axis")
-    return op.e.op("CumSum", [op.tensor(0, "x")], op.name, axis=axis)
+    return reductions.cumulative_sum(op.e, op.x, axis)
 
 
-def _filled(op: _Op) -> str:
+def _filled(op: _Op) -> Value:
     """ZerosLike, OnesLike."""
-    x, dtype = op.tensor(0, "x"), op.arg(1, "dtype")
-    axes = range(op.e.rank(x))
-    to = (
-        op.e.dtype(x)
-        if dtype is None
-        else "bool"
-        if "bool" in str(dtype)
-        else "int32"
-        if "int" in str(dtype)
-        else "float32"
-    )
-    attrs = {
-        "shape": [1] * len(axes),
-        "from_input": [0] * len(axes),
-        "from_axis": list(axes),
-        "value": float(op.kind == "OnesLike"),
-        "dtype": to,
-    }
-    return op.e.g.add1("Fill", [x], attrs, op.name)
+    x, dtype = op.x, op.arg(1, "dtype")
+    return op.e.fill(float(op.kind == "OnesLike"), op.e.shape(x), _run_dtype(op, str(dtype or x.dtype)))
 
 
-def _to_tensor(op: _Op) -> str:
-    return op.tensor(0, "x", "value") if op.arg(1, "dtype") is None else _cast(op)
+def _to_tensor(op: _Op) -> Value:
+    return op.x if op.arg(1, "dtype") is None else _cast(op)
 
 
-def _one_hot(op: _Op) -> str:
-    ids, count = op.e.cast(op.tensor(0, "x", "inputs"), "int32", f"{op.name}/ids"), op.arg(1, "num_classes")
-    if op.arg(2, "axis", default=-1) != -1 or not isinstance(count, int):
-        raise op.fail("axis or num_classes")
-    wide = op.e.expand_dims(ids, op.e.rank(ids), f"{op.name}/wide")
-    return op.e.cast(
-        op.e.binary("equal", wide, op.e.const(np.arange(count), f"{op.name}/classes"), f"{op.name}/equal"),
-        "float32",
-        op.name,
-    )
+def _one_hot(op: _Op) -> Value:
+    count = op.arg(1, "num_classes")
+    if not isinstance(count, int):
+        raise op.fail("num_classes that is not a number")
+    on, off = op.e.constant(1.0), op.e.constant(0.0)
+    return selection.one_hot(op.e, op.x, count, on, off, op.axis(2, -1), wrap=False)
 
 
-def _get_item(op: _Op) -> str:
-    """x[key] with ints, slices, None and an ellipsis, as Slice and Reshape."""
-    x, key = op.tensor(0, "x"), op.arg(1, "key", "slice_spec")
-    items = list(key) if isinstance(key, (list, tuple)) else [key]
+def _get_item(op: _Op) -> Value:
+    """x[key] with ints, slices, None and an ellipsis, as one slice and one reshape."""
+    x, key = op.x, op.arg(1, "key", "slice_spec")
+    items = _items(op, list(key) if isinstance(key, (list, tuple)) else [key])
+    cut = list(enumerate(i for i in items if i is not None))
+    for axis, item in cut:
+        if isinstance(item, int) and not isinstance(size := op.e.shape(x)[axis], Dim) and not -size <= item < size:
+            raise op.fail(f"index {item} on an axis of {size}")
+    bounds = [_bounds(item) for _, item in cut]
+    taken = movement.take(op.e, x, [axis for axis, _ in cut], *zip(*bounds)) if cut else x
+    sizes, target = iter(op.e.shape(taken)), list[Size]()
+    for entry in items:
+        size = 1 if entry is None else next(sizes)
+        target += [] if isinstance(entry, int) else [size]
+    target += sizes
+    return taken if target == list(op.e.shape(taken)) else op.e.reshape(taken, target)
+
+
+def _items(op: _Op, items: list[Any]) -> list[int | slice | None]:
+    """An index's entries, those of old files as slices, an ellipsis written out."""
     items = [slice(*(i.get(k) for k in ("start", "stop", "step"))) if isinstance(i, dict) else i for i in items]
-    if any(
-        not (i is None or i is Ellipsis or isinstance(i, slice) or (isinstance(i, int) and not isinstance(i, bool)))
-        for i in items
-    ):
-        raise op.fail(f"index {str(key)[:80]}", "index with numbers and slices")
+    used = sum(i is not None and i is not Ellipsis for i in items)
     if Ellipsis in items:
         at = items.index(Ellipsis)
-        used = sum(i is not None and i is not Ellipsis for i in items)
-        items[at : at + 1] = [slice(None)] * (op.e.rank(x) - used)
-    if sum(i is not None for i in items) > op.e.rank(x):
-        raise FormatError(f"{op.layer.place}: {len(items)} indices into {op.e.shape(x)}")
-    cut, dims, axis = _cuts(items)
-    if cut:
-        axes, starts, ends, steps = zip(*cut)
-        x = op.e.op("Slice", [x], op.name, axes=list(axes), starts=list(starts), ends=list(ends), steps=list(steps))
-    dims += list(range(axis, op.e.rank(x)))
-    if dims == list(range(op.e.rank(x))):
-        return x
-    return op.e.reshape(x, [1 if d is None else From(x, d) for d in dims], op.name)
+        items[at : at + 1] = [slice(None)] * (op.rank - used)
+    if any(isinstance(i, bool) or not (i is None or isinstance(i, (slice, int))) for i in items):
+        raise op.fail(f"index {str(items)[:80]}", "index with numbers and slices")
+    if used > op.rank:
+        raise op.fail(f"{used} indices into {op.e.shape(op.x)}")
+    return items
 
 
-def _cuts(items: list[Any]) -> tuple[list[tuple[int, int, int, int]], list[int | None], int]:
-    """Slices (axis, start, end, step), the axes that stay (None: a new one) and how many axes the items cover."""
-    cut: list[tuple[int, int, int, int]] = []
-    dims: list[int | None] = []
-    axis = 0
-    for item in items:
-        if item is None:
-            dims.append(None)
-            continue
-        if isinstance(item, int):
-            cut.append((axis, item, item + 1 if item != -1 else 2**31 - 1, 1))
-        else:
-            if item != slice(None):
-                step = item.step or 1
-                start = item.start if item.start is not None else (0 if step > 0 else 2**31 - 1)
-                end = item.stop if item.stop is not None else (2**31 - 1 if step > 0 else -(2**31))
-                cut.append((axis, start, end, step))
-            dims.append(axis)
-        axis += 1
-    return cut, dims, axis
+def _bounds(item: int | slice) -> tuple[int, int, int]:
+    """start, end and step of an entry."""
+    if isinstance(item, int):
+        return item, item + 1 if item != -1 else TO_END, 1
+    step = item.step or 1
+    first, last = (0, TO_END) if step > 0 else (TO_END, -TO_END)
+    return first if item.start is None else item.start, last if item.stop is None else item.stop, step
 
 
-_RULES: dict[str, Callable[[_Op], Any]] = {
+_RULES: dict[str, Callable[[_Op], Value | list[Value]]] = {
     "Argmax": _arg_reduce,
     "Argmin": _arg_reduce,
     "Softmax": _softmax,
     "LogSoftmax": _softmax,
     "Elu": _activation("elu", ("alpha",), 1.0),
     "LeakyRelu": _activation("leaky_relu", ("negative_slope", "alpha"), 0.2),
-    "Selu": _activation("selu", (), 1.6732632423543772, 1.0507009873554805),
+    "Selu": _activation("selu", (), *arithmetic.SELU),
     "HardSigmoid": _activation("hard_sigmoid", (), 1 / 6, 0.5),
     "Gelu": _gelu,
-    "Square": _square,
-    "Rsqrt": _rsqrt,
-    "Log1p": _shifted_log,
+    "Square": lambda op: arithmetic.square(op.e, op.x),
+    "Rsqrt": lambda op: arithmetic.rsqrt(op.e, op.x),
+    "Log1p": lambda op: arithmetic.log1p(op.e, op.x),
     "Clip": _clip,
     "Cast": _cast,
     "Where": _where,
@@ -571,6 +478,6 @@ _RULES: dict[str, Callable[[_Op], Any]] = {
     "ZerosLike": _filled,
     "OnesLike": _filled,
     "ConvertToTensor": _to_tensor,
-    "Identity": lambda op: op.tensor(0, "x", "input"),
+    "Identity": lambda op: op.x,
     "StopGradient": lambda op: op.tensor(0, "x", "variable"),
 }

@@ -21,6 +21,8 @@ class Var(NamedTuple):
     holder: str = ""
 
 
+_Slot = tuple[Layer, Var, bool]  # a variable, whose it is, and whether training changes it
+
 _KEYED = {
     "LSTM": "cell",
     "GRU": "cell",
@@ -137,7 +139,7 @@ def _assign_groups(model: Layer, groups: dict[str, list[tuple[str, np.ndarray]]]
             owner.weights[var.name] = array
 
 
-def _slots(layer: Layer, trainable: bool) -> Iterator[tuple[Layer, Var, bool]]:
+def _slots(layer: Layer, trainable: bool) -> Iterator[_Slot]:
     trainable = trainable and layer.trainable
     for var in variables(layer):
         yield layer, var, trainable and var.trainable
@@ -145,7 +147,9 @@ def _slots(layer: Layer, trainable: bool) -> Iterator[tuple[Layer, Var, bool]]:
         yield from _slots(child, trainable)
 
 
-def _other_count(layer: Layer, found: list, order: list) -> tuple[list, list]:
+def _other_count(
+    layer: Layer, found: list[tuple[str, np.ndarray]], order: list[_Slot]
+) -> tuple[list[tuple[str, np.ndarray]], list[_Slot]]:
     """Old files that hold another number of arrays than the config says: Keras 1 recurrences stored joined."""
     if layer.version.major == 1 and layer.cls in _KERAS1_GATES and len(found) == 3:
         return found, [(layer, Var(n), True) for n in ("kernel", "recurrent_kernel", "bias")]

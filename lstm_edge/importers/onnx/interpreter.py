@@ -11,7 +11,7 @@ from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ..dialect import Undecided, Value, known
 from .files import tensor_array
 from .folding import fold, refuse_growth
-from .lowering import FOLDS_ITSELF, LOWER, MAX_NODES, Call, Lowering
+from .lowering import LOWER, MAX_NODES, Call, Lowering
 
 
 def lower_block(ctx: Lowering, graph: Any, scope: ChainMap) -> None:
@@ -56,31 +56,31 @@ def _attributes(node: Any) -> dict[str, Any]:
 def _evaluate(call: Call) -> list[Value | None]:
     ctx, since = call.ctx, len(call.ctx.graph.nodes)
     try:
-        is_known = all(v is None or v.array is not None for v in call.inputs) and call.op not in ("If", "Loop", "Scan")
-        if is_known and (call.domain, call.op) not in FOLDS_ITSELF:
-            folded = fold(call)
-            if folded is not None:
-                refuse_growth(call, folded)
-                ctx.folded += 1
-                return folded
-        function = LOWER.get((call.domain, call.op))
-        result = _by_definition(call) if function is None else function(call)
-        if function is not None:
-            call.check_attrs()
+        given = all(v is None or v.array is not None for v in call.inputs) and call.op not in ("If", "Loop", "Scan")
+        values = fold(call) if given else None
+        if values is None:
+            values = _lowered(call)
+        if given and all(v is None or v.array is not None for v in values):
+            refuse_growth(call, values)
+            ctx.folded += 1
     except LstmEdgeError as e:
         if call.place in str(e):
             raise
         raise e.at(call.place) from e
     except (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError) as e:
         raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
-    values = result if isinstance(result, list) else [result]
-    if is_known and all(v is None or v.array is not None for v in values):
-        refuse_growth(call, values)
-        ctx.folded += 1
     for name, value in zip(call.proto.output, values):
         if name and value is not None and value.is_run:
             ctx.rename(value, name, since)
     return values
+
+
+def _lowered(call: Call) -> list[Value | None]:
+    function = LOWER.get((call.domain, call.op))
+    result = _by_definition(call) if function is None else function(call)
+    if function is not None:
+        call.check_attrs()
+    return result if isinstance(result, list) else [result]
 
 
 def _by_definition(call: Call) -> Value | list[Value | None]:

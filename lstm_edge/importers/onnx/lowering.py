@@ -1,7 +1,7 @@
 """The machinery under the ONNX importer: one node with its values, the registry of operators, and the Graph being built.
 
-A node is interpreted once, in order. Operators register themselves in `LOWER` (at least one input is a run-time tensor) and
-`FOLD` (every input is known or partly known).
+A node is interpreted once, in order, by the function that registered itself for its operator in `LOWER`. One in
+`FOLDS_ITSELF` computes exactly what is known; others are given to onnx.reference where all inputs are known.
 """
 
 from __future__ import annotations
@@ -116,6 +116,13 @@ class Call:
     def rank(self, n: int) -> int:
         return len(self.shape(n))
 
+    def axes(self, input_opset: int) -> list[int] | None:
+        """`axes` from the attribute, or from input 1 since `input_opset`; None when absent."""
+        if self.opset < input_opset:
+            axes = self.attr("axes")
+            return None if axes is None else [int(a) for a in axes]
+        return None if self.optional(1) is None else self.known_ints(1)
+
     def axis(self, axis: int, rank: int) -> int:
         if not -rank <= axis < rank:
             raise self.refuse(f"axis {axis} of a tensor with {rank} axes")
@@ -124,7 +131,6 @@ class Call:
 
 Operator = Callable[[Call], "Value | list[Value | None]"]
 LOWER: dict[tuple[str, str], Operator] = {}
-FOLD: dict[tuple[str, str], Operator] = {}
 FOLDS_ITSELF: set[tuple[str, str]] = set()  # operators that LOWER does, whose function computes what is known
 
 
@@ -134,15 +140,6 @@ def lowers(*ops: str, domain: str = "", folds: bool = False) -> Callable[[Operat
             LOWER[domain, op] = function
             if folds:
                 FOLDS_ITSELF.add((domain, op))
-        return function
-
-    return register
-
-
-def folds(*ops: str) -> Callable[[Operator], Operator]:
-    def register(function: Operator) -> Operator:
-        for op in ops:
-            FOLD["", op] = function
         return function
 
     return register

@@ -9,7 +9,6 @@ import numpy as np
 from ..dialect import Value, movement
 from ..dialect.resize import resize, scales_to
 from .files import element_dtype, tensor_array
-from .folding import axes_argument
 from .lowering import Call, lowers
 
 
@@ -36,12 +35,12 @@ def _flatten(call: Call) -> Value:
 
 @lowers("Squeeze", folds=True)
 def _squeeze(call: Call) -> Value:
-    return movement.squeeze(call.ctx, call.input(0), axes_argument(call, 13))
+    return movement.squeeze(call.ctx, call.input(0), call.axes(13))
 
 
 @lowers("Unsqueeze", folds=True)
 def _unsqueeze(call: Call) -> Value:
-    axes = axes_argument(call, 13)
+    axes = call.axes(13)
     if axes is None:
         raise call.refuse("axes are missing")
     return movement.unsqueeze(call.ctx, call.input(0), axes)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dialect import Value, arithmetic, products, reductions
-from .folding import axes_argument, cast_target
+from ..dialect import Value, arithmetic, known, movement, products, reductions
+from .files import element_dtype, tensor_array
 from .lowering import Call, lowers
 
 # ---- elementwise ----------------------------------------------------------------------------------------------------
 
+EXACT_UNARY = {"Neg": "neg", "Abs": "abs", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Not": "not"}
 UNARY = {
-    "Neg": "neg",
-    "Abs": "abs",
     "Sqrt": "sqrt",
     "Log": "log",
     "Exp": "exp",
-    "Floor": "floor",
-    "Ceil": "ceil",
-    "Round": "round",
     "Reciprocal": "reciprocal",
     "Sign": "sign",
     "Sin": "sin",
@@ -30,7 +26,6 @@ UNARY = {
     "Sinh": "sinh",
     "Cosh": "cosh",
     "Erf": "erf",
-    "Not": "not",
     "IsNaN": "is_nan",
     "Relu": "relu",
     "Sigmoid": "sigmoid",
@@ -62,8 +57,12 @@ BINARY = {
     "And": "and",
     "Or": "or",
     "Xor": "xor",
-    "PRelu": "prelu",
 }
+
+
+@lowers(*EXACT_UNARY, folds=True)
+def _exact_unary(call: Call) -> Value:
+    return call.ctx.unary(EXACT_UNARY[call.op], call.input(0))
 
 
 @lowers(*UNARY)
@@ -119,10 +118,15 @@ def _shrink(call: Call) -> Value:
     return arithmetic.shrink(call.ctx, call.input(0), call.attr("lambd", 0.5), call.attr("bias", 0.0))
 
 
-@lowers(*BINARY)
+@lowers(*BINARY, folds=True)
 def _binary(call: Call) -> Value:
     call.ignore("axis", "broadcast")  # opset 6 and older; read() refuses those
     return call.ctx.binary(BINARY[call.op], call.input(0), call.input(1))
+
+
+@lowers("PRelu")
+def _prelu(call: Call) -> Value:
+    return call.ctx.binary("prelu", call.input(0), call.input(1))
 
 
 @lowers("Pow")
@@ -130,12 +134,12 @@ def _pow(call: Call) -> Value:
     return arithmetic.power(call.ctx, call.input(0), call.input(1))
 
 
-@lowers("Mod")
+@lowers("Mod", folds=True)
 def _mod(call: Call) -> Value:
     return call.ctx.binary("fmod" if call.attr("fmod", 0) else "mod", call.input(0), call.input(1))
 
 
-@lowers("Max", "Min", "Sum")
+@lowers("Max", "Min", "Sum", folds=True)
 def _variadic(call: Call) -> Value:
     kind = {"Max": "max", "Min": "min", "Sum": "add"}[call.op]
     return arithmetic.variadic(call.ctx, kind, call.all_inputs())
@@ -146,28 +150,33 @@ def _mean(call: Call) -> Value:
     return arithmetic.mean_of(call.ctx, call.all_inputs())
 
 
-@lowers("Where")
+@lowers("Where", folds=True)
 def _where(call: Call) -> Value:
     return arithmetic.where(call.ctx, call.input(0), call.input(1), call.input(2))
 
 
-@lowers("Cast", "CastLike")
+@lowers("Cast", "CastLike", folds=True)
 def _cast(call: Call) -> Value:
-    dtype = cast_target(call)
+    call.ignore("saturate", "round_mode")
+    dtype = call.input(1).dtype if call.op == "CastLike" else element_dtype(call.require_attr("to"), call.place)
     if call.op == "Cast" and call.attr("to") in (10, 16) and not call.input(0).is_known:
         call.ctx.note("float16 arithmetic is done in float32")
     return arithmetic.cast(call.ctx, call.input(0), dtype)
 
 
-@lowers("Identity", "Dropout")
+@lowers("Identity", folds=True)
 def _identity(call: Call) -> Value:
-    if call.op == "Dropout":
-        call.ignore("ratio", "seed", "is_test")
-        mode = call.optional(2)
-        if call.opset >= 12 and mode is not None and (not mode.is_known or mode.data.any()):
-            raise call.refuse("training_mode is on; export the model in inference mode")
-        if call.wants(1):
-            raise call.refuse("its mask output is used; export the model in inference mode")
+    return call.input(0)
+
+
+@lowers("Dropout")
+def _dropout(call: Call) -> Value:
+    call.ignore("ratio", "seed", "is_test")
+    mode = call.optional(2)
+    if call.opset >= 12 and mode is not None and (not mode.is_known or mode.data.any()):
+        raise call.refuse("training_mode is on; export the model in inference mode")
+    if call.wants(1):
+        raise call.refuse("its mask output is used; export the model in inference mode")
     return call.input(0)
 
 
@@ -189,7 +198,7 @@ REDUCE = {
 
 @lowers(*REDUCE)
 def _reduce(call: Call) -> Value:
-    axes = axes_argument(call, 13 if call.op == "ReduceSum" else 18)
+    axes = call.axes(13 if call.op == "ReduceSum" else 18)
     keepdims, noop = call.attr("keepdims", 1), call.attr("noop_with_empty_axes", 0)
     if not axes and noop:
         if REDUCE[call.op] not in ("sum", "mean", "max", "min", "prod"):
@@ -253,25 +262,24 @@ def _einsum(call: Call) -> Value:
     return products.einsum(call.ctx, call.require_attr("equation"), call.all_inputs())
 
 
-# ---- counting -------------------------------------------------------------------------------------------------------
+# ---- constants -------------------------------------------------------------------------------------------------------
 
 
-@lowers("Range")
+@lowers("Constant", folds=True)
+def _constant(call: Call) -> Value:
+    for name in ("value", "value_int", "value_ints", "value_float", "value_floats"):
+        value = call.attr(name)
+        if value is None:
+            continue
+        if name == "value":
+            return known(tensor_array(value, call.place))
+        return known(np.asarray(value, np.int64 if "int" in name else np.float32))
+    raise call.refuse(f"a constant given as {sorted(call.attrs)} is not supported")
+
+
+@lowers("Range", folds=True)
 def _range(call: Call) -> Value:
-    """Positions along batch or frames: ones added up along that axis (exact to 2^24)."""
-    ctx, start, limit, delta = call.ctx, call.input(0), call.input(1), call.input(2)
-    if any(v.array is None or v.array.size != 1 for v in (start, limit, delta)) or not delta.is_known:
+    bounds = [call.input(n) for n in range(3)]
+    if any(v.array is None or v.array.size != 1 for v in bounds):
         raise call.refuse("its bounds must follow from the shapes of the inputs; they are computed at run time")
-    step = delta.array.reshape(-1)[0]
-    first, last = (v.array.reshape(-1)[0] for v in (start, limit))
-    count = (last - first + int(step) - 1) // int(step) if step >= 1 and step == int(step) else None
-    if count is None or not isinstance(first, (int, np.integer, np.floating)):
-        raise call.refuse(f"a range from {first} to {last} in steps of {step} is not supported")
-    places = ctx.arange(count)
-    if step != 1:
-        places = ctx.binary("mul", places, ctx.constant(step))
-    if first != 0:
-        places = ctx.binary("add", places, ctx.constant(first))
-    if start.dtype.startswith("float"):
-        return places
-    return ctx.emit("Cast", [places], {"to": "int32"}, start.dtype)
+    return movement.arange(call.ctx, *(v.data.reshape(-1)[0] for v in bounds), bounds[0].dtype)

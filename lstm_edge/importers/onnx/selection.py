@@ -6,7 +6,7 @@ from ..dialect import Value, known, selection
 from .lowering import Call, lowers
 
 
-@lowers("Gather")
+@lowers("Gather", folds=True)
 def _gather(call: Call) -> Value:
     return selection.gather(call.ctx, call.input(0), call.input(1), call.attr("axis", 0))
 

@@ -199,6 +199,9 @@ class Call:
             raise self.refuse(f"input {n} is missing")
         return value
 
+    def all_inputs(self) -> list[Value]:
+        return [self.input(n) for n in range(len(self.inputs))]
+
     def known(self, n: int) -> np.ndarray:
         """Input n as an array, refused by name unless known at conversion."""
         value = self.input(n)

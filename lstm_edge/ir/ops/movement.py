@@ -92,13 +92,12 @@ def _transpose(c: Call) -> Result:
 
 
 def _concat(c: Call) -> Result:
-    given = [i for i, t in enumerate(c.tensors) if t is not None]
-    if not given:
-        raise c.fail("inputs", "at least one", "none")
-    first, dtype = c.shape(given[0]), c.dtype(given[0])
+    first, dtype = c.shape(0), c.dtype(0)
     axis = c.axis(c.attrs["axis"], len(first))
     total: Size = 0
-    for i in given:
+    for i in range(len(c.tensors)):
+        if not c.has(i):
+            continue
         c.dtype(i, dtype)
         shape = c.shape(i)
         what, expected = f"shape of input {i}", f"{first} but for axis {axis}"
@@ -211,9 +210,9 @@ def _resize(c: Call) -> Result:
 _DIMS = {"shape": Attr("ints"), "from_input": integers(-1), "from_axis": integers(0)}
 
 OPS: dict[str, OpSpec] = {
-    "Reshape": row("x sizes...", "y", _reshape, Time("reshapes"), _DIMS),
-    "Expand": row("x sizes...", "y", _expand, Time("fills"), _DIMS),
-    "Fill": row("sizes...", "y", _fill, Time("fills"), _DIMS, value=number(), dtype=word(RUN_DTYPES, "float32")),
+    "Reshape": row("x sizes...?", "y", _reshape, Time("reshapes"), _DIMS),
+    "Expand": row("x sizes...?", "y", _expand, Time("fills"), _DIMS),
+    "Fill": row("sizes...?", "y", _fill, Time("fills"), _DIMS, value=number(), dtype=word(RUN_DTYPES, "float32")),
     "Transpose": row("x", "y", _transpose, Time("permutes"), perm=integers()),
     "Concat": row("x...", "y", _concat, Time("joins"), axis=integer()),
     "Slice": row(

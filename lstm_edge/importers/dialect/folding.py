@@ -1,0 +1,208 @@
+"""Arithmetic at conversion: on known arrays, and on partly known ones whose elements may be open sizes.
+
+Known numbers are computed exactly in their own type, so that sizes of 64 bits stay what they are. Sizes are computed as
+polynomials; a comparison is decided where it holds for every size of at least 1. None stands for what only a run can tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...ir.dims import Dim, Size
+from .value import Undecided, Value, check_bytes, known
+
+COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+LOGIC = ("and", "or", "xor")
+_Pair = Callable[[Any, Any], Any]
+_EXACT: dict[str, _Pair] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "mod": np.mod,
+    "fmod": np.fmod,
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "xor": np.logical_xor,
+}
+_EXACT_UNARY: dict[str, Callable[[Any], Any]] = {
+    "neg": np.negative,
+    "abs": np.abs,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.round,
+    "not": np.logical_not,
+}
+
+
+def sizes_of(value: Value) -> np.ndarray:
+    """A known or partly known value as an object array of ints and Dims; Undecided where it has fractions."""
+    array = value.data
+    if array.dtype == object:
+        return array
+    if array.dtype.kind == "f":
+        if not np.all(np.isfinite(array)) or np.any(array != np.floor(array)):
+            raise Undecided
+        array = array.astype(np.int64)
+    return array.astype(object)
+
+
+def unary(kind: str, x: Value) -> Value | None:
+    """`kind` of docs/ops.md where it is exact on what is known of x."""
+    if kind not in _EXACT_UNARY:
+        return None
+    if kind in ("floor", "ceil", "round") and (not x.is_known or x.data.dtype.kind in "iu"):
+        return x
+    if x.is_known:
+        return known(np.asarray(_EXACT_UNARY[kind](x.data)).astype("bool" if kind == "not" else x.dtype))
+    if kind == "neg":
+        return Value(x.dtype, -x.data)
+    return x if kind == "abs" and all(bounds(e)[0] >= 0 for e in x.data.flat) else None
+
+
+def binary(kind: str, a: Value, b: Value, place: str) -> Value | None:
+    """`kind` of docs/ops.md where it is exact on what is known of a and b, which broadcast."""
+    _check_growth([a, b], place)
+    if not a.is_known or not b.is_known:
+        return _on_sizes(kind, a, b)
+    if kind == "div":
+        return _quotient(a, b)
+    if kind not in _EXACT:
+        return None
+    dtype = "bool" if kind in COMPARISONS + LOGIC else a.dtype
+    with np.errstate(all="ignore"):
+        return known(np.asarray(_EXACT[kind](a.data, b.data)).astype(dtype))
+
+
+def _check_growth(values: Sequence[Value], place: str) -> None:
+    """Refuses a broadcast that is much larger than what it is of, before it is made."""
+    try:
+        shape = np.broadcast_shapes(*(v.data.shape for v in values))
+    except ValueError:
+        return  # the operator says so itself
+    if math.prod(shape) > max(v.data.size for v in values):
+        check_bytes(shape, place)
+
+
+def _quotient(a: Value, b: Value) -> Value | None:
+    """Integers divide towards zero."""
+    x, y = a.data, b.data
+    with np.errstate(all="ignore"):
+        if x.dtype.kind == "f":
+            return known((x / y).astype(a.dtype))
+        if np.any(y == 0):
+            return None
+        return known((np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y))).astype(a.dtype))
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def _on_sizes(kind: str, a: Value, b: Value) -> Value | None:
+    whole = not a.dtype.startswith("float")
+    functions: dict[str, _Pair] = {
+        "add": lambda x, y: x + y,
+        "sub": lambda x, y: x - y,
+        "mul": lambda x, y: x * y,
+        "div": lambda x, y: _divided(x, y, whole),
+        "mod": lambda x, y: x % y,
+        "fmod": lambda x, y: x % y,
+        "max": lambda x, y: x if decided("greater_equal", x, y) else y,
+        "min": lambda x, y: x if decided("less_equal", x, y) else y,
+    }
+    if kind in COMPARISONS:
+        functions[kind] = lambda x, y: decided(kind, x, y)
+    if kind not in functions:
+        return None
+    try:
+        return known(elementwise(functions[kind], sizes_of(a), sizes_of(b)), "bool" if kind in COMPARISONS else a.dtype)
+    except (Undecided, ValueError, ZeroDivisionError):  # ValueError: a size that does not divide
+        return None
+
+
+def elementwise(function: _Pair, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The object array of a function of two numbers or sizes over two arrays that broadcast."""
+    x, y = np.broadcast_arrays(a, b)
+    out = np.empty(x.shape, object)
+    for place in np.ndindex(x.shape):
+        out[place] = function(x[place], y[place])
+    return out
+
+
+def _divided(a: Size, b: Size, whole: bool) -> Size:
+    if whole and not isinstance(a, Dim) and not isinstance(b, Dim):
+        return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+    quotient = a // b
+    if not whole and quotient * b != a:
+        raise Undecided
+    return quotient
+
+
+def decided(kind: str, a: Size, b: Size) -> bool:
+    """A comparison of two sizes; Undecided where it depends on what is left open."""
+    low, high = bounds(a - b)
+    yes, no = {
+        "equal": (low == high == 0, low > 0 or high < 0),
+        "not_equal": (low > 0 or high < 0, low == high == 0),
+        "greater": (low > 0, high <= 0),
+        "greater_equal": (low >= 0, high < 0),
+        "less": (high < 0, low >= 0),
+        "less_equal": (high <= 0, low > 0),
+    }[kind]
+    if not yes and not no:
+        raise Undecided
+    return yes
+
+
+def bounds(size: Size) -> tuple[float, float]:
+    """The least and greatest value where every open size is at least 1; floor divisions are at least 0."""
+    if not isinstance(size, Dim):
+        return float(size), float(size)
+    low = high = float(size.terms.get((), 0))
+    for monomial, c in size.terms.items():
+        if not monomial:
+            continue
+        least = float(all(isinstance(a, str) for a in monomial))
+        low = low + c * least if c > 0 else -math.inf
+        high = high + c * least if c < 0 else math.inf
+    return low, high
+
+
+def choose(condition: Value, a: Value, b: Value, place: str) -> Value | None:
+    """a where the known condition is true, else b, both known or partly known."""
+    _check_growth([condition, a, b], place)
+    true = condition.data.astype(bool)
+    if a.is_known and b.is_known:
+        return known(np.where(true, a.data, b.data))
+    try:
+        return known(np.where(true, sizes_of(a), sizes_of(b)), a.dtype)
+    except Undecided:
+        return None
+
+
+def reduced(kind: str, x: Value, axes: Sequence[int], keepdims: bool) -> Value | None:
+    """A sum or product over axes of sizes or integers, and the extremes of integers."""
+    functions = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
+    if (
+        kind not in functions
+        or x.is_known
+        and x.data.dtype.kind not in "iu"
+        or not x.is_known
+        and kind in ("max", "min")
+    ):
+        return None
+    out = x.data
+    for axis in sorted(axes, reverse=True):
+        out = np.asarray(functions[kind].reduce(out, axis=axis, keepdims=keepdims), out.dtype)
+    return known(out, x.dtype)
