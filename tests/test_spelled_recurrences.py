@@ -30,7 +30,7 @@ def run(graph: Graph, inputs: dict) -> dict:
 
 @pytest.mark.parametrize("name", CASES)
 def test_tf2onnx(name):
-    importer = pytest.importorskip("lstm_edge.importers.onnx")
+    importer = pytest.importorskip("lstm_edge.importers.onnx.model")
     pytest.importorskip("onnx")
     graph = importer.read(GOLDEN / f"{name}.onnx")
     golden = np.load(GOLDEN / f"{name}.npz")
@@ -330,7 +330,7 @@ def looped_model(loop: bool, backward: int = 0, out_backward: int = 0):
 @pytest.mark.parametrize("loop, backward, out_backward", [(True, 0, 0), (False, 0, 0), (False, 1, 0), (False, 1, 1)])
 def test_loops_against_onnxruntime(loop, backward, out_backward):
     ort = pytest.importorskip("onnxruntime")
-    importer = pytest.importorskip("lstm_edge.importers.onnx")
+    importer = pytest.importorskip("lstm_edge.importers.onnx.model")
     model = looped_model(loop, backward, out_backward)
     x = np.random.default_rng(2).normal(size=(6, 2, 3)).astype(np.float32)
     ys, last = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
@@ -344,7 +344,7 @@ def test_loops_against_onnxruntime(loop, backward, out_backward):
 
 
 def test_open_loop_that_is_no_recurrence_is_refused_by_name():
-    importer = pytest.importorskip("lstm_edge.importers.onnx")
+    importer = pytest.importorskip("lstm_edge.importers.onnx.model")
     onnx = pytest.importorskip("onnx")
     model = looped_model(True)
     body = next(n for n in model.graph.node if n.op_type == "Loop").attribute[0].g
