@@ -40,6 +40,7 @@ cdef extern from "lstm_edge.h" nogil:
     int le_model_op_count(const le_model *model)
     const char *le_model_op_name(const le_model *model, int index, const char **op)
     const char *le_isa_name(int index, int *supported)
+    const char *le_isa_needs(int index)
     le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err)
     void le_stream_close(le_stream *stream)
     void le_stream_reset(le_stream *stream)

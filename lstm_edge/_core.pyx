@@ -47,6 +47,11 @@ def isas():
         found.append((name.decode(), bool(supported)))
 
 
+def isa_needs():
+    """{name: CPU features that the kernel table needs, as /proc/cpuinfo names them}, in the order of isas()."""
+    return {name: tuple(le_isa_needs(<int>i).decode().split()) for i, (name, _) in enumerate(isas())}
+
+
 cdef object size_text(le_dim dim):
     if dim.symbol == LE_NUMBER:
         return dim.coef

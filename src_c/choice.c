@@ -13,6 +13,8 @@ const char *le_isa_name(int index, int *supported) {
     return le_kernel_tables[index]->name;
 }
 
+const char *le_isa_needs(int index) { return index < 0 || index >= le_kernel_table_count ? NULL : le_kernel_needs[index]; }
+
 const le_kernels *le_choose_kernels(const char *isa, le_error *err) {
     const char *origin = isa ? "isa" : "LSTM_EDGE_ISA";
     if (!isa)

@@ -72,6 +72,7 @@ const char *le_model_op_name(const le_model *model, int index, const char **op);
 
 /* ISA names in order of preference, best last; NULL past the end. supported: whether this CPU runs it. */
 const char *le_isa_name(int index, int *supported);
+const char *le_isa_needs(int index); /* the CPU features it needs by the names of /proc/cpuinfo, blanks between; NULL past the end */
 
 /* A stream for `batch` sequences, laid out for up to `frames` frames a call (more later means a new layout). */
 le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err);

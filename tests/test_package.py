@@ -89,3 +89,21 @@ def test_functions_hide_the_modules_of_their_names():
         [sys.executable, "-c", f"import lstm_edge; {code}"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert out.stdout.count("<function") == 2
+
+
+def test_an_isa_is_named_where_contributing_says():
+    """Its file, its row, its flags; cpu.c knows CPU features, not ISAs."""
+    rows = re.findall(r"^ISA\((\w+), ", (ROOT / "src_c/kernels.def").read_text(), re.MULTILINE)
+    assert {name for name, _ in lstm_edge.isas()} <= set(rows)
+    parts = [
+        path
+        for folder in ("src_c", "lstm_edge")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".c", ".h", ".inc", ".def", ".mk", ".py", ".pyx", ".pxd")
+    ]
+    texts = {path: path.read_text() for path in [*parts, ROOT / "setup.py", ROOT / "Makefile"]}
+    for isa in ("avxvnni", "neon_dotprod", "neon32"):  # the others' names are or begin words for CPU features, too
+        assert isa in rows
+        word = re.compile(rf"(?<![a-zA-Z0-9]){isa}(?![a-zA-Z0-9])")
+        found = {path.relative_to(ROOT).as_posix() for path, text in texts.items() if word.search(text)}
+        assert found == {f"src_c/kernels/{isa}.c", "src_c/kernels.def", "src_c/flags.mk"}

@@ -16,21 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .._core import isas
+from .._core import isa_needs, isas
 from . import kernel_check
 
 ROOT = Path("/")
 TOLERANCE = 1e-5  # float32, of any two kernel tables
 
-# What a kernel table needs of a CPU, in the words of /proc/cpuinfo.
-NEEDS = {
-    "avx2": ("avx2", "fma", "f16c"),
-    "avxvnni": ("avx2", "fma", "f16c", "avx_vnni"),
-    "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"),
-    "neon": ("asimd",),
-    "neon_dotprod": ("asimddp",),
-    "neon32": ("neon", "vfpv4"),
-}
 # ARM's kernels give a number where x86's give a name: those of the Raspberry Pis.
 ARM_PARTS = {
     "0xb76": "ARM1176",
@@ -269,7 +260,7 @@ def advice(machine: Machine) -> list[str]:
 
 def why(name: str, supported: bool, features: set[str]) -> str:
     """Why this CPU runs the table or does not. The core's own detection decided; the CPU's words explain it."""
-    needs = NEEDS.get(name, ())
+    needs = isa_needs()[name]
     missing = [feature for feature in needs if feature not in features]
     if supported:
         return (

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Conditions of kernels.def: 1 or 0. */
+/* What the compiler makes code for, 1 or 0: conditions of kernels.def and of the files with kernels. */
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define LE_X86 1
 #else
@@ -26,7 +26,7 @@
 #else
 #define LE_ARM64 0
 #endif
-/* Any 32-bit ARM with a floating-point unit: neon32.c has its own flags, so one build serves ARMv6 and ARMv7. */
+/* Any 32-bit ARM with a floating-point unit: kernels have their own flags, so one build serves ARMv6 and ARMv7. */
 #if defined(__arm__) && defined(__ARM_FP) && defined(__linux__)
 #define LE_ARM32 1
 #else
@@ -116,6 +116,7 @@ struct le_kernels {
 
 /* Tables this build carries, in order of preference, best last (kernels.def). */
 extern const le_kernels *const le_kernel_tables[];
+extern const char *const le_kernel_needs[]; /* of each table: CPU features by the names of /proc/cpuinfo, blanks between */
 extern const int le_kernel_table_count;
 bool le_kernel_supported(const le_kernels *kernels); /* by this CPU; cpu.c */
 
