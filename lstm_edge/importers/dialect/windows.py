@@ -12,7 +12,7 @@ from typing import Any
 from ...ir.dims import Dim, Size
 from . import movement
 from .builder import Dialect
-from .value import Value
+from .value import Value, known
 
 Padding = str | Sequence[int]
 WORDS = ("valid", "same", "same_lower", "causal")
@@ -130,7 +130,7 @@ def conv(
     def emit(x: Value) -> Value:
         x, pads = _padded(d, x, padding, (kernel, strides, dilations), channels_last)
         attrs = {"strides": strides, "dilations": dilations, "pads": pads, "groups": groups, **(activation or {})}
-        return d.emit("Conv", [x, weight, bias], {**attrs, **_layout(channels_last)})
+        return _windowed(d, "Conv", [x, weight, bias], attrs, kernel, channels_last)
 
     return _batched(d, x, n, emit)
 
@@ -150,7 +150,8 @@ def conv_transpose(
     activation: Mapping[str, Any] | None = None,
 ) -> Value:
     """weight (C, O / groups, *K), bias (O,). `pads` take elements of the result away, `output_padding` adds at its end."""
-    n = len(_kernel(d, weight))
+    kernel = _kernel(d, weight)
+    n = len(kernel)
     pads = list(pads or [0] * (2 * n))
     if any(p < 0 for p in pads):
         raise d.refuse(f"pads {pads}: expected none negative")
@@ -161,9 +162,8 @@ def conv_transpose(
         "groups": groups,
         "output_padding": list(output_padding or [0] * n),
         **(activation or {}),
-        **_layout(channels_last),
     }
-    return _batched(d, x, n, lambda x: d.emit("ConvTranspose", [x, weight, bias], attrs))
+    return _batched(d, x, n, lambda x: _windowed(d, "ConvTranspose", [x, weight, bias], attrs, kernel, channels_last))
 
 
 def _kernel(d: Dialect, weight: Value) -> list[int]:
@@ -174,8 +174,31 @@ def _kernel(d: Dialect, weight: Value) -> list[int]:
     return movement.fixed_sizes(d, shape[2:], "a window of sizes")
 
 
-def _layout(channels_last: bool) -> dict[str, Any]:
-    return {"layout": "channels_last"} if channels_last else {}
+def _windowed(
+    d: Dialect, op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], kernel: list[int], channels_last: bool
+) -> Value:
+    """The op over x, the first of its inputs."""
+    if not channels_last:
+        return d.emit(op, inputs, attrs)
+    attrs["layout"] = "channels_last"
+    x, weight = inputs[0], inputs[1] if len(inputs) > 1 else None
+    assert x is not None
+    added = [*attrs["pads"][::2], *attrs.get("output_padding", [])[:1]]
+    one_row = len(kernel) == 2 and kernel[0] == d.shape(x)[1] == 1 and not any(added)
+    if not one_row or weight is not None and not weight.is_known:
+        return d.emit(op, inputs, attrs)
+    return _in_one_row(d, op, x, weight, inputs[2:], attrs)
+
+
+def _in_one_row(
+    d: Dialect, op: str, x: Value, weight: Value | None, rest: Sequence[Value | None], attrs: dict[str, Any]
+) -> Value:
+    """A window of one row over one row of pixels, as frames lifted to a picture have it: one-dimensional."""
+    batch, _, *line = d.shape(x)
+    flat = {k: v[1::2] if k == "pads" else v[1:] if isinstance(v, list) else v for k, v in attrs.items()}
+    kernel = [] if weight is None else [known(weight.data[:, :, 0])]
+    y = d.emit(op, [d.reshape(x, [batch, *line]), *kernel, *rest], flat)
+    return d.reshape(y, [batch, 1, *d.shape(y)[1:]])
 
 
 def _batched(d: Dialect, x: Value, n: int, emit: Callable[[Value], Value]) -> Value:
@@ -235,9 +258,8 @@ def pool(
             "pads": pads,
             "ceil_mode": int(ceil_mode),
             "count_include_pad": int(count_include_pad),
-            **_layout(channels_last),
         }
-        pooled = d.cast(d.emit("Pool", [d.cast(x, "float32")], attrs), d.run_dtype(x))
+        pooled = d.cast(_windowed(d, "Pool", [d.cast(x, "float32")], attrs, kernel, channels_last), d.run_dtype(x))
         return Value(x.dtype, pooled.array, pooled.tensor)
 
     return _batched(d, x, n, emit)
