@@ -9,7 +9,9 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size, mentions
-from ..dialect import Value, known
+from ...ir.graph import State
+from ..dialect import Value, known, movement, recurrences
+from ..dialect.recurrences import Run, Weights
 from .lowering import ACTIVATIONS, Call, TfLowering, lowers
 from .quant import IntegerCell, grid, is_quantized, lstm_step
 
@@ -56,11 +58,21 @@ class Recurrence:
         return [Value("float32", tensor=t) for t in ctx.graph.add(self.op, names, self.attrs, base, wanted)]
 
 
-def batch_major(ctx: TfLowering, x: Value, time_major: bool) -> Value:
-    return ctx.transpose(x, [1, 0, 2]) if time_major else x
+def _run(
+    call: Call, op: str, x: Value, weights: Sequence[Weights], states: Sequence[State | None] = (), **options: Any
+) -> Run:
+    """The recurrence over x; what it ends in is what its states hold next."""
+    batch = call.ctx.shape(x)[1 if options.get("time_major") else 0]
+    if mentions(batch, "frames"):
+        raise call.refuse(f"its batch would be {batch}: frames lie along another axis")
+    run = recurrences.recurrence(call.ctx, op, x, weights, **options)
+    for state, final in zip(states, (run.h_n, run.c_n)):
+        if state is not None and final is not None:
+            state.write = final.tensor
+    return run
 
 
-def state_input(call: Call, n: int, shape: Sequence[Size], suffix: str) -> tuple[Value | None, Any]:
+def state_input(call: Call, n: int, shape: Sequence[Size], suffix: str) -> tuple[Value | None, State | None]:
     """(initial value, state) of a recurrence's state input: a variable tensor is a state of the stream, which starts at
     the tensor's constant where it has one; another tensor is an initial value without a state.
     """
@@ -129,13 +141,21 @@ class _Direction:
                 f"recurrent weights of shape {list(self.w_hh.shape)}: expected [{4 * self.hidden}, {expected}]"
             )
 
+    def weights(self) -> Weights:
+        return Weights(self.w_ih, self.w_hh, self.bias, peephole=self.peephole, projection=self.w_proj)
 
-def _lstm_attrs(call: Call, directions: int, coupled: bool) -> dict[str, Any]:
+
+def _activation(call: Call) -> str:
     act = ACTIVATIONS.get(call.option("activation"))
     if act not in ("linear", "relu", "relu6", "tanh"):
         raise call.refuse(f"activation function {act or call.option('activation')} is not supported in a recurrence")
+    return act
+
+
+def _lstm_options(call: Call, coupled: bool) -> dict[str, Any]:
+    act = _activation(call)
     return {
-        "activations": ["sigmoid", "sigmoid", act, "sigmoid", act] * directions,
+        "activations": [(kind, 0.0, 0.0) for kind in ("sigmoid", "sigmoid", act, "sigmoid", act)],
         "coupled": "i=1-f" if coupled else "none",
         "cell_clip": float(call.option("cell_clip", 0.0)),
         "proj_clip": float(call.option("proj_clip", 0.0)),
@@ -155,8 +175,7 @@ def _refuse_what_no_row_has(call: Call, directions: Sequence[_Direction], norms:
 
 @lowers("UNIDIRECTIONAL_SEQUENCE_LSTM")
 def _sequence_lstm(call: Call) -> Value:
-    ctx, time_major = call.ctx, bool(call.option("time_major", False))
-    return batch_major(ctx, _fused(call, batch_major(ctx, call.input(0), time_major)), time_major)
+    return _fused(call, call.input(0), bool(call.option("time_major", False)))
 
 
 @lowers("LSTM")
@@ -164,43 +183,31 @@ def _lstm(call: Call) -> list[Value]:
     """One step: x (B,I)."""
     if call.option("kernel_type") == BASIC_KERNEL:
         return _basic_lstm(call)
-    ctx, (batch, features) = call.ctx, call.shape(0)
-    y = _fused(call, ctx.reshape(call.input(0), [batch, 1, features]))
-    out = ctx.reshape(y, [batch, ctx.shape(y)[2]])
     if len(call.out_infos) > 1:
         raise call.refuse(f"{len(call.out_infos)} outputs: expected 1; convert the model with a newer TensorFlow")
-    return [out]
+    y = _fused(call, movement.unsqueeze(call.ctx, call.input(0), [1]), False)
+    return [movement.squeeze(call.ctx, y, [1])]
 
 
-def _fused(call: Call, x: Value) -> Value:
-    """x and y (B,T,.)."""
+def _fused(call: Call, x: Value, time_major: bool) -> Value:
+    """x and y (B,T,.), or (T,B,.) where time_major."""
     ctx = call.ctx
     cell = _Direction(call, 1, 5, 9, 12, 16)
     _refuse_what_no_row_has(call, [cell], 20)
-    batch, frames, _ = ctx.shape(x)
-    width = cell.w_hh.shape[1]
-    h0, h_state = state_input(call, 18, [batch, width], "h")
+    batch, frames = ctx.shape(x)[:2][:: -1 if time_major else 1]
+    h0, h_state = state_input(call, 18, [batch, cell.w_hh.shape[1]], "h")
     c0, c_state = state_input(call, 19, [batch, cell.hidden], "c")
     info = call.infos[0]
     if info is not None and is_quantized(info) and ctx.exact:
         why = _not_exact(call, cell, frames)
         if not why:
-            return _integer_lstm(call, cell, x, [h0, c0], [h_state, c_state])
+            batch_first = movement.swap_axes(ctx, x, 0, 1) if time_major else x
+            y = _integer_lstm(call, cell, batch_first, [h0, c0], [h_state, c_state])
+            return movement.swap_axes(ctx, y, 0, 1) if time_major else y
         ctx.note(f"{call.place}: runs in float32 on dequantised weights, not on the runtime's integers: {why}")
-    layer = Recurrence("LSTM", x, cell.w_ih[None], cell.w_hh[None], _lstm_attrs(call, 1, cell.coupled))
-    layer.give("bias", cell.bias[None])
-    layer.give("peephole", cell.peephole[None] if cell.peephole is not None else None)
-    layer.give("w_proj", cell.w_proj[None] if cell.w_proj is not None else None)
-    for name, value, state in (("h0", h0, h_state), ("c0", c0, c_state)):
-        if state is not None:
-            layer.give(name, value)
-        else:
-            layer.initial(ctx, name, value)
-    y, h_n, c_n = layer.emit(ctx)
-    for state, final in ((h_state, h_n), (c_state, c_n)):
-        if state is not None:
-            state.write = final.tensor
-    return y
+    options = {**_lstm_options(call, cell.coupled), "time_major": time_major, "initial": [h0, c0]}
+    run = _run(call, "LSTM", x, [cell.weights()], [h_state, c_state], **options)
+    return run.frames(ctx, time_major)
 
 
 def _not_exact(call: Call, cell: _Direction, frames: Size) -> str:
@@ -218,7 +225,7 @@ def _not_exact(call: Call, cell: _Direction, frames: Size) -> str:
 def _integer_lstm(call: Call, cell: _Direction, x: Value, initial: list[Value | None], states: list[Any]) -> Value:
     """Step by step, rounding where the runtime rounds."""
     ctx = call.ctx
-    batch, frames, _ = ctx.shape(x)
+    batch, (frames,) = ctx.shape(x)[0], movement.fixed_sizes(ctx, ctx.shape(x)[1:2], "spells out frames")
     integer = IntegerCell(cell.w_ih, cell.w_hh, cell.bias, cell.coupled)
     h_info, c_info = call.infos[18], call.infos[19]
     assert h_info is not None and c_info is not None
@@ -232,42 +239,30 @@ def _integer_lstm(call: Call, cell: _Direction, x: Value, initial: list[Value | 
     widths = (cell.w_hh.shape[1], cell.hidden)
     h, c = (ctx.fill(0.0, [batch, w]) if v is None else ctx.reshape(v, [batch, w]) for v, w in zip(initial, widths))
     rows = []
-    for t in range(int(frames)):
-        h, c = lstm_step(ctx, ctx.index(zx, 1, t), h, c, integer)
+    for t in range(frames):
+        h, c = lstm_step(ctx, movement.index(ctx, zx, 1, t), h, c, integer)
         rows.append(ctx.reshape(h, [batch, 1, widths[0]]))
     for state, value, width in zip(states, (h, c), widths):
         if state is not None:
             state.write = ctx.tensor(ctx.reshape(value, [1, batch, width]))
-    return ctx.concat(rows, 1)
+    return movement.concat(ctx, rows, 1)
 
 
 def _basic_lstm(call: Call) -> list[Value]:
     """inputs: x (B,I), h (B,H), w (4H, I+H), bias, c; outputs: h, c and scratch. Gates in the order i, g, f, o."""
     ctx, (batch, features) = call.ctx, call.shape(0)
-    weight, bias = call.known(2).astype(np.float32), call.known(3).astype(np.float32)
+    weight, bias = call.known(2), call.known(3)
     hidden = weight.shape[0] // 4
-    order = [0, 2, 1, 3]
-    weight, bias = (np.concatenate([np.split(a, 4)[n] for n in order]) for a in (weight, bias))
-    x = ctx.reshape(call.input(0), [batch, 1, features])
-    attrs = {"activations": ["sigmoid", "sigmoid", "tanh", "sigmoid", "tanh"]}
-    layer = Recurrence("LSTM", x, weight[None, :, :features], weight[None, :, features:], attrs)
-    layer.give("bias", bias[None])
-    states = []
-    for name, n in (("h0", 1), ("c0", 4)):
-        value, state = state_input(call, n, [batch, hidden], name[0])
-        states.append(state)
-        layer.give(name, value if state is not None or value is None else ctx.reshape(value, [1, batch, hidden]))
-    _, h_n, c_n = layer.emit(ctx)
-    for state, final in zip(states, (h_n, c_n)):
-        if state is not None:
-            state.write = final.tensor
-    h, c = (ctx.reshape(v, [batch, hidden]) for v in (h_n, c_n))
-    return [h, c]
+    x = movement.unsqueeze(ctx, call.input(0), [1])
+    initial, states = zip(*(state_input(call, n, [batch, hidden], name) for name, n in (("h", 1), ("c", 4))))
+    weights = Weights(weight[:, :features], weight[:, features:], bias)
+    run = _run(call, "LSTM", x, [weights], states, gates="igfo", initial=initial)
+    return [movement.squeeze(ctx, v, [0]) for v in (run.h_n, run.c_n) if v is not None]
 
 
 @lowers("BIDIRECTIONAL_SEQUENCE_LSTM")
 def _bidirectional_lstm(call: Call) -> list[Value]:
-    ctx, time_major = call.ctx, bool(call.option("time_major", True))
+    time_major = bool(call.option("time_major", True))
     if any(call.optional(n) is not None for n in range(39, 48)):
         raise call.refuse("auxiliary inputs are not supported; stack the layers by their outputs instead")
     cells = [_Direction(call, 1, 5, 9, 12, 16), _Direction(call, 18, 22, 26, 29, 33)]
@@ -275,23 +270,10 @@ def _bidirectional_lstm(call: Call) -> list[Value]:
     for part in ("coupled", "hidden"):
         if getattr(cells[0], part) != getattr(cells[1], part):
             raise call.refuse(f"its directions differ: {part} is {[getattr(c, part) for c in cells]}")
-    x = batch_major(ctx, call.input(0), time_major)
-    layer = Recurrence(
-        "LSTM",
-        x,
-        *(np.stack([getattr(c, w) for c in cells]) for w in ("w_ih", "w_hh")),
-        {**_lstm_attrs(call, 2, cells[0].coupled), "direction": "bidirectional"},
-    )
-    layer.give("bias", np.stack([c.bias for c in cells]))
-    for name in ("peephole", "w_proj"):
-        parts = [getattr(c, name) for c in cells]
-        if any(p is not None for p in parts):
-            like = next(p for p in parts if p is not None)
-            if name == "w_proj" and any(p is None for p in parts):
-                raise call.refuse("only one of its directions has a projection")
-            layer.give(name, np.stack([np.zeros_like(like) if p is None else p for p in parts]))
+    options = {**_lstm_options(call, cells[0].coupled), "time_major": time_major}
+    run = _run(call, "LSTM", call.input(0), [c.weights() for c in cells], **options)
     _start_anew(call, range(35, 39))
-    return _directions(call, layer.emit(ctx)[0], time_major)
+    return _directions(call, run, time_major)
 
 
 def _start_anew(call: Call, places: Sequence[int]) -> None:
@@ -303,56 +285,49 @@ def _start_anew(call: Call, places: Sequence[int]) -> None:
     call.ctx.note(f"{call.place}: starts at 0 for every sequence")
 
 
-def _directions(call: Call, y: Value, time_major: bool) -> list[Value]:
+def _directions(call: Call, run: Run, time_major: bool) -> list[Value]:
     """One merged output, or forward and backward apart."""
-    ctx = call.ctx
+    y = run.frames(call.ctx, time_major)
     if call.option("merge_outputs", False):
-        return [batch_major(ctx, y, time_major)]
-    half = int(ctx.shape(y)[2]) // 2
-    return [batch_major(ctx, part, time_major) for part in ctx.split(y, 2, [half, half])]
+        return [y]
+    return movement.split(call.ctx, y, 2, movement.equal_parts(call.ctx, call.ctx.shape(y)[2], 2))
 
 
 # ---- RNN -------------------------------------------------------------------------------------------------------------
 
 
-def _rnn_attrs(call: Call, directions: int) -> dict[str, Any]:
-    act = ACTIVATIONS.get(call.option("activation"))
-    if act not in ("linear", "relu", "relu6", "tanh"):
-        raise call.refuse(f"activation function {act or call.option('activation')} is not supported in a recurrence")
-    return {"activations": [act] * directions}
-
-
 @lowers("UNIDIRECTIONAL_SEQUENCE_RNN", "RNN")
 def _sequence_rnn(call: Call) -> Value:
     """inputs: x, w_ih, w_hh, bias, state."""
-    ctx, time_major = call.ctx, bool(call.option("time_major", False))
-    single = call.kind == "RNN"
-    x = ctx.reshape(call.input(0), [call.shape(0)[0], 1, call.shape(0)[1]]) if single else call.input(0)
-    x = batch_major(ctx, x, time_major)
-    batch = ctx.shape(x)[0]
-    w_ih, w_hh = (call.known(n).astype(np.float32) for n in (1, 2))
-    layer = Recurrence("RNN", x, w_ih[None], w_hh[None], _rnn_attrs(call, 1))
-    layer.give("bias", call.known(3)[None] if call.optional(3) is not None else None)
-    value, state = state_input(call, 4, [batch, w_hh.shape[0]], "h")
-    if state is not None:
-        layer.give("h0", value)
-    else:
-        layer.initial(ctx, "h0", value)
-    y, h_n = layer.emit(ctx)
-    if state is not None:
-        state.write = h_n.tensor
-    return ctx.reshape(y, [batch, w_hh.shape[0]]) if single else batch_major(ctx, y, time_major)
+    ctx, single = call.ctx, call.kind == "RNN"
+    time_major = bool(call.option("time_major", False)) and not single
+    x = movement.unsqueeze(ctx, call.input(0), [1]) if single else call.input(0)
+    weights = _rnn_weights(call, 1)
+    value, state = state_input(call, 4, [ctx.shape(x)[1 if time_major else 0], len(weights.w_hh)], "h")
+    options: dict[str, Any] = {
+        "activations": [(_activation(call), 0.0, 0.0)],
+        "time_major": time_major,
+        "initial": [value],
+    }
+    y = _run(call, "RNN", x, [weights], [state], **options).frames(ctx, time_major)
+    return movement.squeeze(ctx, y, [1]) if single else y
 
 
 @lowers("BIDIRECTIONAL_SEQUENCE_RNN")
 def _bidirectional_rnn(call: Call) -> list[Value]:
     """inputs: x, then w_ih, w_hh, bias and state of each direction, then auxiliary ones."""
-    ctx, time_major = call.ctx, bool(call.option("time_major", False))
+    time_major = bool(call.option("time_major", False))
     if any(call.optional(n) is not None for n in range(9, 12)):
         raise call.refuse("auxiliary inputs are not supported; stack the layers by their outputs instead")
-    x = batch_major(ctx, call.input(0), time_major)
-    arrays = [np.stack([call.known(n + d).astype(np.float32) for d in (0, 4)]) for n in (1, 2, 3)]
-    layer = Recurrence("RNN", x, arrays[0], arrays[1], {**_rnn_attrs(call, 2), "direction": "bidirectional"})
-    layer.give("bias", arrays[2])
+    weights = [_rnn_weights(call, n) for n in (1, 5)]
+    options: dict[str, Any] = {"activations": [(_activation(call), 0.0, 0.0)], "time_major": time_major}
+    run = _run(call, "RNN", call.input(0), weights, **options)
     _start_anew(call, (4, 8))
-    return _directions(call, layer.emit(ctx)[0], time_major)
+    return _directions(call, run, time_major)
+
+
+def _rnn_weights(call: Call, first: int) -> Weights:
+    """w_ih, w_hh and the bias, from input `first` on."""
+    return Weights(
+        call.known(first), call.known(first + 1), call.known(first + 2) if call.optional(first + 2) else None
+    )
