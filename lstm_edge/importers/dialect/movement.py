@@ -106,21 +106,14 @@ def exact_quotient(a: Size, b: Size) -> Size | None:
 
 
 def _with_frames(d: Dialect, shape: Sequence[Size], asked: Sequence[Size]) -> _Target | None:
-    """`asked` with open frames in place of the number that the source was made with, where the axes that are not 1 come
-    in the same order on both sides."""
-    if d.trained is None:
-        return None
-    whole = _resolved(asked, product([d.trained if s == FRAMES else s for s in shape]))
-    wanted = list(asked) if whole is None else whole.sizes
-    inner = [s for s in shape if s != 1]
-    places = [n for n, s in enumerate(wanted) if s != 1]
-    if len(inner) != len(places):
-        return None
-    if not all(s == wanted[n] or s == FRAMES and d.equals_trained(wanted[n]) for s, n in zip(inner, places)):
-        return None
-    for s, n in zip(inner, places):
-        wanted[n] = s
-    return _resolved(wanted, product(shape))
+    """`asked` with open frames in place of the number of them that the source was made with. Where several numbers could
+    be that one, the axes that are not 1 come in the same order on both sides."""
+    places = [n for n, s in enumerate(asked) if d.equals_trained(s)]
+    tried = [_resolved([FRAMES if n == at else s for n, s in enumerate(asked)], product(shape)) for at in places]
+    found = [target for target in tried if target is not None]
+    wide = [s for s in shape if s != 1]
+    in_order = [target for target in found if [s for s in target.sizes if s != 1] == wide]
+    return in_order[0] if in_order else found[0] if len(found) == 1 else None
 
 
 def _for_multiples(d: Dialect, asked: Sequence[Size], total: Size) -> _Target | None:
