@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ..dialect import Value, known
+from ..dialect import Value, known, movement
 from .lowering import Call, Handle, ListValue, Scope, TfLowering, Variable, lower_block, lowers
 from .schema import SubGraph
 
@@ -167,7 +167,7 @@ def _list_from_tensor(call: Call) -> Value:
 def _list_get_item(call: Call) -> Value:
     source, at = list_input(call, 0), call.known_ints(1)[0]
     if source.stacked is not None:
-        return call.ctx.index(source.stacked, 0, at)
+        return movement.index(call.ctx, source.stacked, 0, at)
     if at not in source.elements:
         raise call.refuse(f"element {at} of a tensor list was never set")
     return source.elements[at]
@@ -190,7 +190,7 @@ def _list_stack(call: Call) -> Value:
     if missing:
         raise call.refuse(f"element {missing[0]} of a tensor list was never set")
     rows = [source.elements[n] for n in range(int(source.count))]
-    return ctx.concat([ctx.reshape(r, [1, *ctx.shape(r)]) for r in rows], 0)
+    return movement.stack(ctx, rows, 0)
 
 
 @lowers("FlexTensorListLength")

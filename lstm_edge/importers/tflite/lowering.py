@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size
 from ...ir.graph import State, Tensor
-from ..dialect import TO_END, Dialect, Undecided, Value, known
+from ..dialect import Dialect, Undecided, Value, known
 from .quant import average_in_steps, fake_quantize, on_same_grid
 from .schema import ModelFile, Operator, SubGraph, TensorInfo
 
@@ -130,32 +130,6 @@ class TfLowering(Dialect):
         if name in ("relu", "relu6", "tanh", "sign"):
             return self.unary(name, x)
         raise UnsupportedModelError(f"{place}: fused activation function {code} is not supported")
-
-    def flip(self, x: Value, axis: int) -> Value:
-        if x.array is not None:
-            return Value(x.dtype, np.flip(x.array, axis))
-        if self.shape(x)[axis] == 1:
-            return x
-        return self.emit("Slice", [x], {"axes": [axis], "starts": [-1], "ends": [-TO_END], "steps": [-1]})
-
-    def split(self, x: Value, axis: int, sizes: Sequence[int]) -> list[Value]:
-        out, start = [], 0
-        for size in sizes:
-            out.append(self.slice_axis(x, axis, start, start + size))
-            start += size
-        return out
-
-    def index(self, x: Value, axis: int, at: int) -> Value:
-        """x[at] along an axis, which goes."""
-        shape = self.shape(x)
-        row = self.slice_axis(x, axis, at, at + 1 if at != -1 else TO_END)
-        return self.reshape(row, [*shape[:axis], *shape[axis + 1 :]])
-
-    def concat(self, parts: Sequence[Value], axis: int) -> Value:
-        if all(p.array is not None for p in parts):
-            return known(np.concatenate([p.array for p in parts], axis), parts[0].dtype)
-        parts = [p for p in parts if self.shape(p)[axis] != 0] or parts[:1]
-        return self.emit("Concat", parts, {"axis": axis}) if len(parts) > 1 else parts[0]
 
 
 class Call:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ..dialect import Value
+from ..dialect import Value, movement
 
 if TYPE_CHECKING:
     from .lowering import Call, Operation, TfLowering
@@ -111,7 +111,7 @@ def lstm_step(ctx: TfLowering, zx: Value, h: Value, c: Value, cell: IntegerCell)
     """One step of the 8x8->16 cell, (h', c'). zx (B,4H): rounded input side of i, f, g, o; h (B,P); c (B,H)."""
     zh = _int16(ctx, ctx.emit("Dense", [h, cell.w_hh]), GATE_STEP)
     z = ctx.unary("clip", ctx.binary("add", zx, zh), -32768 * GATE_STEP, 32767 * GATE_STEP)
-    i, f, g, o = ctx.split(z, 1, [cell.hidden] * 4)
+    i, f, g, o = movement.split(ctx, z, 1, [cell.hidden] * 4)
     f, o = (_int16(ctx, ctx.unary("sigmoid", v), UNIT_STEP) for v in (f, o))
     g = _int16(ctx, ctx.unary("tanh", g), UNIT_STEP)
     i = ctx.binary("sub", ctx.constant(1.0), f) if cell.coupled else _int16(ctx, ctx.unary("sigmoid", i), UNIT_STEP)

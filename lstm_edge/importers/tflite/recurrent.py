@@ -7,55 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size, mentions
 from ...ir.graph import State
 from ..dialect import Value, known, movement, recurrences
 from ..dialect.recurrences import Run, Weights
-from .lowering import ACTIVATIONS, Call, TfLowering, lowers
+from .lowering import ACTIVATIONS, Call, lowers
 from .quant import IntegerCell, grid, is_quantized, lstm_step
 
 GATES = ("input", "forget", "cell", "output")
 MAX_UNROLLED_NODES = 20000
 NODES_PER_STEP = 40
 BASIC_KERNEL = 1
-
-
-class Recurrence:
-    """One recurrence of docs/ops.md about to be emitted. `x` is (B,T,I); weights are of one or two directions."""
-
-    def __init__(self, op: str, x: Value, w_ih: np.ndarray, w_hh: np.ndarray, attrs: dict[str, Any]):
-        self.op, self.x, self.attrs = op, x, attrs
-        self.inputs: list[Value | None] = [x, known(w_ih), known(w_hh), *[None] * 7]
-        self.hidden = w_hh.shape[1] // {"LSTM": 4, "GRU": 3, "RNN": 1}[op]
-        self.places = {
-            "LSTM": {"bias": 3, "h0": 4, "c0": 5, "mask": 7, "peephole": 8, "w_proj": 9},
-            "GRU": {"bias_ih": 3, "bias_hh": 4, "h0": 5, "mask": 7},
-            "RNN": {"bias": 3, "h0": 4, "mask": 6},
-        }[op]
-
-    def give(self, name: str, value: Any) -> None:
-        """Sets an optional input by name; arrays become constants. None and zero initial states are left out."""
-        if value is not None:
-            self.inputs[self.places[name]] = value if isinstance(value, Value) else known(np.asarray(value, np.float32))
-
-    def initial(self, ctx: TfLowering, name: str, value: Value | None) -> None:
-        """h0 or c0 from a (B,H) value."""
-        if value is not None and ctx.uniform(value) != 0:
-            self.give(name, ctx.reshape(value, [1, *ctx.shape(value)]))
-
-    def emit(self, ctx: TfLowering) -> list[Value]:
-        """y (B,T,D*P), h_n and (LSTM) c_n of shape (D,B,.)."""
-        batch = ctx.shape(self.x)[0]
-        if mentions(batch, "frames"):
-            raise UnsupportedModelError(f"{ctx.place}: its batch would be {batch}: frames lie along another axis")
-        count = max(n for n, v in enumerate(self.inputs) if v is not None) + 1
-        names = [ctx.tensor(v) for v in self.inputs[:count]]
-        base = ctx._name(self.op.lower())
-        wanted = [
-            ctx.graph.fresh(f"{base}{suffix}") for suffix in ("", ".h_n", ".c_n")[: 3 if self.op == "LSTM" else 2]
-        ]
-        return [Value("float32", tensor=t) for t in ctx.graph.add(self.op, names, self.attrs, base, wanted)]
 
 
 def _run(
