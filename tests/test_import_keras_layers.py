@@ -141,6 +141,7 @@ LAYERS = {
         lambda L: L.EinsumDense("abde,def->abf", (None, 4), bias_axes="f"),
         lambda L: L.LSTM(3),
     ),
+    "einsum_dense_inside": stack(lambda L: L.EinsumDense("abc,cd->adb", (3, None), bias_axes="d"), shape=(None, 4)),
     "multi_head_output": graph_of(lambda k, x: k.layers.MultiHeadAttention(3, 2, output_shape=7, use_bias=False)(x, x)),
     "rescaling": stack(lambda L: L.Rescaling(0.1, offset=-0.5), lambda L: L.LSTM(3)),
     "normalization": stack(
@@ -182,6 +183,40 @@ LAYERS = {
     "ops_reshape": graph_of(lambda k, x: k.layers.LSTM(3)(k.ops.reshape(x, (-1, 7, 2, 2))[:, :, 0]), (7, 4)),
     "ops_split": graph_of(lambda k, x: k.layers.LSTM(3)(k.ops.concatenate(k.ops.split(x, 2, axis=-1)[::-1], axis=-1))),
 }
+# One operation each: what keras.ops has beyond the above.
+OPS = {
+    "expm1": lambda o, x: o.expm1(x),
+    "exp2": lambda o, x: o.exp2(x),
+    "logs": lambda o, x: o.log2(o.abs(x)) + o.log10(o.abs(x)) + o.log1p(o.abs(x)),
+    "trunc_round": lambda o, x: o.trunc(3 * x) + o.round(x),
+    "inverse_hyperbolic": lambda o, x: o.arcsinh(x) + o.arccosh(1 + o.abs(x)) + o.arctanh(0.5 * o.tanh(x)),
+    "is_inf_is_finite": lambda o, x: o.cast(o.isinf(1 / (x - x)), "float32") + o.cast(o.isfinite(x), "float32"),
+    "nan_to_num": lambda o, x: o.nan_to_num(o.log(x), nan=2.0),
+    "activations": lambda o, x: o.log_sigmoid(x) + o.hard_tanh(x) + o.tanh_shrink(x) + o.celu(x, alpha=0.5),
+    "shrink": lambda o, x: o.soft_shrink(x, 0.3) + o.hard_shrink(x, 0.6) + o.threshold(x, 0.2, 0.7),
+    "glu": lambda o, x: o.glu(x),
+    "floor_divide": lambda o, x: o.floor_divide(x, 0.3) + o.mod(x, 0.7),
+    "logic": lambda o, x: o.cast(o.logical_or(o.logical_and(x > 0, x < 1), o.logical_not(x > -1)), "float32"),
+    "any_all": lambda o, x: o.cast(o.any(x > 1, axis=-1), "float32") + o.cast(o.all(x > -1, axis=-1), "float32"),
+    "variance": lambda o, x: o.var(x, axis=-1, keepdims=True) + o.std(x, axis=-1, keepdims=True),
+    "sort": lambda o, x: o.sort(x) + o.cast(o.argsort(x), "float32"),
+    "top_k": lambda o, x: o.top_k(x, 2)[0] + o.cast(o.top_k(x, 2)[1], "float32"),
+    "einsum": lambda o, x: o.einsum("btf,bsf->bts", x, x),
+    "take": lambda o, x: o.take(x, [2, 0, 0], axis=-1),
+    "take_along_axis": lambda o, x: o.take_along_axis(x, o.argsort(-x), axis=-1),
+    "roll": lambda o, x: o.roll(x, 1, axis=-1) + o.roll(x, 2, axis=1),
+    "repeat": lambda o, x: o.repeat(x, 3, axis=2),
+    "moveaxis": lambda o, x: o.moveaxis(o.moveaxis(x, 1, 2), 2, 1),
+    "triangles": lambda o, x: o.tril(o.einsum("btf,bsf->bts", x, x), 1) + o.triu(o.einsum("btf,bsf->bts", x, x)),
+    "full_like": lambda o, x: o.full_like(x, 2.5) + o.ones_like(x) * x,
+    "one_hot": lambda o, x: o.one_hot(o.argmax(x, axis=-1), 4),
+    "split_stack": lambda o, x: o.stack(o.split(x, [1, 3], axis=-1)[:1] * 2, axis=1),
+}
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_operations(keras, tmp_path, name):
+    check(graph_of(lambda k, x: OPS[name](k.ops, x))(keras), tmp_path)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -216,6 +251,9 @@ FIXED = {  # the frames cannot be free
         lambda L: L.GlobalAveragePooling1D(data_format="channels_first"),
         lambda L: L.Dense(3),
         shape=(6, 20),
+    ),
+    "adaptive_pools": stack(
+        lambda L: L.AdaptiveAveragePooling2D((4, 2)), lambda L: L.AdaptiveMaxPooling2D(2), shape=(8, 8, 3)
     ),
     "no_time": stack(lambda L: L.Dense(4, activation="relu"), lambda L: L.Dense(2), shape=(5,)),
 }

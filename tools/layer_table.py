@@ -61,7 +61,7 @@ def keras_layers() -> Section:
 def keras_operations() -> Section:
     from lstm_edge.importers.keras import ops as keras_ops
 
-    known = {*keras_ops._RULES, *keras_ops._BINARY, *keras_ops._UNARY, *keras_ops._REDUCE}
+    known = {*keras_ops.RULES}
     names = {*NAMES["keras_operations"], *known}
     return Section(
         "Keras operations (keras.ops, TFOpLambda, TensorFlowOpLayer)",

@@ -130,7 +130,7 @@ def _squareplus(e: Emit, x: Value) -> Value:
 
 
 # Activations of several ops.
-_COMPOSED: dict[str, Callable[[Emit, Value], Value]] = {
+COMPOSED: dict[str, Callable[[Emit, Value], Value]] = {
     "softmax": reductions.softmax,
     "log_softmax": lambda e, x: reductions.softmax(e, x, log=True),
     "log_sigmoid": arithmetic.log_sigmoid,
@@ -147,11 +147,11 @@ def apply_activation(e: Emit, spec: Any, x: Value, layer: Layer) -> Value:
     if act is not None:
         return activate(e, act, x)
     kind = activation_name(spec, layer.place)
-    if isinstance(kind, str) and kind in _COMPOSED:
-        return _COMPOSED[kind](e, x)
+    if isinstance(kind, str) and kind in COMPOSED:
+        return COMPOSED[kind](e, x)
     raise UnsupportedModelError(
         f"{layer.place}: activation {_text(spec)!r}: not supported, expected one of "
-        f"{', '.join([*_PLAIN, 'hard_sigmoid', *_COMPOSED])}; rebuild the model with one of these"
+        f"{', '.join([*_PLAIN, 'hard_sigmoid', *COMPOSED])}; rebuild the model with one of these"
     )
 
 

@@ -11,6 +11,7 @@ from . import ops
 from .config import MODELS, Layer
 from .emit import Call, Emit, Masked, unsupported
 from .layers import HANDLERS
+from .operation import kind_of
 from .weights import walk
 
 _CELLS = ("LSTMCell", "GRUCell", "SimpleRNNCell", "PeepholeLSTMCell", "StackedRNNCells")
@@ -50,11 +51,11 @@ def check_supported(model: Layer) -> None:
             or layer.cls in _CELLS
             or layer.cls in ("InputLayer", "TimeDistributed")
         )
-        known = ops.is_known(layer) if layer.is_op else known
+        known = kind_of(layer) in ops.RULES if layer.is_op else known
         if layer.custom or not known:
             kind = "custom class" if layer.custom else "operation" if layer.is_op else "layer"
             advice = _ADVICE.get(layer.written, "rebuild the model from standard layers, or export it to ONNX")
-            name = ops.kind_of(layer) if layer.is_op else layer.written
+            name = kind_of(layer) if layer.is_op else layer.written
             unknown.append(f"{layer.place}: {kind} {name} is not supported; {advice}")
     if unknown:
         raise UnsupportedModelError("\n".join(unknown[:20]))

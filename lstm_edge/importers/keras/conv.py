@@ -171,6 +171,12 @@ def global_pool(e: Emit, layer: Layer, call: Call) -> Value:
     return windows.global_pool(e, call.x, kind, _rank(layer), channels_last=last, keepdims=keep)
 
 
+def adaptive_pool(e: Emit, layer: Layer, call: Call) -> Value:
+    wanted = layer.config.sizes("output_size", _rank(layer))
+    kind = "max" if "Max" in layer.cls else "average"
+    return windows.adaptive_pool(e, call.x, kind, wanted, _channels_last(e, layer, call.x))
+
+
 def _masked_mean(e: Emit, x: Value, mask: Value, axis: int, keepdims: bool) -> Value:
     """Sum over the frames where the mask is set, over their number. `mask` (B,T) runs along `axis` of x (rank 3)."""
     wide = movement.unsqueeze(e, mask, [3 - axis])
@@ -185,5 +191,6 @@ RULES: dict[str, Rule] = {
     **{f"DepthwiseConv{r}D": depthwise_conv for r in (1, 2)},
     **{f"SeparableConv{r}D": separable_conv for r in (1, 2)},
     **{f"{k}Pooling{r}D": pool for k in ("Max", "Average") for r in (1, 2)},
+    **{f"Adaptive{k}Pooling{r}D": adaptive_pool for k in ("Max", "Average") for r in (1, 2)},
     **{f"Global{k}Pooling{r}D": global_pool for k in ("Max", "Average") for r in (1, 2)},
 }

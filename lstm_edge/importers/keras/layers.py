@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -43,29 +44,36 @@ def dense(e: Emit, layer: Layer, call: Call) -> Value:
 
 
 def einsum_dense(e: Emit, layer: Layer, call: Call) -> Value:
-    """The equations that are a Dense over the last axes: abc,cd->abd, ab,bcd->acd, ...x,xy->...y."""
+    """A product over the last axes of the input (abc,cd->abd, ab,bcd->acd, ...x,xy->...y) is a Dense; other equations
+    are products of matrices with the bias behind."""
     equation, x = str(layer.config.take("equation")).replace(" ", ""), e.real(call.x)
     left, _, out = equation.partition("->")
     data, _, weight = left.partition(",")
     summed = "".join(c for c in weight if c in data)
     new = weight[len(summed) :]
+    kernel, bias = layer.weights["kernel"], layer.weights.get("bias")
     bias_axes = layer.config.take("bias_axes") or new
     layer.config.take("output_shape")
-    if not summed or not data.endswith(summed) or out != data[: -len(summed)] + new or not weight.startswith(summed):
-        raise e.unsupported(f"equation {equation!r}", "expected a product over the last axes of the input")
-    if bias_axes != new or not new:
-        raise e.unsupported(f"equation {equation!r} with bias_axes {bias_axes!r}", f"expected bias_axes {new!r}")
-    kernel = layer.weights["kernel"]
-    lead, inner = e.rank(x) - len(summed), int(np.prod(kernel.shape[: len(summed)]))
-    sizes = e.shape(x)
-    if sizes[lead:] != kernel.shape[: len(summed)]:
-        raise ShapeError(f"{layer.place}: expected features {kernel.shape[: len(summed)]}, found input {sizes}")
-    flat = e.reshape(x, [*sizes[:lead], inner]) if len(summed) > 1 else x
-    bias = e.weight(layer.weights["bias"].ravel(), "bias") if "bias" in layer.weights else None
-    y = e.named(products.dense(e, flat, e.weight(kernel.reshape(inner, -1).T, "w"), bias), "dense")
-    if len(new) > 1:
-        y = e.reshape(y, [*sizes[:lead], *kernel.shape[len(summed) :]])
+    is_dense = summed and new and data.endswith(summed) and weight.startswith(summed) and bias_axes == new
+    if is_dense and out == data[: -len(summed)] + new:
+        y = _dense_over_last(e, layer, x, kernel, bias, len(summed))
+    else:
+        y = e.named(products.einsum(e, equation, [x, e.weight(kernel, "w")]), "product")
+        y = y if bias is None else e.binary("add", y, e.weight(bias, "bias"))
     return apply_activation(e, layer.config.take("activation"), y, layer)
+
+
+def _dense_over_last(e: Emit, layer: Layer, x: Value, kernel: np.ndarray, bias: np.ndarray | None, count: int) -> Value:
+    """The last `count` axes of x against as many of the kernel, as one Dense."""
+    sizes, inner, outer = e.shape(x), kernel.shape[:count], kernel.shape[count:]
+    lead = sizes[: len(sizes) - count]
+    if sizes[len(lead) :] != inner:
+        raise ShapeError(f"{layer.place}: expected features {inner}, found input {sizes}")
+    width = math.prod(inner)
+    flat = e.reshape(x, [*lead, width]) if count > 1 else x
+    offset = None if bias is None else e.weight(bias.ravel(), "bias")
+    y = e.named(products.dense(e, flat, e.weight(kernel.reshape(width, -1).T, "w"), offset), "dense")
+    return e.reshape(y, [*lead, *outer]) if len(outer) > 1 else y
 
 
 def embedding(e: Emit, layer: Layer, call: Call) -> Masked:
