@@ -132,7 +132,8 @@ def test_torch_modules(name):
 
 @pytest.mark.parametrize("name", table.aten_calls().refused)
 def test_aten_calls_are_refused_by_name(name):
-    from lstm_edge.importers.torch.program import Program, ProgramInput, Ref, Step, lower
+    from lstm_edge.importers.torch.lower import lower
+    from lstm_edge.importers.torch.program import Program, ProgramInput, Ref, Step
     from lstm_edge.ir.dims import BATCH
 
     step = Step(f"aten.{name}.default", [Ref("x")], {}, "y")

@@ -112,7 +112,7 @@ def torch_modules() -> Section:
     yes = {n for n, row in NAMES["torch_modules"].items() if all(_is_call(c) for c in row["calls"])} - {"Conv3d"}
     yes |= {"LSTM", "GRU", "RNN"}
     refused = sorted(set(NAMES["torch_modules"]) - yes)
-    special = {"Conv3d": "node conv3d: a convolution over 3 axes; expected 1 or 2"}
+    special = {"Conv3d": "node conv3d: a convolution over 3 axes"}
     for name in set(refused) - {"Conv3d"}:
         special[name] = f"the call {missing_calls(name)[0]} is not supported"
     return Section("PyTorch modules (torch.nn)", sorted(yes), refused, "the call aten.NAME is not supported", special)
@@ -123,19 +123,16 @@ def missing_calls(module: str) -> list[str]:
 
 
 def _is_call(target: str) -> bool:
-    from lstm_edge.importers.torch import program as torch_program
+    from lstm_edge.importers.torch.lower import OPS as table
 
-    torch_program._register()
     library, _, overload = target.partition(".")
-    table = torch_program.OPS
     return target in table if library in ("operator", "math") else overload in table or overload.split(".")[0] in table
 
 
 def aten_calls() -> Section:
-    from lstm_edge.importers.torch import program as torch_program
+    from lstm_edge.importers.torch.lower import OPS
 
-    torch_program._register()
-    known = {n for n in torch_program.OPS if not n.startswith(("operator.", "math."))}
+    known = {n for n in OPS if not n.startswith(("operator.", "math."))}
     bases = {n.split(".")[0] for n in known}
     refused = sorted({n for n in NAMES["aten_core"] if n not in bases and n.rstrip("_") not in bases})
     return Section(

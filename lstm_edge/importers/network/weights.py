@@ -17,7 +17,7 @@ from ...files import hdf5, json, npz, pickles, safetensors
 from ...files.json import array, whole
 from ...files.pickles import Inert
 from ..keras.files import NOT_WEIGHTS
-from ..torch.state import PREFERRED_KEYS, state_dict
+from ..torch.checkpoint import PREFERRED_KEYS, state_dict
 
 ZIP_MAGIC = b"PK\x03\x04"
 MAX_DEPTH = 64  # of containers in containers

@@ -15,8 +15,9 @@ from ...files import pickles, safetensors
 from ...ir.graph import Graph
 from . import pt2 as torch_pt2
 from . import script
-from .program import freest
-from .state import PREFERRED_KEYS, build, state_dict
+from .checkpoint import PREFERRED_KEYS, state_dict
+from .lower import freest
+from .state import build
 
 
 def read(
@@ -27,7 +28,7 @@ def read(
 
     `shapes`: input name -> sizes (an int is fixed; None, 'batch' or 'frames' stay free), `example`: a working input
     (also options={'example': ...}); both for modules and TorchScript. `options`: for weights without a network, see
-    torch_state.build; 'key' picks an entry of a checkpoint.
+    state.build; 'key' picks an entry of a checkpoint.
     UnsupportedModelError names what has no meaning here, FormatError what is damaged. No pickle is ever run.
     """
     options = dict(options or {})

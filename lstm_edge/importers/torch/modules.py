@@ -20,7 +20,7 @@ import numpy as np
 from ...errors import LstmEdgeError, UnsupportedModelError
 from ...ir.graph import Graph
 from .export import program_of
-from .program import freest
+from .lower import freest
 
 BATCH_SIZE, FRAME_COUNTS = 5, (61, 1021, 16001)  # of made-up examples: primes, so that no two sizes meet by chance
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,10 @@ from ...errors import LstmEdgeError, UnsupportedModelError
 from ...files.pickles import Inert
 from ...ir.dims import Dim, mentions
 from ...ir.graph import Graph
-from .program import VIEWS, Arange, DType, Full, Lowering, Program, Step, Var, leaves
+from ..dialect import Value, known
+from .aten.sizes import COMPARISONS, quotient
+from .lowering import Lowering
+from .program import VIEWS, DType, Program, Step, leaves
 from .script_file import Script, ScriptInput, attributes, input_candidates
 
 # c10::ScalarType, as code and pickles number it
@@ -63,18 +67,19 @@ def read_script(data: bytes, place: str, shapes: dict[str, Any] | None, example:
 
 def _run(script: Script, inputs: list[tuple[str, Any]], notes: list[str]) -> Graph:
     lowering = Lowering(Program([], {}, [], []))
-    lowering.notes.extend(notes)
+    for note in notes:
+        lowering.note(note)
     machine = _Machine(script, lowering)
     arguments = [_declared(lowering, name, given) for name, given in inputs]
     try:
         result = machine.method(script.module, script.forward, arguments, {})
     except _Raised as e:
         raise UnsupportedModelError(f"the model itself refuses inputs of these shapes: {e}") from e
-    lowering.step = Step("", [], {}, "output")
+    lowering.stand_at(Step("", [], {}, "output"))
     values = list(result.items()) if isinstance(result, dict) else [("", v) for v in leaves(result)]
-    lowering.finish([(n if isinstance(n, str) else "", v) for n, v in values if isinstance(v, (Var, np.ndarray, Full))])
-    _check_axes(lowering.g)
-    return lowering.g
+    lowering.finish([(n if isinstance(n, str) else "", v) for n, v in values if isinstance(v, Value)])
+    _check_axes(lowering.graph)
+    return lowering.graph
 
 
 def _check_axes(g: Graph) -> None:
@@ -89,7 +94,7 @@ def _check_axes(g: Graph) -> None:
 
 def _declared(lowering: Lowering, name: str, given: Any) -> Any:
     if isinstance(given, ScriptInput):
-        return Var(lowering.g.input(name, given.shape, given.dtype))
+        return lowering.input(name, given.shape, given.dtype)
     if isinstance(given, tuple):
         return tuple(_declared(lowering, f"{name}_{i}", g) for i, g in enumerate(given))
     return given
@@ -119,17 +124,11 @@ class _Frame:
     variables: dict[str, Any] = field(default_factory=dict)
 
 
-def _scalar_division(a: Any, b: Any) -> Any:
-    if isinstance(a, Dim) or isinstance(b, Dim):
-        raise TypeError("not a size")
-    return a / b
-
-
-NUMBERS = {
+NUMBERS: dict[str, Callable[..., Any]] = {
     "add": operator.add,
     "sub": operator.sub,
     "mul": operator.mul,
-    "div": _scalar_division,
+    "div": quotient,
     "floordiv": operator.floordiv,
     "remainder": operator.mod,
     "neg": operator.neg,
@@ -163,14 +162,7 @@ NUMBERS = {
 }
 SIZE_ROUNDING = ("trunc", "floor")  # alike, as sizes are not negative
 ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "remainder", "neg", "pow", "abs", "sqrt", "ceil", "floor")
-COMPARISONS = {
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
-}
+CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float, "bool": bool, "str": str}
 RENAMED = {"unsafe_chunk": "chunk", "unsafe_split": "split", "log_sigmoid": "log_sigmoid"}
 
 
@@ -180,8 +172,16 @@ def _as_numbers(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[str
         name, kwargs = "floordiv", {}
     if name in ("add", "sub") and kwargs.get("alpha", 1) == 1:
         kwargs = {}
-    plain = [a.item() if isinstance(a, np.ndarray) and a.size == 1 and a.dtype.kind in "iu" else a for a in args]
-    return name, plain, kwargs
+    return (
+        name,
+        [_plain(a) if isinstance(a, Value) and a.dtype.startswith(("int", "uint")) else a for a in args],
+        kwargs,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """The number that a tensor of one known element holds."""
+    return value.data.item() if isinstance(value, Value) and value.array is not None and value.data.size == 1 else value
 
 
 class _Machine:
@@ -191,6 +191,7 @@ class _Machine:
         self.steps = 0
         self.path: list[str] = []
         self.roots: dict[str, str] = {}
+        self.values: dict[int, Value] = {}  # by the id of the file's array
 
     def unsupported(self, what: str) -> UnsupportedModelError:
         return UnsupportedModelError(f"TorchScript, in {'.'.join(self.path) or 'forward'}: {what}")
@@ -284,11 +285,8 @@ class _Machine:
 
     def _truth(self, value: Any) -> bool | None:
         """True, False, or None where only the data would say."""
-        if isinstance(value, (Var, Full, Dim)) or value is NotImplemented:
-            return None
-        if isinstance(value, np.ndarray):
-            return bool(value) if value.size == 1 else None
-        return bool(value)
+        value = _plain(value)
+        return None if isinstance(value, (Value, Dim)) or value is NotImplemented else bool(value)
 
     # ---- expressions ----------------------------------------------------------------------------------------------
 
@@ -325,14 +323,14 @@ class _Machine:
     def _attribute(self, owner: Any, name: str) -> Any:
         if isinstance(owner, _Path):
             if owner.name == "CONSTANTS" and re.fullmatch(r"c\d+", name) and int(name[1:]) < len(self.script.constants):
-                return self.script.constants[int(name[1:])]
+                return self._held(self.script.constants[int(name[1:])])
             return _Path(f"{owner.name}.{name}")
         if isinstance(owner, Inert):
             if name in attributes(owner):
                 value = attributes(owner)[name]
                 if name == "training":
                     return False  # as after eval(); dropout and batch statistics are for training
-                return value
+                return self._held(value)
             final = self.script.final(owner.name, name)
             if final is not None:
                 return self.value(final)
@@ -340,13 +338,22 @@ class _Machine:
                 return self._flat_weights(owner)
         if isinstance(owner, dict) and name in owner:
             return owner[name]
-        raise self.unsupported(f"attribute {name!r} of {getattr(owner, 'name', type(owner).__name__)}")
+        label = owner.tensor if isinstance(owner, Value) else getattr(owner, "name", type(owner).__name__)
+        raise self.unsupported(f"attribute {name!r} of {label}")
 
     def _flat_weights(self, module: Inert) -> list[Any]:
         names = attributes(module).get("_flat_weights_names") or [
             n for n in attributes(module) if re.match(r"(weight|bias)_", n)
         ]
-        return [attributes(module)[n] for n in names]
+        return [self._held(attributes(module)[n]) for n in names]
+
+    def _held(self, value: Any) -> Any:
+        """What the file holds, its arrays as Values: each array always as the same one."""
+        if isinstance(value, (list, tuple)) and any(isinstance(v, np.ndarray) for v in value):
+            return type(value)(map(self._held, value))
+        if not isinstance(value, np.ndarray):
+            return value
+        return self.values.setdefault(id(value), known(value))
 
     def _item(self, owner: Any, index: Any) -> Any:
         if isinstance(owner, (list, tuple, dict, str)) and not isinstance(index, Dim):
@@ -402,19 +409,16 @@ class _Machine:
         if name == "getattr":
             return self._attribute(values[0], values[1])
         if name == "range":
-            if any(isinstance(v, (Dim, Var)) for v in values):
+            values = [_plain(v) for v in values]
+            if any(isinstance(v, (Dim, Value)) for v in values):
                 raise self.unsupported("a loop over batch or frames, whose number is not fixed; give it with shapes=")
             return range(*values)
-        value = values[0]
-        if isinstance(value, (Dim, Var)):
-            return value
-        return {"int": int, "float": float, "bool": bool, "str": str}[name](
-            np.asarray(value).item() if isinstance(value, np.ndarray) else value
-        )
+        value = _plain(values[0])
+        return value if isinstance(value, (Dim, Value)) else CONVERSIONS[name](value)
 
     def _is_instance(self, value: Any, kind: str) -> bool:
         kinds = {
-            "Tensor": (Var, Full, np.ndarray, Arange),
+            "Tensor": (Value,),
             "int": (int, Dim),
             "float": (float,),
             "bool": (bool,),
@@ -450,7 +454,7 @@ class _Machine:
             return None
         if any(isinstance(a, Dim) for a in args):
             name, args, kwargs = _as_numbers(name, args, kwargs)
-        tensors = any(isinstance(v, (Var, Full, np.ndarray)) for v in leaves([args, kwargs]))
+        tensors = any(isinstance(v, Value) for v in leaves([args, kwargs]))
         if name in COMPARISONS and not tensors:
             return self._compare(name, *args)
         if name in NUMBERS and (
@@ -462,7 +466,7 @@ class _Machine:
         return self._aten(name, args, kwargs)
 
     def _number(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        if name == "len" and isinstance(args[0], (Var, np.ndarray)):
+        if name == "len" and isinstance(args[0], Value):
             return self.low.shape(args[0])[0]
         if name == "__not__":
             truth = self._truth(args[0])
@@ -519,7 +523,10 @@ class _Machine:
     def _aten(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         name = RENAMED.get(name, name)
         if name == "sort" and self.script.packs and self.low.rank(args[0]) == 1:
-            return [args[0], Arange(self.low.shape(args[0])[0])]  # by length; sequences are computed one by one here
+            return [
+                args[0],
+                self.low.positions(self.low.shape(args[0]), 0),
+            ]  # by length; sequences are computed one by one here
         if name in ("to", "type", "_to_copy"):
             args = [
                 DType(SCALAR_TYPES[a])
@@ -540,18 +547,22 @@ class _Machine:
         value = self.low.invoke(step, args, kwargs)
         if step.in_place:
             self._rebind(args[0], value, name)
-        if name in VIEWS and args and isinstance(args[0], Var) and isinstance(value, Var):
-            self.roots.setdefault(value.name, self.roots.get(args[0].name, args[0].name))
+        if name in VIEWS and args and isinstance(args[0], Value) and isinstance(value, Value) and value.is_run:
+            self.roots.setdefault(value.tensor, self._root(args[0]))
         return value
+
+    def _root(self, value: Value) -> str:
+        """The tensor whose memory a value shares; '' for what is known."""
+        return self.roots.get(value.tensor, value.tensor)
 
     def _rebind(self, old: Any, new: Any, name: str) -> None:
         """After an in-place call every variable that held the tensor holds the result; one may not share its memory."""
-        root = self.roots.get(old.name, old.name) if isinstance(old, Var) else None
+        root = self._root(old) if isinstance(old, Value) and old.is_run else None
         for frame in self.frames:
             for variable, value in frame.variables.items():
-                if value is old or (isinstance(value, Var) and value == old):
+                if value is old or _same(value, old):
                     frame.variables[variable] = new
-                elif isinstance(value, Var) and value != new and self.roots.get(value.name, value.name) == root:
+                elif isinstance(value, Value) and value.is_run and not _same(value, new) and self._root(value) == root:
                     raise self.unsupported(f"{name} writes to memory that {variable!r} shares")
 
     def _named_tuple(self, path: str, args: list[Any]) -> Any:
@@ -563,6 +574,11 @@ class _Machine:
         if not any(isinstance(b, ast.Name) and b.id == "NamedTuple" for b in self.script.classes[path].bases):
             raise self.unsupported(f"an object of class {path}")
         return dict(zip(fields, args))
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values are one tensor of the graph."""
+    return isinstance(a, Value) and isinstance(b, Value) and a.is_run and a.tensor == b.tensor
 
 
 def _label(e: ast.expr) -> str:

@@ -1,0 +1,166 @@
+"""The aten calls of recurrences, over padded and packed sequences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...dialect import Value
+from ...dialect import movement as move
+from ...dialect.recurrences import Activation, Run, Weights, recurrence
+from ..lowering import Lowering
+from ..registry import OPS, op
+from .movement import listed, slice_axis
+
+ACTIVATIONS: dict[str, tuple[str, list[Activation] | None]] = {  # aten name -> op and its activations
+    "lstm": ("LSTM", None),
+    "gru": ("GRU", None),
+    "rnn_tanh": ("RNN", None),
+    "rnn_relu": ("RNN", [("relu", 0.0, 0.0)]),
+}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A PackedSequence's data: the padded tensor, batch first, with the lengths."""
+
+    x: Value
+    lengths: Value
+
+
+def weights_of(w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None, w_hr: Any = None) -> Weights:
+    """One direction's arrays in the order in which torch lists them. Its orders of gates are the core's."""
+    return Weights(w_ih, w_hh, b_ih, b_hh, projection=w_hr)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """What a call over a sequence says of its layers."""
+
+    params: list[Value]
+    has_biases: bool
+    layers: int
+    dropout: float
+    train: bool
+    bidirectional: bool
+
+    def weights(self, c: Lowering) -> list[list[Weights]]:
+        """By layer and direction."""
+        arrays = [c.array(p, "weight of a recurrence") for p in self.params]
+        directions = 2 if self.bidirectional else 1
+        each = len(arrays) // (self.layers * directions)
+        if each * self.layers * directions != len(arrays) or each not in ((4, 5) if self.has_biases else (2, 3)):
+            raise c.refuse(f"{len(arrays)} weights for {self.layers} layers and {directions} directions")
+        made = []
+        for at in range(0, len(arrays), each):
+            w = arrays[at : at + each]
+            made.append(weights_of(*w) if self.has_biases else weights_of(w[0], w[1], w_hr=w[2] if each == 3 else None))
+        return [made[i : i + directions] for i in range(0, len(made), directions)]
+
+
+def _run_stack(
+    c: Lowering, name: str, x: Value, initial: list[Value], stack: _Stack, lengths: Value | None, batch_first: bool
+) -> list[Any]:
+    """y, h_n and of an LSTM c_n."""
+    if stack.train and stack.dropout:
+        raise c.refuse("a recurrence in training mode with dropout; call eval() before exporting")
+    kind, activations = ACTIVATIONS[name]
+    finals: list[list[Value]] = [[] for _ in initial]
+    for n, layer in enumerate(stack.weights(c)):
+        at = (n * len(layer), (n + 1) * len(layer))
+        own = [s if stack.layers == 1 else slice_axis(c, s, 0, *at) for s in initial]
+        run = recurrence(
+            c, kind, x, layer, time_major=not batch_first, activations=activations, initial=own, lengths=lengths
+        )
+        x = run.frames(c, not batch_first)
+        for kept, value in zip(finals, _states(run)):
+            kept.append(value)
+    joined = [move.concat(c, kept, 0) if c.used(i + 1) else kept[0] for i, kept in enumerate(finals)]
+    for role, value, state in zip("hc", joined, initial):
+        _mark(c, value, role, state)
+    return [x, *joined]
+
+
+def _states(run: Run) -> list[Value]:
+    return [run.h_n] if run.c_n is None else [run.h_n, run.c_n]
+
+
+def _mark(c: Lowering, value: Value, role: str, state: Value) -> None:
+    """Remembers which graph input `value` continues, so that the output can be named after it."""
+    source = next((p for p in c.graph.inputs if state.is_run and p.tensor == state.tensor), None)
+    if source is not None and _says_nothing(source.name) and all(p.name != f"{role}0" for p in c.graph.inputs):
+        source.name = f"{role}0"
+    c.roles[value.tensor] = (role, source.name if source else "")
+
+
+def _says_nothing(name: str) -> bool:
+    """Whether a state input's name is torch's own: hx, hx_0, hx_1, hidden_0."""
+    return name.rstrip("0123456789").rstrip("_") in ("hx", "hidden", "hc", "args", "states")
+
+
+def _sequence(name: str) -> Any:
+    def lowered(c: Lowering, input: Any, *args: Any) -> list[Any]:
+        if isinstance(input, Packed):  # (data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, both)
+            hx, *stack = args[1:8]
+            states = listed(hx)[: 2 if name == "lstm" else 1]
+            y, *last = _run_stack(c, name, input.x, states, _stacked(stack), input.lengths, True)
+            return [Packed(y, input.lengths), *last]
+        hx, *stack = args[:7]
+        if c.rank(input) != 3:
+            raise c.refuse(f"a recurrence over a tensor of rank {c.rank(input)}; expected 3")
+        return _run_stack(c, name, input, listed(hx), _stacked(stack), None, args[7])
+
+    return lowered
+
+
+def _stacked(args: list[Any]) -> _Stack:
+    params, has_biases, layers, dropout, train, bidirectional = args
+    return _Stack(list(params), has_biases, layers, dropout, train, bidirectional)
+
+
+def _cell(name: str) -> Any:
+    def lowered(
+        c: Lowering, input: Value, hx: Any, w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None
+    ) -> Any:
+        kind, activations = ACTIVATIONS[name]
+        arrays = [None if w is None else c.array(w, "weight of a cell") for w in (w_ih, w_hh, b_ih, b_hh)]
+        given = listed(hx)
+        batch, features = c.shape(input)
+        frame = c.reshape(input, [batch, 1, features])
+        states = [c.reshape(s, [1, *c.shape(s)]) for s in given]
+        run = recurrence(c, kind, frame, [weights_of(*arrays)], activations=activations, initial=states)
+        out = [c.reshape(s, c.shape(s)[1:]) for s in _states(run)]
+        for role, value, state in zip("hc", out, given):
+            _mark(c, value, role, state)
+        return out if kind == "LSTM" else out[0]
+
+    return lowered
+
+
+for _name in ACTIVATIONS:
+    OPS[_name] = OPS[f"{_name}_packed"] = _sequence(_name)
+    OPS[f"{_name}_cell"] = _cell(_name)
+
+
+@op("_pack_padded_sequence", "pack", lazy=True)
+def _pack(c: Lowering, input: Value, lengths: Any, batch_first: bool) -> Any:
+    """The padded tensor with its lengths, in whatever order they come: every sequence is computed on its own."""
+    if not input.is_run:
+        raise c.refuse("packing of a constant")
+    x = input if batch_first else move.swap_axes(c, input, 0, 1)
+    c.notes.append(
+        "pad_packed_sequence gives all frames of the input, zeros after each length, not only the longest length"
+    )
+    batch_sizes = move.sizes(c.shape(x)[:1])  # of which only the first, at the first frame, is known
+    return [Packed(x, c.value(lengths, "int32")), batch_sizes]
+
+
+@op("_pad_packed_sequence", "unpack", lazy=True)
+def _unpack(
+    c: Lowering, data: Any, batch_sizes: Any, batch_first: bool, padding_value: float, total_length: Any
+) -> Any:
+    if not isinstance(data, Packed):
+        raise c.refuse("unpacking what was not packed")
+    if padding_value:
+        raise c.refuse(f"padding_value {padding_value}; expected 0")
+    return [data.x if batch_first else move.swap_axes(c, data.x, 0, 1), data.lengths]

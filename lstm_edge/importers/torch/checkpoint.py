@@ -1,0 +1,91 @@
+"""The tensors of a checkpoint: which entry of it holds the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...errors import UnsupportedModelError
+from ...files.pickles import Inert
+
+PREFERRED_KEYS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "module",
+    "params",
+    "weights",
+    "params_ema",
+    "generator",
+)
+OTHER_STATE = ("optim", "sched", "scaler", "loss", "args", "config", "history", "hparam", "rng", "epoch", "callback")
+
+
+def state_dict(value: Any, place: str, key: str | None = None) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The tensors by name inside what `load` gave, and notes on what was chosen.
+
+    `key` picks one entry of a checkpoint that holds several networks. UnsupportedModelError when there is none or a
+    choice is needed; the message lists the candidates.
+    """
+    notes: list[str] = []
+    if key is not None:
+        if not isinstance(value, dict) or key not in value:
+            raise UnsupportedModelError(f"{place}: no entry {key!r}: found {_keys(value)}")
+        value = value[key]
+    for _ in range(4):
+        nested = value if isinstance(value, dict) else {}
+        candidates = {k: v for k, v in nested.items() if _named_tensors(v) or _nested(v)}
+        candidates = {k: v for k, v in candidates.items() if not any(o in str(k).lower() for o in OTHER_STATE)}
+        preferred = [k for k in PREFERRED_KEYS if k in candidates]
+        own = _named_tensors(value)
+        if own and not preferred:
+            return own, notes
+        chosen = preferred[:1] if preferred else list(candidates)
+        if len(chosen) != 1:
+            break
+        notes.append(f"tensors taken from entry {chosen[0]!r} of the checkpoint")
+        value = candidates[chosen[0]]
+    raise UnsupportedModelError(
+        f"{place}: expected one dictionary of named tensors, found {_keys(value)}; name the entry that "
+        "holds the network with options={'key': ...}"
+    )
+
+
+def _named_tensors(value: Any) -> dict[str, np.ndarray]:
+    """name -> array of a state dict, of a dict of dicts of arrays, or of a pickled nn.Module."""
+    if isinstance(value, Inert):
+        return _module_tensors(value, "")
+    if not isinstance(value, dict):
+        return {}
+    return {str(k): np.asarray(v) for k, v in value.items() if isinstance(v, np.ndarray)}
+
+
+def _nested(value: Any) -> bool:
+    return isinstance(value, dict) and any(_named_tensors(v) for v in value.values())
+
+
+def _module_tensors(module: Inert, prefix: str, depth: int = 0) -> dict[str, np.ndarray]:
+    """The parameters and buffers of a pickled nn.Module, by the names its state_dict would have."""
+    state = module.state
+    if not isinstance(state, dict) or depth > 64:
+        return {}
+    found = {
+        prefix + str(k): v
+        for group in ("_parameters", "_buffers")
+        for k, v in (state.get(group) or {}).items()
+        if isinstance(v, np.ndarray)
+    }
+    for name, child in (state.get("_modules") or {}).items():
+        if isinstance(child, Inert):
+            found.update(_module_tensors(child, f"{prefix}{name}.", depth + 1))
+    return found
+
+
+def _keys(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a dict with entries " + ", ".join(repr(k) for k in list(value)[:20])
+    return value.name if isinstance(value, Inert) else type(value).__name__

@@ -1,0 +1,24 @@
+"""Which function says what an aten call means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+OPS: dict[str, Callable[..., Any]] = {}
+KEEP_LAZY: set[str] = set()  # handled here even when all arguments are constants
+
+
+def op(*names: str, lazy: bool = False) -> Callable[[Function], Function]:
+    """Registers the lowering of the aten calls `names` ("max.dim": of that overload only). It takes the Lowering and
+    the call's arguments under aten's own names."""
+
+    def register(function: Function) -> Function:
+        for name in names:
+            OPS[name] = function
+            if lazy:
+                KEEP_LAZY.add(name)
+        return function
+
+    return register
