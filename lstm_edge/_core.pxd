@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint64_t
 cdef extern from "lstm_edge.h" nogil:
     enum:
         LE_MAX_RANK
+        LE_MAX_LENGTHS
         LE_MESSAGE_SIZE
     ctypedef enum le_status:
         LE_OK, LE_ERR_FORMAT, LE_ERR_UNSUPPORTED, LE_ERR_SHAPE, LE_ERR_VALUE, LE_ERR_MEMORY
@@ -15,7 +16,7 @@ cdef extern from "lstm_edge.h" nogil:
     ctypedef enum le_dtype:
         LE_F32, LE_I32, LE_BOOL, LE_F16, LE_I8
     ctypedef enum le_symbol:
-        LE_NUMBER, LE_BATCH, LE_FRAMES
+        LE_NUMBER, LE_BATCH, LE_FRAMES, LE_LENGTH
     ctypedef struct le_dim:
         int64_t coef
         le_symbol symbol
@@ -37,11 +38,14 @@ cdef extern from "lstm_edge.h" nogil:
     le_port le_model_port(const le_model *model, le_role role, int index)
     const char *le_model_isa(const le_model *model)
     const char *le_model_metadata(const le_model *model, size_t *size)
+    int le_model_lengths(const le_model *model)
     int le_model_op_count(const le_model *model)
     const char *le_model_op_name(const le_model *model, int index, const char **op)
     const char *le_isa_name(int index, int *supported)
     const char *le_isa_needs(int index)
     le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err)
+    le_stream *le_stream_open_lengths(const le_model *model, int64_t batch, int64_t frames, const int64_t *lengths, le_error *err)
+    le_status le_stream_set_lengths(le_stream *stream, const int64_t *lengths, le_error *err)
     void le_stream_close(le_stream *stream)
     void le_stream_reset(le_stream *stream)
     le_status le_stream_prepare(le_stream *stream, int64_t frames, le_error *err)

@@ -13,6 +13,7 @@ from libc.string cimport memcpy
 
 import json
 import os
+import re
 from collections import namedtuple
 
 import numpy as np
@@ -26,6 +27,7 @@ _DTYPES = {LE_F32: np.dtype(np.float32), LE_I32: np.dtype(np.int32), LE_BOOL: np
 _ERRORS = {LE_ERR_FORMAT: FormatError, LE_ERR_UNSUPPORTED: UnsupportedModelError, LE_ERR_SHAPE: ShapeError,
            LE_ERR_VALUE: LstmEdgeError, LE_ERR_MEMORY: MemoryError}
 _empty = np.empty
+_WORD = re.compile(r"[^\W\d]\w*")
 
 cdef enum:
     MOST_IDLE = 8  # streams that a model keeps for later runs
@@ -52,17 +54,20 @@ def isa_needs():
     return {name: tuple(le_isa_needs(<int>i).decode().split()) for i, (name, _) in enumerate(isas())}
 
 
-cdef object size_text(le_dim dim):
+cdef object size_text(le_dim dim, list lengths):
     if dim.symbol == LE_NUMBER:
         return dim.coef
-    symbol = "batch" if dim.symbol == LE_BATCH else "frames"
+    if dim.symbol >= LE_LENGTH:
+        symbol = lengths[<int>dim.symbol - <int>LE_LENGTH]
+    else:
+        symbol = "batch" if dim.symbol == LE_BATCH else "frames"
     return symbol if dim.coef == 1 else f"{dim.coef}*{symbol}"
 
 
 cdef int axis_of(shape, symbol):
     """The axis whose size names the symbol; for the batch also a leading axis fixed at 1."""
     for axis, size in enumerate(shape):
-        if isinstance(size, str) and symbol in size:
+        if isinstance(size, str) and symbol in _WORD.findall(size):
             return axis
     if symbol == "batch" and len(shape) > 1 and shape[0] == 1:
         return 0
@@ -100,6 +105,7 @@ cdef class Model:
     cdef readonly dict metadata
     cdef readonly str isa
     cdef tuple in_layouts, out_layouts
+    cdef list lengths  # names of the open lengths beside batch and frames
     cdef list idle  # streams of finished runs, kept for the next
     cdef bint step_model
 
@@ -128,6 +134,7 @@ cdef class Model:
             raise FormatError(f"section META: expected JSON, found {why}") from None
         if not isinstance(self.metadata, dict):
             raise FormatError(f"section META: expected a JSON object, found {type(self.metadata).__name__}")
+        self.lengths = self._length_names()
         self.isa = le_model_isa(self.c).decode()
         self.inputs = self._ports(LE_INPUT)
         self.outputs = self._ports(LE_OUTPUT)
@@ -140,6 +147,13 @@ cdef class Model:
     def __dealloc__(self):
         le_model_close(self.c)
 
+    cdef list _length_names(self):
+        names = self.metadata.get("lengths", [])
+        count = le_model_lengths(self.c)
+        if not isinstance(names, list) or len(names) < count or not all(isinstance(n, str) for n in names):
+            raise FormatError(f"section META: lengths: expected {count} names, found {names!r}")
+        return names[:count]
+
     cdef tuple _ports(self, le_role role):
         cdef le_port port
         ports = []
@@ -151,7 +165,7 @@ cdef class Model:
                 shape = shapes.get(name)
                 shape = tuple(shape) if isinstance(shape, list) else None
             else:
-                shape = tuple([size_text(port.dims[d]) for d in range(port.rank)])
+                shape = tuple([size_text(port.dims[d], self.lengths) for d in range(port.rank)])
             ports.append(Port(name, shape, _DTYPES[port.dtype].name))
         return tuple(ports)
 
@@ -227,7 +241,12 @@ cdef class Model:
 
     def _sizes(self, values, bint no_batch, int batch, int frames, bint lead):
         """(batch, frames, count) that the arrays stand for; every axis is checked. lead: a leading axis counts steps."""
-        count = -1
+        batch, frames, count, _ = self._all_sizes(values, no_batch, batch, frames, lead)
+        return batch, frames, count
+
+    def _all_sizes(self, values, bint no_batch, int batch, int frames, bint lead):
+        """The same with the further lengths, by name."""
+        count, lengths = -1, {}
         for port, layout, value in zip(self.inputs, self.in_layouts, values):
             shape = value.shape
             expected = list(port.shape)
@@ -248,11 +267,13 @@ cdef class Model:
                 elif not bad and symbol == "frames":
                     bad = frames not in (-1, have // coef)
                     frames = have // coef if frames < 0 else frames
+                elif not bad and symbol:
+                    bad = lengths.setdefault(symbol, have // coef) != have // coef
                 if bad:
                     raise ShapeError(f"input {port.name!r}: expected shape {self._shape_text(expected, lead)}"
-                                     f"{'' if batch < 0 else f' with batch {batch}'}{'' if frames < 0 else f', frames {frames}'}, "
-                                     f"found {value.shape}")
-        return batch, frames, count
+                                     f"{'' if batch < 0 else f' with batch {batch}'}{'' if frames < 0 else f', frames {frames}'}"
+                                     f"{''.join(f', {k} {v}' for k, v in lengths.items())}, found {value.shape}")
+        return batch, frames, count, lengths
 
     def _shape_text(self, shape, lead):
         return "(" + ", ".join([str(s) for s in (["frames"] if lead else []) + list(shape)]) + ")"
@@ -267,30 +288,33 @@ cdef class Model:
     def _run_arrays(self, values):
         lead = self.step_model
         no_batch = self._unbatched(values, lead)
-        batch, frames, count = self._sizes(values, no_batch, -1, -1, lead)
+        batch, frames, count, lengths = self._all_sizes(values, no_batch, -1, -1, lead)
         if batch == 0:
             raise ShapeError("batch: expected at least 1 sequence, found 0")
         batch, frames = max(batch, 1), frames if frames >= 0 else 1
-        stream = self._borrow(batch, frames)
+        stream = self._borrow(batch, frames, [lengths[name] for name in self.lengths])
         try:
             return (<Stream>stream)._call(values, frames, count, no_batch, False)
         finally:
             if len(self.idle) < MOST_IDLE:
                 self.idle.append(stream)
 
-    def _borrow(self, int64_t batch, int64_t frames):
+    def _borrow(self, int64_t batch, int64_t frames, lengths):
         for i, stream in enumerate(self.idle):
             if (<Stream>stream).batch == batch:
                 del self.idle[i]
                 stream.reset()
+                (<Stream>stream)._set_lengths(lengths)
                 return stream
-        return Stream(self, batch, frames)
+        return Stream(self, batch, frames, lengths)
 
     def _run_ragged(self, values, lengths):
         lengths = np.asarray(lengths)
         axes = [((<Layout>l).batch_axis, (<Layout>l).frames_axis) for l in self.in_layouts]
         if self.step_model or not any(f >= 0 and b >= 0 for b, f in axes):
             raise ShapeError("lengths: the model has no input with both a batch and a frames axis")
+        if self.lengths:
+            raise ShapeError(f"lengths: the model has inputs of other lengths, {', '.join(self.lengths)}; run the sequences one by one")
         batch, frames, _ = self._sizes(values, False, -1, -1, False)
         if lengths.shape != (batch,) or lengths.dtype.kind not in "iu" or (batch and (lengths.min() < 1 or lengths.max() > frames)):
             raise ShapeError(f"lengths: expected {batch} integers from 1 to {frames}, found {lengths!r}")
@@ -306,7 +330,7 @@ cdef class Model:
 
     def _blank_outputs(self, batch, frames):
         """Zeros in the shapes that a run of so many sequences and frames gives."""
-        stream = self._borrow(batch, frames)
+        stream = self._borrow(batch, frames, [])
         shapes = (<Stream>stream)._output_shapes(frames)
         if len(self.idle) < MOST_IDLE:
             self.idle.append(stream)
@@ -361,9 +385,10 @@ cdef class Stream:
     cdef object seen_dtype
     cdef bytes seen_format
 
-    def __cinit__(self, Model model, batch=None, frames=1):
+    def __cinit__(self, Model model, batch=None, frames=1, lengths=()):
         cdef le_error err
         cdef int64_t n_batch, n_frames
+        cdef int64_t n_lengths[LE_MAX_LENGTHS]
         if batch is not None and (not isinstance(batch, (int, np.integer)) or batch < 1):
             raise ShapeError(f"batch: expected an int of at least 1 or None, found {batch!r}")
         self.model = model
@@ -371,8 +396,10 @@ cdef class Stream:
         streaming = model.metadata.get("streaming", {})
         self.multiple = max(int(streaming.get("multiple", 1)), 1)
         n_frames = max(int(frames), self.multiple)
+        for i in range(LE_MAX_LENGTHS):
+            n_lengths[i] = lengths[i] if i < len(lengths) else 1
         with nogil:
-            self.c = le_stream_open(model.c, n_batch, n_frames, &err)
+            self.c = le_stream_open_lengths(model.c, n_batch, n_frames, n_lengths, &err)
         if self.c == NULL:
             raise_error(&err)
         self.n_in, self.n_out = len(model.inputs), len(model.outputs)
@@ -582,6 +609,14 @@ cdef class Stream:
         self._idle()
         self.seen_rank = -1
         le_stream_reset(self.c)
+
+    def _set_lengths(self, lengths):
+        cdef le_error err
+        cdef int64_t n_lengths[LE_MAX_LENGTHS]
+        for i, length in enumerate(lengths):
+            n_lengths[i] = length
+        if le_stream_set_lengths(self.c, n_lengths, &err) != LE_OK:
+            raise_error(&err)
 
     def _idle(self):
         if self.busy:

@@ -49,7 +49,7 @@ struct le_model {
     const le_kernels *kernels;
     const char *metadata;
     size_t metadata_size;
-    int n_tensors, n_nodes, n_inputs, n_outputs, n_states;
+    int n_tensors, n_nodes, n_inputs, n_outputs, n_states, n_lengths;
     le_tensor_def *tensors;
     le_node *nodes;
     struct le_io {

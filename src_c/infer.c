@@ -3,14 +3,21 @@
 
 #include "stream.h"
 
-bool le_resolve(le_dim dim, int64_t batch, int64_t frames, int64_t *size) {
-    return le_mul_size(dim.coef, dim.symbol == LE_BATCH ? batch : dim.symbol == LE_FRAMES ? frames : 1, size);
+bool le_resolve(const le_stream *s, le_dim dim, int64_t frames, int64_t *size) {
+    int64_t stands_for = 1;
+    if (dim.symbol == LE_BATCH)
+        stands_for = s->batch;
+    else if (dim.symbol == LE_FRAMES)
+        stands_for = frames;
+    else if (dim.symbol >= LE_LENGTH)
+        stands_for = s->lengths[dim.symbol - LE_LENGTH];
+    return le_mul_size(dim.coef, stands_for, size);
 }
 
 /* The declared size of a state's axis; allocate_states has seen that it fits. */
 int64_t le_state_size(const le_stream *s, int index, int axis) {
     int64_t size = 0;
-    le_resolve(s->model->states[index].dims[axis], s->batch, 0, &size);
+    le_resolve(s, s->model->states[index].dims[axis], 0, &size);
     return size;
 }
 
@@ -25,7 +32,7 @@ static le_status set_inputs(le_stream *s, int64_t frames) {
         le_tensor *t = &s->tensors[m->inputs[i].tensor];
         t->rank = m->inputs[i].rank;
         for (int d = 0; d < t->rank; d++)
-            if (!le_resolve(m->inputs[i].dims[d], s->batch, frames, &t->dims[d]))
+            if (!le_resolve(s, m->inputs[i].dims[d], frames, &t->dims[d]))
                 t->dims[d] = -1;
         if (!le_dims_fit(t->rank, t->dims))
             return le_fail(&s->error, LE_ERR_SHAPE, "input %.60s is too large for batch %lld, frames %lld", m->inputs[i].name,

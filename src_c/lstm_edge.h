@@ -37,8 +37,10 @@ typedef struct {
 
 typedef enum { LE_F32 = 0, LE_I32 = 1, LE_BOOL = 2, LE_F16 = 3, LE_I8 = 4 } le_dtype;
 
-/* A size of an input or state: coef, or coef times the symbol. */
-typedef enum { LE_NUMBER = 0, LE_BATCH = 1, LE_FRAMES = 2 } le_symbol;
+/* A size of an input or state: coef, or coef times the symbol. Symbols from LE_LENGTH on are further open lengths, of inputs whose
+ * frames are not those of the others (a decoder's beside an encoder's). */
+typedef enum { LE_NUMBER = 0, LE_BATCH = 1, LE_FRAMES = 2, LE_LENGTH = 3 } le_symbol;
+#define LE_MAX_LENGTHS 8
 typedef struct {
     int64_t coef;
     le_symbol symbol;
@@ -67,6 +69,7 @@ le_port le_model_port(const le_model *model, le_role role, int index);
 const char *le_model_isa(const le_model *model);
 /* JSON text and self-test bytes as stored (docs/format.md); size 0 when absent. */
 const char *le_model_metadata(const le_model *model, size_t *size);
+int le_model_lengths(const le_model *model); /* how many further open lengths its inputs have */
 int le_model_op_count(const le_model *model);
 const char *le_model_op_name(const le_model *model, int index, const char **op); /* the node's name and, if asked, its op */
 
@@ -76,8 +79,13 @@ const char *le_isa_needs(int index); /* the CPU features it needs by the names o
 
 /* A stream for `batch` sequences, laid out for up to `frames` frames a call (more later means a new layout). */
 le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err);
+/* The same with the further open lengths, le_model_lengths of them, that its first calls have; le_stream_open takes each as 1. */
+le_stream *le_stream_open_lengths(const le_model *model, int64_t batch, int64_t frames, const int64_t *lengths, le_error *err);
 void le_stream_close(le_stream *stream);
 void le_stream_reset(le_stream *stream); /* every state to its initial value */
+
+/* The further open lengths of the next calls. */
+le_status le_stream_set_lengths(le_stream *stream, const int64_t *lengths, le_error *err);
 
 /* Prepares for a call with `frames` frames: allocates only if this is more than ever before. Then the outputs' shapes of that
  * call can be asked for. A rank of -1: the output will be absent (docs/ops.md). */

@@ -387,6 +387,8 @@ static le_status read_dims(reader *r, const char *place, const char *name, int r
                        file[d].symbol, d);
         dims[d].coef = file[d].coef;
         dims[d].symbol = (le_symbol)file[d].symbol;
+        if (dims[d].symbol >= LE_LENGTH && r->model->n_lengths <= (int)(dims[d].symbol - LE_LENGTH))
+            r->model->n_lengths = (int)(dims[d].symbol - LE_LENGTH) + 1;
     }
     return LE_OK;
 }
@@ -416,7 +418,7 @@ static le_status read_ports(reader *r, int kind, int *count, struct le_io **port
         list[i].tensor = (int)file[i].tensor;
         list[i].rank = file[i].rank;
         if (kind == INPT)
-            TRY(read_dims(r, place, list[i].name, file[i].rank, file[i].dims, LE_FRAMES, list[i].dims));
+            TRY(read_dims(r, place, list[i].name, file[i].rank, file[i].dims, LE_LENGTH + LE_MAX_LENGTHS - 1, list[i].dims));
         else if (file[i].rank != -1)
             return BAD("output %.60s: expected rank -1, found %d", list[i].name, file[i].rank);
     }
@@ -527,6 +529,8 @@ void le_model_close(le_model *model) {
 int le_model_count(const le_model *model, le_role role) {
     return role == LE_INPUT ? model->n_inputs : role == LE_OUTPUT ? model->n_outputs : model->n_states;
 }
+
+int le_model_lengths(const le_model *model) { return model->n_lengths; }
 
 le_port le_model_port(const le_model *model, le_role role, int index) {
     le_port port = {.fill_axis = -1};

@@ -89,7 +89,7 @@ static le_status allocate_states(le_stream *s) {
         int64_t bytes = (int64_t)le_dtype_size(m->tensors[m->states[i].read].dtype), size[LE_MAX_RANK];
         bool fits = true;
         for (int d = 0; d < m->states[i].rank; d++)
-            fits &= le_resolve(m->states[i].dims[d], s->batch, 0, &size[d]);
+            fits &= le_resolve(s, m->states[i].dims[d], 0, &size[d]);
         if (!fits || !le_dims_fit(m->states[i].rank, size))
             return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s is too large for batch %lld", m->states[i].name, (long long)s->batch);
         for (int d = 0; d < m->states[i].rank; d++)
@@ -248,6 +248,10 @@ static le_status open_stream(le_stream *s, int64_t frames) {
 }
 
 le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err) {
+    return le_stream_open_lengths(model, batch, frames, NULL, err);
+}
+
+le_stream *le_stream_open_lengths(const le_model *model, int64_t batch, int64_t frames, const int64_t *lengths, le_error *err) {
     le_stream *s = calloc(1, sizeof *s);
     if (!s) {
         le_fail(err, LE_ERR_MEMORY, "cannot allocate a stream");
@@ -257,12 +261,30 @@ le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, 
     s->n_states = model->n_states;
     s->batch = batch;
     s->frames = -1;
-    if (open_stream(s, frames) == LE_OK)
+    for (int i = 0; i < LE_MAX_LENGTHS; i++)
+        s->lengths[i] = 1;
+    if ((!lengths || le_stream_set_lengths(s, lengths, NULL) == LE_OK) && open_stream(s, frames) == LE_OK)
         return s;
     if (err)
         *err = s->error;
     le_stream_close(s);
     return NULL;
+}
+
+le_status le_stream_set_lengths(le_stream *s, const int64_t *lengths, le_error *err) {
+    for (int i = 0; i < s->model->n_lengths; i++) {
+        if (lengths[i] < 0 || lengths[i] > INT32_MAX) {
+            le_fail(&s->error, LE_ERR_VALUE, "length %d: expected 0 to 2^31-1, found %lld", i, (long long)lengths[i]);
+            if (err)
+                *err = s->error;
+            return s->error.status;
+        }
+    }
+    if (memcmp(s->lengths, lengths, (size_t)s->model->n_lengths * sizeof *lengths) != 0) {
+        memcpy(s->lengths, lengths, (size_t)s->model->n_lengths * sizeof *lengths);
+        forget_shapes(s);
+    }
+    return LE_OK;
 }
 
 void le_stream_close(le_stream *s) {

@@ -17,6 +17,7 @@ typedef struct {
 struct le_stream {
     const le_model *model;
     int64_t batch, frames; /* frames: what the shapes stand for now; -1 none */
+    int64_t lengths[LE_MAX_LENGTHS];
     uint64_t generation;
     le_tensor *tensors;
     le_tensor **pointers; /* every node's inputs and outputs */
@@ -39,7 +40,7 @@ struct le_stream {
 /* infer.c: shapes of all tensors for so many frames, the nodes that run, and their scratch. full_states: as if every window were full. */
 le_status le_infer(le_stream *s, int64_t frames, bool full_states);
 /* A size for this batch and these frames; false when it is too large. */
-bool le_resolve(le_dim dim, int64_t batch, int64_t frames, int64_t *size);
+bool le_resolve(const le_stream *s, le_dim dim, int64_t frames, int64_t *size);
 /* The declared size of a state's axis, once it is known to fit. */
 int64_t le_state_size(const le_stream *s, int index, int axis);
 

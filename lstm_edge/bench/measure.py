@@ -163,4 +163,4 @@ def _number(size: int | str, sizes: dict[str, int]) -> int:
     if isinstance(size, int):
         return size
     coefficient, star, symbol = size.rpartition("*")
-    return (int(coefficient) if star else 1) * sizes[symbol]
+    return (int(coefficient) if star else 1) * sizes.get(symbol, sizes["frames"])  # further lengths: as many as frames

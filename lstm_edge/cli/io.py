@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 import zipfile
 import zlib
@@ -176,14 +177,19 @@ def read_wav(path: str) -> tuple[np.ndarray, int]:
         reader.close()
 
 
+def open_sizes(size: int | str) -> set[str]:
+    """The names of the open sizes in a size as Port.shape writes it."""
+    return set(re.findall(r"[^\W\d]\w*", str(size)))
+
+
 def frames_axis(shape: tuple[int | str, ...]) -> int:
-    return next((d for d, size in enumerate(shape) if isinstance(size, str) and "frames" in size), -1)
+    return next((d for d, size in enumerate(shape) if "frames" in open_sizes(size)), -1)
 
 
 def _without_batch(port: Any) -> list[int | str]:
     """The input's shape for one sequence: no batch axis, nor a leading axis fixed at 1 that stands for it."""
     shape = list(port.shape)
-    axes = [d for d, size in enumerate(shape) if isinstance(size, str) and "batch" in size]
+    axes = [d for d, size in enumerate(shape) if "batch" in open_sizes(size)]
     if not axes and len(shape) > 1 and shape[0] == 1:
         axes = [0]
     if axes:
@@ -194,6 +200,12 @@ def _without_batch(port: Any) -> list[int | str]:
 def frames_of_rows(rows: np.ndarray, port: Any, step_model: bool, place: str) -> np.ndarray:
     """Rows (n, columns) as the model's input: a row is a frame; where the model has no frames, rows fill its input."""
     shape = _without_batch(port)
+    further = sorted({name for size in shape for name in open_sizes(size)} - {"frames"})
+    if further:
+        raise ShapeError(
+            f"{place}: input {port.name!r} of shape {port.shape} has open sizes of its own, {', '.join(further)}; "
+            "give its array in an .npy or .npz file"
+        )
     time = frames_axis(tuple(shape))
     if step_model or time >= 0:
         frame = [int(s) for d, s in enumerate(shape) if d != time]

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 import lstm_edge
 
 from ..errors import ShapeError
-from .io import check_count, err_console, frames_axis, read_inputs, suffix_of
+from .io import check_count, err_console, frames_axis, open_sizes, read_inputs, suffix_of
 from .options import isa_option, model_argument
 from .sinks import Sink, check_output
 from .sources import Source, open_sources
@@ -87,9 +87,7 @@ def _can_chunk(model: Any) -> bool:
         return True
     if any(frames_axis(p.shape) < 0 or p.shape[frames_axis(p.shape)] != "frames" for p in model.inputs):
         return False
-    return not any(
-        p.shape is None or any("batch" in str(s) and "frames" in str(s) for s in p.shape) for p in model.outputs
-    )
+    return not any(p.shape is None or any({"batch", "frames"} <= open_sizes(s) for s in p.shape) for p in model.outputs)
 
 
 def _run_chunks(model: Any, paths: tuple[str, ...], sink: Sink, wanted: list[str], quiet: bool) -> int:

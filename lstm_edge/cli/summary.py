@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from .io import open_sizes
+
 
 def shape_text(shape: tuple[int | str, ...] | None) -> str:
     if shape is None:
@@ -59,7 +61,7 @@ def _coefficient(size: int | str) -> int:
 
 
 def _has(shape: tuple[int | str, ...], symbol: str) -> bool:
-    return any(symbol in str(s) for s in shape)
+    return any(symbol in open_sizes(s) for s in shape)
 
 
 def input_words(port: Any, model: Any) -> str:
@@ -112,7 +114,9 @@ def python_snippet(model: Any, name: str) -> list[str]:
 def _zeros(port: Any, model: Any, step: bool) -> str:
     """Python text of an input without a batch axis; a step brings one frame without its axis, or `hop` frames."""
     shape: list[int | str] = []
-    several = step and any("frames" in str(s) and s != "frames" for s in port.shape)  # step then wants the batch axis
+    several = step and any(
+        "frames" in open_sizes(s) and s != "frames" for s in port.shape
+    )  # step then wants the batch axis
     for size in port.shape:
         if size == "batch" and several:
             shape.append(1)
@@ -120,7 +124,9 @@ def _zeros(port: Any, model: Any, step: bool) -> str:
             continue
         else:
             frames = hop(model) if step else 100
-            shape.append(size if isinstance(size, int) else _coefficient(size) * (frames if "frames" in size else 1))
+            shape.append(
+                size if isinstance(size, int) else _coefficient(size) * (1 if "batch" in open_sizes(size) else frames)
+            )
     return f"np.zeros({shape_text(tuple(shape))}, np.{port.dtype.replace('bool', 'bool_')})"
 
 

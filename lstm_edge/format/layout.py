@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
-from ..ir.dims import BATCH, FRAMES, Size
+from ..ir.dims import BATCH, FRAMES, Dim, Size
 from ..ir.spec import RUN_DTYPES, WEIGHT_DTYPES
 
 MAGIC = b"LSTMEDGE"
@@ -31,7 +32,15 @@ RECORD_SIZE = {
 OPTIONAL = (b"META", b"TEST")
 
 DTYPES = (*RUN_DTYPES, *WEIGHT_DTYPES)
-SYMBOLS: tuple[Size, ...] = (1, BATCH, FRAMES)
+SYMBOLS: tuple[Size, ...] = (1, BATCH, FRAMES)  # and from number 3 on the further open lengths that metadata names
+MAX_LENGTHS = 8
+
+
+def with_lengths(lengths: Sequence[str]) -> tuple[Size, ...]:
+    """What the symbol numbers of an input's sizes stand for, in a file with these further open lengths."""
+    return (*SYMBOLS, *(Dim.symbol(name) for name in lengths))
+
+
 ATTR_KINDS = ("int", "float", "str", "ints", "floats", "strs")
 VALUE_SIZE = {"int": 8, "float": 4, "str": 4}
 

@@ -31,6 +31,7 @@ from .layout import (
     INDEX,
     MAGIC,
     MAJOR,
+    MAX_LENGTHS,
     NODE,
     OPTIONAL,
     PORT,
@@ -41,6 +42,7 @@ from .layout import (
     TENSOR,
     VALUE_SIZE,
     one_of,
+    with_lengths,
 )
 
 
@@ -123,6 +125,7 @@ class Reader:
 
     def graph(self) -> Graph:
         graph = Graph(metadata=self.metadata())
+        self.symbols = with_lengths(self.lengths(graph))
         tensors = self.tensors()
         graph.inputs = [self.port(b"INPT", n, tensors) for n in range(self.sections[b"INPT"].count)]
         graph.states = [self.state(n, tensors) for n in range(self.sections[b"STAT"].count)]
@@ -243,7 +246,7 @@ class Reader:
         elif not 0 <= rank <= MAX_RANK:
             raise self.error(place, f"rank 0 to {MAX_RANK}", rank)
         else:
-            tensor.shape = self.run_time(tensor, self.dims(kind, n, PORT.size, rank, place, SYMBOLS), place)
+            tensor.shape = self.run_time(tensor, self.dims(kind, n, PORT.size, rank, place, self.symbols), place)
         return Port(name, tensor.name)
 
     def state(self, n: int, tensors: list[Tensor]) -> State:
@@ -383,6 +386,14 @@ class Reader:
         if not isinstance(metadata, dict):
             raise self.error("section META", "a JSON object", type(metadata).__name__)
         return metadata
+
+    def lengths(self, graph: Graph) -> list[str]:
+        """The names of the open lengths beside batch and frames, which the writer finds again from the inputs."""
+        names = graph.metadata.pop("lengths", [])
+        words = isinstance(names, list) and all(isinstance(n, str) and n.isidentifier() for n in names)
+        if not words or len(names) > MAX_LENGTHS or len({*names, "batch", "frames"}) != len(names) + 2:
+            raise self.error("section META", f"lengths: at most {MAX_LENGTHS} names, each once", names)
+        return list(names)
 
     def self_test(self, graph: Graph) -> SelfTest | None:
         about = graph.metadata.pop("self_test", None)

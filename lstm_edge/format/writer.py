@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedModelError
-from ..ir.dims import BATCH, Dim, Size
+from ..ir.dims import Dim, Size, symbols
 from ..ir.graph import Graph, Node, Port, SelfTest, State, Tensor
 from ..ir.ops import MAX_RANK, OPS, RUN_DTYPES
 from .layout import (
@@ -25,6 +25,7 @@ from .layout import (
     HEADER,
     MAGIC,
     MAJOR,
+    MAX_LENGTHS,
     MINOR,
     NODE,
     PORT,
@@ -34,6 +35,7 @@ from .layout import (
     SYMBOLS,
     TENSOR,
     one_of,
+    with_lengths,
 )
 
 
@@ -53,6 +55,7 @@ class Writer:
         self.tensors: list[bytes] = []
         self.constants: list[tuple[int, ...]] = []  # as CONSTANT, offsets within DATA
         self.number: dict[str, int] = {}
+        self.lengths = further_lengths(graph)
 
         for name, tensor in graph.tensors.items():
             self.number[name] = self.tensor(tensor)
@@ -72,7 +75,7 @@ class Writer:
             (b"INPT", inputs),
             (b"OUTP", outputs),
             (b"STAT", states),
-            (b"META", _metadata_bytes(graph)),
+            (b"META", _metadata_bytes(graph, self.lengths)),
         ]
         if graph.self_test is not None:
             self.sections.append((b"TEST", _self_test_bytes(graph.self_test)))
@@ -186,9 +189,8 @@ class Writer:
         """An input with its shape, or an output, whose shape follows from the inputs (None)."""
         place = f"{'output' if shape is None else 'input'} {port.name!r}"
         rank = -1 if shape is None else len(shape)
-        return PORT.pack(self.string(port.name, place), self.tensor_number(port.tensor, place), rank, 0) + _dims(
-            shape or (), place
-        )
+        record = PORT.pack(self.string(port.name, place), self.tensor_number(port.tensor, place), rank, 0)
+        return record + _dims(shape or (), place, with_lengths(self.lengths))
 
     def state(self, state: State, graph: Graph) -> bytes:
         place = f"state {state.name!r}"
@@ -197,7 +199,7 @@ class Writer:
             raise UnsupportedModelError(
                 f"{place}: expected dtype {state.dtype}, found {graph.tensors[state.read].dtype}"
             )
-        dims = _dims(state.shape, place, (1, BATCH))
+        dims = _dims(state.shape, place, SYMBOLS[:2])
         initial = -1
         if state.initial is not None:
             name = graph.fresh(f"{state.name}.initial")
@@ -209,7 +211,7 @@ class Writer:
         )
 
 
-def _dims(shape: tuple[Size, ...], place: str, allowed: tuple[Size, ...] = SYMBOLS) -> bytes:
+def _dims(shape: tuple[Size, ...], place: str, allowed: tuple[Size, ...]) -> bytes:
     if len(shape) > MAX_RANK:
         raise UnsupportedModelError(f"{place}: expected rank 0 to {MAX_RANK}, found {len(shape)}")
     records = [DIM.pack(*_coefficient_and_symbol(size, axis, place, allowed)) for axis, size in enumerate(shape)]
@@ -220,13 +222,8 @@ def _coefficient_and_symbol(size: Size, axis: int, place: str, allowed: tuple[Si
     if not isinstance(size, Dim) and size >= 0:
         return int(size), 0, 0
     terms = size.terms if isinstance(size, Dim) else {}
-    for number, symbol in enumerate(SYMBOLS):
-        if (
-            isinstance(symbol, Dim)
-            and symbol in allowed
-            and set(terms) == set(symbol.terms)
-            and min(terms.values()) > 0
-        ):
+    for number, symbol in enumerate(allowed):
+        if isinstance(symbol, Dim) and set(terms) == set(symbol.terms) and min(terms.values()) > 0:
             return next(iter(terms.values())), number, 0
     expected = "a number, " + " or ".join(f"k*{s!r}" for s in allowed if isinstance(s, Dim))
     raise UnsupportedModelError(
@@ -258,11 +255,28 @@ def _attr_values(declared: str | None, value: Any, place: str) -> tuple[str, lis
     return "int" + plural, [int(v) for v in values]
 
 
-def _metadata_bytes(graph: Graph) -> bytes:
-    metadata = {k: v for k, v in graph.metadata.items() if k != "self_test"}
+def further_lengths(graph: Graph) -> list[str]:
+    """The open sizes of the inputs beside batch and frames, in the order in which they occur.
+
+    UnsupportedModelError where there are more than a file can hold.
+    """
+    found = [name for p in graph.inputs for size in graph.shape(p.tensor) for name in sorted(symbols(size))]
+    lengths = [name for name in dict.fromkeys(found) if name not in ("batch", "frames")]
+    if len(lengths) > MAX_LENGTHS:
+        raise UnsupportedModelError(
+            f"the inputs: expected at most {MAX_LENGTHS} open sizes beside batch and frames, found {', '.join(lengths)}; "
+            "fix some of them at conversion (--shape)"
+        )
+    return lengths
+
+
+def _metadata_bytes(graph: Graph, lengths: list[str]) -> bytes:
+    metadata = {k: v for k, v in graph.metadata.items() if k not in ("self_test", "lengths")}
     metadata["outputs"] = {
         p.name: [s if isinstance(s, int) else str(s) for s in graph.shape(p.tensor)] for p in graph.outputs
     }
+    if lengths:
+        metadata["lengths"] = lengths
     if graph.self_test is not None:
         metadata["self_test"] = {"source": graph.self_test.source, "tolerance": graph.self_test.tolerance}
     return json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()

@@ -109,8 +109,8 @@ class Dim:
         return sum(c * prod(_atom_value(a, values) for a in m) for m, c in self.terms.items())
 
     def value(self, batch: int, frames: int) -> int:
-        """The number this size has for a given batch and number of frames."""
-        return self.at({"batch": batch, "frames": frames})
+        """The number this size has for a given batch and number of frames; further lengths are as many as the frames."""
+        return self.at({name: batch if name == "batch" else frames for name in self.symbols()})
 
     def __repr__(self) -> str:
         parts = []

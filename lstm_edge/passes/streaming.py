@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ir.dims import Dim, Size
+from ..ir.dims import Dim, Size, symbols
 from ..ir.graph import Graph, Node, State, Tensor
 from ..ir.ops import GATES, STATES, TO_END, axes_of_frames, each, input_of, op_spec, read_attrs, spatial_axes
 from .edit import note, replace_by, retrace
@@ -27,6 +27,7 @@ def apply(graph: Graph) -> None:
         _note_fresh_starts(graph)
         return
     try:
+        _refuse_further_lengths(graph)
         analysis = analyse(graph)
     except NotStreamable as reason:
         graph.metadata["streaming"] = {"supported": False, "why": str(reason), "multiple": 1}
@@ -49,6 +50,15 @@ def apply(graph: Graph) -> None:
             continue
         graph.nodes.append(node)
     graph.metadata["streaming"] = {"supported": True, "why": "", "multiple": analysis.multiple}
+
+
+def _refuse_further_lengths(graph: Graph) -> None:
+    """A stream has one clock: what has a length of its own must be there as a whole."""
+    for port in graph.inputs:
+        for size in graph.shape(port.tensor):
+            own = symbols(size) - {"batch", "frames"}
+            if own:
+                raise NotStreamable(f"input {port.name!r} has a length of its own, {min(own)}")
 
 
 def _note_fresh_starts(graph: Graph) -> None:

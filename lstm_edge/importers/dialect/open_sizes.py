@@ -85,9 +85,9 @@ def _unique(name: str, size: OpenSize, taken: set[str]) -> str:
     """The name, or the source's own, or one made of the input's, whichever is not taken."""
     for candidate in (name, size.said, f"{size.input}_{name}"):
         plain = re.sub(r"\W+", "_", candidate).strip("_")
-        if plain and plain not in taken:
+        if plain.isidentifier() and plain not in taken:
             return plain
-    return f"{size.input}_{size.axis}_{name}"
+    return re.sub(r"\W+", "_", f"size_{size.input}_{size.axis}")
 
 
 # ---- which stay open -------------------------------------------------------------------------------------------------
