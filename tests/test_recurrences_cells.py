@@ -9,7 +9,7 @@ from lstm_edge import reference
 from lstm_edge.importers.dialect import Dialect, Value
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
-from lstm_edge.recurrences.loops import Body, Carried, Frame
+from lstm_edge.recurrences.body import Body, Carried, Frame
 from lstm_edge.recurrences.polynomials import NotACell
 from lstm_edge.recurrences.spelled import emit, recognised
 

@@ -13,7 +13,7 @@ from lstm_edge.importers.dialect import Value
 from lstm_edge.importers.onnx.lowering import Lowering
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
-from lstm_edge.recurrences.loops import Body, Carried, Frame
+from lstm_edge.recurrences.body import Body, Carried, Frame
 from lstm_edge.recurrences.spelled import emit, recognised
 
 GOLDEN = GOLDENS / "onnx"

@@ -8,7 +8,7 @@ from ..importers.dialect import Dialect, Value, known
 from ..ir.dims import Size
 from ..ir.graph import Node
 from ..ir.ops import OPS, TO_END, read_attrs
-from .loops import Body
+from .body import Body
 from .polynomials import NotACell
 
 

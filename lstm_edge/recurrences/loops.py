@@ -1,157 +1,172 @@
-"""The description of a loop that every front end gives: its body as a Graph, and what each tensor of it is to the loop.
+"""What becomes of a loop: the recurrences that its body spells, else its trips one after the other, else a refusal.
 
-ONNX's Loop and Scan and TFLite's WHILE come to this: `Body`. It is handed over as it is made, and is no node of the
-Graph around: what follows a loop in the source reads sizes and known numbers out of it, so that what the loop is has to
-be settled before the next operator can be lowered.
+A front end gives a `Loop`: what its node says, how to interpret its body once, and what the body is as a Graph. It is
+settled at once and is no node of the Graph: what follows a loop in the source reads sizes and known numbers out of it,
+and a trip that is interpreted with its number known folds what a Graph of the body could not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from ..importers.dialect import TO_END, Value, known
-from ..ir.dims import Size
-from ..ir.graph import Graph, Node
+from ..errors import LstmEdgeError
+from ..importers.dialect import Dialect, Value, movement
+from ..ir.dims import Dim, Size
+from .body import Body, Frame
 from .polynomials import NotACell
+from .spelled import emit, recognised
 
 
 @dataclass
-class Frame:
-    """A tensor of the body that is one frame of `source` along `axis`: the first at the first trip, or the last."""
+class Budget:
+    """How much of a source may yet be interpreted, shared with the bodies of its loops.
 
-    source: Value
-    axis: int
+    most: operators that one loop may have interpreted. repeats: how often the loops around what is at hand will have it
+    interpreted. noun: what the format calls an operator.
+    """
+
+    left: int
+    most: int
+    noun: str
+    repeats: int = 1
+
+
+@dataclass
+class Trip:
+    """What one trip gives: whether there is a next (None: always), what it hands on, what is collected."""
+
+    goes_on: Value | None
+    carried: list[Value]
+    collected: list[Value] = field(default_factory=list)
+
+
+@dataclass
+class Collected:
+    """The axis along which what the trips give is collected, the first trip first, or last where `backward`."""
+
+    axis: int = 0
     backward: bool = False
 
 
-@dataclass
-class Carried:
-    """A value that one trip hands to the next: the tensor it is read as, the one that becomes the next, the first."""
+class Loop(ABC):
+    """A loop of a source. `carried`: first values. `frames`: sequences that each trip takes one frame of. `size`: how
+    many operators its body has."""
 
-    read: str
-    write: str
-    initial: Value
+    ctx: Dialect
+    budget: Budget
+    carried: list[Value]
+    frames: Sequence[Frame] = ()
+    collected: Sequence[Collected] = ()
+    size: int
+
+    @abstractmethod
+    def describe(self) -> Body:
+        """The body as a Graph; NotACell or an LstmEdgeError where it cannot be one."""
+
+    @abstractmethod
+    def finish(self, body: Body, last: Mapping[str, Value], outputs: list[Value]) -> list[Value]:
+        """All that the loop gives, from the last values of what the body carries and its outputs as (T, ...)."""
+
+    @abstractmethod
+    def trip(self, number: int, carried: list[Value], frames: list[Value]) -> Trip:
+        """Interprets the body once."""
+
+    @abstractmethod
+    def bound(self) -> Size | str | None:
+        """The most trips that it makes; None where its condition alone ends it, words where only a run knows."""
+
+    @abstractmethod
+    def condition(self, carried: list[Value], last: Trip | None) -> Value | None:
+        """Whether a trip begins with these values, after `last`; None where it always does."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether it makes as many trips as its bound says."""
+        return False
 
 
-@dataclass
-class Body:
-    """`outer`: body tensors that are whole values of the scope around. `trip`: the body tensor (or '') that counts trips
-    from 0. `sizes`: body tensors that hold a size. `outputs`: tensors collected once per trip. `total`: the number of
-    trips, None where it is the frames of every sequence."""
+def settle(loop: Loop) -> list[Value]:
+    """The values that the loop gives: the carried ones, then what it collects.
 
-    graph: Graph
-    outer: dict[str, Value] = field(default_factory=dict)
-    frames: dict[str, Frame] = field(default_factory=dict)
-    carried: list[Carried] = field(default_factory=list)
-    trip: str = ""
-    sizes: Mapping[str, Size] = field(default_factory=dict)
-    outputs: list[str] = field(default_factory=list)
-    total: Size | None = None
+    UnsupportedModelError, with the reason of each attempt, for a loop that is no recurrence and cannot be unrolled.
+    """
+    try:
+        body = loop.describe()
+        spelling = recognised(body)
+        outputs, last = emit(loop.ctx, body, spelling)
+        values = loop.finish(body, last, outputs)
+    except (NotACell, LstmEdgeError) as why:
+        return _unrolled(loop, f"it is no recurrence that can be told ({why})")
+    loop.ctx.note(f"{loop.ctx.place}: its body spells {spelling.text}")
+    return values
 
-    def __post_init__(self) -> None:
-        self.producers: dict[str, Node] = {o: n for n in self.graph.nodes for o in n.outputs if o}
-        self._counters: dict[str, tuple[int, Size]] = {}
 
-    # ---- integers that follow the number of the trip ------------------------------------------------------------------
+def _unrolled(loop: Loop, why: str) -> list[Value]:
+    """Trip by trip."""
+    ctx, bound = loop.ctx, loop.bound()
+    if isinstance(bound, (str, Dim)):
+        raise ctx.refuse(
+            f"{why}, and cannot be unrolled since its number of trips is {bound}; fix the sizes that it depends on (--shape)"
+        )
+    if bound is not None:
+        _check_size(loop, bound, loop.size, why)
+    carried, number = loop.carried, 0
+    rows: list[list[Value]] = [[] for _ in loop.collected]
+    last: Trip | None = None
+    while (bound is None or number < bound) and _runs(loop, loop.condition(carried, last), why):
+        _check_size(loop, number + 1, loop.size, why)
+        last = _trip(loop, number, carried, bound if loop.certain and bound is not None else 1, why)
+        carried = last.carried
+        for row, value in zip(rows, last.collected):
+            row.append(value)
+        number += 1
+    ctx.note(f"{ctx.place}: unrolled {number} trips, since {why}")
+    return [*carried, *(_stacked(ctx, row, c) for row, c in zip(rows, loop.collected))]
 
-    def count(self) -> None:
-        """Finds the carried integers that go up or down by the same step each trip."""
-        if self.trip:
-            self._counters[self.trip] = (1, 0)
-        for c in self.integers():
-            if c.initial.array is None or c.initial.array.size != 1:
-                raise NotACell(f"carried integer {c.read!r} does not start at a known number")
-            self._counters[c.read] = (0, 0)  # at first by its distance from the value at hand
-            slope, step = self.affine(c.write)
-            if slope != 0 or not isinstance(step, int) or not self._reads(c.write, c.read):
-                raise NotACell(f"carried integer {c.read!r} does not go up or down by one step each trip")
-            self._counters[c.read] = (step, c.initial.array.reshape(-1)[0])
 
-    def integers(self) -> list[Carried]:
-        return [c for c in self.carried if self.graph.tensors[c.read].dtype == "int32"]
+def _runs(loop: Loop, condition: Value | None, why: str) -> bool:
+    if condition is not None and not condition.is_known:
+        raise loop.ctx.refuse(f"{why}, and cannot be unrolled since its condition is known only at run time")
+    return condition is None or bool(condition.data.reshape(-1)[0])
 
-    def is_count(self, tensor: str) -> bool:
-        """Whether the tensor follows from the number of the trip and sizes alone."""
-        if self.graph.tensors[tensor].dtype != "int32":
-            return False
-        try:
-            self.affine(tensor)
-        except NotACell:
-            return False
-        return True
 
-    def states(self) -> list[Carried]:
-        return [c for c in self.carried if self.graph.tensors[c.read].dtype == "float32"]
+def _trip(loop: Loop, number: int, carried: list[Value], certain: int, why: str) -> Trip:
+    """One of `certain` trips that will all run: loops in the body are refused by what they take in all of them, and the
+    first trip tells what functions and branches take."""
+    budget = loop.budget
+    left, outer = budget.left, budget.repeats
+    budget.repeats = outer * certain
+    try:
+        trip = loop.trip(number, carried, [_frame(loop.ctx, f, number) for f in loop.frames])
+    finally:
+        budget.repeats = outer
+    if number == 0:
+        _check_size(loop, certain, left - budget.left, why)
+    return trip
 
-    def _reads(self, tensor: str, source: str) -> bool:
-        if tensor == source:
-            return True
-        node = self.producers.get(tensor)
-        return node is not None and any(self._reads(i, source) for i in node.inputs if i)
 
-    def affine(self, tensor: str, depth: int = 0) -> tuple[int, Size]:
-        """(a, b) where the tensor is a * trip + b."""
-        t = self.graph.tensors[tensor]
-        if tensor in self._counters:
-            return self._counters[tensor]
-        if tensor in self.sizes:
-            return 0, self.sizes[tensor]
-        if t.data is not None and t.data.size == 1 and float(t.data.flat[0]).is_integer():
-            return 0, int(t.data.flat[0])
-        node = self.producers.get(tensor)
-        if node is not None and depth < 20:
-            if node.op in ("Cast", "Reshape"):
-                return self.affine(node.inputs[0], depth + 1)
-            if node.op == "Binary" and node.attrs["kind"] in ("add", "sub"):
-                (a, b), (c, d) = (self.affine(i, depth + 1) for i in node.inputs)
-                return (a + c, b + d) if node.attrs["kind"] == "add" else (a - c, b - d)
-        raise NotACell(f"{tensor!r} does not follow from the number of the trip")
+def _check_size(loop: Loop, trips: int, size: int, why: str) -> None:
+    budget = loop.budget
+    if budget.repeats * trips * size > budget.most:
+        times = f", {budget.repeats} times over," if budget.repeats > 1 else ""
+        raise loop.ctx.refuse(
+            f"{trips} trips of {size} {budget.noun}{times} are more than can be unrolled ({budget.most}), and {why}"
+        )
 
-    def final(self, c: Carried, trips: Size) -> Value:
-        """A carried integer after the loop."""
-        step, start = self._counters[c.read]
-        out = np.empty(c.initial.data.shape, object)
-        out[...] = start + trips * step
-        return known(out, c.initial.dtype)
 
-    def trips(self, condition: str, at_most: Size | None) -> Size:
-        """How often the body runs: at most as often as given, and as long as `condition` ('' for always) holds after it."""
-        counts = [c for c in [at_most, *self._counts(condition)] if c is not None]
-        counts = [c for c in counts if not (isinstance(c, int) and c >= TO_END - 1)]
-        if not counts or any(c != counts[0] for c in counts):
-            raise NotACell(f"its number of trips is not one known size (found {counts or 'no bound'})")
-        return counts[0]
+def _frame(ctx: Dialect, frame: Frame, number: int) -> Value:
+    """The frame that a trip takes."""
+    shape = ctx.shape(frame.source)
+    size = shape[frame.axis]
+    assert isinstance(size, int)
+    at = size - 1 - number if frame.backward else number
+    row = ctx.slice_axis(frame.source, frame.axis, at, at + 1)
+    return ctx.reshape(row, [*shape[: frame.axis], *shape[frame.axis + 1 :]])
 
-    def _counts(self, condition: str) -> list[Size]:
-        if not condition:
-            return []
-        node = self.producers.get(condition)
-        if node is not None and node.op in ("Cast", "Reshape"):
-            return self._counts(node.inputs[0])
-        kind = node.attrs["kind"] if node is not None and node.op == "Binary" else ""
-        if kind == "and":
-            return [c for i in node.inputs for c in self._counts(i)] if node is not None else []
-        if node is None or kind not in ("less", "less_equal", "greater", "greater_equal"):
-            raise NotACell("its condition is no comparison of the number of the trip with a size")
-        (a, b), (c, d) = (self.affine(i) for i in node.inputs)
-        slope, left = (c - a, d - b) if kind.startswith("less") else (a - c, b - d)
-        if slope != -1:
-            raise NotACell("its condition does not count trips one by one")
-        return [left + (2 if kind.endswith("_equal") else 1)]
 
-    # ---- frames -------------------------------------------------------------------------------------------------------
-
-    def find_frames(self, trips: Size) -> None:
-        """Adds every Gather from an outer value at the number of the trip, or from its end backwards."""
-        for node in self.graph.nodes:
-            if node.op != "Gather" or node.inputs[0] not in self.outer:
-                continue
-            slope, start = self.affine(node.inputs[1])
-            axis, source = node.attrs.get("axis", 0), self.outer[node.inputs[0]]
-            size = self.graph.shape(node.inputs[0])[axis]
-            if size != trips or (slope, start) not in ((1, 0), (-1, size - 1)):
-                raise NotACell(f"takes frames {start} + {slope} * trip of {size} in {trips} trips, expected each once")
-            self.frames[node.outputs[0]] = Frame(source, axis, slope < 0)
+def _stacked(ctx: Dialect, values: list[Value], collected: Collected) -> Value:
+    if not values:
+        raise ctx.refuse("a loop without trips that collects outputs is not supported")
+    return movement.stack(ctx, values[::-1] if collected.backward else values, collected.axis)

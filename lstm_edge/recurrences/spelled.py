@@ -18,9 +18,9 @@ from ..importers.dialect import Dialect, Value
 from ..importers.dialect.recurrences import Run, Weights, recurrence
 from ..ir.dims import Size, product
 from ..ir.ops import GATES
+from .body import Body, Carried
 from .cells import Cell, gru, lstm, rnn
 from .lifting import Lift, check, flipped
-from .loops import Body, Carried
 from .polynomials import Leaf, NotACell, Sum, given, masks
 from .reading import Reader
 

@@ -1,25 +1,21 @@
-"""ONNX control flow, resolved at conversion: If by its condition, Loop by its number of trips."""
+"""ONNX control flow, resolved at conversion: If by its condition, Loop and Scan by what recurrences/ makes of them."""
 
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
 
-from ...errors import LstmEdgeError
-from ...ir.dims import Dim
+from ...ir.dims import Dim, Size
+from ...recurrences.body import Body, Carried, Frame
 from ...recurrences.lifting import flipped
-from ...recurrences.loops import Body, Carried, Frame
+from ...recurrences.loops import Collected, Loop, Trip, settle
 from ...recurrences.polynomials import NotACell
-from ...recurrences.spelled import emit, recognised
 from ..dialect import Value, known
 from .interpreter import lower_block, used_names
 from .lowering import Call, Lowering, lowers
-
-MAX_UNROLLED_NODES = 16000
 
 
 @lowers("If")
@@ -34,93 +30,198 @@ def _if(call: Call) -> list[Value | None]:
     branch = call.require_attr("then_branch" if taken else "else_branch")
     call.ignore("then_branch", "else_branch")
     call.ctx.note(f"{call.place}: took its {'then' if taken else 'else'} branch")
-    return run_subgraph(call, branch, {})
+    return [*run_subgraph(call, branch, {})]
 
 
-def run_subgraph(call: Call, graph: Any, bindings: dict[str, Value]) -> list[Value | None]:
+def run_subgraph(call: Call, graph: Any, bindings: dict[str, Value]) -> list[Value]:
     """Lowers the nodes of a subgraph in the scope around it; its outputs."""
     scope = call.scope.new_child(dict(bindings))
     lower_block(call.ctx, graph, scope)
+    return _given(call, graph, scope)
+
+
+def _given(call: Call, graph: Any, scope: Mapping[str, Value]) -> list[Value]:
+    """A subgraph's outputs in the scope that its nodes were lowered in."""
     missing = [o.name for o in graph.output if o.name not in scope]
     if missing:
         raise call.refuse(f"output {missing[0]!r} of its subgraph is never computed")
     return [scope[o.name] for o in graph.output]
 
 
+# ---- Loop and Scan ---------------------------------------------------------------------------------------------------
+
+
 @lowers("Loop")
 def _loop(call: Call) -> list[Value | None]:
-    """The recurrence that its body spells; else unrolled, where the number of trips is known."""
-    body = call.require_attr("body")
-    trips, condition = call.optional(0), call.optional(1)
-    why = "its condition is known only at run time"
-    if condition is None or condition.is_known:
-        if condition is None or bool(condition.array.reshape(-1)[0]):
-            try:
-                return _loop_recurrence(call, body, trips)
-            except (NotACell, LstmEdgeError) as e:
-                why = str(e)
-    if trips is None or not trips.is_known:
-        count = trips.array.reshape(-1)[0] if trips is not None and trips.array is not None else "computed at run time"
-        raise call.refuse(
-            f"it is no recurrence that can be told ({why}), and cannot be unrolled since its number of trips is {count}; "
-            "fix the sizes that it depends on (--shape)"
-        )
-    return _unrolled(call, body, int(trips.array.reshape(-1)[0]), condition)
+    return [*settle(_Loop(call))]
 
 
-def _loop_recurrence(call: Call, body: Any, trips: Value | None) -> list[Value | None]:
-    ctx, names, outs = call.ctx, [i.name for i in body.input], [o.name for o in body.output]
-    carried = [call.input(n) for n in range(2, len(call.inputs))]
-    inner = Lowering(ctx.opsets, ctx.used | used_names(body))
-    inner.left, inner.repeats = ctx.left, ctx.repeats
-    outside = _Outside(call.scope, inner, ctx)
-    kept = [_same(body, outs[n + 1], names[n + 2]) for n in range(len(carried))]
-    trip = inner.graph.input(names[0], (), "int32")
-    bindings = {names[0]: Value("int64", tensor=trip), names[1]: known(np.asarray(True))}
-    for value, name, same in zip(carried, names[2:], kept):
-        bindings[name] = outside.brought_in(name, value) if same else _declared(inner, ctx, name, value)
-    results = _lowered(call, inner, body, ChainMap({}, bindings, outside))
-    tensors = [inner.tensor(v) for v in results[1:]]
-    spelt = Body(
-        inner.graph,
-        outside.brought,
-        trip=trip,
-        sizes=inner._sizes,
-        outputs=tensors[len(carried) :],
-        carried=[
-            Carried(bindings[n].tensor, t, v) for n, t, v, same in zip(names[2:], tensors, carried, kept) if not same
-        ],
-    )
-    spelt.count()
-    at_most = trips.array.reshape(-1)[0] if trips is not None and trips.array is not None else None
-    if trips is not None and at_most is None:
-        raise NotACell("its number of trips is computed at run time")
-    if results[0].is_known and not results[0].array.all():
-        raise NotACell("its condition is false after the first trip")
-    total = spelt.trips("" if results[0].is_known else inner.tensor(results[0]), at_most)
-    spelt.total = total
-    spelt.find_frames(total)
-    spelling = recognised(spelt)
-    collected, last = emit(ctx, spelt, spelling)
-    counts = {c.read: spelt.final(c, total) for c in spelt.integers()}
-    final = [v if same else {**last, **counts}[bindings[n].tensor] for v, n, same in zip(carried, names[2:], kept)]
-    ctx.note(f"{call.place}: its body spells {spelling.text}")
-    return [*final, *collected]
+@lowers("Scan")
+def _scan(call: Call) -> list[Value | None]:
+    if call.opset < 9:
+        raise call.refuse("Scan of opset 8 is not supported; export with opset 9 or later")
+    return [*settle(_Scan(call))]
 
 
-def _lowered(call: Call, inner: Lowering, body: Any, scope: ChainMap) -> list[Value]:
-    """The outputs of a body lowered into a graph of its own."""
-    lower_block(inner, body, scope)
-    missing = [o.name for o in body.output if o.name not in scope]
-    if missing:
-        raise call.refuse(f"output {missing[0]!r} of its body is never computed")
-    return [scope[o.name] for o in body.output]
+class _WithBody(Loop):
+    """What Loop and Scan share. The body takes `before` values, the carried ones and frames, and gives `going` values,
+    the carried ones and what is collected."""
+
+    before: int = 0
+    going: int = 0
+
+    def __init__(self, call: Call, first: int, count: int):
+        self.call, self.ctx, self.budget = call, call.ctx, call.ctx.budget
+        self.graph = call.require_attr("body")
+        self.size = len(self.graph.node)
+        self.carried = [call.input(n) for n in range(first, first + count)]
+        self.inputs = [i.name for i in self.graph.input]
+        self.outputs = [o.name for o in self.graph.output]
+        pairs = zip(self.outputs[self.going :], self.inputs[self.before :], range(count))
+        self.same = [_same(self.graph, o, i) for o, i, _ in pairs]
+
+    def trip(self, number: int, carried: list[Value], frames: list[Value]) -> Trip:
+        leading = [known(np.asarray(number, np.int64)), known(np.asarray(True))][: self.before]
+        values = run_subgraph(self.call, self.graph, dict(zip(self.inputs, [*leading, *carried, *frames])))
+        return self._trip(values)
+
+    def _trip(self, values: list[Value]) -> Trip:
+        at = self.going + len(self.carried)
+        return Trip(values[0] if self.going else None, values[self.going : at], values[at:])
+
+    def describe(self) -> Body:
+        ctx = self.call.ctx
+        inner = Lowering(ctx.opsets, ctx.used | used_names(self.graph))
+        inner.budget = ctx.budget
+        outside = _Outside(self.call.scope, inner, ctx)
+        body = Body(inner.graph, outside.brought, sizes=inner._sizes)
+        bindings = self._leading(inner, body)
+        names = self.inputs[self.before :]
+        for value, name, same in zip(self.carried, names, self.same):
+            bindings[name] = outside.brought_in(name, value) if same else _declared(inner, ctx, name, value)
+        for frame, name in zip(self.frames, names[len(self.carried) :]):
+            shape, at = ctx.shape(frame.source), frame.axis
+            tensor = inner.graph.input(name, (*shape[:at], *shape[at + 1 :]), ctx.run_dtype(frame.source))
+            bindings[name] = Value(frame.source.dtype, tensor=tensor)
+            body.frames[tensor] = frame
+        scope = ChainMap({}, bindings, outside)
+        lower_block(inner, self.graph, scope)
+        trip = self._trip(_given(self.call, self.graph, scope))
+        self.reads = [bindings[name].tensor for name in names[: len(self.carried)]]
+        body.carried = [
+            Carried(read, inner.tensor(value), first)
+            for read, value, first, same in zip(self.reads, trip.carried, self.carried, self.same)
+            if not same
+        ]
+        body.outputs = [inner.tensor(v) for v in trip.collected]
+        body.count()
+        self._count(body, inner, trip.goes_on)
+        return body
+
+    def _leading(self, inner: Lowering, body: Body) -> dict[str, Value]:
+        """What the body's first inputs are."""
+        return {}
+
+    def _count(self, body: Body, inner: Lowering, goes_on: Value | None) -> None:
+        """Sets how many trips there are."""
+
+    def finish(self, body: Body, last: Mapping[str, Value], outputs: list[Value]) -> list[Value]:
+        assert body.total is not None
+        ends = {**last, **{c.read: body.final(c, body.total) for c in body.integers()}}
+        carried = [v if same else ends[read] for v, read, same in zip(self.carried, self.reads, self.same)]
+        return [*carried, *(self._laid_out(y, c) for y, c in zip(outputs, self.collected))]
+
+    def _laid_out(self, y: Value, collected: Collected) -> Value:
+        y = flipped(self.ctx, y, 0) if collected.backward else y
+        order = list(range(1, len(self.ctx.shape(y))))
+        order.insert(collected.axis, 0)
+        return self.ctx.transpose(y, order)
 
 
-class _Outside(Mapping):
+class _Loop(_WithBody):
+    """Loop: the number of the trip and its condition go in, the next condition comes out."""
+
+    before, going = 2, 1
+
+    def __init__(self, call: Call):
+        super().__init__(call, 2, len(call.inputs) - 2)
+        self.limit, self.first_condition = call.optional(0), call.optional(1)
+        self.collected = [Collected() for _ in self.outputs[1 + len(self.carried) :]]
+
+    @property
+    def certain(self) -> bool:
+        return _same(self.graph, self.outputs[0], self.inputs[1])
+
+    def bound(self) -> Size | str | None:
+        if self.limit is None:
+            return None
+        if self.limit.array is None:
+            return "computed at run time"
+        size = self.limit.data.reshape(-1)[0]
+        return size if isinstance(size, Dim) else int(size)
+
+    def condition(self, carried: list[Value], last: Trip | None) -> Value | None:
+        return self.first_condition if last is None else last.goes_on
+
+    def _leading(self, inner: Lowering, body: Body) -> dict[str, Value]:
+        condition = self.first_condition
+        if condition is not None and not condition.is_known:
+            raise NotACell("its condition is known only at run time")
+        if condition is not None and not condition.data.all():
+            raise NotACell("it makes no trip")
+        body.trip = inner.graph.input(self.inputs[0], (), "int32")
+        return {self.inputs[0]: Value("int64", tensor=body.trip), self.inputs[1]: known(np.asarray(True))}
+
+    def _count(self, body: Body, inner: Lowering, goes_on: Value | None) -> None:
+        at_most = self.bound()
+        if isinstance(at_most, str):
+            raise NotACell(f"its number of trips is {at_most}")
+        if goes_on is not None and goes_on.is_known and not goes_on.data.all():
+            raise NotACell("its condition is false after the first trip")
+        condition = "" if goes_on is None or goes_on.is_known else inner.tensor(goes_on)
+        body.total = body.trips(condition, at_most)
+        body.find_frames(body.total)
+
+
+class _Scan(_WithBody):
+    """Scan: a frame of each sequence goes in with every trip."""
+
+    def __init__(self, call: Call):
+        scanned = call.require_attr("num_scan_inputs")
+        states = len(call.inputs) - scanned
+        super().__init__(call, 0, states)
+        axes, directions = (call.attr(f"scan_input_{a}", [0] * scanned) for a in ("axes", "directions"))
+        places = range(states, len(call.inputs))
+        self.frames = [
+            Frame(call.input(n), call.axis(axis, call.rank(n)), bool(backward))
+            for n, axis, backward in zip(places, axes, directions)
+        ]
+        count = len(self.outputs) - states
+        axes, directions = (call.attr(f"scan_output_{a}", [0] * count) for a in ("axes", "directions"))
+        self.collected = [Collected(axis, bool(backward)) for axis, backward in zip(axes, directions)]
+
+    @property
+    def certain(self) -> bool:
+        return True
+
+    def bound(self) -> Size | str | None:
+        return self.ctx.shape(self.frames[0].source)[self.frames[0].axis]
+
+    def condition(self, carried: list[Value], last: Trip | None) -> Value | None:
+        return None
+
+    def _count(self, body: Body, inner: Lowering, goes_on: Value | None) -> None:
+        body.total = self.ctx.shape(self.frames[0].source)[self.frames[0].axis]
+
+    def _laid_out(self, y: Value, collected: Collected) -> Value:
+        axis = self.call.axis(collected.axis, len(self.ctx.shape(y)))
+        return super()._laid_out(y, Collected(axis, collected.backward))
+
+
+class _Outside(MutableMapping[str, Value]):
     """The scope around a body: run-time values become inputs of the body's graph when it reads them."""
 
-    def __init__(self, scope: ChainMap, inner: Lowering, outer: Lowering):
+    def __init__(self, scope: MutableMapping[str, Value], inner: Lowering, outer: Lowering):
         self.scope, self.inner, self.outer = scope, inner, outer
         self.brought: dict[str, Value] = {}  # body tensor -> value outside
         self._known: dict[int, Value] = {}
@@ -139,6 +240,12 @@ class _Outside(Mapping):
 
     def __getitem__(self, name: str) -> Value:
         return self.brought_in(name, self.scope[name])
+
+    def __setitem__(self, name: str, value: Value) -> None:
+        raise KeyError(f"{name!r} belongs to the scope around")
+
+    def __delitem__(self, name: str) -> None:
+        raise KeyError(f"{name!r} belongs to the scope around")
 
     def __contains__(self, name: object) -> bool:
         return name in self.scope
@@ -162,162 +269,3 @@ def _same(body: Any, output: str, name: str) -> bool:
     while output != name and output in sources:
         output = sources[output]
     return output == name
-
-
-def _check_trips(call: Call, trips: int, nodes: int) -> None:
-    repeats = call.ctx.repeats
-    if repeats * trips * nodes > MAX_UNROLLED_NODES:
-        times = f", {repeats} times over," if repeats > 1 else ""
-        raise call.refuse(f"{trips} trips of {nodes} nodes{times} are more than can be unrolled ({MAX_UNROLLED_NODES})")
-
-
-def _trip(call: Call, body: Any, bindings: dict[str, Value], certain: int) -> list[Value | None]:
-    """One of `certain` trips that will all run: loops in the body are refused by what they take in all of them."""
-    outer = call.ctx.repeats
-    call.ctx.repeats = outer * certain
-    try:
-        return run_subgraph(call, body, bindings)
-    finally:
-        call.ctx.repeats = outer
-
-
-def _unrolled(call: Call, body: Any, count: int, condition: Value | None) -> list[Value | None]:
-    _check_trips(call, count, len(body.node))
-    carried = [call.input(n) for n in range(2, len(call.inputs))]
-    running = condition is None or bool(call.known(1).reshape(-1)[0])
-    names = [i.name for i in body.input]
-    scans: list[list[Value]] = [[] for _ in range(len(body.output) - 1 - len(carried))]
-    certain = count if _same(body, body.output[0].name, names[1]) else 1
-    for trip in range(count):
-        if not running:
-            break
-        values = [known(np.asarray(trip, np.int64)), known(np.asarray(True)), *carried]
-        left = call.ctx.left[0]
-        outputs = _trip(call, body, dict(zip(names, values)), certain)
-        if trip == 0:  # the first tells what functions and branches take
-            _check_trips(call, certain, left - call.ctx.left[0])
-        if not outputs[0].is_known:
-            raise call.refuse("its condition depends on data; such a loop cannot be unrolled")
-        running = bool(outputs[0].array.reshape(-1)[0])
-        carried = outputs[1 : 1 + len(carried)]
-        for kept, value in zip(scans, outputs[1 + len(carried) :]):
-            kept.append(value)
-    call.ctx.note(f"{call.place}: unrolled {count} trips")
-    return [*carried, *(stack(call, kept, 0) for kept in scans)]
-
-
-def stack(call: Call, values: list[Value], axis: int) -> Value:
-    if not values:
-        raise call.refuse("a loop without trips that collects outputs is not supported")
-    ctx = call.ctx
-    parts = []
-    for v in values:
-        shape = ctx.shape(v)
-        parts.append(ctx.reshape(v, [*shape[:axis], 1, *shape[axis:]]))
-    return ctx.emit("Concat", parts, {"axis": axis}) if len(parts) > 1 else parts[0]
-
-
-@lowers("Scan")
-def _scan(call: Call) -> list[Value | None]:
-    """The recurrence that its body spells; else unrolled, where the scanned axis has a known size."""
-    body = call.require_attr("body")
-    if call.opset < 9:
-        raise call.refuse("Scan of opset 8 is not supported; export with opset 9 or later")
-    scanned = call.require_attr("num_scan_inputs")
-    states = len(call.inputs) - scanned
-    scan_outputs = len(body.output) - states
-    axes = [call.axis(a, call.rank(states + n)) for n, a in enumerate(call.attr("scan_input_axes", [0] * scanned))]
-    backward = call.attr("scan_input_directions", [0] * scanned)
-    out_axes = call.attr("scan_output_axes", [0] * scan_outputs)
-    out_backward = call.attr("scan_output_directions", [0] * scan_outputs)
-    scan = _ScanPlan(body, states, axes, [bool(b) for b in backward], out_axes, [bool(b) for b in out_backward])
-    try:
-        return _scan_recurrence(call, scan)
-    except (NotACell, LstmEdgeError) as e:
-        why = str(e)
-    size = call.shape(states)[axes[0]]
-    if isinstance(size, Dim):
-        raise call.refuse(
-            f"it is no recurrence that can be told ({why}), and cannot be unrolled since it scans an axis of "
-            f"{size}; fix that size (--shape)"
-        )
-    return _unrolled_scan(call, scan, size)
-
-
-@dataclass
-class _ScanPlan:
-    """What Scan's attributes say."""
-
-    body: Any
-    states: int
-    axes: list[int]
-    backward: list[bool]
-    out_axes: list[int]
-    out_backward: list[bool]
-
-
-def _scan_recurrence(call: Call, scan: _ScanPlan) -> list[Value | None]:
-    ctx, names = call.ctx, [i.name for i in scan.body.input]
-    carried = [call.input(n) for n in range(scan.states)]
-    inner = Lowering(ctx.opsets, ctx.used | used_names(scan.body))
-    inner.left, inner.repeats = ctx.left, ctx.repeats
-    outside = _Outside(call.scope, inner, ctx)
-    bindings = {n: _declared(inner, ctx, n, v) for n, v in zip(names, carried)}
-    frames = {}
-    for n, axis in enumerate(scan.axes):
-        x, name = call.input(scan.states + n), names[scan.states + n]
-        shape = ctx.shape(x)
-        tensor = inner.graph.input(name, (*shape[:axis], *shape[axis + 1 :]), ctx.run_dtype(x))
-        bindings[name] = Value(x.dtype, tensor=tensor)
-        frames[tensor] = Frame(x, axis, scan.backward[n])
-    total = call.shape(scan.states)[scan.axes[0]]
-    results = _lowered(call, inner, scan.body, ChainMap({}, bindings, outside))
-    tensors = [inner.tensor(v) for v in results]
-    spelt = Body(
-        inner.graph,
-        outside.brought,
-        frames,
-        sizes=inner._sizes,
-        outputs=tensors[scan.states :],
-        carried=[Carried(bindings[n].tensor, t, v) for n, t, v in zip(names, tensors, carried)],
-    )
-    spelt.count()
-    spelling = recognised(spelt)
-    outputs, last = emit(ctx, spelt, spelling)
-    counts = {c.read: spelt.final(c, total) for c in spelt.integers()}
-    collected: list[Value | None] = []
-    for stacked, axis, flip in zip(outputs, scan.out_axes, scan.out_backward):
-        stacked = flipped(ctx, stacked, 0) if flip else stacked
-        rank = len(ctx.shape(stacked))
-        order = list(range(1, rank))
-        order.insert(call.axis(axis, rank), 0)
-        collected.append(ctx.transpose(stacked, order))
-    ctx.note(f"{call.place}: its body spells {spelling.text}")
-    return [*({**last, **counts}[bindings[n].tensor] for n in names[: scan.states]), *collected]
-
-
-def _unrolled_scan(call: Call, scan: _ScanPlan, size: int) -> list[Value | None]:
-    ctx, body = call.ctx, scan.body
-    _check_trips(call, size, len(body.node))
-    carried = [call.input(n) for n in range(scan.states)]
-    names = [i.name for i in body.input]
-    scans: list[list[Value]] = [[] for _ in scan.out_axes]
-    for trip in range(size):
-        frames = []
-        for n, axis in enumerate(scan.axes):
-            x, at = call.input(scan.states + n), size - 1 - trip if scan.backward[n] else trip
-            shape = ctx.shape(x)
-            frames.append(ctx.reshape(ctx.slice_axis(x, axis, at, at + 1), [*shape[:axis], *shape[axis + 1 :]]))
-        left = ctx.left[0]
-        outputs = _trip(call, body, dict(zip(names, [*carried, *frames])), size)
-        if trip == 0:
-            _check_trips(call, size, left - ctx.left[0])
-        carried = outputs[: scan.states]
-        for kept, value in zip(scans, outputs[scan.states :]):
-            kept.append(value)
-    ctx.note(f"{call.place}: unrolled {size} trips")
-    stacked = [
-        stack(call, kept[::-1] if flip else kept, axis)
-        for kept, flip, axis in zip(scans, scan.out_backward, scan.out_axes)
-    ]
-    return [*carried, *stacked]

@@ -19,8 +19,8 @@ def lower_block(ctx: Lowering, graph: Any, scope: ChainMap) -> None:
     for tensor in graph.initializer:
         if tensor.name not in scope.maps[0]:
             scope[tensor.name] = known(tensor_array(tensor, "initialiser"))
-    ctx.left[0] -= len(graph.node)
-    if ctx.left[0] < 0:
+    ctx.budget.left -= len(graph.node)
+    if ctx.budget.left < 0:
         raise UnsupportedModelError(f"{ctx.place or 'the graph'}: unrolled, the model has more than {MAX_NODES} nodes")
     for node in graph.node:
         call = Call(ctx, node, [_lookup(node, name, scope) for name in node.input], _attributes(node), scope)

@@ -14,9 +14,11 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size
+from ...recurrences.loops import Budget
 from ..dialect import Dialect, Value
 
 MAX_NODES = 16000  # interpreted beyond those of the file, as unrolled loops ask for
+MAX_UNROLLED_NODES = 16000  # of one loop
 
 
 class Lowering(Dialect):
@@ -27,8 +29,7 @@ class Lowering(Dialect):
         self.opsets = opsets
         self.used = used  # every ONNX name that something reads
         self.folded = 0
-        self.left = [MAX_NODES]  # nodes that may yet be interpreted; shared with the bodies of loops
-        self.repeats = 1  # how often the loops around the nodes at hand will have them interpreted
+        self.budget = Budget(MAX_NODES, MAX_UNROLLED_NODES, "nodes")
 
 
 class Call:

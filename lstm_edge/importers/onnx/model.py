@@ -85,7 +85,7 @@ def _lowered(source: _Source, inputs: InputSizes, sizes: Sizes) -> Graph:
     """The graph with these sizes of the inputs."""
     proto = source.model.graph
     ctx = Lowering(source.opsets, source.used)
-    ctx.left[0] += len(proto.node)
+    ctx.budget.left += len(proto.node)
     scope: ChainMap[str, Value] = ChainMap(dict(source.known))
     _declare_inputs(ctx, source.infos, inputs, sizes, scope)
     lower_block(ctx, proto, scope)

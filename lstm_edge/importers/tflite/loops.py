@@ -7,20 +7,19 @@ recurrences/ reads.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ...errors import LstmEdgeError
 from ...ir.dims import FRAMES, Dim, Size, mentions
-from ...recurrences.loops import Body, Carried, Frame
+from ...recurrences.body import Body, Carried, Frame
+from ...recurrences.loops import Loop, Trip, settle
 from ...recurrences.polynomials import NotACell
-from ...recurrences.spelled import emit, recognised
 from ..dialect import Value, known
 from .control import list_input, run_subgraph, subgraph
 from .lowering import Call, ListValue, TfLowering, lowers
-from .recurrent import MAX_UNROLLED_NODES
 from .schema import SubGraph
 
 TRIP = Dim.symbol("trip")
@@ -34,35 +33,7 @@ def _while(call: Call) -> list[Value]:
         raise call.refuse(
             f"its body takes {len(body.inputs)} and gives {len(body.outputs)} values, found {len(call.inputs)} inputs"
         )
-    try:
-        return _Loop(call, cond, body).as_recurrence()
-    except (NotACell, LstmEdgeError) as why:
-        return _unrolled(call, cond, body, str(why))
-
-
-def _unrolled(call: Call, cond: SubGraph, body: SubGraph, why: str) -> list[Value]:
-    ctx, values = call.ctx, [call.input(n) for n in range(len(call.inputs))]
-    limit = MAX_UNROLLED_NODES // max(len(body.operators), 1)
-    trips = 0
-    while True:
-        running = run_subgraph(ctx, cond, values)[0]
-        if not running.is_known:
-            raise call.refuse(
-                f"spells no recurrence that is known ({why}), and its number of trips is known only at run time"
-            )
-        if not bool(np.asarray(running.array).reshape(-1)[0]):
-            break
-        if trips == limit:
-            raise call.refuse(
-                f"spells no recurrence that is known ({why}), and more than {limit} trips of {len(body.operators)} "
-                "operators are too many to unroll"
-            )
-        was, ctx.inner = ctx.inner, True
-        values = run_subgraph(ctx, body, values)
-        ctx.inner = was
-        trips += 1
-    ctx.note(f"{call.place}: unrolled {trips} trips, since it spells no recurrence that is known ({why})")
-    return values
+    return settle(_While(call, cond, body))
 
 
 # ---- the body, interpreted once --------------------------------------------------------------------------------------
@@ -100,7 +71,7 @@ class BodyLowering(TfLowering):
     def __init__(self, outer: TfLowering):
         super().__init__(outer.file, outer.trained, outer.exact)
         self.variables, self.assigned, self.depth, self.inner = outer.variables, outer.assigned, outer.depth, True
-        self.left = outer.left
+        self.budget = outer.budget
         self.frames: dict[str, Read] = {}
         self.outer: dict[str, Value] = {}  # run-time values that no trip changes
         self.carried: dict[str, int] = {}
@@ -218,22 +189,71 @@ class BodyLowering(TfLowering):
 # ---- the loop --------------------------------------------------------------------------------------------------------
 
 
-class _Loop:
-    """A WHILE whose body has been interpreted, about to become a recurrence."""
+class _While(Loop):
+    """A WHILE. Whatever it carries, counters and outputs too, is a carried value to the file."""
 
     def __init__(self, call: Call, cond: SubGraph, body: SubGraph):
-        self.call, self.ctx = call, call.ctx
-        self.values = [call.input(n) for n in range(len(call.inputs))]
-        self.inner = BodyLowering(call.ctx)
+        self.call, self.ctx, self.budget = call, call.ctx, call.ctx.budget
+        self.tf, self.cond, self.graph, self.size = call.ctx, cond, body, len(body.operators)
+        self.carried = [call.input(n) for n in range(len(call.inputs))]
         self.invariant = [i == o for i, o in zip(body.inputs, body.outputs)]
-        self.arguments = [self._argument(k) for k in range(len(self.values))]
-        run_subgraph(self.inner, cond, self.arguments)
-        self.results = run_subgraph(self.inner, body, self.arguments)
+
+    # ---- trip by trip ----------------------------------------------------------------------------------------------
+
+    def bound(self) -> Size | str | None:
+        return None
+
+    def condition(self, carried: list[Value], last: Trip | None) -> Value | None:
+        return run_subgraph(self.tf, self.cond, carried)[0]
+
+    def trip(self, number: int, carried: list[Value], frames: list[Value]) -> Trip:
+        was, self.tf.inner = self.tf.inner, True
+        values = run_subgraph(self.tf, self.graph, carried)
+        self.tf.inner = was
+        return Trip(None, values)
+
+    # ---- as a whole ------------------------------------------------------------------------------------------------
+
+    def describe(self) -> Body:
+        self.inner = BodyLowering(self.tf)
+        self.arguments = [self._argument(k) for k in range(len(self.carried))]
+        run_subgraph(self.inner, self.cond, self.arguments)
+        self.results = run_subgraph(self.inner, self.graph, self.arguments)
         self.count = self._count()
+        body = Body(self.inner.graph, self.inner.outer, total=self.count)
+        body.frames = {name: self._frame(read) for name, read in self.inner.frames.items()}
+        self.ends: dict[int, str] = {}  # carried tensors of the body, by the place of the value
+        self.places: list[int] = []  # of the values that outputs are written to, one after the other
+        for k, result in enumerate(self.results):
+            if self._is_counter(k):
+                self._check_counter(k)
+            elif isinstance(result, Written):
+                self._write(body, k, result)
+            elif not self.invariant[k]:
+                if result.items is not None or result.array is not None:
+                    raise NotACell("it carries something else than states and outputs")
+                self.ends[k] = f"carried{k}"
+                body.carried.append(Carried(self.ends[k], result.tensor, self.carried[k]))
+        return body
+
+    def finish(self, body: Body, last: Mapping[str, Value], outputs: list[Value]) -> list[Value]:
+        out = list(self.carried)
+        for k, value in enumerate(self.carried):
+            if self._is_counter(k):
+                total = self.arguments[k].data.reshape(-1)[0] - TRIP + self.count
+                out[k] = known(np.array(total, object).reshape(value.data.shape), value.dtype)
+            elif k in self.ends and isinstance(self.results[k], Written):
+                shape = self.inner.graph.shape(self.ends[k])
+                out[k] = self._written(k, self.ctx.reshape(last[self.ends[k]], [1, *shape]))
+            elif k in self.ends:
+                out[k] = last[self.ends[k]]
+        for k, whole in zip(self.places, outputs):
+            out[k] = self._written(k, whole)
+        return out
 
     def _argument(self, k: int) -> Value:
         """What the body sees for carried value k."""
-        value, inner = self.values[k], self.inner
+        value, inner = self.carried[k], self.inner
         if self.invariant[k]:
             if not value.is_run:
                 return value
@@ -252,7 +272,7 @@ class _Loop:
         return Value(value.dtype, tensor=name)
 
     def _is_counter(self, k: int) -> bool:
-        value = self.values[k]
+        value = self.carried[k]
         return (
             not self.invariant[k]
             and value.array is not None
@@ -266,51 +286,14 @@ class _Loop:
         if not limits:
             raise NotACell("its condition is no comparison of a counter")
         if len(limits) > 1 and any(isinstance(n, Dim) for n in limits):
-            if not all(n == FRAMES or self.ctx.equals_trained(n) for n in limits):
+            if not all(n == FRAMES or self.tf.equals_trained(n) for n in limits):
                 raise NotACell(f"its number of trips is the least of {limits}")
             return FRAMES
         count = limits[0] if len(limits) == 1 else min(int(n) for n in limits if not isinstance(n, Dim))
         read = (f.source for f in self.inner.frames.values())
-        if self.ctx.equals_trained(count) and any(self.ctx.shape(x)[0] == FRAMES for x in read):
+        if self.tf.equals_trained(count) and any(self.ctx.shape(x)[0] == FRAMES for x in read):
             return FRAMES
         return count if isinstance(count, Dim) else int(count)
-
-    def as_recurrence(self) -> list[Value]:
-        body = Body(self.inner.graph, self.inner.outer, total=self.count)
-        body.frames = {name: self._frame(read) for name, read in self.inner.frames.items()}
-        written = {k: self._write(k, r) for k, r in enumerate(self.results) if isinstance(r, Written)}
-        ends: dict[int, str] = {}  # carried tensors of the body, by the place of the value
-        for k, result in enumerate(self.results):
-            if self.invariant[k]:
-                continue
-            if self._is_counter(k):
-                self._check_counter(k)
-            elif k not in written:
-                if result.items is not None or result.array is not None:
-                    raise NotACell("it carries something else than states and outputs")
-                ends[k] = f"carried{k}"
-                body.carried.append(Carried(ends[k], result.tensor, self.values[k]))
-            elif not mentions(written[k].at, "trip"):
-                element = written[k].element.tensor
-                ends[k] = self.inner.graph.input(f"written{k}", self.inner.graph.shape(element))
-                body.carried.append(Carried(ends[k], element, Value("float32")))
-        collected = [k for k, w in written.items() if k not in ends]
-        body.outputs = [written[k].element.tensor for k in collected]
-        outputs, last = emit(self.ctx, body, recognised(body))
-        out: list[Value] = []
-        for k, value in enumerate(self.values):
-            if self.invariant[k]:
-                out.append(value)
-            elif self._is_counter(k):
-                total = self.arguments[k].data.reshape(-1)[0] - TRIP + self.count
-                out.append(known(np.array(total, object).reshape(value.data.shape), value.dtype))
-            elif k in collected:
-                out.append(self._written(k, outputs[collected.index(k)]))
-            elif k in written:
-                out.append(self._written(k, self.ctx.reshape(last[ends[k]], [1, *self.inner.graph.shape(ends[k])])))
-            else:
-                out.append(last[ends[k]])
-        return out
 
     def _frame(self, read: Read) -> Frame:
         ctx, x = self.ctx, read.source
@@ -331,24 +314,28 @@ class _Loop:
         if step is None or step.reshape(-1)[0] - self.arguments[k].data.reshape(-1)[0] != 1:
             raise NotACell("a counter does not go up by one")
 
-    def _write(self, k: int, write: Written) -> Written:
-        """What is written to carried value k, in a place that is known to be right."""
-        value, count = self.values[k], self.count
+    def _write(self, body: Body, k: int, write: Written) -> None:
+        """Adds what is written to carried value k: an output of every trip, or the last trip's alone."""
+        value, count = self.carried[k], self.count
         size = value.count if isinstance(value, ListValue) else self.ctx.shape(value)[0]
         if write.source is not self.arguments[k]:
             raise NotACell("it writes into another value than it carries")
-        if not mentions(write.at, "trip"):
-            if write.at != 0 or size != 1:
-                raise NotACell(f"it writes element {write.at} of {size} on every trip")
-        elif write.at != TRIP:
-            raise NotACell(f"it writes its outputs at {write.at}")
-        elif size != count and not (count == FRAMES and self.ctx.equals_trained(size)):
-            raise NotACell(f"it writes {count} elements of {size}")
-        return write
+        if mentions(write.at, "trip"):
+            if write.at != TRIP:
+                raise NotACell(f"it writes its outputs at {write.at}")
+            if size != count and not (count == FRAMES and self.tf.equals_trained(size)):
+                raise NotACell(f"it writes {count} elements of {size}")
+            self.places.append(k)
+            body.outputs.append(write.element.tensor)
+            return
+        if write.at != 0 or size != 1:
+            raise NotACell(f"it writes element {write.at} of {size} on every trip")
+        self.ends[k] = self.inner.graph.input(f"written{k}", self.inner.graph.shape(write.element.tensor))
+        body.carried.append(Carried(self.ends[k], write.element.tensor, Value("float32")))
 
     def _written(self, k: int, whole: Value) -> Value:
         """The carried outputs after the loop, from (T, ...) of the elements."""
         trips, *inner = self.ctx.shape(whole)
-        if isinstance(self.values[k], ListValue):
+        if isinstance(self.carried[k], ListValue):
             return ListValue("variant", items=[], count=trips, stacked=whole)
         return self.ctx.reshape(whole, [trips, *inner[1:]])

@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size
 from ...ir.graph import State, Tensor
+from ...recurrences.loops import Budget
 from ..dialect import Dialect, Undecided, Value, known
 from .quant import average_in_steps, fake_quantize, on_same_grid
 from .schema import ModelFile, Operator, SubGraph, TensorInfo
@@ -54,7 +55,8 @@ MOVEMENT = {
     "RESIZE_NEAREST_NEIGHBOR",
 }
 
-MAX_OPERATORS = 40000
+MAX_OPERATORS = 40000  # interpreted beyond those of the file, as unrolled loops ask for
+MAX_UNROLLED = 20000  # of one loop
 MAX_GROWTH_BYTES = 1 << 26  # how far folding may grow what is known
 AVERAGES = ("AVERAGE_POOL_2D", "MEAN")
 
@@ -105,7 +107,8 @@ class TfLowering(Dialect):
         self.depth = 0  # of subgraphs
         self.initialising = False  # inside CALL_ONCE
         self.inner = False  # inside the body of a loop
-        self.left = [MAX_OPERATORS + sum(len(g.operators) for g in file.subgraphs)]  # operators that may be interpreted
+        in_file = sum(len(g.operators) for g in file.subgraphs)
+        self.budget = Budget(MAX_OPERATORS + in_file, MAX_UNROLLED, "operators")
 
     def special(self, call: Call) -> Value | list[Value] | None:
         """What an operator means in this context alone; None when it means what it always does."""
@@ -224,8 +227,8 @@ def constant(info: TensorInfo) -> Value:
 
 def lower_block(ctx: TfLowering, graph: SubGraph, scope: Scope) -> None:
     """Interprets a subgraph's operators in order; binds their outputs in `scope`."""
-    ctx.left[0] -= len(graph.operators)
-    if ctx.left[0] < 0:
+    ctx.budget.left -= len(graph.operators)
+    if ctx.budget.left < 0:
         raise UnsupportedModelError(f"{ctx.place}: unrolled, the model has more than {MAX_OPERATORS} operators")
     for op in graph.operators:
         for index in op.inputs:
