@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from shared import ISAS
-from strategies import Builder, Case, bias, cases, recurrent
+from strategies import SUMS, Builder, Case, bias, cases, recurrent
 
 import lstm_edge
 from lstm_edge import format, reference
@@ -29,20 +29,6 @@ from lstm_edge.ir.ops import OPS
 
 U = 2.0**-24
 CONDITION = 12
-SUMS = {
-    "LSTM",
-    "GRU",
-    "RNN",
-    "Dense",
-    "MatMul",
-    "Conv",
-    "ConvTranspose",
-    "Pool",
-    "Normalize",
-    "Reduce",
-    "Softmax",
-    "CumSum",
-}
 EXACT = {
     "linear",
     "relu",
