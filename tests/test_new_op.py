@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COPIED = ("docs", "lstm_edge", "src_c", "tests", "tools", "build", "pyproject.toml", "setup.py", "README.md")
+COPIED = ("LICENSE", "docs", "lstm_edge", "src_c", "tests", "tools", "build", "pyproject.toml", "setup.py", "README.md")
 LEFT = shutil.ignore_patterns("golden", "sanitize", "c", "__pycache__", "*.so", "lib.*")
 
 C_FILE = """/* y = 2x. */
@@ -103,7 +103,7 @@ def tree(tmp_path_factory) -> tuple[Path, dict[str, str | None]]:
 
 
 def run_tests(copy: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments]
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
 
 
