@@ -192,7 +192,7 @@ STRATEGIES: dict[str, Callable[[Builder], None]] = {}
 def strategy(function: Callable[[Builder], None]) -> Callable[[Builder], None]:
     """Registers fn `top_k` for the op TopK."""
     stem = function.__name__.strip("_").replace("_", "")
-    STRATEGIES[{name.lower(): name for name in OPS}.get(stem, stem)] = function
+    STRATEGIES[{name.lower(): name for name in OPS}.get(stem, stem.title())] = function
     return function
 
 
