@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +14,14 @@ from .reductions import reduce
 from .value import Value, known
 
 
-def dense(d: Dialect, x: Value, weight: Value, bias: Value | None = None) -> Value:
-    """x (..., K) by weight (N, K), plus bias (N,)."""
+def dense(
+    d: Dialect, x: Value, weight: Value, bias: Value | None = None, activation: Mapping[str, Any] | None = None
+) -> Value:
+    """x (..., K) by weight (N, K), plus bias (N,). activation: the attributes activation, alpha and beta of Dense, for
+    a weight known at conversion."""
     fits = bias is None or bias.is_known and d.shape(bias) == d.shape(weight)[:1]
     if weight.is_known and weight.data.ndim == 2 and fits:
-        return d.emit("Dense", [x, weight, bias])
+        return d.emit("Dense", [x, weight, bias], dict(activation or {}))
     out = d.emit("MatMul", [x, weight], {"trans_b": 1})
     return out if bias is None else d.binary("add", out, bias)
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from ...errors import FormatError, UnsupportedModelError
 from ...files.json import array, whole
-from ...ir.dims import BATCH, FRAMES
 from ...ir.graph import Graph
-from ..dialect.layers import GATES, Activation, Cell, dense, recurrence
-from .rtneural import add_first_channel
+from ...ir.ops import GATES
+from ..dialect import Value
+from ..dialect.recurrences import Weights
+from .layers import Layers
 
 DESCRIPTION = {"model", "input_size", "skip", "output_size", "unit_type", "num_layers", "hidden_size", "bias_fl"}
 
@@ -25,33 +26,29 @@ def build(document: dict[str, Any]) -> Graph:
     if op not in GATES:
         raise UnsupportedModelError(f"unit_type {op!r}: expected one of {', '.join(GATES)}")
     hidden, count = (whole(about[k], f"model_data: {k}") for k in ("hidden_size", "num_layers"))
-    graph, notes = Graph(), []
-    source = x = graph.input("x", (BATCH, FRAMES, whole(about["input_size"], "model_data: input_size")))
+    d = Layers()
+    source = x = d.x(whole(about["input_size"], "model_data: input_size"))
     for n in range(count):
-        x = _level(graph, x, op, n, weights, hidden, bool(about.get("bias_fl", True)))
+        x = _level(d.at(f"rec.{n}"), x, op, n, weights, hidden, bool(about.get("bias_fl", True)))
     out = whole(about.get("output_size", 1), "model_data: output_size")
     w = array(weights.pop("lin.weight"), "lin.weight", (out, hidden))
     bias = array(weights.pop("lin.bias"), "lin.bias", (out,)) if "lin.bias" in weights else None
-    x = dense(graph, x, w, bias, Activation(), "lin")
+    x = d.at("lin").dense(x, w, bias)
     if weights:
         raise FormatError(f"state_dict: expected rec.* and lin.* only, found also {', '.join(list(weights)[:5])}")
     skip = whole(about.get("skip", 1), "model_data: skip", 0)
     if "skip" not in about:
-        notes.append("no skip in model_data: assumed 1, as GuitarML's players do; the input is added to the answer")
+        d.note("no skip in model_data: assumed 1, as GuitarML's players do; the input is added to the answer")
     elif skip:
-        notes.append(f"the input is added to the answer (skip {skip})")
-    graph.output("y", add_first_channel(graph, x, source, skip) if skip else x)
-    graph.metadata["notes"] = notes
-    return graph
+        d.note(f"the input is added to the answer (skip {skip})")
+    return d.done(d.skip(x, source, skip) if skip else x, None)
 
 
-def _level(graph: Graph, x: str, op: str, n: int, weights: dict[str, Any], hidden: int, biased: bool) -> str:
+def _level(d: Layers, x: Value, op: str, n: int, weights: dict[str, Any], hidden: int, biased: bool) -> Value:
     rows = len(GATES[op]) * hidden
-    shapes = {"weight_ih": (rows, graph.shape(x)[-1]), "weight_hh": (rows, hidden)}
+    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, d.width(x)), "weight_hh": (rows, hidden)}
     if biased:
         shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
     found = {k: array(weights.pop(f"rec.{k}_l{n}"), f"rec.{k}_l{n}", shape) for k, shape in shapes.items()}
-    biases = [found[k] for k in ("bias_ih", "bias_hh")] if biased else []
-    if biased and op != "GRU":
-        biases = [biases[0] + biases[1]]
-    return recurrence(graph, op, x, [Cell(found["weight_ih"], found["weight_hh"], *biases)], f"rec.{n}").y
+    own = Weights(found["weight_ih"], found["weight_hh"], found.get("bias_ih"), found.get("bias_hh"))
+    return d.recurrence(op, x, own)

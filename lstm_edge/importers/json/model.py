@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...files import json
@@ -11,7 +12,7 @@ from ...ir.graph import Graph
 from ...options import asked
 from . import guitarml, nam, rtneural
 
-READERS: dict[str, tuple[Callable[[dict], bool], Callable[[dict], Graph]]] = {
+READERS: dict[str, tuple[Callable[[dict[str, Any]], bool], Callable[[dict[str, Any]], Graph]]] = {
     "RTNeural": (lambda d: "layers" in d and "in_shape" in d, rtneural.build),
     "GuitarML": (lambda d: "model_data" in d and "state_dict" in d, guitarml.build),
     "NAM": (lambda d: "architecture" in d and "weights" in d, nam.build),

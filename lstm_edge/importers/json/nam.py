@@ -8,9 +8,10 @@ import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
 from ...files.json import array, whole
-from ...ir.dims import BATCH, FRAMES
 from ...ir.graph import Graph
-from ..dialect.layers import Activation, Cell, dense, recurrence
+from ..dialect import Value
+from ..dialect.recurrences import Weights
+from .layers import Layers
 
 CONFIG = {"input_size", "hidden_size", "num_layers", "in_channels", "out_channels"}
 
@@ -41,24 +42,22 @@ def build(document: dict[str, Any]) -> Graph:
         raise FormatError(
             f"weights: expected {sum(sizes)} numbers for {count} layers of {hidden} over {width}, found {weights.size}"
         )
-    graph = Graph()
-    x = graph.input("x", (BATCH, FRAMES, width))
+    d = Layers()
+    x = d.x(width)
     *layers, head = np.split(weights, np.cumsum(sizes)[:-1])
     for n, part in enumerate(layers):
-        x = _level(graph, x, part, hidden, n)
+        x = _level(d.at(f"lstm.{n}"), x, part, hidden)
     w, bias = head[:-out].reshape(out, hidden), head[-out:]
-    graph.output("y", dense(graph, x, w, bias, Activation(), "head"))
-    graph.metadata["notes"] = [
+    y = d.at("head").dense(x, w, bias)
+    d.note(
         "starts from the states stored in the file, and is what the model gives without the player's level corrections"
-    ]
+    )
     rate = document.get("sample_rate") or (document.get("metadata") or {}).get("sample_rate")
-    if rate:
-        graph.metadata["sample_rate"] = float(rate)
-    return graph
+    return d.done(y, rate)
 
 
-def _level(graph: Graph, x: str, part: np.ndarray, hidden: int, n: int) -> str:
+def _level(d: Layers, x: Value, part: np.ndarray, hidden: int) -> Value:
     joined, rest = part[: -6 * hidden].reshape(4 * hidden, -1), part[-6 * hidden :]
     bias, h, c = np.split(rest, [4 * hidden, 5 * hidden])
-    cell = Cell(joined[:, :-hidden], joined[:, -hidden:], bias)
-    return recurrence(graph, "LSTM", x, [cell], f"lstm.{n}", initial=(h, c)).y
+    weights = Weights(joined[:, :-hidden], joined[:, -hidden:], bias)
+    return d.recurrence("LSTM", x, weights, initial=(h, c))

@@ -6,20 +6,11 @@ from typing import Any
 
 from ...errors import FormatError, UnsupportedModelError
 from ...files.json import array, whole
-from ...ir.dims import BATCH, FRAMES
 from ...ir.graph import Graph
-from ..dialect.layers import (
-    Activation,
-    Cell,
-    activate,
-    activation,
-    batch_norm,
-    constant,
-    conv1d,
-    dense,
-    recurrence,
-    reordered,
-)
+from ..dialect import Value, arithmetic, known, norms, windows
+from ..dialect.activations import Activation, activate, activation
+from ..dialect.recurrences import Weights
+from .layers import Layers
 
 KNOWN = {"in_shape", "layers", "in_skip", "in_gain", "out_gain", "metadata", "samplerate"}
 LAYER_KEYS = {
@@ -39,143 +30,126 @@ SILENT_DB = -90.0  # AIDA-X's players take a gain at or below it as 0
 
 def build(document: dict[str, Any]) -> Graph:
     """Input x (batch, frames, features), output y."""
-    graph, notes = Graph(), []
+    d = Layers()
     width = whole(document["in_shape"][-1], "in_shape")
     if len(document["in_shape"]) > 3:
         raise UnsupportedModelError("in_shape with 4 sizes: networks over 2-D frames (conv2d) are not done from JSON")
-    raw = graph.input("x", (BATCH, FRAMES, width))
     if not isinstance(document["layers"], list) or len(document["layers"]) > MAX_LAYERS:
         raise FormatError(f"layers: expected a list of at most {MAX_LAYERS}")
-    source = _gained(graph, raw, document, "in_gain", notes)
-    x = source
+    source = x = _gained(d, d.x(width), document, "in_gain")
     for n, layer in enumerate(document["layers"]):
-        x = _layer(graph, x, layer, f"layer {n}", f"{layer.get('type', 'layer')}_{n}", notes)
-    x = _skipped(graph, x, source, document, notes)
-    graph.output("y", _gained(graph, x, document, "out_gain", notes))
+        d.place = f"layer {n} ({layer.get('type')})"
+        x = _layer(d.at(f"{layer.get('type', 'layer')}_{n}"), x, layer)
+    d.place = ""
+    x = _skipped(d, x, source, document)
+    y = _gained(d, x, document, "out_gain")
     unknown = [k for k in document if k not in KNOWN]
     if unknown:
-        notes.append(f"entries of the file that say nothing of the network: {', '.join(unknown[:8])}")
-    graph.metadata["notes"] = notes
-    rate = document.get("samplerate") or (document.get("metadata") or {}).get("samplerate")
-    if rate:
-        graph.metadata["sample_rate"] = float(rate)
-    return graph
+        d.note(f"entries of the file that say nothing of the network: {', '.join(unknown[:8])}")
+    return d.done(y, document.get("samplerate") or (document.get("metadata") or {}).get("samplerate"))
 
 
-def _layer(graph: Graph, x: str, layer: dict[str, Any], place: str, name: str, notes: list[str]) -> str:
-    kind = layer.get("type")
-    place = f"{place} ({kind})"
+def _layer(d: Layers, x: Value, layer: dict[str, Any]) -> Value:
+    kind, place = layer.get("type"), d.place
     if kind not in LAYER_KEYS:
-        raise UnsupportedModelError(f"{place}: this layer is not done, expected one of {', '.join(LAYER_KEYS)}")
+        raise d.refuse(f"this layer is not done, expected one of {', '.join(LAYER_KEYS)}")
     unknown = set(layer) - {"type", "activation", "shape", "weights", "name", *LAYER_KEYS[kind]}
     if unknown:
-        raise UnsupportedModelError(f"{place}: unknown entry {sorted(unknown)[0]!r}")
-    wide = graph.shape(x)[-1]
+        raise d.refuse(f"unknown entry {sorted(unknown)[0]!r}")
+    wide = d.width(x)
     weights = layer.get("weights", [])
     units = whole(layer["shape"][-1], f"{place}: shape") if "shape" in layer else wide
     if kind in ("lstm", "gru"):
-        return _recurrent(graph, x, kind.upper(), layer, units, place, name, notes)
+        return _recurrent(d, x, kind.upper(), layer, units)
     act = activation(layer.get("activation"), place)
     if kind == "time-distributed-dense" and "activation" not in layer:
-        notes.append(f"{place}: no activation in the file, none assumed")
+        d.note(f"{place}: no activation in the file, none assumed")
     if kind in ("dense", "time-distributed-dense"):
         w = array(weights[0], f"{place}: kernel", (wide, units)).T
         bias = array(weights[1], f"{place}: bias", (units,)) if len(weights) > 1 else None
-        return dense(graph, x, w, bias, act, name)
+        return d.dense(x, w, bias, act)
     if kind == "conv1d":
-        return _conv(graph, x, layer, wide, units, act, place, name)
+        return _conv(d, x, layer, units, act)
     if kind == "activation":
-        return activate(graph, x, act, name)
+        return activate(d, x, act)
     if act.kind != "linear":
-        raise UnsupportedModelError(f"{place}: an activation {act.kind!r} on such a layer")
+        raise d.refuse(f"an activation {act.kind!r} on such a layer")
     if kind == "prelu":
         slope = array(weights[0], f"{place}: slopes").reshape(-1)
         if slope.size not in (1, wide):
             raise FormatError(f"{place}: expected 1 or {wide} slopes, found {slope.size}")
-        return graph.add1("Binary", [x, constant(graph, slope, f"{name}.slope")], {"kind": "prelu"}, name)
+        return arithmetic.prelu(d, x, known(slope))
     if len(weights) not in (2, 4):
         raise FormatError(f"{place}: expected 4 arrays (gamma, beta, mean, variance) or 2, found {len(weights)}")
-    keys = ("scale", "bias", "mean", "variance") if len(weights) == 4 else ("mean", "variance")
+    keys = ("scale", "offset", "mean", "variance") if len(weights) == 4 else ("mean", "variance")
     arrays = {k: array(w, f"{place}: {k}", (wide,)) for k, w in zip(keys, weights)}
-    return batch_norm(graph, x, arrays, float(layer["epsilon"]), -1, name)
+    return norms.batch_norm(d, x, **arrays, epsilon=float(layer["epsilon"]), axis=-1)
 
 
-def _recurrent(
-    graph: Graph, x: str, op: str, layer: dict[str, Any], units: int, place: str, name: str, notes: list[str]
-) -> str:
-    gates = KERAS_GATES[op]
-    rows, wide = len(gates) * units, graph.shape(x)[-1]
+def _recurrent(d: Layers, x: Value, op: str, layer: dict[str, Any], units: int) -> Value:
+    place, gates = d.place, KERAS_GATES[op]
+    rows = len(gates) * units
     kernel, recurrent, bias = layer["weights"]
-    w_ih, w_hh = array(kernel, f"{place}: kernel", (wide, rows)).T, array(recurrent, f"{place}: recurrent kernel").T
+    w_ih = array(kernel, f"{place}: kernel", (d.width(x), rows)).T
+    w_hh = array(recurrent, f"{place}: recurrent kernel").T
     if w_hh.shape != (rows, units):
         raise FormatError(f"{place}: expected a recurrent kernel ({units}, {rows}), found {w_hh.shape[::-1]}")
     b = array(bias, f"{place}: bias")
     if b.shape not in ((rows,), (2, rows)) or (op == "LSTM" and b.ndim != 1):
         raise FormatError(f"{place}: expected a bias of {rows}, found shape {b.shape}")
-    both = [reordered(v, gates, op, place) for v in (b if b.ndim == 2 else b[None])]
-    cell = Cell(reordered(w_ih, gates, op, place), reordered(w_hh, gates, op, place), *both)
-    attrs: dict[str, Any] = {} if op == "LSTM" else {"reset_after": int(b.ndim == 2)}
+    options: dict[str, Any] = {} if op == "LSTM" else {"reset_after": b.ndim == 2}
     wanted = layer.get("activation") or "tanh"
     if wanted != "tanh":
         act, gate = activation(wanted, place), Activation("sigmoid")
-        attrs["activations"] = [gate, gate, act, gate, act] if op == "LSTM" else [gate, gate, act]
-        notes.append(f"{place}: activation {wanted} as the file says; RTNeural itself runs tanh whatever it says")
-    return recurrence(graph, op, x, [cell], name, **attrs).y
+        options["activations"] = [gate, gate, act, gate, act] if op == "LSTM" else [gate, gate, act]
+        d.note(f"{place}: activation {wanted} as the file says; RTNeural itself runs tanh whatever it says")
+    weights = Weights(w_ih, w_hh, *(b if b.ndim == 2 else b[None]))
+    return d.recurrence(op, x, weights, gates=gates, **options)
 
 
-def _conv(
-    graph: Graph, x: str, layer: dict[str, Any], wide: int, units: int, act: Activation, place: str, name: str
-) -> str:
+def _conv(d: Layers, x: Value, layer: dict[str, Any], units: int, act: Activation) -> Value:
     """Causal: RTNeural starts from a window of zeros."""
+    place = d.place
     size, dilation = (whole(layer[k], f"{place}: {k}") for k in ("kernel_size", "dilation"))
     groups = whole(layer.get("groups", 1), f"{place}: groups")
     weights = layer["weights"]
-    w = array(weights[0], f"{place}: kernel", (size, wide // groups, units)).transpose(2, 1, 0)
+    w = array(weights[0], f"{place}: kernel", (size, d.width(x) // groups, units)).transpose(2, 1, 0)
     bias = array(weights[1], f"{place}: bias", (units,)) if len(weights) > 1 else None
-    return conv1d(
-        graph,
+    y = windows.conv(
+        d,
         x,
-        w,
-        bias,
-        act,
-        name,
-        layout="channels_last",
+        known(w),
+        None if bias is None else known(bias),
         dilations=[dilation],
-        pads=[(size - 1) * dilation, 0],
+        padding="causal",
         groups=groups,
+        channels_last=True,
+        activation=act.fused,
     )
+    return activate(d, y, act.after)
 
 
-def _gained(graph: Graph, x: str, document: dict[str, Any], key: str, notes: list[str]) -> str:
+def _gained(d: Layers, x: Value, document: dict[str, Any], key: str) -> Value:
     """AIDA-X: a gain in decibels, of the input or of the answer with its skip."""
     gain = document.get(key, 0)
     if gain is None or gain == 0:
         return x
     if isinstance(gain, bool) or not isinstance(gain, (int, float)):
         raise FormatError(f"{key}: expected decibels, found {str(gain)[:40]}")
-    notes.append(f"{key} of {gain:g} dB applied")
+    d.note(f"{key} of {gain:g} dB applied")
     factor = 10 ** (gain / 20) if gain > SILENT_DB else 0.0
-    return graph.add1("Binary", [x, constant(graph, [factor], f"{key}.factor")], {"kind": "mul"}, key)
+    return d.at(key).binary("mul", x, d.constant([factor]))
 
 
-def _skipped(graph: Graph, x: str, source: str, document: dict[str, Any], notes: list[str]) -> str:
+def _skipped(d: Layers, x: Value, source: Value, document: dict[str, Any]) -> Value:
     if "in_skip" not in document:
-        if document["in_shape"][-1] == 1 == graph.shape(x)[-1]:
-            notes.append("no in_skip in the file: assumed that the input is not added to the answer")
+        if document["in_shape"][-1] == 1 == d.width(x):
+            d.note("no in_skip in the file: assumed that the input is not added to the answer")
         return x
     skip = whole(document["in_skip"], "in_skip", 0)
     if skip > 1:
         raise UnsupportedModelError(f"in_skip of {skip}: expected 0 or 1")
     if skip == 0:
         return x
-    notes.append("the input is added to the answer (in_skip 1)")
-    return add_first_channel(graph, x, source)
-
-
-def add_first_channel(graph: Graph, x: str, source: str, channels: int = 1) -> str:
-    """x plus the first channels of the input: what amplifier models call skip."""
-    if graph.shape(x)[-1] != channels:
-        raise UnsupportedModelError(f"a skip of {channels} channels over an answer of {graph.shape(x)[-1]}")
-    if graph.shape(source)[-1] != channels:
-        source = graph.add1("Slice", [source], {"axes": [-1], "starts": [0], "ends": [channels]}, "skip.channels")
-    return graph.add1("Binary", [x, source], {"kind": "add"}, "skip")
+    d.note("the input is added to the answer (in_skip 1)")
+    return d.skip(x, source)

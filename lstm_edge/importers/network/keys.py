@@ -45,16 +45,19 @@ class Keys:
         return value
 
     def number(self, key: str, default: Any = REQUIRED) -> float:
-        return self._kind(key, self.take(key, default), (int, float), "a number", default)
+        value: float = self._kind(key, self.take(key, default), (int, float), "a number", default)
+        return value
 
     def whole(self, key: str, default: Any = REQUIRED) -> int:
-        return self._kind(key, self.take(key, default), int, "a whole number", default)
+        value: int = self._kind(key, self.take(key, default), int, "a whole number", default)
+        return value
 
     def flag(self, key: str, default: Any = REQUIRED) -> bool:
-        return self._kind(key, self.take(key, default), bool, "true or false", default)
+        value: bool = self._kind(key, self.take(key, default), bool, "true or false", default)
+        return value
 
     def names(self, key: str, default: Any = REQUIRED) -> list[str]:
-        value = self._kind(key, self.take(key, default), list, "a list of names", default)
+        value: list[str] = self._kind(key, self.take(key, default), list, "a list of names", default)
         if not all(isinstance(v, str) for v in value):
             self.fail(f"{key}: expected a list of names, found {value!r}", key)
         return value

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ...ir.dims import Dim
 from ...ir.ops import OPS
-from ..dialect import layers
-from ..dialect.layers import Activation
+from ..dialect import Value, arithmetic, known, movement, norms, products, selection, windows
+from ..dialect.activations import Activation, activate, activation
 from .keys import Keys, size_of
 from .tensors import Network
+
+Layer = Callable[[Network, Keys], Value]
 
 # How files call a parameter: torch, Keras, TensorFlow.
 SPELLINGS = {
@@ -27,10 +29,13 @@ SPELLINGS = {
 }
 
 
-def source(net: Network, k: Keys) -> str:
+def source(net: Network, k: Keys) -> Value:
     """What the layer reads: `input`, or what the layer before gave."""
     name = k.take("input", None)
-    return net.previous if name is None else net.tensor(name, k, "input")
+    found = net.previous if name is None else net.value(name, k, "input")
+    if found is None:
+        k.fail("input: expected a name, found none", "input")
+    return found
 
 
 def parameters(net: Network, k: Keys, required: str, *optional: str) -> dict[str, Any]:
@@ -50,7 +55,8 @@ def parameters(net: Network, k: Keys, required: str, *optional: str) -> dict[str
 
 def column_major(net: Network, k: Keys) -> bool:
     """Whether matrices are (in, out), as Keras keeps them; `layout` overrides the convention."""
-    return k.word("layout", ("rows", "columns"), "columns" if net.convention == "keras" else "rows") == "columns"
+    layout: str = k.word("layout", ("rows", "columns"), "columns" if net.convention == "keras" else "rows")
+    return layout == "columns"
 
 
 def shaped(array: np.ndarray, rank: int, k: Keys, key: str) -> np.ndarray:
@@ -60,150 +66,156 @@ def shaped(array: np.ndarray, rank: int, k: Keys, key: str) -> np.ndarray:
 
 
 def _activation(k: Keys) -> Activation:
-    return layers.activation(k.take("activation", None), k.place)
+    return activation(k.take("activation", None), k.place)
 
 
-def _dense(net: Network, k: Keys, name: str) -> str:
+def _activated(net: Network, act: Activation, make: Callable[[Mapping[str, Any]], Value]) -> Value:
+    """An op with its activation: fused, or behind it where it needs an op of its own."""
+    name = net.node_name
+    net.node_name = name if act.after.kind == "linear" else f"{name}.linear"
+    y = make(act.fused)
+    net.node_name = name
+    return activate(net, y, act.after)
+
+
+def _known(array: np.ndarray | None) -> Value | None:
+    return None if array is None else known(array)
+
+
+def _dense(net: Network, k: Keys) -> Value:
     x, found, columns = source(net, k), parameters(net, k, "kernel", "bias"), column_major(net, k)
-    w = shaped(found["kernel"], 2, k, "kernel")
-    return layers.dense(net.graph, x, w.T if columns else w, found["bias"], _activation(k), name)
+    w, act = shaped(found["kernel"], 2, k, "kernel"), _activation(k)
+    weight, bias = known(w.T if columns else w), _known(found["bias"])
+    return _activated(net, act, lambda fused: products.dense(net, x, weight, bias, fused))
 
 
-def _embedding(net: Network, k: Keys, name: str) -> str:
+def _embedding(net: Network, k: Keys) -> Value:
     x, found = source(net, k), parameters(net, k, "table")
-    table = layers.constant(net.graph, shaped(found["table"], 2, k, "table"), f"{name}.table")
-    if net.graph.tensors[x].dtype != "int32":
-        x = net.graph.add1("Cast", [x], {"to": "int32"}, f"{name}.tokens")
-    return net.graph.add1("Gather", [table, x], {"axis": 0}, name)
+    table = known(shaped(found["table"], 2, k, "table"))
+    return selection.embedding(net, table, net.cast(x, "int32"))
 
 
-def _conv1d(net: Network, k: Keys, name: str) -> str:
+def _conv1d(net: Network, k: Keys) -> Value:
     x, found, columns = source(net, k), parameters(net, k, "kernel", "bias"), column_major(net, k)
-    w = shaped(found["kernel"], 3, k, "kernel")
-    w = w.transpose(2, 1, 0) if columns else w
-    stride, dilation = k.whole("stride", 1), k.whole("dilation", 1)
-    channels = k.word("channels", ("last", "first"), "last")
-    return layers.conv1d(
-        net.graph,
-        x,
-        w,
-        found["bias"],
-        _activation(k),
-        name,
-        layout=f"channels_{channels}",
-        strides=[stride],
-        dilations=[dilation],
-        groups=k.whole("groups", 1),
-        pads=_pads(k, w.shape[2], stride, dilation),
-    )
+    w, act = shaped(found["kernel"], 3, k, "kernel"), _activation(k)
+    weight, bias = known(w.transpose(2, 1, 0) if columns else w), _known(found["bias"])
+    options: dict[str, Any] = {
+        "strides": [k.whole("stride", 1)],
+        "dilations": [k.whole("dilation", 1)],
+        "padding": _padding(k),
+        "groups": k.whole("groups", 1),
+        "channels_last": k.word("channels", ("last", "first"), "last") == "last",
+    }
+    return _activated(net, act, lambda fused: windows.conv(net, x, weight, bias, **options, activation=fused))
 
 
-def _pads(k: Keys, size: int, stride: int, dilation: int) -> list[int]:
-    padding = k.take("padding", "valid")
-    extent = (size - 1) * dilation
-    if padding == "valid":
-        return [0, 0]
-    if padding == "causal":
-        return [extent, 0]
-    if padding == "same" and stride == 1:
-        return [extent // 2, extent - extent // 2]
+def _padding(k: Keys) -> windows.Padding:
+    padding: Any = k.take("padding", "valid")
+    if padding in ("valid", "causal", "same"):
+        return str(padding)
     if not isinstance(padding, list) or len(padding) != 2 or not all(isinstance(p, int) and p >= 0 for p in padding):
-        k.fail(f"padding = {padding!r}: expected 'valid', 'causal', 'same' (stride 1) or [before, after]", "padding")
+        k.fail(f"padding = {padding!r}: expected 'valid', 'causal', 'same' or [before, after]", "padding")
     return padding
 
 
-def _layer_norm(net: Network, k: Keys, name: str) -> str:
+def _layer_norm(net: Network, k: Keys) -> Value:
     x, found = source(net, k), parameters(net, k, "scale", "offset")
-    constants = [
-        layers.constant(net.graph, found[p], f"{name}.{p}") for p in ("scale", "offset") if found[p] is not None
-    ]
-    attrs = {"axes": k.take("axes", [-1]), "epsilon": float(k.number("epsilon"))}
-    return net.graph.add1("Normalize", [x, *constants], attrs, name)
+    scale, offset = _known(found["scale"]), _known(found["offset"])
+    return norms.normalize(net, x, k.take("axes", [-1]), k.number("epsilon"), scale, offset)
 
 
-def _batch_norm(net: Network, k: Keys, name: str) -> str:
+def _batch_norm(net: Network, k: Keys) -> Value:
     x, found = source(net, k), parameters(net, k, "mean", "variance", "scale", "offset")
     if found["variance"] is None or found["mean"].ndim != 1 or found["variance"].shape != found["mean"].shape:
         k.fail("expected mean and variance of one size")
-    arrays = {"mean": found["mean"], "variance": found["variance"], "scale": found["scale"], "bias": found["offset"]}
-    return layers.batch_norm(net.graph, x, arrays, k.number("epsilon"), k.whole("axis", -1), name)
+    epsilon, axis = k.number("epsilon"), k.whole("axis", -1)
+    return norms.batch_norm(net, x, **found, epsilon=epsilon, axis=axis)
 
 
-def _prelu(net: Network, k: Keys, name: str) -> str:
+def _prelu(net: Network, k: Keys) -> Value:
     x, found = source(net, k), parameters(net, k, "slope")
-    slope = layers.constant(net.graph, found["slope"], f"{name}.slope")
-    return net.graph.add1("Binary", [x, slope], {"kind": "prelu"}, name)
+    return arithmetic.prelu(net, x, known(found["slope"]))
 
 
-def _activation_layer(net: Network, k: Keys, name: str) -> str:
-    return layers.activate(net.graph, source(net, k), _activation(k), name)
+def _activation_layer(net: Network, k: Keys) -> Value:
+    return activate(net, source(net, k), _activation(k))
 
 
-def _inputs(net: Network, k: Keys, fewest: int) -> list[str]:
+def _inputs(net: Network, k: Keys, fewest: int) -> list[Value | None]:
     names = k.take("inputs")
     if not isinstance(names, list) or len(names) < fewest:
         k.fail(f"inputs: expected a list of {fewest} names or more, found {names!r}", "inputs")
-    return [net.tensor(n, k, "inputs") for n in names]
+    return [net.value(n, k, "inputs") for n in names]
 
 
-def _merge(kind: str) -> Callable[[Network, Keys, str], str]:
-    def layer(net: Network, k: Keys, name: str) -> str:
-        x, *others = _inputs(net, k, 2)
-        for n, other in enumerate(others):
-            x = net.graph.add1("Binary", [x, other], {"kind": kind}, name if n == len(others) - 1 else f"{name}.{n}")
-        return x
+def _given(net: Network, k: Keys, fewest: int) -> list[Value]:
+    values = _inputs(net, k, fewest)
+    found = [v for v in values if v is not None]
+    if len(found) != len(values):
+        k.fail("inputs: expected names, found an empty one", "inputs")
+    return found
+
+
+def _merge(kind: str) -> Layer:
+    def layer(net: Network, k: Keys) -> Value:
+        return arithmetic.variadic(net, kind, _given(net, k, 2))
 
     return layer
 
 
-def _concat(net: Network, k: Keys, name: str) -> str:
-    inputs = _inputs(net, k, 1)
-    return net.graph.add1("Concat", inputs, {"axis": k.whole("axis", -1)}, name)
+def _concat(net: Network, k: Keys) -> Value:
+    return movement.concat(net, _given(net, k, 1), k.whole("axis", -1))
 
 
-def _scale(net: Network, k: Keys, name: str) -> str:
+def _scale(net: Network, k: Keys) -> Value:
     x = source(net, k)
-    values = {key: k.take(key, default) for key, default in (("factor", 1), ("offset", 0))}
-    arrays = {key: net.array(v, k, key) if isinstance(v, str) else v for key, v in values.items()}
-    try:
-        return layers.scaled(net.graph, x, arrays["factor"], arrays["offset"], name)
-    except (TypeError, ValueError) as why:
-        k.fail(f"factor and offset: expected numbers, lists of numbers or names of arrays ({why})", "factor")
+    for key, default, kind in (("factor", 1, "mul"), ("offset", 0, "add")):
+        given = k.take(key, default)
+        try:
+            array = np.asarray(net.array(given, k, key) if isinstance(given, str) else given, np.float32)
+        except (TypeError, ValueError) as why:
+            k.fail(f"factor and offset: expected numbers, lists of numbers or names of arrays ({why})", key)
+        if not np.isfinite(array).all():
+            k.fail(f"{key}: expected finite numbers", key)
+        x = net.binary(kind, x, known(array))
+    return x
 
 
-def _reshape(net: Network, k: Keys, name: str) -> str:
+def _reshape(net: Network, k: Keys) -> Value:
     x, shape = source(net, k), k.take("shape")
     if not isinstance(shape, list):
         k.fail(f"shape: expected a list, found {shape!r}", "shape")
     sizes = [-1 if s == -1 else size_of(s, k) for s in shape]
-    if all(isinstance(s, Dim) or s != -1 for s in sizes) or sizes.count(-1) == 1:
-        return layers.reshape(net.graph, x, sizes, name)
-    k.fail("shape: expected at most one -1", "shape")
+    if sum(not isinstance(s, Dim) and s == -1 for s in sizes) > 1:
+        k.fail("shape: expected at most one -1", "shape")
+    return movement.reshape(net, x, sizes)
 
 
-def _last(net: Network, k: Keys, name: str) -> str:
-    return layers.last_frame(net.graph, source(net, k), name)
+def _last(net: Network, k: Keys) -> Value:
+    return movement.index(net, source(net, k), 1, -1)
 
 
-def _dropout(net: Network, k: Keys, name: str) -> str:
+def _dropout(net: Network, k: Keys) -> Value:
     k.number("rate", 0)
     return source(net, k)
 
 
-def raw_op(net: Network, k: Keys, kind: str, name: str) -> str:
+def raw_op(net: Network, k: Keys, kind: str) -> Value:
     """An op of docs/ops.md by its own name, its attributes as keys; further outputs are called name.output."""
     if kind not in OPS:
         k.fail(f"unknown op {kind!r}; expected one of {', '.join(OPS)}", "type")
     inputs = _inputs(net, k, 0) if "inputs" in k.values else [net.previous]
     attrs = {key: k.take(key) for key in list(k.values)}
     attrs = {key: int(v) if isinstance(v, bool) else v for key, v in attrs.items()}
-    outputs = net.graph.add(kind, inputs, attrs, name)
-    for spelling, tensor in zip(OPS[kind].outputs[1:], outputs[1:]):
-        net.named[f"{name}.{spelling.rstrip('?')}"] = tensor
-    return outputs[0]
+    graph, name = net.graph, net.node_name
+    outputs = graph.add(kind, [net.tensor(v) for v in inputs], attrs, name)
+    made = [Value(graph.tensors[o].dtype, tensor=o) for o in outputs]
+    for spelling, value in zip(OPS[kind].outputs[1:], made[1:]):
+        net.named[f"{name}.{spelling.rstrip('?')}"] = value
+    return made[0]
 
 
-LAYERS: dict[str, Callable[[Any, Keys, str], str]] = {
+LAYERS: dict[str, Layer] = {
     "dense": _dense,
     "embedding": _embedding,
     "conv1d": _conv1d,

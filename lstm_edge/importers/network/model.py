@@ -99,7 +99,7 @@ def _build(top: Keys, arrays: dict[str, np.ndarray]) -> Graph:
         top.fail(f"layer: expected at most {MAX_LAYERS} tables [[layer]]", "layer")
     for name, value in inputs.items():
         _input(net, top, name, value)
-    net.previous = net.graph.inputs[0].tensor
+    net.previous = next(iter(net.named.values()))
     for n, values in enumerate(layers):
         _layer(net, Keys(values, f"{top.place}: layer {n}", top.text, n), n)
     _outputs(net, top, outputs)
@@ -119,7 +119,7 @@ def _input(net: Network, top: Keys, name: str, value: Any) -> None:
     keys.done()
     if not isinstance(shape, list):
         keys.fail(f"shape: expected a list, found {shape!r}", "shape")
-    net.named[name] = net.graph.input(name, tuple(size_of(s, keys) for s in shape), dtype)
+    net.input(name, tuple(size_of(s, keys) for s in shape), dtype)
 
 
 def _layer(net: Network, keys: Keys, n: int) -> None:
@@ -128,13 +128,14 @@ def _layer(net: Network, keys: Keys, n: int) -> None:
     keys.place += f" ({kind})" if name.startswith(f"{kind.lower()}_") else f" ({kind} {name})"
     if name in net.named:
         keys.fail(f"the name {name!r} is taken", "name")
+    net.node_name = name
     try:
         if kind in ("lstm", "gru", "rnn"):
-            result = recurrent(net, keys, kind.upper(), name)
+            result = recurrent(net, keys, kind.upper())
         elif kind in LAYERS:
-            result = LAYERS[kind](net, keys, name)
+            result = LAYERS[kind](net, keys)
         elif kind[:1].isupper():
-            result = raw_op(net, keys, kind, name)
+            result = raw_op(net, keys, kind)
         else:
             keys.fail(
                 f"unknown type {kind!r}; expected lstm, gru, rnn, {', '.join(LAYERS)} or an op of docs/ops.md", "type"
@@ -157,7 +158,7 @@ def _outputs(net: Network, top: Keys, outputs: Any) -> None:
     for name, layer in outputs.items():
         if layer is not None and (not isinstance(layer, str) or layer not in net.named):
             top.fail(f"outputs: no layer or input is called {layer!r}; there are {', '.join(net.named)}", "outputs")
-        net.graph.output(name, net.previous if layer is None else net.named[layer])
+        net.graph.output(name, net.tensor(net.previous if layer is None else net.named[layer]))
 
 
 def _all_used(net: Network, top: Keys, ignore: list[str]) -> None:

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import Dim
-from ..dialect import layers
-from ..dialect.layers import GATES, Activation, Cell
+from ...ir.ops import GATES
+from ..dialect import Value, arithmetic, movement
+from ..dialect.activations import Activation, activation
+from ..dialect.recurrences import ALIASES, PEEPHOLES, Weights, recurrence
 from .keys import Keys
 from .layers import column_major, source
 from .tensors import Network
 
 KERAS_GATES = {"LSTM": "ifgo", "GRU": "zrn", "RNN": "h"}
-ALIASES = {"LSTM": {"c": "g", "j": "g"}, "GRU": {"u": "z", "h": "n", "g": "n"}, "RNN": {"n": "h", "i": "h"}}
 DEFAULT_ACTIVATIONS = {
     "LSTM": {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid", "h": "tanh"},
     "GRU": {"r": "sigmoid", "z": "sigmoid", "n": "tanh"},
@@ -96,7 +97,7 @@ class _Reader:
         zeros = np.zeros(shapes.pop(), np.float32)
         return np.concatenate([np.asarray(blocks.get(g, zeros), np.float32) for g in order])
 
-    def cell(self, parts: Parts, peephole: Any, width: int) -> Cell:
+    def weights(self, parts: Parts, peephole: Any, width: int) -> Weights:
         w_ih = self.core(self.blocks(parts.get("kernel"), "kernel", self.gates, 2), "kernel")
         hidden = len(w_ih) // len(GATES[self.op])
         if self.joined:
@@ -109,36 +110,40 @@ class _Reader:
             if parts.get("recurrent") is None:
                 self.k.fail("recurrent is missing; where one kernel holds both, write joined = 'xh' or 'hx'")
             w_hh = self.core(self.blocks(parts.get("recurrent"), "recurrent", self.gates, 2), "recurrent")
-        cell = Cell(w_ih, w_hh, *self._biases(parts, hidden))
-        if parts.get("projection") is not None:
-            cell.projection = self._rows(parts["projection"], "projection", 2)
-        if peephole is not None:
-            cell.peephole = self._peephole(peephole, hidden)
-        return cell
+        return Weights(
+            w_ih,
+            w_hh,
+            *self._biases(parts, hidden),
+            peephole=None if peephole is None else self._peephole(peephole, hidden),
+            projection=None if parts.get("projection") is None else self._rows(parts["projection"], "projection", 2),
+        )
 
     def _biases(self, parts: Parts, hidden: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-        found = []
-        for key in ("bias", "recurrent_bias"):
-            value = parts.get(key)
-            array = self.net.arrays.get(value) if isinstance(value, str) else None
-            if key == "bias" and self.op == "GRU" and array is not None and array.ndim == 2 and len(array) == 2:
-                self.net.used.add(value)
-                both = [dict(zip(self.gates, np.split(b, len(self.gates)))) for b in array]
-                found = [self.core(b, key) for b in both]
-                break
-            found.append(None if value is None else self.core(self.blocks(value, key, self.gates, 1), key))
-        bias, other = found
+        """The input's and the state's."""
+        pair = self._pair(parts.get("bias"))
+        bias, other = pair or (self._bias(parts.get(key), key) for key in ("bias", "recurrent_bias"))
         if self.op == "GRU":
-            self._reset_after(bias, other)
-            return bias, other
-        if other is not None:
-            bias = other if bias is None else bias + other
+            self._settle_reset(bias, other)
         if self.forget_bias:
-            bias = np.zeros(4 * hidden, np.float32) if bias is None else bias.copy()
-            bias[hidden : 2 * hidden] += np.float32(self.forget_bias)
-        return bias, None
+            joined = np.zeros(4 * hidden, np.float32)
+            for part in (bias, other):
+                joined += 0 if part is None else part
+            joined[hidden : 2 * hidden] += np.float32(self.forget_bias)
+            return joined, None
+        return bias, other
 
-    def _reset_after(self, bias: np.ndarray | None, other: np.ndarray | None) -> None:
+    def _bias(self, value: Any, key: str) -> np.ndarray | None:
+        return None if value is None else self.core(self.blocks(value, key, self.gates, 1), key)
+
+    def _pair(self, value: Any) -> list[np.ndarray] | None:
+        """Both biases of a Keras GRU, two rows of one array; None where it is none."""
+        array = self.net.arrays.get(value) if isinstance(value, str) else None
+        if self.op != "GRU" or array is None or array.ndim != 2 or len(array) != 2:
+            return None
+        rows = self.net.array(value, self.k, "bias")
+        return [self.core(dict(zip(self.gates, np.split(b, len(self.gates)))), "bias") for b in rows]
+
+    def _settle_reset(self, bias: np.ndarray | None, other: np.ndarray | None) -> None:
         """Where it is not said: torch always, Keras when the bias has two rows."""
         if self.reset_after is None and self.net.convention == "keras" and bias is None:
             self.k.fail("reset_after is missing: without a bias nothing shows it")
@@ -159,12 +164,12 @@ class _Reader:
             blocks = {self.gate(g, "peephole"): self._diagonal_or_full(name, hidden) for g, name in value.items()}
         else:
             self.k.fail(f"peephole: expected the name of an array or a table by gate, found {value!r}", "peephole")
-        return self.core(blocks, "peephole", "ifog" if "g" in blocks else "ifo")
+        return self.core(blocks, "peephole", PEEPHOLES if "g" in blocks else PEEPHOLES[:3])
 
     def _order_of_peephole(self, array: np.ndarray, hidden: int) -> str:
         full = array.ndim == 2 and hidden in array.shape and array.size % hidden**2 == 0 and array.size > 4 * hidden
         count = array.size // (hidden**2 if full else hidden)
-        order = "".join(self.gate(c, "peephole_gates") for c in self.peephole_gates or "ifog"[:count])
+        order = "".join(self.gate(c, "peephole_gates") for c in self.peephole_gates or PEEPHOLES[:count])
         if len(order) != count or array.size != count * hidden * (hidden if full else 1):
             self.k.fail(f"peephole: shape {array.shape} does not hold gates {order} of {hidden} cells", "peephole")
         return order
@@ -178,19 +183,17 @@ class _Reader:
         return array.T if self.columns else array
 
 
-def recurrent(net: Network, k: Keys, op: str, name: str) -> str:
+def recurrent(net: Network, k: Keys, op: str) -> Value:
     """An lstm, gru or rnn layer; its last states get the names name.h and name.c."""
-    x = source(net, k)
-    if len(net.graph.shape(x)) != 3 or isinstance(net.graph.shape(x)[2], Dim):
-        k.fail(f"expected to read (batch, frames, features), found shape {net.graph.shape(x)}")
+    x, name = source(net, k), net.node_name
+    shape = net.shape(x)
+    if len(shape) != 3 or isinstance(shape[2], Dim):
+        k.fail(f"expected to read (batch, frames, features), found shape {shape}")
     reader = _Reader(net, k, op)
-    direction = k.word("direction", DIRECTIONS, None)
-    levels, direction = _levels(net, k, direction)
+    levels, direction = _levels(net, k, k.word("direction", DIRECTIONS, None))
     count = 2 if direction == "bidirectional" else 1
-    peepholes = [None] * count
-    if op == "LSTM":
-        peepholes = _per_direction(k, "peephole", k.take("peephole", None), count)
-    attrs = _attributes(k, op, reader, direction)
+    peepholes = _per_direction(k, "peephole", k.take("peephole", None) if op == "LSTM" else None, count)
+    options = _options(k, op, reader)
     initial = [_initial(net, k, f"initial_{s}") for s in ("hc" if op == "LSTM" else "h")]
     if len(levels) > 1 and (any(i is not None for i in initial) or any(p is not None for p in peepholes)):
         k.fail(
@@ -198,25 +201,24 @@ def recurrent(net: Network, k: Keys, op: str, name: str) -> str:
         )
     merge, returns = k.word("merge", ("concat", *MERGES), "concat"), k.word("returns", ("every", "last"), "every")
     for n, parts in enumerate(levels):
-        last = n == len(levels) - 1
-        width = net.graph.shape(x)[-1]
-        cells = [reader.cell(p, q, width) for p, q in zip(parts, peepholes)]
+        width = movement.fixed_sizes(net, net.shape(x)[-1:], "features of sizes")[0]
+        cells = [reader.weights(p, q, width) for p, q in zip(parts, peepholes)]
         if op == "GRU":
-            attrs["reset_after"] = int(reader.reset_after)
-        label = name if last else f"{name}.{n}"
-        made = layers.recurrence(net.graph, op, x, cells, label, initial=initial if n == 0 else (), **attrs)
-        x = made.y
+            options["reset_after"] = bool(reader.reset_after)
+        net.node_name = name if n == len(levels) - 1 else f"{name}.{n}"
+        made = recurrence(net, op, x, cells, direction=direction, initial=initial if n == 0 else (), **options)
+        x = made.frames(net, time_major=False)
     if reader.forget_bias:
         net.notes.append(f"layer {name}: {reader.forget_bias:g} added to the forget gate's bias")
-    net.named[f"{name}.h"] = made.h
-    if op == "LSTM":
-        net.named[f"{name}.c"] = made.c
+    net.named[f"{name}.h"] = made.h_n
+    if made.c_n is not None:
+        net.named[f"{name}.c"] = made.c_n
     if returns == "last":
-        x = _last_states(net, made.h, name)
-    return _merged(net, x, merge, name) if count == 2 else x
+        x = _last_states(net, made.h_n)
+    return _merged(net, x, merge) if count == 2 else x
 
 
-def _attributes(k: Keys, op: str, reader: _Reader, direction: str) -> dict[str, Any]:
+def _options(k: Keys, op: str, reader: _Reader) -> dict[str, Any]:
     given = k.take("activations", {})
     if not isinstance(given, dict):
         k.fail(f"activations: expected a table such as {{g = 'relu'}}, found {given!r}", "activations")
@@ -224,45 +226,36 @@ def _attributes(k: Keys, op: str, reader: _Reader, direction: str) -> dict[str, 
     for letter, value in given.items():
         letter = letter if op == "LSTM" and letter == "h" else reader.gate(letter, "activations")
         table[letter] = value
-    acts: list[Activation] = [layers.activation(v, f"{k.place}: activations.{g}") for g, v in table.items()]
-    attrs: dict[str, Any] = {"activations": acts, "direction": direction, "clip": float(k.number("clip", 0))}
+    acts: list[Activation] = [activation(v, f"{k.place}: activations.{g}") for g, v in table.items()]
+    options: dict[str, Any] = {"activations": acts, "clip": float(k.number("clip", 0))}
     if op == "LSTM":
-        attrs |= {"coupled": reader.coupled, "cell_clip": float(k.number("cell_clip", 0))}
-        attrs["proj_clip"] = float(k.number("projection_clip", 0))
-    return attrs
+        options |= {"coupled": reader.coupled, "cell_clip": float(k.number("cell_clip", 0))}
+        options["proj_clip"] = float(k.number("projection_clip", 0))
+    return options
 
 
-def _initial(net: Network, k: Keys, key: str) -> np.ndarray | str | None:
+def _initial(net: Network, k: Keys, key: str) -> np.ndarray | Value | None:
     """An input or layer (B,H) or (D,B,H), or an array of the weights."""
     name = k.text_of(key, None)
     if name is None:
         return None
-    if name not in net.named:
-        return net.array(name, k, key)
-    tensor = net.named[name]
-    shape = net.graph.shape(tensor)
-    return layers.reshape(net.graph, tensor, (1, *shape), f"{tensor}.lifted") if len(shape) == 2 else tensor
+    return net.named[name] if name in net.named else net.array(name, k, key)
 
 
-def _last_states(net: Network, h: str, name: str) -> str:
+def _last_states(net: Network, h: Value) -> Value:
     """(D,B,P) to (B,D*P)."""
-    directions, batch, width = net.graph.shape(h)
-    if directions > 1:
-        h = net.graph.add1("Transpose", [h], {"perm": [1, 0, 2]}, f"{name}.turned")
-    return layers.reshape(net.graph, h, (batch, directions * width), f"{name}.last")
+    directions, batch, width = net.shape(h)
+    return net.reshape(net.transpose(h, [1, 0, 2]), [batch, directions * width])
 
 
-def _merged(net: Network, x: str, merge: str, name: str) -> str:
+def _merged(net: Network, x: Value, merge: str) -> Value:
     """The two directions, now side by side in the last axis, as `merge` says."""
     if merge == "concat":
         return x
-    width = net.graph.shape(x)[-1] // 2
-    halves = [
-        net.graph.add1("Slice", [x], {"axes": [-1], "starts": [s], "ends": [s + width]}, f"{name}.{word}")
-        for s, word in ((0, "forward"), (width, "backward"))
-    ]
-    x = net.graph.add1("Binary", halves, {"kind": MERGES[merge]}, f"{name}.{merge}")
-    return layers.scaled(net.graph, x, 0.5, 0, f"{name}.half") if merge == "average" else x
+    axis = len(net.shape(x)) - 1
+    halves = movement.split(net, x, axis, movement.equal_parts(net, net.shape(x)[axis], 2))
+    x = net.binary(MERGES[merge], *halves)
+    return arithmetic.scaled(net, x, 0.5) if merge == "average" else x
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------

@@ -9,21 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.graph import Graph
-from ..dialect.layers import constant
+from ...errors import UnsupportedModelError
+from ...ir.dims import Size
+from ..dialect import Dialect, Value, known
 from .keys import Keys
 
 
-class Network:
-    """What layers are built from: the graph, the arrays of the weights file, and the tensors that have names."""
+class Network(Dialect):
+    """What layers are built from: the dialect, the arrays of the weights file, and the values that have names. Every op
+    is called after its layer."""
+
+    op_in_names = False
 
     def __init__(self, arrays: Mapping[str, np.ndarray], convention: str):
-        self.graph = Graph()
+        super().__init__()
         self.arrays, self.convention = arrays, convention
         self.used: set[str] = set()
-        self.named: dict[str, str] = {}  # of inputs, layers and their states -> tensor
-        self.previous = ""
-        self.notes: list[str] = []
+        self.named: dict[str, Value] = {}  # of inputs, layers and their states
+        self.previous = Value("float32")
+
+    def input(self, name: str, shape: tuple[Size, ...], dtype: str) -> None:
+        self.named[name] = Value(dtype, tensor=self.graph.input(name, shape, dtype))
 
     def array(self, name: Any, keys: Keys, key: str) -> np.ndarray:
         """An array of the weights file by name."""
@@ -34,21 +40,25 @@ class Network:
             keys.fail(f"{key}: the weights hold no array {name!r}; close: {', '.join(near)}", key)
         self.used.add(name)
         array = self.arrays[name]
-        return array.astype(np.float32) if array.dtype.kind == "f" else array
+        if array.dtype.kind != "f":
+            return array
+        if not np.isfinite(array).all():
+            raise UnsupportedModelError(f"{name}: holds values that are not finite numbers")
+        return array.astype(np.float32)
 
-    def tensor(self, name: Any, keys: Keys, key: str) -> str:
-        """A tensor of the graph: a layer's, an input's, an array of the weights, or a number."""
+    def value(self, name: Any, keys: Keys, key: str) -> Value | None:
+        """What a name stands for: a layer, an input, an array of the weights, or a number; None for an empty name."""
         if isinstance(name, bool) or not isinstance(name, (str, int, float)):
             keys.fail(f"{key}: expected a name or a number, found {name!r}", key)
         if not isinstance(name, str):
-            return constant(self.graph, np.asarray(float(name), np.float32), "number")
+            return self.constant(float(name))
         if name == "" or name in self.named:
-            return self.named.get(name, "")
+            return self.named.get(name)
         if name not in self.arrays:
             keys.fail(
                 f"{key}: no layer, input or array is called {name!r}; layers and inputs: {', '.join(self.named)}", key
             )
-        return constant(self.graph, self.array(name, keys, key), name)
+        return known(self.array(name, keys, key))
 
     def under(self, prefix: str, keys: Keys) -> dict[str, str]:
         """Arrays below `prefix` by the last part of their names (without TensorFlow's ':0')."""
