@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lstm_edge.errors import UnsupportedModelError
 from lstm_edge.importers.dialect import TO_END, Dialect, Value, known, movement
+from lstm_edge.importers.dialect.reshaping import reshape_target
 from lstm_edge.importers.dialect.resize import resize, scales_to
 from lstm_edge.ir.dims import BATCH, FRAMES
 
@@ -138,7 +139,7 @@ def test_frames_that_the_source_was_made_with():
             movement.reshape(d, x, [-1, 12]),
         ]
 
-    assert movement.reshape_target(_trained(6), [FRAMES, 6], [6, 6, 1]) == [FRAMES, 6, 1]
+    assert reshape_target(_trained(6), [FRAMES, 6], [6, 6, 1]) == [FRAMES, 6, 1]
     longer = np.concatenate([X, X], 1)
     found = run_time(meaning, longer, [2, FRAMES, 3, 4])
     for got, want in zip(found, (longer, longer[:, -1], longer.reshape(2, 12, 12), longer.reshape(-1, 12))):
@@ -173,8 +174,8 @@ def test_reshape_with_open_sizes(data):
 def test_reshape_to_a_multiple_of_a_stride():
     d = Dialect()
     pairs = FRAMES // 2
-    assert movement.reshape_target(d, [1, pairs * 2, 1], [1, pairs, 2]) == [1, pairs, 2] and not d.notes
-    assert movement.reshape_target(d, [pairs * 2], [FRAMES]) == [pairs * 2]
+    assert reshape_target(d, [1, pairs * 2, 1], [1, pairs, 2]) == [1, pairs, 2] and not d.notes
+    assert reshape_target(d, [pairs * 2], [FRAMES]) == [pairs * 2]
     assert "multiple of 2" in d.notes[0]
 
 

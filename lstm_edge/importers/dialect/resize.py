@@ -9,6 +9,7 @@ import numpy as np
 from ...ir.dims import Dim, Size
 from . import movement
 from .builder import Dialect
+from .reshaping import exact_quotient
 from .selection import gather
 from .value import Value, known
 
@@ -19,7 +20,7 @@ def scales_to(d: Dialect, sizes: Sequence[Size], wanted: Sequence[Size]) -> list
     """The factors between two shapes, of which open sizes must be whole multiples."""
     scales = []
     for size, want in zip(sizes, wanted):
-        ratio = movement.exact_quotient(want, size)
+        ratio = exact_quotient(want, size)
         if isinstance(ratio, Dim) or ratio is None and (isinstance(want, Dim) or isinstance(size, Dim)):
             raise d.refuse(f"resizes an axis of {size} to {want}; fix those sizes (--shape)")
         scales.append(float(ratio) if ratio is not None else _float(want) / _float(size))

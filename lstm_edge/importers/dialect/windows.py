@@ -12,6 +12,7 @@ from typing import Any
 from ...ir.dims import Dim, Size
 from . import movement
 from .builder import Dialect
+from .reshaping import exact_quotient
 from .value import Value, known
 
 Padding = str | Sequence[int]
@@ -281,7 +282,7 @@ def adaptive_pool(d: Dialect, x: Value, kind: str, wanted: Sequence[Size | None]
     goal = [s if w is None else w for s, w in zip(sizes, wanted)]
     if all(w == 1 for w in goal):
         return global_pool(d, x, "mean" if kind == "average" else kind, n, channels_last=channels_last)
-    kernel = [movement.exact_quotient(s, w) for s, w in zip(sizes, goal)]
+    kernel = [exact_quotient(s, w) for s, w in zip(sizes, goal)]
     whole = [k for k in kernel if isinstance(k, int)]
     if len(whole) < n:
         raise d.refuse(f"adaptive pooling from {list(sizes)} to {goal}: the windows are not of one size")
