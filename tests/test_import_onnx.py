@@ -546,6 +546,23 @@ def test_shape_arithmetic_on_free_sizes():
     against_onnxruntime(model, {"x": normal(3, 5, 4)})
 
 
+def pooled_and_convolved(kernel):
+    nodes = [
+        node("MaxPool", ["x"], ["p"], kernel_shape=[kernel], strides=[2], auto_pad="SAME_UPPER"),
+        node("Conv", ["p", "w"], ["y"], auto_pad="SAME_LOWER"),
+    ]
+    ports = [value_info("x", ["batch", 3, "frames"])], [value_info("y", None)]
+    return make_model(nodes, *ports, {"w": normal(4, 3, 4)})
+
+
+@pytest.mark.parametrize("frames", [8, 9])
+def test_strided_same_padding_over_free_frames(frames):
+    """Where one padding serves every number of frames; where none does, the size is asked for."""
+    against_onnxruntime(pooled_and_convolved(2), {"x": normal(2, 3, frames)})
+    with pytest.raises(UnsupportedModelError, match=r"the_MaxPool_p.*SAME padding with stride 2"):
+        importer.read(pooled_and_convolved(3))
+
+
 def test_sort_of_a_free_batch():
     """torch's pack_padded_sequence sorts lengths with TopK over the whole batch."""
     nodes = [
