@@ -144,6 +144,12 @@ def test_frames_stay_free_beyond_what_the_file_says(keras):
     assert any("28 frames in the file, left free" in n for n in graph.metadata["notes"])
 
 
+def test_an_encoder_and_a_decoder_have_lengths_of_their_own(keras, tmp_path):
+    xs = [RNG.normal(0, 1, (3, 9, 6)).astype(np.float32), RNG.normal(0, 1, (3, 7, 5)).astype(np.float32)]
+    graph = check(TEXTBOOK["encoder_decoder"](keras), tmp_path, xs)
+    assert [str(graph.shape(p.tensor)[1]) for p in graph.inputs] == ["frames", "target_frames"]
+
+
 def test_shapes_override(keras):
     model = TEXTBOOK["rows"](keras)
     name = read(model).inputs[0].name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
-from ...ir.dims import Dim, Size, value
+from ...ir.dims import Size, substitute
 from ..dialect import Dialect, Value, known
 from .config import Layer, Version
 
@@ -46,11 +46,11 @@ class Call:
 
 
 class Emit(Dialect):
-    """The dialect, standing in one layer at a time. `frames`: how many the file was trained with, where it says so."""
+    """The dialect, standing in one layer at a time. `made_with`: open sizes, by symbol, as the file was trained."""
 
-    def __init__(self, version: Version, frames: int | None) -> None:
+    def __init__(self, version: Version, made_with: Mapping[str, int]) -> None:
         super().__init__()
-        self.version, self.frames = version, frames
+        self.version, self._made_with = version, made_with
         self._since = 0  # the layer's first op
         self._named: set[int] = set()  # ops that have their final names
         self._names: set[str] = set()
@@ -97,9 +97,7 @@ class Emit(Dialect):
 
     def at_trained(self, size: Size) -> Size:
         """A size as a number where it depends on frames alone and the file says how many there were."""
-        if isinstance(size, Dim) and not size.mentions("batch") and self.frames:
-            return value(size, 1, self.frames)
-        return size
+        return substitute(size, self._made_with)
 
     def real(self, x: Value) -> Value:
         """x in float32."""

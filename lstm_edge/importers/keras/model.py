@@ -4,14 +4,17 @@ files."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
-from ...ir.dims import BATCH, FRAMES, Size
+from ...ir.dims import BATCH, FRAMES, Dim, Size, symbols
 from ...ir.graph import Graph
+from ...ir.sizes import Sizes
 from ..dialect import Value
+from ..dialect.open_sizes import OpenSize, freest, with_symbols
 from .build import build_model, check_supported, endpoints
 from .config import MODELS, Layer, Version, parse_model
 from .emit import Emit, Masked
@@ -55,7 +58,9 @@ def read(source: str | Path | bytes | Any, *, shapes: dict[str, Sequence[int | s
         check_supported(model)
         assign(model, read_source)
         ports = _ports(model)
-        return _build(model, ports, read_source, version, _given(ports, shapes))
+        given = _given(ports, shapes)
+        plan = _Plan(model, ports, read_source, version, given, _open_frames(model, ports, given))
+        return freest(lambda sizes: _lowered(plan, sizes), plan.opens)[0]
     except LstmEdgeError:
         raise
     except RecursionError as e:
@@ -208,73 +213,82 @@ def _first_input(model: Layer) -> str:
 # ---- building --------------------------------------------------------------------------------------------------------
 
 
-def _build(
-    model: Layer, ports: list[_Port], source: Source, version: Version, given: dict[str, tuple[Size, ...]]
-) -> Graph:
-    """Tries with the frames of all sequences free, then of one input alone, then as the file says."""
-    timed = [n for n in _timed(model, ports) if n not in given]
-    fixed = {p.name: p.sizes[0] for p in ports if p.name in timed and p.sizes[0] is not None}
-    attempts = [timed] if len(set(fixed.values())) <= 1 and not (fixed and len(fixed) != len(timed)) else []
-    attempts += [[n for n in timed if n not in fixed]] if fixed else []
-    attempts += [] if len(timed) < 2 else [[n] for n in timed if n in fixed]
-    first_error: LstmEdgeError | None = None
-    for free in attempts or [[]]:
-        if any(p.name not in free and p.name not in given and None in p.sizes for p in ports):
-            continue
-        try:
-            return _attempt(model, ports, source, version, given, free, first_error)
-        except (LstmEdgeError, ValueError) as e:
-            first_error = first_error or (
-                e if isinstance(e, LstmEdgeError) else UnsupportedModelError(f"model {model.name!r}: {e}")
-            )
-    if first_error is not None:
-        raise first_error
-    unknown = next(p for p in ports if None in p.sizes)
-    raise UnsupportedModelError(
-        f"input {unknown.name!r}: the model leaves sizes open, found [batch, {unknown.sizes}]; give them: "
-        f"shapes={{{unknown.name!r}: ['batch', ...]}}"
+def _open_frames(model: Layer, ports: list[_Port], given: Mapping[str, object]) -> list[OpenSize]:
+    """The numbers of frames that may stay open: those the file leaves open, and the one it names where all sequences have
+    the same."""
+    timed = [p for p in ports if p.name in _timed(model, ports) and p.name not in given]
+    numbers = {p.sizes[0] for p in timed}
+    axis = 0 if _time_major(model) else 1
+    return with_symbols(
+        [
+            OpenSize(p.name, axis, "", p.sizes[0], p.sizes[0] is None)
+            for p in timed
+            if len(numbers) == 1 or not p.sizes[0]
+        ],
+        ["batch", *(["frames"] if given else [])],
     )
 
 
-def _attempt(
-    model: Layer,
-    ports: list[_Port],
-    source: Source,
-    version: Version,
-    given: dict[str, tuple[Size, ...]],
-    free: list[str],
-    why: LstmEdgeError | None,
-) -> Graph:
-    trained = next((p.sizes[0] for p in ports if p.name in free and p.sizes[0] is not None), None)
-    e = Emit(version, trained)
+def _time_major(model: Layer) -> bool:
+    return any(layer.config.values.get("time_major") for layer in walk(model))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is read of a model before its layers are called."""
+
+    model: Layer
+    ports: list[_Port]
+    source: Source
+    version: Version
+    given: dict[str, tuple[Size, ...]]
+    opens: list[OpenSize]
+
+
+def _lowered(plan: _Plan, sizes: Sizes) -> Graph:
+    """The graph with what is known of the open sizes."""
+    frames = {o.symbol: sizes.resolve(Dim.symbol(o.symbol)) for o in plan.opens}
+    made_with = {
+        name: o.made_with
+        for o in plan.opens
+        for name in symbols(frames[o.symbol])
+        if o.made_with is not None and frames[o.symbol] == Dim.symbol(name)
+    }
+    e = Emit(plan.version, made_with)
     graph = e.graph
-    time_major = any(layer.config.values.get("time_major") for layer in walk(model))
     values = []
-    for port in ports:
-        shape = given.get(port.name) or _shape(port, port.name in free, time_major)
-        dtype = _run_dtype(port)
+    for port in plan.ports:
+        size = next((frames[o.symbol] for o in plan.opens if o.input == port.name), None)
+        given, dtype = plan.given.get(port.name), _run_dtype(port)
+        shape = sizes.shape(given) if given else _shape(port, size, _time_major(plan.model))
         values.append(Masked(Value(dtype, tensor=graph.input(port.name, shape, dtype))))
-    outputs = build_model(e, model, values)
-    for name, output in zip(_output_names(model, len(outputs)), outputs):
+    try:
+        outputs = build_model(e, plan.model, values)
+    except LstmEdgeError:
+        raise
+    except ValueError as error:
+        raise UnsupportedModelError(f"model {plan.model.name!r}: {error}") from error
+    for name, output in zip(_output_names(plan.model, len(outputs)), outputs):
         graph.output(name, e.tensor(output.value))
-    _retype_tokens(graph, ports)
+    _retype_tokens(graph, plan.ports)
     _drop_unread_states(graph)
     _share_constants(graph)
     graph.drop_unused()
-    _describe(graph, e, model, ports, source, version, free, why)
+    _describe(graph, plan, [*_frames_notes(plan.opens, sizes), *_activation_notes(graph, plan.version), *e.notes])
     return graph
 
 
-def _shape(port: _Port, frames_free: bool, time_major: bool) -> tuple[Size, ...]:
-    sizes = [FRAMES if frames_free and d == 0 else s for d, s in enumerate(port.sizes)]
+def _shape(port: _Port, frames: Size | None, time_major: bool) -> tuple[Size, ...]:
+    """The port's shape; `frames`: its number of frames, where that may be open."""
+    sizes = port.sizes if frames is None else [frames, *port.sizes[1:]]
     rest: list[Size] = [s for s in sizes if s is not None]
     if len(rest) < len(sizes):
         raise UnsupportedModelError(
             f"input {port.name!r}: the file leaves sizes open, [batch, {port.sizes}]; give them: "
             f"shapes={{{port.name!r}: ['batch', ...]}}"
         )
-    if time_major and frames_free:
-        return (FRAMES, BATCH, *rest[1:])
+    if time_major and isinstance(frames, Dim):
+        return (frames, BATCH, *rest[1:])
     return (BATCH, *rest)
 
 
@@ -342,37 +356,40 @@ def _share_constants(graph: Graph) -> None:
         node.inputs = [same.get(i, i) for i in node.inputs]
 
 
-def _describe(
-    graph: Graph,
-    e: Emit,
-    model: Layer,
-    ports: list[_Port],
-    source: Source,
-    version: Version,
-    free: list[str],
-    why: LstmEdgeError | None,
-) -> None:
-    """metadata: where the model came from and what was assumed."""
-    producer = "keras " + version.text + (" (theano)" if source.backend == "theano" else "")
-    graph.metadata["source"] = {
-        "format": "keras",
-        "container": source.container,
-        "producer": producer,
-        "model": model.name,
-    }
-    if e.frames is not None:
-        graph.metadata["source"]["frames"] = e.frames
+def _frames_notes(opens: list[OpenSize], sizes: Sizes) -> list[str]:
+    """What became of the numbers of frames that the file names."""
     notes = []
-    for port in ports:
-        if port.name in free and port.sizes[0] is not None:
-            notes.append(f"input {port.name!r}: {port.sizes[0]} frames in the file, left free")
-        elif why is not None and port.sizes and port.name in _timed(model, ports):
-            notes.append(f"input {port.name!r}: frames fixed at {port.sizes[0]}, because with free frames: {why}")
+    for size in opens:
+        frames = sizes.resolve(Dim.symbol(size.symbol))
+        if not isinstance(frames, Dim):
+            notes.append(f"input {size.input!r}: frames fixed at {frames}, because {sizes.reasons[size.symbol]}")
+        elif size.made_with is not None:
+            notes.append(f"input {size.input!r}: {size.made_with} frames in the file, left free")
+    return notes
+
+
+def _activation_notes(graph: Graph, version: Version) -> list[str]:
+    """Which hard sigmoid was meant, where there is one."""
     slope, offset = version.hard_sigmoid
-    if any(
-        a == "hard_sigmoid"
+    kinds = [
+        a
         for n in graph.nodes
         for a in (*n.attrs.get("activations", ()), n.attrs.get("kind"), n.attrs.get("activation"))
-    ):
-        notes.append(f"hard_sigmoid is {slope:.6g} x + {offset:g}, as in the Keras {version.text} that wrote the model")
-    graph.metadata["notes"] = notes + e.notes
+    ]
+    if "hard_sigmoid" not in kinds:
+        return []
+    return [f"hard_sigmoid is {slope:.6g} x + {offset:g}, as in the Keras {version.text} that wrote the model"]
+
+
+def _describe(graph: Graph, plan: _Plan, notes: list[str]) -> None:
+    """metadata: where the model came from and what was assumed."""
+    graph.metadata["source"] = {
+        "format": "keras",
+        "container": plan.source.container,
+        "producer": "keras " + plan.version.text + (" (theano)" if plan.source.backend == "theano" else ""),
+        "model": plan.model.name,
+    }
+    trained = next((o.made_with for o in plan.opens if o.made_with is not None), None)
+    if trained is not None:
+        graph.metadata["source"]["frames"] = trained
+    graph.metadata["notes"] = notes
