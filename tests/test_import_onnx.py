@@ -476,6 +476,21 @@ def test_sizes_beyond_batch_and_frames_keep_names_of_their_own(shapes, expected)
     assert [graph.shape(p.tensor) for p in graph.inputs] == expected
 
 
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+def test_a_batch_of_one_fixes_the_unnamed_batch_of_states(op):
+    """As Silero and others are exported: frames of one sequence beside states whose batch has no name."""
+    states = ("h0", "c0") if op == "LSTM" else ("h0",)
+    model = recurrent_model(op, 5, "forward", states)
+    for info in model.graph.input:
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_param == "N":
+                dim.ClearField("dim_param")
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
+    graph = importer.read(model)
+    assert graph.shape(graph.inputs[0].tensor) == (FRAMES, 1, 3)
+    assert all(graph.shape(p.tensor) == (1, 1, 5) for p in graph.inputs[1:])
+
+
 def test_sizes_that_the_model_equates_are_one():
     model = make_model(
         [node("Add", ["x", "y"], ["sum"]), node("Concat", ["sum", "one"], ["z"], axis=1)],

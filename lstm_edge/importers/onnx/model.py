@@ -18,9 +18,10 @@ from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...ir.graph import Graph
 from ...ir.sizes import Sizes
 from ..dialect import Value, known, run_dtype
+from ..dialect.input_sizes import InputSizes
 from ..dialect.open_sizes import freest
 from . import control, layers, movement, ops, quantized, recurrent, selection  # noqa: F401  (they register their operators)
-from .dims import InputSizes, declared
+from .dims import declared
 from .files import element_dtype, load_model, tensor_array
 from .interpreter import lower_block, used_names
 from .lowering import MAX_NODES, Lowering
@@ -59,7 +60,7 @@ def _read(
     _bind_constants(infos, dict(constants or {}), known_values)
     infos = [i for i in infos if i.name not in known_values]
     source = _Source(model, _opsets(model), used_names(proto), known_values, infos)
-    inputs = InputSizes([declared(i) for i in infos], shapes)
+    inputs = InputSizes({i.name: declared(i) for i in infos}, shapes)
     graph, notes = freest(lambda sizes: _lowered(source, inputs, sizes), inputs.open)
     graph.metadata["notes"] = [*notes, *graph.metadata["notes"]]
     graph.metadata["source"] = {

@@ -7,19 +7,22 @@ recurrences and loops that spell one become LSTM, GRU and RNN; variable tensors 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
-from ...ir.dims import BATCH, FRAMES, Size
+from ...ir.dims import FRAMES
 from ...ir.graph import Graph
+from ...ir.sizes import Sizes
 from ..dialect import Value, run_dtype
+from ..dialect.input_sizes import Declared, InputSizes
+from ..dialect.open_sizes import OpenSize, freest
 from . import layers, loops, movement, ops, recurrent  # noqa: F401  (they register their operators)
 from .control import assigned_variables
 from .lowering import Scope, TfLowering, constant, lower_block
 from .quant import from_integers, grid, is_quantized, to_integers
 from .schema import ModelFile, Signature, SubGraph, load
 
-SYMBOLS: dict[Any, Size] = {"batch": BATCH, "frames": FRAMES}
 RECURRENT = (
     "UNIDIRECTIONAL_SEQUENCE_LSTM",
     "BIDIRECTIONAL_SEQUENCE_LSTM",
@@ -44,9 +47,7 @@ def read(
     file = load(source)
     main = file.subgraphs[0]
     try:
-        names = _names(file, main)
-        sizes = _sizes(main, names, dict(shapes or {}))
-        return _first_that_converts(file, names, sizes, exact, set(shapes or {}))
+        return _first_that_converts(_Source(file, _names(file, main), exact, dict(shapes or {})))
     except RecursionError as e:
         raise FormatError("damaged .tflite file: subgraphs call each other without end") from e
 
@@ -57,7 +58,7 @@ def _exact(options: dict[str, Any]) -> bool:
         raise UnsupportedModelError(f"option {next(iter(options))!r}: expected 'integer'")
     if integer not in ("exact", "float"):
         raise UnsupportedModelError(f"option 'integer': expected 'exact' or 'float', found {integer!r}")
-    return integer == "exact"
+    return bool(integer == "exact")
 
 
 # ---- names and sizes -------------------------------------------------------------------------------------------------
@@ -80,129 +81,127 @@ def _covers(signature: Signature, main: SubGraph) -> bool:
     return set(main.inputs) <= set(signature.inputs) and set(main.outputs) <= set(signature.outputs)
 
 
-def _sizes(main: SubGraph, names: dict[int, str], given: dict[str, Sequence[int | str]]) -> dict[int, list[Size]]:
-    """The shape of every input: as given, else the file's, what it leaves open being batch (axis 0) and frames."""
-    unknown = sorted(set(given) - {names[i] for i in main.inputs})
-    if unknown:
-        raise UnsupportedModelError(
-            f"--shape {unknown[0]}: the model has no such input; its inputs are "
-            f"{', '.join(names[i] for i in main.inputs)}"
-        )
-    out: dict[int, list[Size]] = {}
-    for index in main.inputs:
-        info, name = main.tensors[index], names[index]
-        wanted = given.get(name)
-        if wanted is not None:
-            if len(wanted) != len(info.shape):
-                raise UnsupportedModelError(f"--shape {name}: expected {len(info.shape)} sizes, found {list(wanted)}")
-            out[index] = [_size(name, s) for s in wanted]
-            continue
-        open_axes = [d for d, s in enumerate(info.signature) if s == -1]
-        roles = dict(zip(open_axes, (BATCH, FRAMES) if open_axes[:1] == [0] else (FRAMES,)))
-        if len(open_axes) > len(roles):
-            raise UnsupportedModelError(
-                f"input {name!r}: sizes {info.signature}: more are open than batch and frames; give them "
-                f"(--shape {name}=...)"
-            )
-        out[index] = [roles.get(d, s) for d, s in enumerate(info.shape)]
-    return out
-
-
-def _size(name: str, size: int | str) -> Size:
-    if size in SYMBOLS:
-        return SYMBOLS[size]
-    if isinstance(size, str) or size < 1:
-        raise UnsupportedModelError(
-            f"--shape {name}: expected sizes of at least 1, 'batch' or 'frames', found {size!r}"
-        )
-    return int(size)
+def _declared(main: SubGraph, names: dict[int, str]) -> dict[str, Declared]:
+    """The sizes of every input: those that the signature leaves open are open, and made with the number of the file."""
+    return {
+        names[index]: [
+            OpenSize(names[index], axis, made_with=size) if info.signature[axis] == -1 else size
+            for axis, size in enumerate(info.shape)
+        ]
+        for index, info in ((i, main.tensors[i]) for i in main.inputs)
+    }
 
 
 # ---- attempts --------------------------------------------------------------------------------------------------------
 
 
-def _first_that_converts(
-    file: ModelFile, names: dict[int, str], sizes: dict[int, list[Size]], exact: bool, given: set[str]
-) -> Graph:
+@dataclass(frozen=True)
+class _Source:
+    """What is read of the file before its operators are interpreted. `given`: the shapes that the caller asks for."""
+
+    file: ModelFile
+    names: dict[int, str]
+    exact: bool
+    given: Mapping[str, Sequence[int | str]]
+
+    @property
+    def main(self) -> SubGraph:
+        return self.file.subgraphs[0]
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Frames that the file has fixed and that may be open: their number, the axis, the inputs that have them."""
+
+    number: int
+    axis: int
+    inputs: tuple[str, ...]
+
+
+def _first_that_converts(source: _Source) -> Graph:
     """With the exported number of frames left open where that converts, else with it fixed."""
-    main = file.subgraphs[0]
+    declared = _declared(source.main, source.names)
     why: LstmEdgeError | None = None
     for axis in (1, 0):
-        trained = _frames_of(file, main, names, sizes, given, axis, exact)
-        if trained is None:
+        frames = _frames_of(source, declared, axis)
+        if frames is None:
             continue
-        free = {
-            i: [FRAMES if d == axis and i in trained[1] else s for d, s in enumerate(shape)]
-            for i, shape in sizes.items()
-        }
         try:
-            graph = _convert(file, names, free, exact, trained[0])
-        except UnsupportedModelError as e:
+            graph = _solved(source, InputSizes(_with_frames(declared, frames), source.given), frames)
+        except LstmEdgeError as e:
             why = why or e
             continue
-        inputs = ", ".join(names[i] for i in trained[1])
-        graph.metadata["notes"].append(f"input {inputs}: {trained[0]} frames in the file, left open")
+        graph.metadata["notes"].append(
+            f"input {', '.join(frames.inputs)}: {frames.number} frames in the file, left open"
+        )
         return graph
-    graph = _convert(file, names, sizes, exact, None)
+    graph = _solved(source, InputSizes(declared, source.given), None)
     if why is not None:
         graph.metadata["notes"].append(f"frames fixed as in the file, because with open frames: {why}")
     return graph
 
 
-def _frames_of(
-    file: ModelFile,
-    main: SubGraph,
-    names: dict[int, str],
-    sizes: dict[int, list[Size]],
-    given: set[str],
-    axis: int,
-    exact: bool,
-) -> tuple[int, list[int]] | None:
-    """(frames in the file, inputs that have them along `axis`) where a recurrent model's frames could be left open."""
+def _solved(source: _Source, inputs: InputSizes, frames: _Frames | None) -> Graph:
+    graph, notes = freest(lambda sizes: _convert(source, inputs, sizes, frames), inputs.open)
+    graph.metadata["notes"] = [*notes, *graph.metadata["notes"]]
+    return graph
+
+
+def _with_frames(declared: Mapping[str, Declared], frames: _Frames) -> dict[str, Declared]:
+    """The inputs with the frames of the file open."""
+    return {
+        name: [FRAMES if axis == frames.axis and name in frames.inputs else s for axis, s in enumerate(sizes or ())]
+        for name, sizes in declared.items()
+    }
+
+
+def _frames_of(source: _Source, declared: Mapping[str, Declared], axis: int) -> _Frames | None:
+    """The frames of a recurrent model along `axis`, where they could be left open."""
+    main = source.main
     if not any(o.kind in RECURRENT for o in main.operators):
         return None
-    if any(s == FRAMES for shape in sizes.values() for s in shape):
+    if "frames" in (size for sizes in source.given.values() for size in sizes):
         return None
-    if exact and any(
+    if any(isinstance(s, OpenSize) and s.axis > 0 for sizes in declared.values() for s in sizes or ()):
+        return None
+    if source.exact and any(
         o.kind in RECURRENT and any(is_quantized(main.tensors[i]) for i in o.inputs[:1]) for o in main.operators
     ):
         return None  # the runtime's integers are spelled out step by step
-    found: dict[int, list[int]] = {}
-    for index, shape in sizes.items():
-        info = main.tensors[index]
-        timed = len(shape) >= 3 or len(shape) == 2 and axis == 1 and not info.dtype.startswith("float")
-        size = shape[axis] if timed and names[index] not in given else 1
-        if isinstance(size, int) and size > 1:
-            found.setdefault(size, []).append(index)
-    return next(iter(found.items())) if len(found) == 1 else None
+    found: dict[int, list[str]] = {}
+    for index in main.inputs:
+        info, name = main.tensors[index], source.names[index]
+        timed = len(info.shape) >= 3 or len(info.shape) == 2 and axis == 1 and not info.dtype.startswith("float")
+        if timed and name not in source.given and info.shape[axis] > 1:
+            found.setdefault(info.shape[axis], []).append(name)
+    number, names = next(iter(found.items())) if len(found) == 1 else (0, [])
+    return _Frames(number, axis, tuple(names)) if names else None
 
 
-def _convert(
-    file: ModelFile, names: dict[int, str], sizes: dict[int, list[Size]], exact: bool, trained: int | None
-) -> Graph:
-    main = file.subgraphs[0]
-    ctx = TfLowering(file, trained, exact)
+def _convert(source: _Source, inputs: InputSizes, sizes: Sizes, frames: _Frames | None) -> Graph:
+    """The graph with these sizes of the inputs."""
+    main = source.main
+    ctx = TfLowering(source.file, frames.number if frames else None, source.exact)
     ctx.assigned = assigned_variables(main)
     scope: Scope = {}
-    _declare_inputs(ctx, main, names, sizes, scope)
+    _declare_inputs(ctx, source, inputs, sizes, scope)
     lower_block(ctx, main, scope)
-    _declare_outputs(ctx, main, names, scope)
+    _declare_outputs(ctx, main, source.names, scope)
     _drop_unread_states(ctx)
     ctx.graph.drop_unused()
-    _note_hybrid(ctx, file)
+    _note_hybrid(ctx, source.file)
     ctx.graph.metadata["notes"] = ctx.notes
-    ctx.graph.metadata["source"] = {"format": "tflite", "producer": file.description or "tflite"}
+    ctx.graph.metadata["source"] = {"format": "tflite", "producer": source.file.description or "tflite"}
     return ctx.graph
 
 
-def _declare_inputs(
-    ctx: TfLowering, main: SubGraph, names: dict[int, str], sizes: dict[int, list[Size]], scope: Scope
-) -> None:
+def _declare_inputs(ctx: TfLowering, source: _Source, inputs: InputSizes, sizes: Sizes, scope: Scope) -> None:
+    main = source.main
     dtypes, grids = {}, {}
     for index in main.inputs:
-        info, name = main.tensors[index], names[index]
+        info, name = main.tensors[index], source.names[index]
         run = run_dtype(info.dtype, f"input {name!r}")
-        tensor = ctx.graph.input(name, tuple(sizes[index]), run)
+        tensor = ctx.graph.input(name, inputs.shape(name, sizes), run)
         value = Value("float32" if info.dtype == "float16" else info.dtype, tensor=tensor)
         if is_quantized(info):
             grids[name] = dict(zip(("scale", "zero_point"), grid(info)))
