@@ -1,0 +1,168 @@
+"""Tensors and arrays as pickles spell them: storages, strides and NumPy's states, checked against the bytes that are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..errors import FormatError, UnsupportedModelError
+
+MAX_EXPANDED = 1 << 24  # elements of a tensor that repeats its storage by strides of 0
+
+# Element types by the name of the storage class or torch dtype. bfloat16 is widened when the tensor is made.
+STORAGE_DTYPES = {
+    "Float": "f4",
+    "Double": "f8",
+    "Half": "f2",
+    "BFloat16": "bf16",
+    "Long": "i8",
+    "Int": "i4",
+    "Short": "i2",
+    "Char": "i1",
+    "Byte": "u1",
+    "Bool": "?",
+    "Untyped": "u1",
+}
+TORCH_DTYPES = {
+    "float32": "f4",
+    "float": "f4",
+    "float64": "f8",
+    "double": "f8",
+    "float16": "f2",
+    "half": "f2",
+    "bfloat16": "bf16",
+    "int64": "i8",
+    "long": "i8",
+    "int32": "i4",
+    "int": "i4",
+    "int16": "i2",
+    "short": "i2",
+    "int8": "i1",
+    "uint8": "u1",
+    "bool": "?",
+}
+
+
+@dataclass(frozen=True)
+class Global:
+    """A class or function by its name, never looked up."""
+
+    module: str
+    name: str
+
+    @property
+    def full(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(eq=False)
+class Storage:
+    """Raw bytes in the file; `data` is filled by whoever knows where they lie."""
+
+    dtype: str
+    numel: int
+    data: np.ndarray | None = None  # 1-D, of `dtype` (bfloat16: uint16)
+    key: str = ""
+
+
+@dataclass(eq=False)
+class Tensor:
+    """A tensor whose storage may not have been read yet."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: str = ""  # given where the storage is untyped
+
+
+class Array:
+    """numpy's _reconstruct result while its state is still to come."""
+
+    def __init__(self) -> None:
+        self.value: np.ndarray | list[Any] | None = None
+
+
+class Dtype:
+    def __init__(self, code: str) -> None:
+        self.code, self.order = code, "="
+
+
+def dtype_of_class(kind: Any, place: str) -> str:
+    name = kind.name if isinstance(kind, Global) else str(kind)
+    if isinstance(kind, Global) and kind.module == "torch" and name in TORCH_DTYPES:
+        return TORCH_DTYPES[name]
+    dtype = STORAGE_DTYPES.get(name.removesuffix("Storage").removesuffix("Tensor"))
+    if dtype is None:
+        raise UnsupportedModelError(
+            f"{place}: tensors of type {name} are not read: expected one of "
+            f"{', '.join(STORAGE_DTYPES)}; convert the checkpoint to float32"
+        )
+    return dtype
+
+
+def itemsize(kind: str) -> int:
+    return 2 if kind == "bf16" else np.dtype(kind).itemsize
+
+
+def elements(raw: bytes, kind: str, numel: int, big: bool) -> np.ndarray:
+    dtype = np.dtype("u2" if kind == "bf16" else kind).newbyteorder(">" if big else "<")
+    return np.frombuffer(raw, dtype, numel)
+
+
+def materialise(t: Tensor, place: str) -> np.ndarray:
+    s, kind = t.storage, t.dtype or t.storage.dtype
+    if s.data is None:
+        raise FormatError(f"{place}: a tensor names storage {s.key}, which is not in the file")
+    data = s.data
+    if t.dtype and s.dtype == "u1" and t.dtype != "u1":  # untyped storage: reinterpret
+        whole = len(data) // itemsize(kind) * itemsize(kind)
+        data = data[:whole].view(np.dtype("u2" if kind == "bf16" else kind).newbyteorder("<"))
+    ints = [*t.size, *t.stride, t.offset]
+    if len(t.size) != len(t.stride) or len(t.size) > 32 or any(not isinstance(v, int) or v < 0 for v in ints):
+        raise FormatError(
+            f"{place}: a tensor over storage {s.key} with size {t.size}, stride {t.stride}, offset {t.offset}"
+        )
+    numel = prod(t.size)
+    last = t.offset + sum((n - 1) * k for n, k in zip(t.size, t.stride)) if numel else 0
+    if last >= max(len(data), 1) or numel > max(len(data), MAX_EXPANDED):
+        raise FormatError(
+            f"{place}: a tensor of size {t.size}, stride {t.stride}, offset {t.offset} does not fit its "
+            f"storage {s.key} of {len(data)} elements"
+        )
+    if not numel:
+        return np.zeros(t.size, np.float32 if kind == "bf16" else kind)
+    strides = [k * data.itemsize for k in t.stride]
+    view = np.lib.stride_tricks.as_strided(data[t.offset :], t.size, strides, writeable=False)
+    if kind == "bf16":
+        return (view.astype(np.uint32) << 16).view(np.float32)
+    return np.array(view, dtype=np.dtype(kind), order="C")
+
+
+def array_from_state(state: Any, place: str) -> np.ndarray | list[Any]:
+    """(version, shape, dtype, is_fortran, bytes, or a list of objects) of ndarray.__reduce__."""
+    shape, dtype, fortran, raw = state[1:] if len(state) == 5 else state
+    if isinstance(raw, list) and len(raw) == prod(shape):  # an object array: its objects
+        return raw
+    resolved = numpy_dtype(dtype, place)
+    raw = raw.encode("latin1") if isinstance(raw, str) else raw
+    if not isinstance(raw, (bytes, bytearray)) or len(raw) != prod(shape) * resolved.itemsize:
+        raise FormatError(
+            f"{place}: an array of shape {shape} and dtype {resolved}: expected "
+            f"{prod(shape) * resolved.itemsize} bytes, found {len(raw) if hasattr(raw, '__len__') else raw!r}"
+        )
+    array = np.frombuffer(bytes(raw), resolved).reshape(shape, order="F" if fortran else "C")
+    return np.array(array.astype(resolved.newbyteorder("=")), order="C")
+
+
+def numpy_dtype(dtype: Any, place: str) -> np.dtype:
+    code = dtype.code if isinstance(dtype, Dtype) else dtype
+    if not isinstance(code, str) or code.lstrip("<>|=")[:1] not in "fiub?":
+        raise UnsupportedModelError(f"{place}: an array of dtype {code!r}: expected floats, integers or bools")
+    resolved = np.dtype(code)
+    if isinstance(dtype, Dtype) and dtype.order in "<>":
+        return resolved.newbyteorder(">" if dtype.order == ">" else "<")
+    return resolved.newbyteorder("=")

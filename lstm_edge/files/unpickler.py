@@ -1,0 +1,322 @@
+"""The pickle machine, running nothing a file names: what it calls becomes inert, but for the few functions here that rebuild
+tensors, arrays and plain containers."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import FormatError
+from .pickled_tensors import (
+    Array,
+    Dtype,
+    Global,
+    Storage,
+    Tensor,
+    array_from_state,
+    dtype_of_class,
+    materialise,
+    numpy_dtype,
+)
+
+MAX_PICKLE_BYTES = 256 << 20  # an optimizer's or a plain array pickle; zip checkpoints keep tensors outside
+# Calling one of these can only be meant to run code; other unknown globals (a config class) stay inert.
+CODE_MODULES = {
+    "os",
+    "posix",
+    "nt",
+    "sys",
+    "subprocess",
+    "runpy",
+    "importlib",
+    "shutil",
+    "socket",
+    "ctypes",
+    "pty",
+    "pdb",
+    "code",
+    "codeop",
+    "commands",
+    "webbrowser",
+    "multiprocessing",
+    "asyncio",
+    "threading",
+    "signal",
+    "urllib",
+    "http",
+    "requests",
+    "pip",
+    "timeit",
+    "types",
+    "marshal",
+    "pickle",
+    "_pickle",
+    "operator",
+    "_operator",
+    "functools",
+    "inspect",
+    "tempfile",
+    "pathlib",
+    "io",
+    "_io",
+    "zipimport",
+    "platform",
+    "builtins",
+    "__builtin__",
+    "dill",
+    "cloudpickle",
+    "bdb",
+    "profile",
+}
+PLAIN_BUILTINS = {
+    "set": set,
+    "frozenset": frozenset,
+    "list": list,
+    "dict": dict,
+    "tuple": tuple,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "complex": complex,
+    "slice": slice,
+    "object": object,
+    "bytearray": bytearray,
+    "bytes": bytes,
+    "range": range,
+}
+
+
+@dataclass(eq=False)
+class Inert:
+    """An object of a class or function this reader does not know: its name, what it was called with, its state."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+    state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+
+    def __setitem__(self, key: Any, value: Any) -> None:  # a dict subclass
+        self.items[key] = value
+
+    def append(self, value: Any) -> None:  # a list subclass
+        self.items[len(self.items)] = value
+
+    def extend(self, values: Any) -> None:
+        for value in values:
+            self.append(value)
+
+    def add(self, value: Any) -> None:
+        self.append(value)
+
+
+class Reader(pickle._Unpickler):  # the pure Python one: its memo is a dict, so a huge memo index costs nothing
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]  # this and the next two are the library's, which its type stubs leave out
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
+
+    def __init__(self, file: io.BytesIO, storage: Any, place: str) -> None:
+        super().__init__(file, encoding="latin1")
+        self._storage, self._place = storage, place
+
+    def persistent_load(self, pid: Any) -> Any:
+        if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module":  # a class with its source, before torch 1.6
+            return pid[1]
+        return self._storage(pid)
+
+    def find_class(self, module: str, name: str) -> Any:
+        return Global(module, name)
+
+    def get_extension(self, code: int) -> None:
+        raise FormatError(f"{self._place}: the pickle uses extension code {code}; expected none")
+
+    def _call(self, function: Any, args: tuple[Any, ...]) -> Any:
+        if not isinstance(function, Global):
+            raise FormatError(f"{self._place}: the pickle calls {type(function).__name__!r}, which is not a global")
+        rebuild = _REBUILD.get(function.full)
+        if rebuild is not None:
+            return rebuild(*args)
+        if function.module in ("builtins", "__builtin__") and function.name in PLAIN_BUILTINS:
+            return _plain(function.name, args, self._place)
+        if function.module.split(".")[0] in CODE_MODULES and not function.full.startswith("pathlib."):
+            raise FormatError(
+                f"{self._place}: the pickle calls {function.full}: it carries code, which was not run; "
+                "expected tensors and plain containers. Ask its author for a state_dict or safetensors file"
+            )
+        return Inert(function.full, args)
+
+    def load_reduce(self) -> None:
+        args = self.stack.pop()
+        self.stack[-1] = self._call(self.stack[-1], tuple(args))
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+
+    def load_newobj(self) -> None:
+        args = self.stack.pop()
+        self.stack[-1] = self._call(self.stack[-1], tuple(args))
+
+    dispatch[pickle.NEWOBJ[0]] = load_newobj
+
+    def load_newobj_ex(self) -> None:
+        kwargs = self.stack.pop()
+        args = self.stack.pop()
+        made = self._call(self.stack[-1], tuple(args))
+        if isinstance(made, Inert):
+            made.items.update(kwargs)
+        self.stack[-1] = made
+
+    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
+
+    def _instantiate(self, klass: Any, args: Any) -> None:  # INST and OBJ of protocol 0
+        self.append(self._call(klass, tuple(args)))
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if isinstance(target, Inert):
+            target.state = state
+        elif isinstance(target, Array):
+            target.value = array_from_state(state, self._place)
+        elif isinstance(target, Dtype):
+            target.order = state[1]
+        # An OrderedDict's attributes (torch puts _metadata there) say nothing about tensors.
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def load_bytearray8(self) -> None:  # the library's allocates what is claimed before it looks
+        (count,) = struct.unpack("<Q", self.read(8))
+        if count > MAX_PICKLE_BYTES:
+            raise FormatError(f"{self._place}: a byte array of {count} bytes; expected at most {MAX_PICKLE_BYTES}")
+        self.append(bytearray(self.read(count)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
+
+def _plain(name: str, args: tuple[Any, ...], place: str) -> Any:
+    if name == "object" or not args:
+        return PLAIN_BUILTINS[name]() if name not in ("range", "slice") else Inert(name)
+    if name in ("bytes", "bytearray", "str") and not isinstance(args[0], (bytes, str, list)):
+        raise FormatError(f"{place}: the pickle calls {name}({args[0]!r})")  # bytes(2**40) would allocate
+    if name in ("range", "slice", "int") or (name == "bytes" and isinstance(args[0], str)):
+        return Inert(f"builtins.{name}", args)
+    return PLAIN_BUILTINS[name](*args)
+
+
+def _rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *_rest: Any) -> Tensor:
+    if isinstance(storage, Inert):  # torch.storage.TypedStorage around an untyped one
+        held = [v for v in [*storage.args, *(storage.items or {}).values()] if isinstance(v, Storage)]
+        storage = held[0] if held else storage
+    if not isinstance(storage, Storage):
+        raise pickle.UnpicklingError(f"a tensor over {type(storage).__name__}, not a storage")
+    return Tensor(storage, offset, tuple(size), tuple(stride))
+
+
+def _rebuild_tensor_v3(
+    storage: Any, offset: int, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *_rest: Any
+) -> Tensor:
+    tensor = _rebuild_tensor(storage, offset, size, stride)
+    tensor.dtype = dtype_of_class(dtype, "a tensor")
+    return tensor
+
+
+def _numpy_scalar(dtype: Any, raw: Any = b"") -> Any:
+    if not isinstance(dtype, Dtype) or dtype.code[:1] not in "fiub?":
+        return Inert("numpy.scalar", (raw,))
+    raw = raw.encode("latin1") if isinstance(raw, str) else raw
+    return np.frombuffer(raw, numpy_dtype(dtype, "a scalar"), 1)[0]
+
+
+def _numpy_frombuffer(raw: Any, dtype: Any, shape: Any, order: str) -> Array:
+    made = Array()
+    made.value = array_from_state((1, shape, dtype, order == "F", bytes(raw)), "an array")
+    return made
+
+
+def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
+    """_codecs.encode: how protocol 2 spells bytes."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
+        raise pickle.UnpicklingError(f"_codecs.encode with {encoding!r}")
+    return text.encode(encoding)
+
+
+_REBUILD: dict[str, Any] = {
+    "collections.OrderedDict": lambda *a: (
+        OrderedDict(*a) if not a or isinstance(a[0], (list, dict)) else Inert("OrderedDict", a)
+    ),
+    "collections.defaultdict": lambda *a: {},
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
+    "torch._utils._rebuild_parameter": lambda data, *_: data,
+    "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
+    "torch._tensor._rebuild_from_type_v2": lambda func, kind, args, state: _from_type(func, args),
+    "torch.jit._pickle.restore_type_tag": lambda value, _type: value,
+    "torch.jit._pickle.build_intlist": lambda values: values,
+    "torch.jit._pickle.build_doublelist": lambda values: values,
+    "torch.jit._pickle.build_boollist": lambda values: values,
+    "torch.jit._pickle.build_tensorlist": lambda values: values,
+    "torch.Size": lambda sizes=(): tuple(sizes),
+    "torch.device": lambda *a: ":".join(map(str, a)),
+    "torch.serialization._get_layout": lambda name: name,
+    "_codecs.encode": _encode,
+    "numpy.dtype": lambda code, *_: Dtype(code),
+    "numpy.ndarray": lambda *_: Array(),
+}
+for _core in ("numpy.core", "numpy._core"):
+    _REBUILD[f"{_core}.multiarray._reconstruct"] = lambda *_: Array()
+    _REBUILD[f"{_core}.multiarray.scalar"] = _numpy_scalar
+    _REBUILD[f"{_core}.numeric._frombuffer"] = _numpy_frombuffer
+
+
+def _from_type(function: Any, args: tuple[Any, ...]) -> Any:
+    rebuild = _REBUILD.get(function.full) if isinstance(function, Global) else None
+    return rebuild(*args) if rebuild else Inert(str(function), args)
+
+
+def finish(value: Any, place: str) -> Any:
+    """Replaces every pending tensor and array inside `value` in place; linear in the number of objects."""
+    done: dict[int, Any] = {}
+    keep: list[Any] = []  # ids in `done` stay valid while their objects live
+
+    def convert(v: Any) -> Any:
+        if isinstance(v, Tensor):
+            if id(v) not in done:
+                keep.append(v)
+                done[id(v)] = materialise(v, place)
+            return done[id(v)]
+        if isinstance(v, Array):
+            return v.value
+        if isinstance(v, tuple) and any(isinstance(e, (Tensor, Array, tuple)) for e in v):
+            return tuple(convert(e) for e in v)
+        return v
+
+    root = [value]
+    stack: list[Any] = [root]
+    seen: set[int] = set()
+    while stack:
+        v = stack.pop()
+        if id(v) in seen:
+            continue
+        seen.add(id(v))
+        keep.append(v)
+        if isinstance(v, dict):
+            for k in v:
+                v[k] = convert(v[k])
+            stack.extend(v.values())
+        elif isinstance(v, list):
+            v[:] = [convert(e) for e in v]
+            stack.extend(v)
+        elif isinstance(v, tuple):
+            stack.extend(v)
+        elif isinstance(v, Inert):
+            v.state, v.args = convert(v.state), convert(v.args)
+            stack.extend([v.state, v.items, v.args])
+    return root[0]
