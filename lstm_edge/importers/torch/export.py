@@ -90,7 +90,7 @@ def _array(tensor: Any) -> np.ndarray:
     kind = str(tensor.dtype)
     if tensor.is_complex() or "float8" in kind or "qint" in kind:
         raise UnsupportedModelError(f"a parameter of dtype {kind}: expected floats, integers or bools")
-    return (tensor.float() if kind in ("torch.bfloat16", "torch.float16") else tensor).numpy()
+    return np.asarray((tensor.float() if kind in ("torch.bfloat16", "torch.float16") else tensor).numpy())
 
 
 def _constant(exported: Any, spec: Any) -> np.ndarray:

@@ -16,7 +16,9 @@ from ...ir.graph import Graph
 from . import pt2 as torch_pt2
 from . import script
 from .checkpoint import PREFERRED_KEYS, state_dict
+from .export import program_of
 from .lower import freest
+from .modules import read_module
 from .state import build
 
 
@@ -49,8 +51,6 @@ def _read(source: Any, shapes: dict[str, Any] | None, example: Any, options: dic
         torch.jit.save(source, buffer)
         return "TorchScript", script.read_script(buffer.getvalue(), "the module", shapes, example)
     if "torch.nn.modules.module.Module" in names:
-        from .modules import read_module
-
         return "module", read_module(source, shapes, example)
     if "torch.export.exported_program.ExportedProgram" in names:
         return "exported program", read_exported(source)
@@ -63,8 +63,6 @@ def _read(source: Any, shapes: dict[str, Any] | None, example: Any, options: dic
 
 def read_exported(exported: Any) -> Graph:
     """The Graph of a live ExportedProgram."""
-    from .export import program_of
-
     return freest(lambda free: program_of(exported, free=free))
 
 

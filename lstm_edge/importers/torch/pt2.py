@@ -205,7 +205,8 @@ def _steps(node: dict[str, Any], place: str) -> list[Step]:
     """A node, and a getitem for each of its outputs when it has several."""
     target = node["target"].removeprefix("torch.ops.").removeprefix("_")
     target = target if target.startswith(("aten.", "operator.")) else f"math.{target.split('.')[-1]}"
-    args, kwargs = [], {}
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
     for i in node["inputs"]:
         value = _argument(i["arg"], place)
         if i.get("kind", 1) == 1 and not kwargs:

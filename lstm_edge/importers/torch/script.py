@@ -398,7 +398,8 @@ class _Machine:
 
     def _builtin(self, name: str, nodes: list[ast.expr]) -> Any:
         if name in ("annotate", "unchecked_cast"):
-            return self.value(nodes[1])
+            value = self.value(nodes[1])
+            return _plain(value) if ast.unparse(nodes[0]) in CONVERSIONS else value
         if name == "uninitialized":
             return None
         if name == "device":

@@ -111,9 +111,10 @@ class _Builder:
             return reduce(self.d, "mean", x, [1], keepdims=False)
         return self._frame(x, -1, "last_frame")
 
-    def _frame(self, x: Value, at: int, name: str) -> Value:
+    def _frame(self, x: Value, at: int, name: str, first: int = 0, end: int = TO_END) -> Value:
+        """The features from `first` to `end` of the frame `at`, which is the first (0) or the last (-1)."""
         self.d.node_name = f"{name}.slice"
-        frame = self.d.slice_axis(x, 1, at, at + 1 or TO_END)
+        frame = move.take(self.d, x, [1, 2], [at, first], [at + 1 or TO_END, end])
         self.d.node_name = name
         return move.squeeze(self.d, frame, [1])
 
@@ -124,8 +125,7 @@ class _Builder:
     def _final_states(self, x: Value) -> Value:
         """The forward half of the last frame beside the backward half of the first: torch's cat((h[-2], h[-1]), 1)."""
         half = self.d.shape(x)[-1] // 2
-        last, first = self._frame(x, -1, "final_forward"), self._frame(x, 0, "final_backward")
-        parts = [move.take(self.d, last, [1], [0], [half]), move.take(self.d, first, [1], [half], [TO_END])]
+        parts = [self._frame(x, -1, "final_forward", 0, half), self._frame(x, 0, "final_backward", half)]
         self.d.node_name = "final_states"
         return move.concat(self.d, parts, 1)
 

@@ -1,0 +1,163 @@
+"""Recurrences that torch.export does not look into: it would unroll them to learn their outputs' shapes.
+
+While tracing, the functions that nn.LSTM, nn.GRU and nn.RNN call are replaced by opaque ones that only know shapes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+_SEQUENCE = (
+    "Tensor x, Tensor[] hx, Tensor[] params, bool has_biases, int num_layers, float dropout, bool train, "
+    "bool bidirectional"
+)
+_library: Any = None
+
+
+def _define() -> Any:
+    """torch.ops.lstm_edge: recurrences and packing that know their shapes only."""
+    global _library
+    import torch
+
+    if _library is not None:
+        return torch.ops.lstm_edge
+    make: Any = torch.library.Library  # untyped in torch
+    library = make("lstm_edge", "FRAGMENT")
+    for name, finals in (("lstm", 2), ("gru", 1), ("rnn_tanh", 1), ("rnn_relu", 1)):
+        result = "(" + ", ".join(["Tensor"] * (1 + finals)) + ")"
+        library.define(f"{name}({_SEQUENCE}, bool batch_first) -> {result}")
+        library.define(f"{name}_packed(Tensor x, Tensor batch_sizes, {_SEQUENCE[len('Tensor x, ') :]}) -> {result}")
+        torch.library.register_fake(f"lstm_edge::{name}", _sequence_shape, lib=library)
+        torch.library.register_fake(f"lstm_edge::{name}_packed", _packed_shape, lib=library)
+    library.define("pack(Tensor x, Tensor lengths, bool batch_first) -> (Tensor, Tensor)")
+    library.define(
+        "unpack(Tensor data, Tensor lengths, bool batch_first, float padding_value, int total) -> (Tensor, Tensor)"
+    )
+    torch.library.register_fake("lstm_edge::pack", _pack_shape, lib=library)
+    torch.library.register_fake("lstm_edge::unpack", _unpack_shape, lib=library)
+    _library = library
+    return torch.ops.lstm_edge
+
+
+def _sequence_shape(
+    x: Any,
+    hx: Any,
+    params: Any,
+    has_biases: bool,
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Any, ...]:
+    import torch
+
+    directions = 2 if bidirectional else 1
+    # Comparisons, not torch._check: tracing then takes the sizes as equal at once.
+    if x.shape[2] != params[0].shape[1] or hx[0].shape[1] != x.shape[0 if batch_first else 1]:
+        raise ValueError(f"a recurrence over {tuple(x.shape)} with states {tuple(hx[0].shape)}")
+    width = directions * hx[0].shape[2]
+    return (x.new_empty((x.shape[0], x.shape[1], width)), *(torch.empty_like(h) for h in hx))
+
+
+def _packed_shape(
+    x: Any,
+    batch_sizes: Any,
+    hx: Any,
+    params: Any,
+    has_biases: bool,
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+) -> tuple[Any, ...]:
+    y, *_ = _sequence_shape(
+        x,
+        [h.new_empty((h.shape[0], x.shape[0], h.shape[2])) for h in hx],
+        params,
+        has_biases,
+        num_layers,
+        dropout,
+        train,
+        bidirectional,
+        True,
+    )
+    return (y, *(h.new_empty((h.shape[0], x.shape[0], h.shape[2])) for h in hx))
+
+
+def _pack_shape(x: Any, lengths: Any, batch_first: bool) -> tuple[Any, ...]:
+    import torch
+
+    return torch.empty_like(x) if batch_first else x.new_empty(
+        (x.shape[1], x.shape[0], *x.shape[2:])
+    ), torch.empty_like(lengths)
+
+
+def _unpack_shape(data: Any, lengths: Any, batch_first: bool, padding_value: float, total: int) -> tuple[Any, ...]:
+    import torch
+
+    y = torch.empty_like(data) if batch_first else data.new_empty((data.shape[1], data.shape[0], *data.shape[2:]))
+    return y, torch.empty_like(lengths)
+
+
+@contextlib.contextmanager
+def opaque_recurrences() -> Iterator[None]:
+    import torch
+    from torch.nn.modules import rnn
+
+    ops, functions = _define(), vars(rnn)["_VF"]
+
+    def sequence(name: str) -> Any:
+        def call(x: Any, second: Any, *rest: Any) -> Any:
+            listed = list(second) if isinstance(second, (list, tuple)) else second
+            if isinstance(rest[0], (list, tuple)) and (isinstance(listed, list) or isinstance(rest[1], bool)):
+                hx = listed if isinstance(listed, list) else [listed]
+                return getattr(ops, name)(x, hx, list(rest[0]), *rest[1:])
+            hx = list(rest[0]) if isinstance(rest[0], (list, tuple)) else [rest[0]]
+            return getattr(ops, f"{name}_packed")(x, second, hx, list(rest[1]), *rest[2:])
+
+        return call
+
+    replaced = {n: sequence(n) for n in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
+    replaced["_pack_padded_sequence"] = lambda x, lengths, batch_first: ops.pack(x, lengths, batch_first)
+    replaced["_pad_packed_sequence"] = lambda *a: ops.unpack(*a[:3], float(a[3]), 0)
+    sort = torch.sort
+
+    def sort_unless_packing(x: Any, *args: Any, **kwargs: Any) -> Any:
+        """pack_padded_sequence sorts by length; sequences are computed one by one here, so any order will do."""
+        if sys._getframe(1).f_globals.get("__name__") == "torch.nn.utils.rnn":
+            return x, torch.arange(x.shape[0])
+        return sort(x, *args, **kwargs)
+
+    max_pool = torch.max_pool1d
+
+    def max_pool_as_2d(
+        x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+    ) -> Any:
+        """torch's own max_pool1d makes the traced length a number."""
+        sizes = [
+            _one(kernel_size),
+            _one(kernel_size if stride in (None, []) else stride),
+            _one(padding),
+            _one(dilation),
+        ]
+        kernel, stride, padding, dilation = ((other, size) for other, size in zip((1, 1, 0, 1), sizes))
+        return torch.max_pool2d(x.unsqueeze(-2), kernel, stride, padding, dilation, ceil_mode).squeeze(-2)
+
+    for name, function in replaced.items():
+        setattr(functions, name, function)
+    patched: Any = torch
+    patched.sort, patched.max_pool1d = sort_unless_packing, max_pool_as_2d
+    try:
+        yield
+    finally:
+        patched.sort, patched.max_pool1d = sort, max_pool
+        for name in replaced:
+            delattr(functions, name)  # an instance attribute before the lookup of the real one
+
+
+def _one(size: Any) -> int:
+    return int(size[0]) if isinstance(size, (list, tuple)) else int(size)
