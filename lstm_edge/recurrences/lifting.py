@@ -8,7 +8,7 @@ from ..importers.dialect import Dialect, Value, known
 from ..ir.dims import Size
 from ..ir.graph import Node
 from ..ir.ops import OPS, TO_END, read_attrs
-from .body import Body
+from .body import Body, Frame
 from .polynomials import NotACell
 
 
@@ -45,7 +45,7 @@ class Lift:
     def _value(self, tensor: str) -> tuple[Value, bool]:
         body, ctx = self.body, self.ctx
         if tensor in body.frames:
-            return self._frames(tensor), True
+            return ctx.reshape(self.sequence(body.frames[tensor]), [self.trips, *self.shape(tensor)]), True
         if tensor in body.outer:
             return body.outer[tensor], False
         if body.graph.tensors[tensor].is_constant:
@@ -65,14 +65,14 @@ class Lift:
             return self._sized(node, operands[0][0], self.shape(tensor)), False
         return LIFTED[node.op](self, node), True
 
-    def _frames(self, tensor: str) -> Value:
+    def sequence(self, frame: Frame) -> Value:
         """The frames of a sequence, (T, ...), in the order of time that the loop runs along."""
-        ctx, frame = self.ctx, self.body.frames[tensor]
+        ctx = self.ctx
         rank = len(ctx.shape(frame.source))
         moved = ctx.transpose(frame.source, [frame.axis, *(d for d in range(rank) if d != frame.axis)])
         if frame.backward != self.backward:
             moved = flipped(ctx, moved, 0)
-        return ctx.reshape(moved, [self.trips, *self.shape(tensor)])
+        return moved
 
     def _counted(self, tensor: str) -> tuple[Value, bool]:
         """A number that follows from the number of the trip."""

@@ -18,7 +18,7 @@ from ..importers.dialect import Dialect, Value
 from ..importers.dialect.recurrences import Run, Weights, recurrence
 from ..ir.dims import Size, product
 from ..ir.ops import GATES
-from .body import Body, Carried
+from .body import Body, Carried, Frame
 from .cells import Cell, gru, lstm, rnn
 from .lifting import Lift, check, flipped
 from .polynomials import Leaf, NotACell, Sum, given, masks
@@ -323,11 +323,7 @@ def _last(ctx: Dialect, whole: Value, backward: bool) -> Value:
 def _recurrence(lift: Lift, cell: Cell, first: dict[str, Value], mask: Value | None) -> Run:
     """The op over all that the cell reads, side by side."""
     ctx = lift.ctx
-    parts = []
-    for name in cell.frame:
-        whole = lift.whole(name)
-        trips, *rest = ctx.shape(whole)
-        parts.append(ctx.reshape(whole, [trips, product(rest[:-1]), rest[-1]]))
+    parts, weights = _read(lift, cell)
     x = ctx.emit("Concat", parts, {"axis": 2}) if len(parts) > 1 else parts[0]
     batch = ctx.shape(x)[1]
     x, time_major = _behind_reshape(ctx, x)
@@ -335,7 +331,7 @@ def _recurrence(lift: Lift, cell: Cell, first: dict[str, Value], mask: Value | N
         ctx,
         cell.op,
         x,
-        [_weights(cell)],
+        [weights],
         time_major=time_major,
         direction="reverse" if lift.backward else "forward",
         activations=_activations(cell),
@@ -357,10 +353,52 @@ def _behind_reshape(ctx: Dialect, x: Value) -> tuple[Value, bool]:
     return x, True
 
 
-def _weights(cell: Cell) -> Weights:
+def _read(lift: Lift, cell: Cell) -> tuple[list[Value], Weights]:
+    """The sequences (T,B,n) that the cell reads, and its weights. Where it adds a sequence as it is, the product that made
+    the sequence before the loop becomes a part of them."""
+    ctx, at = lift.ctx, 0
     w = {name: array[0] for name, array in cell.weights.items()}
     bias = w.get("bias_ih") if cell.op == "GRU" else w.get("bias")
-    return Weights(w["w_ih"], w["w_hh"], bias, w.get("bias_hh"), w.get("peephole"), w.get("w_proj"))
+    parts, blocks = [], []
+    for name in cell.frame:
+        width = lift.shape(name)[-1]
+        assert isinstance(width, int)
+        block, at = w["w_ih"][:, at : at + width], at + width
+        frame = lift.body.frames.get(name)
+        as_it_is = frame is not None and np.count_nonzero(block, axis=1).max() == 1
+        made = _product_behind(ctx, frame) if frame is not None and as_it_is else None
+        if made is None:
+            whole = lift.whole(name)
+        else:
+            whole = lift.sequence(made[0])
+            bias = block @ made[2] + (0 if bias is None else bias)
+            block = block @ made[1].T
+        trips, *rest = ctx.shape(whole)
+        parts.append(ctx.reshape(whole, [trips, product(rest[:-1]), rest[-1]]))
+        blocks.append(block)
+    w_ih = np.concatenate(blocks, 1)
+    return parts, Weights(w_ih, w["w_hh"], bias, w.get("bias_hh"), w.get("peephole"), w.get("w_proj"))
+
+
+def _product_behind(ctx: Dialect, frame: Frame) -> tuple[Frame, np.ndarray, np.ndarray] | None:
+    """The sequence x, the matrix (K, n) and the offset (n,) where a sequence is x @ matrix + offset; else None."""
+    tensor = frame.source.tensor
+    if not frame.source.is_run or frame.axis == len(ctx.graph.shape(tensor)) - 1:
+        return None
+    try:
+        s = Reader(ctx.graph, (), closed=True).sum(tensor)
+    except NotACell:
+        return None
+    if len(s.dense) != 1 or set(s.diag) - {()}:
+        return None
+    ((atoms, part),) = s.dense.values()
+    x = atoms[0]
+    if len(atoms) != 1 or not isinstance(x, Leaf) or ctx.graph.shape(x.tensor)[:-1] != ctx.graph.shape(tensor)[:-1]:
+        return None
+    matrix = np.zeros((x.width, s.width))
+    matrix[x.start : x.stop] = part
+    offset = s.diag[()][1] if s.diag else np.zeros(s.width)
+    return Frame(Value(frame.source.dtype, tensor=x.tensor), frame.axis, frame.backward), matrix, offset
 
 
 def _activations(cell: Cell) -> list[tuple[str, float, float]]:
