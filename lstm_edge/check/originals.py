@@ -14,6 +14,7 @@ from ..errors import LstmEdgeError
 from ..importers.torch.modules import attributes, prepared, restore
 from ..ir.dims import value
 from ..ir.graph import Graph
+from ..ir.spec import INT32
 from ..reference.samples import Arrays, is_framed
 
 Runner = Callable[[Arrays], Arrays]  # the original model: inputs by name to outputs by name
@@ -53,7 +54,7 @@ def _as_run(array: np.ndarray) -> np.ndarray:
     """In the dtype and with the values that Model.run gives."""
     array = np.asarray(array)
     if array.dtype.kind in "iu":
-        whole: np.ndarray = np.clip(array, -(2**31), 2**31 - 1).astype(np.int32)
+        whole: np.ndarray = np.clip(array, *INT32).astype(np.int32)
         return whole
     return array.astype(run_dtype(array))
 

@@ -14,7 +14,7 @@ from ..errors import UnsupportedModelError
 from .dims import Size, mentions
 from .node import Node, Tensor
 from .shapes import infer
-from .spec import RUN_DTYPES
+from .spec import INT32, RUN_DTYPES
 
 __all__ = ["RUN_DTYPES", "Graph", "Node", "Port", "SelfTest", "State", "Tensor", "run_array"]
 
@@ -171,7 +171,7 @@ def run_array(array: np.ndarray, place: str) -> np.ndarray:
     if array.dtype.kind == "f":
         return np.array(array, dtype=np.float32, order="C")
     if array.dtype.kind in "iu":
-        low, high = -(2**31), 2**31 - 1
+        low, high = INT32
         if array.size and (int(array.min()) < low or int(array.max()) > high):
             array = np.clip(array, low, high) if _is_limit(array) else array
             if int(array.min()) < low or int(array.max()) > high:
@@ -185,5 +185,5 @@ def run_array(array: np.ndarray, place: str) -> np.ndarray:
 
 def _is_limit(array: np.ndarray) -> bool:
     """Whether what lies beyond int32 is only the 'to the end' marker of slices (+-2^63 or near)."""
-    wide = array[(array < -(2**31)) | (array > 2**31 - 1)]
+    wide = array[(array < INT32[0]) | (array > INT32[1])]
     return bool(np.all(np.abs(wide.astype(np.float64)) >= 2.0**62))

@@ -17,6 +17,7 @@ from .sizes import SizeMismatch, broadcast
 RUN_DTYPES = ("float32", "int32", "bool")
 WEIGHT_DTYPES = ("float16", "int8")  # of constants that a row names as weights, beside float32
 NUMBERS = ("float32", "int32")
+INT32 = (-(2**31), 2**31 - 1)  # the least and the most
 MAX_RANK = 8
 MAX_INPUTS = 4096  # of an op that has one that repeats
 MAX_SIZED = 8  # of an op whose last inputs are read for their sizes

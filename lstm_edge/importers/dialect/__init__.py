@@ -4,7 +4,8 @@ Front ends spell their operators with it: they read attributes, reorder, and cal
 knows no framework.
 """
 
-from .builder import TO_END, Dialect
+from ...ir.ops import TO_END
+from .builder import Dialect
 from .value import Undecided, Value, broadcast, check_bytes, known, run_dtype
 
 __all__ = ["TO_END", "Dialect", "Undecided", "Value", "broadcast", "check_bytes", "known", "run_dtype"]

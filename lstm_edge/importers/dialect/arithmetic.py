@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...ir.ops import TO_END
 from . import folding
-from .builder import TO_END, Dialect
+from .builder import Dialect
 from .value import Value, broadcast, known
 
 # Numbers that frameworks share for activations with parameters.

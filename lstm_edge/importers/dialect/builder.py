@@ -12,10 +12,9 @@ from ... import reference
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size, product
 from ...ir.graph import Graph, Node
+from ...ir.ops import TO_END
 from . import folding
 from .value import Value, broadcast, check_bytes, known, run_dtype
-
-TO_END = 2**31 - 1  # as a slice's end, whatever the size
 
 RUN_TYPES = ("bool", "int32", "float32")  # the types of the run, from the lowest
 
@@ -391,7 +390,7 @@ class Dialect:
             return x
         if x.array is not None:
             index = [slice(None)] * x.array.ndim
-            index[axis] = slice(start, None if step < 0 and end < -(2**31) + 1 else end, step)
+            index[axis] = slice(start, None if step < 0 and end <= -TO_END else end, step)
             return Value(x.dtype, x.array[tuple(index)])
         return self.emit("Slice", [x], {"axes": [axis], "starts": [start], "ends": [end], "steps": [step]})
 

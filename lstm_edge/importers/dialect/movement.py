@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import FRAMES, Dim, Size, product
-from .builder import TO_END, Dialect
+from ...ir.ops import TO_END
+from .builder import Dialect
 from .reshaping import reshape_target
 from .value import MAX_FOLDED_BYTES, Value, broadcast, check_bytes, known
 

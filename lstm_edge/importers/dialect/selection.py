@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 
 from ...ir.dims import Dim, product
+from ...ir.ops import TO_END
 from .arithmetic import where
-from .builder import TO_END, Dialect
+from .builder import Dialect
 from .movement import fixed_sizes, squeeze
 from .value import Value, check_bytes, known
 
