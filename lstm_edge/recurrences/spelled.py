@@ -17,7 +17,7 @@ import numpy as np
 from ..importers.dialect import Dialect, Value
 from ..importers.dialect.recurrences import Run, Weights, recurrence
 from ..ir.dims import Size, product
-from ..ir.ops import GATES
+from ..ir.ops import GATES, TO_END
 from .body import Body, Carried, Frame
 from .cells import Cell, gru, lstm, rnn
 from .lifting import Lift, check, flipped
@@ -315,9 +315,7 @@ def _last(ctx: Dialect, whole: Value, backward: bool) -> Value:
     size = ctx.shape(whole)[0]
     if backward:
         return ctx.slice_axis(whole, 0, 0, 1)
-    return (
-        ctx.slice_axis(whole, 0, size - 1, size) if isinstance(size, int) else ctx.slice_axis(whole, 0, -1, 2**31 - 1)
-    )
+    return ctx.slice_axis(whole, 0, size - 1, size) if isinstance(size, int) else ctx.slice_axis(whole, 0, -1, TO_END)
 
 
 def _recurrence(lift: Lift, cell: Cell, first: dict[str, Value], mask: Value | None) -> Run:
