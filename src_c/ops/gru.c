@@ -9,7 +9,6 @@ static const le_recurrence_spec gru_spec = {.gates = 3,
                                             .n_activations = 3,
                                             .activations = {LE_ACT_sigmoid, LE_ACT_sigmoid, LE_ACT_tanh},
                                             .keys = gru_keys,
-                                            .bias = 3,
                                             .h0 = 5,
                                             .c0 = -1,
                                             .lengths = 6,
@@ -138,7 +137,7 @@ le_status le_pack_gru(le_pack_ctx *ctx) {
     LE_TRY(le_recurrence_pack_inputs(ctx, r, 3, (const int[]){R, Z, N}));
     const int64_t dims[3] = {r->directions, 3 * (int64_t)r->hidden, r->hidden};
     le_weight w_hh, bias;
-    LE_TRY(le_gates_open(ctx, 2, "w_hh", 3, dims, &w_hh));
+    LE_TRY(le_gates_open(ctx, LE_W_HH, "w_hh", 3, dims, &w_hh));
     if (le_has_input(ctx, BIAS_HH))
         LE_TRY(le_gates_open(ctx, BIAS_HH, "bias_hh", 2, dims, &bias));
     for (int d = 0; d < r->directions; d++) {

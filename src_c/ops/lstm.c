@@ -13,7 +13,6 @@ static const le_recurrence_spec lstm_spec = {.gates = 4,
                                              .n_activations = 5,
                                              .activations = {LE_ACT_sigmoid, LE_ACT_sigmoid, LE_ACT_tanh, LE_ACT_sigmoid, LE_ACT_tanh},
                                              .keys = lstm_keys,
-                                             .bias = 3,
                                              .h0 = 4,
                                              .c0 = C0,
                                              .lengths = 6,
@@ -183,7 +182,7 @@ le_status le_pack_lstm(le_pack_ctx *ctx) {
     const bool projects = le_has_input(ctx, W_PROJ);
     const int64_t dims[3] = {r->directions, 4 * (int64_t)r->hidden, projects ? r->width : r->hidden};
     le_weight w_hh;
-    LE_TRY(le_gates_open(ctx, 2, "w_hh", 3, dims, &w_hh));
+    LE_TRY(le_gates_open(ctx, LE_W_HH, "w_hh", 3, dims, &w_hh));
     for (; g.direction < r->directions; g.direction++)
         LE_TRY(le_gates_pack(ctx, &w_hh, &g, &self->w_hh[g.direction]));
     if (le_has_input(ctx, PEEPHOLE))

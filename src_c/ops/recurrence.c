@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { W_IH = 1, W_HH = 2 };
-
 /* Frames whose W x is computed at once: enough rows that a matrix-matrix kernel reads the weights once for many, little enough scratch
  * to stay in L2. Bits do not depend on it. */
 enum { MAX_BLOCK_FRAMES = 32, MIN_BLOCK_FRAMES = 4, BLOCK_FLOATS = 1 << 16, MAX_BATCH = 1 << 24 };
@@ -46,7 +44,7 @@ le_status le_gates_open(le_pack_ctx *ctx, int i, const char *name, int rank, con
 static le_status read_sizes(le_pack_ctx *ctx, int gates, le_recurrence *r) {
     static const char *const names[] = {"", "w_ih", "w_hh"};
     const le_tensor_def *w[3] = {0};
-    for (int i = W_IH; i <= W_HH; i++) {
+    for (int i = LE_W_IH; i <= LE_W_HH; i++) {
         w[i] = le_pack_const(ctx, i);
         if (!w[i])
             return le_fail_op(ctx->err, ctx->node, LE_ERR_UNSUPPORTED, "input %s: expected a constant, found %s", names[i],
@@ -58,13 +56,13 @@ static le_status read_sizes(le_pack_ctx *ctx, int gates, le_recurrence *r) {
                 return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "input %s: axis %d: expected a size of 1 to %d, found %lld", names[i],
                                   d, INT_MAX / 64, (long long)w[i]->dims[d]);
     }
-    const int64_t rows = w[W_IH]->dims[1];
+    const int64_t rows = w[LE_W_IH]->dims[1];
     if (rows % gates)
         return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "input w_ih: expected a multiple of %d rows, found %lld", gates,
                           (long long)rows);
     r->hidden = (int)(rows / gates);
-    r->input = (int)w[W_IH]->dims[2];
-    r->width = (int)w[W_HH]->dims[2];
+    r->input = (int)w[LE_W_IH]->dims[2];
+    r->width = (int)w[LE_W_HH]->dims[2];
     return LE_OK;
 }
 
@@ -158,10 +156,10 @@ le_status le_recurrence_pack_inputs(le_pack_ctx *ctx, le_recurrence *r, int n_li
     const int gates = r->spec->gates;
     const int64_t dims[3] = {r->directions, (int64_t)gates * r->hidden, r->input};
     le_weight weight, bias;
-    LE_TRY(le_gates_open(ctx, W_IH, "w_ih", 3, dims, &weight));
-    const bool has_bias = le_has_input(ctx, r->spec->bias);
+    LE_TRY(le_gates_open(ctx, LE_W_IH, "w_ih", 3, dims, &weight));
+    const bool has_bias = le_has_input(ctx, LE_BIAS);
     if (has_bias)
-        LE_TRY(le_gates_open(ctx, r->spec->bias, r->spec->gates == 3 ? "bias_ih" : "bias", 2, dims, &bias));
+        LE_TRY(le_gates_open(ctx, LE_BIAS, r->spec->gates == 3 ? "bias_ih" : "bias", 2, dims, &bias));
     le_gates g = {.gates = gates, .rows = r->hidden, .n_listed = n_listed};
     memcpy(g.listed, listed, (size_t)n_listed * sizeof *listed);
     for (g.direction = 0; g.direction < r->directions; g.direction++) {
@@ -216,11 +214,11 @@ static size_t quantized_size(const le_recurrence *r) {
 
 le_status le_recurrence_shape(le_ctx *ctx, const le_recurrence *r) {
     const le_recurrence_spec *s = r->spec;
-    if (!ctx->in[0])
+    if (!ctx->in[LE_X])
         return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "input x is missing");
-    LE_TRY(le_expect_dtype(ctx, 0, LE_F32));
-    LE_TRY(le_expect_rank(ctx, 0, 3, 3));
-    const int64_t *x = ctx->in[0]->dims;
+    LE_TRY(le_expect_dtype(ctx, LE_X, LE_F32));
+    LE_TRY(le_expect_rank(ctx, LE_X, 3, 3));
+    const int64_t *x = ctx->in[LE_X]->dims;
     const int64_t batch = x[r->time_major], frames = x[!r->time_major], d = r->directions;
     if (x[2] != r->input)
         return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "input x: expected %d features, found %lld", r->input, (long long)x[2]);
@@ -274,7 +272,7 @@ void le_clip(float bound, ptrdiff_t n, float *x) {
 }
 
 static call open_call(le_ctx *ctx, const le_recurrence *r, uint8_t **scratch) {
-    const le_tensor *x = ctx->in[0], *y = ctx->out[0];
+    const le_tensor *x = ctx->in[LE_X], *y = ctx->out[0];
     const le_tensor *lengths = input_at(ctx, r->spec->lengths), *mask = input_at(ctx, r->spec->mask);
     const int64_t batch = x->dims[r->time_major], frames = x->dims[!r->time_major];
     const ptrdiff_t in = r->input, out = (ptrdiff_t)r->directions * r->width, z = r->gate_rows;

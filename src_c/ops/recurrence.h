@@ -7,12 +7,15 @@
 #define LE_MAX_GATES 4
 #define LE_MAX_GATE_ACTIVATIONS 5
 
+/* Inputs that LSTM, GRU and RNN have at the same places; a spec says where they have the others. */
+enum { LE_X, LE_W_IH, LE_W_HH, LE_BIAS };
+
 /* Where an op has its inputs (-1: it has none such), and what its attributes default to. */
 typedef struct {
     int gates, n_activations;
     le_act activations[LE_MAX_GATE_ACTIVATIONS];
     const char *const *keys; /* attributes the op knows, NULL-ended */
-    int bias, h0, c0, lengths, mask;
+    int h0, c0, lengths, mask;
 } le_recurrence_spec;
 
 /* All sequences at one frame, one direction. */

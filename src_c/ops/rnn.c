@@ -4,7 +4,7 @@
 static const char *const rnn_keys[] = {
     "activations", "activation_alpha", "activation_beta", "direction", "time_major", "masked_output", "clip", NULL};
 static const le_recurrence_spec rnn_spec = {
-    .gates = 1, .n_activations = 1, .activations = {LE_ACT_tanh}, .keys = rnn_keys, .bias = 3, .h0 = 4, .c0 = -1, .lengths = 5, .mask = 6};
+    .gates = 1, .n_activations = 1, .activations = {LE_ACT_tanh}, .keys = rnn_keys, .h0 = 4, .c0 = -1, .lengths = 5, .mask = 6};
 
 typedef struct {
     le_recurrence base;
@@ -33,7 +33,7 @@ le_status le_pack_rnn(le_pack_ctx *ctx) {
     LE_TRY(le_recurrence_pack_inputs(ctx, r, 1, (const int[]){0}));
     const int64_t dims[3] = {r->directions, r->hidden, r->hidden};
     le_weight w_hh;
-    LE_TRY(le_gates_open(ctx, 2, "w_hh", 3, dims, &w_hh));
+    LE_TRY(le_gates_open(ctx, LE_W_HH, "w_hh", 3, dims, &w_hh));
     le_gates g = {.gates = 1, .rows = r->hidden, .columns = r->hidden, .n_listed = 1, .listed = {0}};
     for (; g.direction < r->directions; g.direction++)
         LE_TRY(le_gates_pack(ctx, &w_hh, &g, &self->w_hh[g.direction]));
