@@ -184,6 +184,40 @@ static void test_states_are_committed_together(void) {
     free(file);
 }
 
+/* An input of frames and one of another length, side by side: one call joins them. */
+static void test_further_lengths(void) {
+    static builder f;
+    memset(&f, 0, sizeof f);
+    int a = tensor(&f, "a", LE_F32, 0, NULL, NULL), b = tensor(&f, "b", LE_F32, 0, NULL, NULL), y = tensor(&f, "y", LE_F32, 0, NULL, NULL);
+    int_attr(&f, "axis", 0);
+    node(&f, "Concat", "join", 2, (int[]){a, b}, 1, (int[]){y}, 1);
+    input(&f, "a", a, 1, (le_dim[]){{1, LE_FRAMES}});
+    input(&f, "b", b, 1, (le_dim[]){{2, LE_LENGTH}});
+    output(&f, "y", y);
+    size_t size;
+    uint8_t *file = finish(&f, &size);
+    le_error err;
+    le_model *model = le_model_open(file, size, NULL, &err);
+    CHECK(model != NULL && le_model_lengths(model) == 1);
+    le_stream *stream = model ? le_stream_open_lengths(model, 1, 3, (int64_t[]){2}, &err) : NULL;
+    CHECK(stream != NULL);
+    const float x[] = {1, 2, 3}, z[] = {4, 5, 6, 7, 8, 9};
+    for (int64_t length = 2; stream && length >= 0; length--) {
+        float joined[9] = {0};
+        int64_t dims[LE_MAX_RANK];
+        CHECK(le_stream_set_lengths(stream, &length, &err) == LE_OK);
+        CHECK(le_stream_run(stream, 3, (const void *[]){x, z}, (void *[]){joined}, &err) == LE_OK);
+        CHECK(le_stream_output_shape(stream, 0, dims) == 1 && dims[0] == 3 + 2 * length);
+        for (int64_t i = 0; i < 9; i++)
+            CHECK(joined[i] == (i < 3 + 2 * length ? (float)(i + 1) : 0));
+    }
+    CHECK(stream && le_stream_set_lengths(stream, (int64_t[]){-1}, &err) == LE_ERR_VALUE);
+    CHECK(model && !le_stream_open_lengths(model, 1, 3, (int64_t[]){-1}, &err) && err.status == LE_ERR_VALUE);
+    le_stream_close(stream);
+    le_model_close(model);
+    free(file);
+}
+
 static void run_if_opens(const uint8_t *file, size_t size) {
     float x[4 * FRAMES * 64], z[4 * FRAMES * 64];
     memset(x, 0, sizeof x);
@@ -251,5 +285,6 @@ int main(void) {
     test_damage(file, size);
     free(file);
     test_states_are_committed_together();
+    test_further_lengths();
     return report();
 }
