@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ...ir.dims import BATCH, FRAMES
+from ...ir.dims import BATCH, FRAMES, Size
 from ...ir.graph import Graph
 from ..dialect import TO_END, Dialect, Value, known, norms
 from ..dialect import movement as move
@@ -111,7 +111,7 @@ class _Builder:
             return reduce(self.d, "mean", x, [1], keepdims=False)
         return self._frame(x, -1, "last_frame")
 
-    def _frame(self, x: Value, at: int, name: str, first: int = 0, end: int = TO_END) -> Value:
+    def _frame(self, x: Value, at: int, name: str, first: Size = 0, end: Size = TO_END) -> Value:
         """The features from `first` to `end` of the frame `at`, which is the first (0) or the last (-1)."""
         self.d.node_name = f"{name}.slice"
         frame = move.take(self.d, x, [1, 2], [at, first], [at + 1 or TO_END, end])
