@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ir.ops import TO_END
 from . import folding
-from .builder import Dialect
+from .builder import Dialect, Operand
 from .value import Value, broadcast, known
 
 # Numbers that frameworks share for activations with parameters.
@@ -19,7 +19,7 @@ HIGHEST = float(np.finfo(np.float32).max)
 
 def scaled(d: Dialect, x: Value, factor: float) -> Value:
     """x * factor; a factor of 1 leaves no op."""
-    return x if factor == 1 else d.binary("mul", x, d.number(factor, x))
+    return x if factor == 1 else d.binary("mul", x, factor)
 
 
 def variadic(d: Dialect, kind: str, values: Sequence[Value]) -> Value:
@@ -32,11 +32,12 @@ def variadic(d: Dialect, kind: str, values: Sequence[Value]) -> Value:
 
 def mean_of(d: Dialect, values: Sequence[Value]) -> Value:
     """The mean of values, element by element."""
-    return d.binary("mul", variadic(d, "add", values), d.constant(1.0 / len(values)))
+    return d.binary("mul", variadic(d, "add", values), 1.0 / len(values))
 
 
-def where(d: Dialect, condition: Value, a: Value, b: Value) -> Value:
+def where(d: Dialect, condition: Value, a: Operand, b: Operand) -> Value:
     """a where the condition is true, else b; a choice made at conversion leaves at most an Expand."""
+    a, b = d.operand(a, b), d.operand(b, a)
     if condition.is_known and a.array is not None and b.array is not None:
         folded = folding.choose(condition, a, b, d.place)
         if folded is not None:
@@ -71,13 +72,13 @@ def rsqrt(d: Dialect, x: Value) -> Value:
     return d.unary("reciprocal", d.unary("sqrt", x))
 
 
-def squared_difference(d: Dialect, a: Value, b: Value) -> Value:
+def squared_difference(d: Dialect, a: Operand, b: Operand) -> Value:
     return square(d, d.binary("sub", a, b))
 
 
 def clip(d: Dialect, x: Value, low: Value | float | None = None, high: Value | float | None = None) -> Value:
     """x between bounds; None is no bound. Bounds known at conversion make one op, others a max and a min."""
-    bounds = [d.constant(b) if isinstance(b, (int, float)) else b for b in (low, high)]
+    bounds = [b if b is None or isinstance(b, Value) else d.constant(b) for b in (low, high)]
     if all(b is None or b.is_known and b.data.size == 1 for b in bounds):
         numbers = [
             default if b is None else float(b.data.reshape(-1)[0]) for b, default in zip(bounds, (-np.inf, np.inf))
@@ -94,44 +95,44 @@ def trunc(d: Dialect, x: Value) -> Value:
 
 
 def logarithm(d: Dialect, x: Value, base: float) -> Value:
-    return d.binary("mul", d.unary("log", x), d.constant(1 / math.log(base)))
+    return d.binary("mul", d.unary("log", x), 1 / math.log(base))
 
 
 def log1p(d: Dialect, x: Value) -> Value:
-    return d.unary("log", d.binary("add", x, d.constant(1.0)))
+    return d.unary("log", d.binary("add", x, 1.0))
 
 
 def expm1(d: Dialect, x: Value) -> Value:
-    return d.binary("sub", d.unary("exp", x), d.constant(1.0))
+    return d.binary("sub", d.unary("exp", x), 1.0)
 
 
 def exp2(d: Dialect, x: Value) -> Value:
-    return d.unary("exp", d.binary("mul", x, d.constant(math.log(2))))
+    return d.unary("exp", d.binary("mul", x, math.log(2)))
 
 
 def asinh(d: Dialect, x: Value) -> Value:
     """By a logarithm of |x|, which avoids a difference of near numbers."""
     size = d.unary("abs", x)
-    root = d.unary("sqrt", d.binary("add", square(d, size), d.constant(1.0)))
+    root = d.unary("sqrt", d.binary("add", square(d, size), 1.0))
     return d.binary("mul", d.unary("log", d.binary("add", size, root)), d.unary("sign", x))
 
 
 def acosh(d: Dialect, x: Value) -> Value:
-    root = d.unary("sqrt", d.binary("sub", square(d, x), d.constant(1.0)))
+    root = d.unary("sqrt", d.binary("sub", square(d, x), 1.0))
     return d.unary("log", d.binary("add", x, root))
 
 
 def atanh(d: Dialect, x: Value) -> Value:
     one = d.constant(1.0)
     ratio = d.binary("div", d.binary("add", one, x), d.binary("sub", one, x))
-    return d.binary("mul", d.unary("log", ratio), d.constant(0.5))
+    return d.binary("mul", d.unary("log", ratio), 0.5)
 
 
 def is_inf(d: Dialect, x: Value, positive: bool = True, negative: bool = True) -> Value:
     if not positive and not negative:
         raise d.refuse("detects neither infinity")
     x = d.unary("abs", x) if positive and negative else x
-    return d.binary("equal", x, d.constant(np.inf if positive else -np.inf))
+    return d.binary("equal", x, np.inf if positive else -np.inf)
 
 
 def is_finite(d: Dialect, x: Value) -> Value:
@@ -142,10 +143,10 @@ def nan_to_num(
     d: Dialect, x: Value, nan: float | None = None, positive: float | None = None, negative: float | None = None
 ) -> Value:
     """x with NaN and the infinities replaced: by 0 and the largest float32 numbers where none is given."""
-    x = where(d, d.unary("is_nan", x), d.constant(nan or 0.0), x)
+    x = where(d, d.unary("is_nan", x), nan or 0.0, x)
     high, low = (HIGHEST if positive is None else positive), (-HIGHEST if negative is None else negative)
-    x = where(d, is_inf(d, x, negative=False), d.constant(high), x)
-    return where(d, is_inf(d, x, positive=False), d.constant(low), x)
+    x = where(d, is_inf(d, x, negative=False), high, x)
+    return where(d, is_inf(d, x, positive=False), low, x)
 
 
 # ---- activations with parameters -------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ def scaled_silu(d: Dialect, x: Value, alpha: float) -> Value:
     """x * sigmoid(alpha x)."""
     if alpha == 1.0:
         return d.unary("silu", x)
-    return d.binary("mul", x, d.unary("sigmoid", d.binary("mul", x, d.constant(alpha))))
+    return d.binary("mul", x, d.unary("sigmoid", d.binary("mul", x, alpha)))
 
 
 def elu(d: Dialect, x: Value, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Value:
@@ -170,7 +171,7 @@ def softplus(d: Dialect, x: Value, beta: float = 1.0, threshold: float = math.in
     y = scaled(d, d.unary("softplus", scaled(d, x, beta)), 1.0 / beta)
     if math.exp(-threshold) / beta < 1e-7:
         return y
-    return where(d, d.binary("greater", d.binary("mul", x, d.constant(beta)), d.constant(threshold)), x, y)
+    return where(d, d.binary("greater", d.binary("mul", x, beta), threshold), x, y)
 
 
 def log_sigmoid(d: Dialect, x: Value) -> Value:
@@ -179,14 +180,13 @@ def log_sigmoid(d: Dialect, x: Value) -> Value:
 
 def threshold(d: Dialect, x: Value, limit: float, otherwise: float) -> Value:
     """x where it is above a limit, else a number."""
-    return where(d, d.binary("greater", x, d.constant(limit)), x, d.constant(otherwise))
+    return where(d, d.binary("greater", x, limit), x, otherwise)
 
 
 def shrink(d: Dialect, x: Value, limit: float, bias: float) -> Value:
     """x moved towards 0 by `bias` where its size is above the limit, else 0."""
-    offset = d.constant(bias)
-    high = where(d, d.binary("greater", x, d.constant(limit)), d.binary("sub", x, offset), d.constant(0.0))
-    return where(d, d.binary("less", x, d.constant(-limit)), d.binary("add", x, offset), high)
+    high = where(d, d.binary("greater", x, limit), d.binary("sub", x, bias), 0.0)
+    return where(d, d.binary("less", x, -limit), d.binary("add", x, bias), high)
 
 
 def glu(d: Dialect, x: Value, axis: int) -> Value:
@@ -208,26 +208,42 @@ def prelu(d: Dialect, x: Value, slope: Value) -> Value:
 # ---- two values ------------------------------------------------------------------------------------------------------
 
 
-def power(d: Dialect, x: Value, exponent: Value) -> Value:
-    """x ** exponent in x's type; a square is a product."""
-    if exponent.is_known and d.uniform(exponent) == 2 and d.shape(exponent) in ((), (1,)) and d.shape(x):
+def power(d: Dialect, x: Value, exponent: Operand) -> Value:
+    """x ** exponent: a known 2 is a product, 1/2 a root, 1 is x; an integer to a negative or broken power is a float."""
+    exponent = d.operand(exponent, x)
+    known_power = d.uniform(exponent) if exponent.is_known and exponent.data.size == 1 else None
+    if known_power is None or exponent.data.ndim > len(d.shape(x)):
+        return d.binary("pow", *d.alike(x, exponent))
+    if known_power == 2:
         return square(d, x)
-    return d.binary("pow", x, d.cast(exponent, d.run_dtype(x)))
+    if known_power == 1:
+        return x
+    if known_power == 0.5:
+        return d.unary("sqrt", x)
+    whole = known_power > 0 and float(known_power).is_integer()
+    return d.binary("pow", x if whole else d.computed_in(x, "float32"), exponent)
 
 
-def floor_div(d: Dialect, a: Value, b: Value) -> Value:
+def divide(d: Dialect, a: Operand, b: Operand) -> Value:
+    """The quotient as a fraction, also of integers."""
+    a, b = d.operand(a, b), d.operand(b, a)
+    return d.binary("div", d.computed_in(a, "float32"), d.computed_in(b, "float32"))
+
+
+def floor_div(d: Dialect, a: Operand, b: Operand) -> Value:
     """The quotient rounded down."""
-    if d.run_dtype(a) == "int32":  # a - mod(a, b) is a multiple of b, so that truncation does nothing
+    a, b = d.alike(d.operand(a, b), d.operand(b, a))
+    if d.run_dtype(a) != "float32":  # a - mod(a, b) is a multiple of b, so that truncation does nothing
         return d.binary("div", d.binary("sub", a, d.binary("mod", a, b)), b)
     return d.unary("floor", d.binary("div", a, b))
 
 
-def trunc_div(d: Dialect, a: Value, b: Value) -> Value:
+def trunc_div(d: Dialect, a: Operand, b: Operand) -> Value:
     """The quotient rounded towards zero."""
     quotient = d.binary("div", a, b)
-    return quotient if d.run_dtype(a) == "int32" else trunc(d, quotient)
+    return quotient if d.run_dtype(quotient) != "float32" else trunc(d, quotient)
 
 
-def lerp(d: Dialect, a: Value, b: Value, weight: Value) -> Value:
+def lerp(d: Dialect, a: Value, b: Value, weight: Operand) -> Value:
     """a + weight (b - a)."""
     return d.binary("add", a, d.binary("mul", d.binary("sub", b, a), weight))

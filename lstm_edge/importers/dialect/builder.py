@@ -10,12 +10,13 @@ import numpy as np
 
 from ... import reference
 from ...errors import UnsupportedModelError
-from ...ir.dims import Dim, Size, product
+from ...ir.dims import Dim, Size
 from ...ir.graph import Graph, Node
-from ...ir.ops import TO_END
-from . import folding
+from ...ir.ops import BINARY_COMPARISON, BINARY_LOGIC, TO_END, UNARY_INT
+from . import folding, size_tensors
 from .value import Value, broadcast, check_bytes, known, run_dtype
 
+Operand = Value | Dim | float  # what arithmetic takes: also a size, a number
 RUN_TYPES = ("bool", "int32", "float32")  # the types of the run, from the lowest
 
 
@@ -73,7 +74,7 @@ class Dialect:
             if value.is_known:
                 tensor = self.graph.constant(value.array, self._unique(name or "const"))
             else:
-                tensor = self._materialise(value.array)
+                tensor = size_tensors.materialise(self, value.data)
                 if value.dtype.startswith("float"):
                     tensor = self.graph.add1("Cast", [tensor], {"to": "float32"}, self._name("cast"))
             self._constants[id(value)] = (value, tensor)  # the value is kept so that its id stays its own
@@ -82,10 +83,19 @@ class Dialect:
     def constant(self, array: Any, like: str = "float32") -> Value:
         return known(np.asarray(array, like))
 
-    def number(self, number: float, like: Value) -> Value:
-        """A Python number as a scalar of the type of another value; in float32 where it is a fraction."""
-        whole = self.run_dtype(like) == "int32" and float(number).is_integer()
-        return self.constant(number, "int64" if whole else "float32")
+    def operand(self, x: Operand, like: Operand) -> Value:
+        """A Python number as a constant, a size as a value known in part. A number raises the kind of the value it meets
+        (bool, int, float), as in NumPy, not its width."""
+        if isinstance(x, Value):
+            return x
+        if isinstance(x, Dim):
+            return known(x)
+        if not isinstance(x, bool):
+            integer = isinstance(x, (int, np.integer)) and not (
+                isinstance(like, Value) and self.run_dtype(like) == "float32"
+            )
+            return self.constant(x, "int64" if integer else "float32")
+        return self.constant(x, self.run_dtype(like) if isinstance(like, Value) else "bool")
 
     def axis(self, axis: int, rank: int) -> int:
         """An axis counted from the first; refused where the value has no such axis."""
@@ -169,149 +179,13 @@ class Dialect:
         self._constants = {i: (v, name if t == old else t) for i, (v, t) in self._constants.items()}
         value.tensor = name
 
-    # ---- sizes ----------------------------------------------------------------------------------------------------
-
-    def find_axis(self, dim: Dim, own: Sequence[str]) -> tuple[str, int, int] | None:
-        """(tensor, axis, k) with dim = k * size of that axis: from `own`, then the graph inputs, then the rest."""
-        candidates = [*own, *(p.tensor for p in self.graph.inputs), *self.graph.tensors]
-        best = None
-        for tensor in candidates:
-            for axis, size in enumerate(self.graph.shape(tensor)):
-                if size == dim:
-                    return tensor, axis, 1
-                if best is None and isinstance(size, Dim):
-                    k = _multiple(dim, size)
-                    best = (tensor, axis, k) if k else None
-        return best
-
-    def dims_spec(self, target: Sequence[Size], own: Sequence[str], rest: bool) -> tuple[list[str], dict[str, Any]]:
-        """(tensors that sizes are read from, attributes of a dims spec) for a shape. `own` are the op's inputs so far;
-        with `rest` one size found nowhere may be -1."""
-        inputs = list(own)
-        shape, from_input, from_axis = [], [], []
-        left = -1
-        for d, size in enumerate(target):
-            place = None
-            if isinstance(size, Dim):
-                place = self.find_axis(size, inputs)
-                if place is None and rest and left < 0:
-                    left = d
-                elif place is None:
-                    place = self._axis_of_size(size)
-            if place is None:
-                shape.append(-1 if d == left else int(size))
-                from_input.append(-1)
-                from_axis.append(0)
-                continue
-            tensor, axis, k = place
-            if tensor not in inputs:
-                inputs.append(tensor)
-            shape.append(k)
-            from_input.append(inputs.index(tensor))
-            from_axis.append(axis)
-        attrs: dict[str, Any] = {"shape": shape}
-        if any(i >= 0 for i in from_input):
-            attrs.update(from_input=from_input, from_axis=from_axis)
-        return inputs, attrs
-
-    def _axis_of_size(self, dim: Dim) -> tuple[str, int, int]:
-        """Makes a tensor that has an axis of this size, from tensors that have its factors and terms."""
-        terms = [(m, c) for m, c in dim.terms.items() if m]
-        constant = dim.terms.get((), 0)
-        if any(c < 0 for _, c in terms) or any(not isinstance(a, str) for m, _ in terms for a in m):
-            raise UnsupportedModelError(
-                f"{self.place}: no tensor has an axis of {dim}, which this shape asks for; "
-                "fix the sizes it depends on (--shape)"
-            )
-        parts = []
-        for monomial, c in terms:
-            sizes: list[Size] = [c, *(Dim.symbol(a) for a in monomial)]
-            part = self.fill(1.0, sizes)
-            parts.append(self.reshape(part, [product(sizes)]))
-        if constant > 0:
-            parts.append(self.fill(1.0, [constant]))
-        joined = parts[0] if len(parts) == 1 else self.emit("Concat", parts, {"axis": 0})
-        if constant < 0:
-            joined = self.slice_axis(joined, 0, -constant, TO_END)
-        return joined.tensor, 0, 1
-
-    def _materialise(self, array: np.ndarray) -> str:
-        """An int32 tensor that holds partly known sizes."""
-        if array.ndim == 0:
-            return self._size_tensor(array.item())
-        parts = [self.reshape(Value("int64", tensor=self._size_tensor(e)), [1]) for e in array.reshape(-1)]
-        joined = self.emit("Concat", parts, {"axis": 0}) if len(parts) > 1 else parts[0]
-        return self.reshape(joined, list(array.shape)).tensor
-
-    def _size_tensor(self, size: Size) -> str:
-        """A scalar int32 tensor that holds a size: ones counted along an axis (exact to 2^24), or sums of such."""
-        if not isinstance(size, Dim):
-            return self.graph.constant(np.int32(size), "size")
-        if size not in self._size_tensors:
-            if self.find_axis(size, []):
-                ones = self.fill(1.0, [size])
-                count = self.emit("Reduce", [ones], {"kind": "sum", "axes": [0], "keepdims": 0})
-                tensor = self.emit("Cast", [count], {"to": "int32"}, "int64").tensor
-            else:
-                tensor = self._size_polynomial(size)
-            self._size_tensors[size] = tensor
-            self._sizes[tensor] = size
-        return self._size_tensors[size]
-
-    def _size_polynomial(self, size: Dim) -> str:
-        total: Value = self.constant(size.terms.get((), 0), "int64")
-        for monomial, c in size.terms.items():
-            if not monomial:
-                continue
-            term: Value = self.constant(c, "int64")
-            for atom in monomial:
-                if isinstance(atom, str):
-                    factor = Value("int64", tensor=self._size_tensor(Dim.symbol(atom)))
-                else:
-                    whole = Value("int64", tensor=self._size_tensor(Dim(dict(atom[1]))))
-                    factor = self.emit("Binary", [whole, self.constant(atom[2], "int64")], {"kind": "div"})
-                term = self.emit("Binary", [term, factor], {"kind": "mul"})
-            total = self.emit("Binary", [total, term], {"kind": "add"})
-        return total.tensor
-
     def uniform(self, value: Value) -> Any:
         """The one number (or Size) that every element of a value has, None when that is not known."""
-        if value.array is not None:
-            flat = value.array.reshape(-1)
-            same = (
-                flat.size > 0 and all(e == flat[0] for e in flat)
-                if value.array.dtype == object
-                else (flat.size > 0 and bool(np.all(flat == flat[0])))
-            )
-            return flat[0] if same else None
-        if value.tensor in self._sizes:
-            return self._sizes[value.tensor]
-        if self.graph.tensors[value.tensor].data is not None:
-            return self.uniform(known(self.graph.tensors[value.tensor].data))
-        node = self.producer(value)
-        if node is None:
-            return None
-        if node.op == "Fill":
-            return node.attrs["value"]
-        data = node.inputs if node.op == "Concat" else node.inputs[:1]
-        if node.op not in ("Concat", "Slice", "Reshape", "Expand", "Transpose", "Tile", "Gather", "Cast"):
-            return None
-        values = [self.uniform(Value(value.dtype, tensor=t)) for t in data]
-        return values[0] if all(v is not None and v == values[0] for v in values) else None
+        return size_tensors.uniform(self, value)
 
     def counted(self, value: Value) -> Size | None:
         """n where a value is the vector 0, 1 ... n - 1; None where that is not known."""
-        if value.array is not None:
-            row = value.is_known and value.array.ndim == 1 and np.array_equal(value.array, np.arange(len(value.array)))
-            return len(value.array) if row else None
-        node = self.producer(value)
-        while node is not None and node.op == "Cast" and node.attrs["to"] != "bool":
-            node = self.producer(Value(value.dtype, tensor=node.inputs[0]))
-        if node is None or node.op != "CumSum" or not node.attrs.get("exclusive") or node.attrs.get("reverse"):
-            return None
-        ones = Value(value.dtype, tensor=node.inputs[0])
-        shape = self.shape(ones)
-        return shape[0] if len(shape) == 1 and self.uniform(ones) == 1 else None
+        return size_tensors.counted(self, value)
 
     # ---- ops with a symbolic side ---------------------------------------------------------------------------------
 
@@ -319,7 +193,7 @@ class Dialect:
         """x in a shape whose sizes are all given. A Reshape of a Reshape, or to the shape at hand, leaves no op."""
         target = list(target)
         if x.array is not None and not any(isinstance(s, Dim) for s in target):
-            return Value(x.dtype, x.array.reshape([int(s) for s in target]))
+            return Value(x.dtype, x.array.reshape(numbers(target)))
         node = self.producer(x)
         while node is not None and node.op == "Reshape":
             x = Value(x.dtype, tensor=node.inputs[0])
@@ -332,7 +206,7 @@ class Dialect:
                 source = Value(x.dtype, tensor=node.inputs[0])  # reshape what the Transpose leaves in place before it
                 inner = self.reshape(source, [*self.shape(source)[:moved], *target[moved:]])
                 return self.transpose(inner, [*node.attrs["perm"][:moved], *range(moved, len(target))])
-        inputs, attrs = self.dims_spec(target, [self.tensor(x)], rest=True)
+        inputs, attrs = size_tensors.dims_spec(self, target, [self.tensor(x)], rest=True)
         tensor = self.graph.add1("Reshape", inputs, attrs, self._name("reshape"))
         return Value(x.dtype, tensor=tensor)
 
@@ -358,8 +232,8 @@ class Dialect:
         """A tensor of one value; known when its shape is."""
         if not any(isinstance(s, Dim) for s in shape):
             check_bytes(shape, self.place)
-            return known(np.full([int(s) for s in shape], value, dtype))
-        inputs, attrs = self.dims_spec(shape, [], rest=False)
+            return known(np.full(numbers(shape), value, dtype))
+        inputs, attrs = size_tensors.dims_spec(self, shape, [], rest=False)
         attrs.update(value=float(value), dtype=run_dtype(dtype, self.place))
         return Value(dtype, tensor=self.graph.add1("Fill", inputs, attrs, self._name("fill")))
 
@@ -379,9 +253,9 @@ class Dialect:
             return x
         if x.is_known and not any(isinstance(s, Dim) for s in target):
             check_bytes(target, self.place)
-            return known(np.broadcast_to(x.array, [int(s) for s in target]))
+            return known(np.broadcast_to(x.data, numbers(target)))
         tensor = self.tensor(x)
-        inputs, attrs = self.dims_spec(target, [tensor], rest=False)
+        inputs, attrs = size_tensors.dims_spec(self, target, [tensor], rest=False)
         return Value(x.dtype, tensor=self.graph.add1("Expand", inputs, attrs, self._name("expand")))
 
     def slice_axis(self, x: Value, axis: int, start: int, end: int, step: int = 1) -> Value:
@@ -398,41 +272,49 @@ class Dialect:
         """x as a run-time dtype."""
         if x.is_known:
             return x if to == "int32" and x.dtype == "int64" else known(x.data.astype(to))
-        return x if self.run_dtype(x) == to else self.emit("Cast", [x], {"to": to}, to)
+        if self.run_dtype(x) == to:
+            return x
+        return self.emit("Cast", [x], {"to": to}, to) if x.array is None or to == "bool" else Value(to, x.array)
 
     def unary(self, kind: str, x: Value, alpha: float | None = None, beta: float | None = None) -> Value:
+        """`kind` of docs/ops.md; integers become float32 where it is none of theirs."""
         folded = folding.unary(kind, x) if x.array is not None else None
         if folded is not None:
             return folded
+        of_x = ("bool",) if kind == "not" else ("float32", "int32") if kind in UNARY_INT else ("float32",)
         attrs: dict[str, Any] = {"kind": kind}
         if alpha is not None:
             attrs["alpha"] = float(alpha)
         if beta is not None:
             attrs["beta"] = float(beta)
-        return self.emit("Unary", [x], attrs, "bool" if kind == "is_nan" else "")
+        return self.emit("Unary", [self.computed_in(x, *of_x)], attrs, "bool" if kind == "is_nan" else "")
 
-    def binary(self, kind: str, a: Value, b: Value) -> Value:
+    def computed_in(self, x: Value, *types: str) -> Value:
+        """x where its type of the run is one of these, else in the first of them."""
+        return x if self.run_dtype(x) in types else self.cast(x, types[0])
+
+    def binary(self, kind: str, a: Operand, b: Operand) -> Value:
         """`kind` of docs/ops.md on two values of one type; of two types the lower one becomes the higher: bool, int,
         float. What is known folds, and what changes nothing leaves no op."""
+        a, b = self.operand(a, b), self.operand(b, a)
+        if kind in BINARY_LOGIC:
+            a, b = self.cast(a, "bool"), self.cast(b, "bool")
+        else:
+            a, b = self.alike(a, b, "bool" if kind in ("equal", "not_equal") else "int32")
         if a.array is not None and b.array is not None:
             folded = folding.binary(kind, a, b, self.place)
             if folded is not None:
                 return folded
-        if kind in folding.LOGIC:
-            a, b = self.cast(a, "bool"), self.cast(b, "bool")
-        else:
-            a, b = self.alike(a, b, "bool" if kind in ("equal", "not_equal") else "int32")
         for x, constant in ((a, b), (b, a)):
             if x.is_run and constant.is_known and self._is_neutral(kind, constant, x is a):
                 if broadcast(self.shape(a), self.shape(b), self.place) == list(self.shape(x)):
                     return x
-        return self.emit("Binary", [a, b], {"kind": kind}, "bool" if kind in folding.COMPARISONS else "")
+        return self.emit("Binary", [a, b], {"kind": kind}, "bool" if kind in BINARY_COMPARISON else "")
 
     def alike(self, a: Value, b: Value, least: str = "bool") -> tuple[Value, Value]:
         """Both in the higher one's type of the run, in `least` at least: bool, int32, float32."""
         wanted = max(least, self.run_dtype(a), self.run_dtype(b), key=RUN_TYPES.index)
-        a, b = (x if self.run_dtype(x) == wanted else self.cast(x, wanted) for x in (a, b))
-        return a, b
+        return self.computed_in(a, wanted), self.computed_in(b, wanted)
 
     def _is_neutral(self, kind: str, constant: Value, right: bool) -> bool:
         """Whether x + constant, x * constant and so on are x (a negative zero aside)."""
@@ -440,13 +322,12 @@ class Dialect:
         return neutral is not None and self.uniform(constant) == neutral
 
 
-def _multiple(dim: Dim, size: Dim) -> int:
-    """k > 1 with dim = k * size, else 0."""
-    if set(dim.terms) != set(size.terms):
-        return 0
-    ratios = {(dim.terms[m] // c, dim.terms[m] % c) for m, c in size.terms.items()}
-    ((k, left),) = ratios if len(ratios) == 1 else [(0, 1)]
-    return k if left == 0 and k > 1 else 0
+def numbers(sizes: Sequence[Size]) -> list[int]:
+    """Sizes none of which is open, as ints; TypeError where one is."""
+    known_sizes = [int(s) for s in sizes if not isinstance(s, Dim)]
+    if len(known_sizes) < len(sizes):
+        raise TypeError(f"expected sizes known at conversion, found {list(sizes)}")
+    return known_sizes
 
 
 def _moved_axes(perm: list[int]) -> int:

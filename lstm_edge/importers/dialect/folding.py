@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import Dim, Size
+from ...ir.ops import BINARY_COMPARISON, BINARY_LOGIC
 from .value import Undecided, Value, check_bytes, known
 
-COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
-LOGIC = ("and", "or", "xor")
 _Pair = Callable[[Any, Any], Any]
 _EXACT: dict[str, _Pair] = {
     "add": np.add,
@@ -80,7 +79,7 @@ def binary(kind: str, a: Value, b: Value, place: str) -> Value | None:
         return _quotient(a, b)
     if kind not in _EXACT:
         return None
-    dtype = "bool" if kind in COMPARISONS + LOGIC else a.dtype
+    dtype = "bool" if kind in BINARY_COMPARISON + BINARY_LOGIC else a.dtype
     with np.errstate(all="ignore"):
         return known(np.asarray(_EXACT[kind](a.data, b.data)).astype(dtype))
 
@@ -116,17 +115,19 @@ def _on_sizes(kind: str, a: Value, b: Value) -> Value | None:
         "sub": lambda x, y: x - y,
         "mul": lambda x, y: x * y,
         "div": lambda x, y: _divided(x, y, whole),
-        "mod": lambda x, y: x % y,
-        "fmod": lambda x, y: x % y,
+        "mod": lambda x, y: x - _floored(x, y) * y,
+        "fmod": lambda x, y: x - _floored(x, y) * y,
         "max": lambda x, y: x if decided("greater_equal", x, y) else y,
         "min": lambda x, y: x if decided("less_equal", x, y) else y,
     }
-    if kind in COMPARISONS:
+    if kind in BINARY_COMPARISON:
         functions[kind] = lambda x, y: decided(kind, x, y)
     if kind not in functions:
         return None
     try:
-        return known(elementwise(functions[kind], sizes_of(a), sizes_of(b)), "bool" if kind in COMPARISONS else a.dtype)
+        return known(
+            elementwise(functions[kind], sizes_of(a), sizes_of(b)), "bool" if kind in BINARY_COMPARISON else a.dtype
+        )
     except (Undecided, ValueError, ZeroDivisionError):  # ValueError: a size that does not divide
         return None
 
@@ -143,10 +144,18 @@ def elementwise(function: _Pair, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _divided(a: Size, b: Size, whole: bool) -> Size:
     if whole and not isinstance(a, Dim) and not isinstance(b, Dim):
         return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
-    quotient = a // b
+    quotient = _floored(a, b)
     if not whole and quotient * b != a:
         raise Undecided
     return quotient
+
+
+def _floored(a: Size, b: Size) -> Size:
+    if isinstance(a, Dim):
+        return a // b
+    if isinstance(b, Dim):
+        raise Undecided
+    return a // b
 
 
 def decided(kind: str, a: Size, b: Size) -> bool:
@@ -193,7 +202,7 @@ def choose(condition: Value, a: Value, b: Value, place: str) -> Value | None:
 
 def reduced(kind: str, x: Value, axes: Sequence[int], keepdims: bool) -> Value | None:
     """A sum or product over axes of sizes or integers, and the extremes of integers."""
-    functions = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
+    functions: dict[str, Any] = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
     if (
         kind not in functions
         or x.is_known

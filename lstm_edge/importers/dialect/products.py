@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import Size, product
+from .arithmetic import where
 from .builder import Dialect
-from .reductions import reduce
+from .reductions import reduce, softmax
 from .value import Value, known
 
 
@@ -150,28 +151,36 @@ def attention(
     mask: Value | None = None,
     causal: bool = False,
     scale: float | None = None,
+    taken_off: float = math.inf,
 ) -> tuple[Value, Value]:
     """Scaled dot product attention, and its weights: query (..., T, E), key (..., S, E), value (..., S, V).
 
     mask: bool (true: looked at) or float (added to the scores), broadcast to (..., T, S). scale: 1 / sqrt(E) where
-    None."""
-    width = d.shape(query)[-1]
+    None. taken_off: what a masked score loses.
+    """
     if scale is None:
+        width = d.shape(query)[-1]
         if not isinstance(width, int):
             raise d.refuse(f"attention over features of size {width}; fix that size (--shape)")
         scale = 1 / math.sqrt(width)
     scores = d.emit("MatMul", [query, key], {"trans_b": 1, "scale": float(scale)})
+    weights = masked_softmax(d, scores, mask, causal, taken_off)
+    return d.emit("MatMul", [weights, value]), weights
+
+
+def masked_softmax(
+    d: Dialect, scores: Value, mask: Value | None = None, causal: bool = False, taken_off: float = math.inf
+) -> Value:
+    """Softmax of scores (..., T, S) over S, as `attention` masks them."""
+    if mask is not None and d.run_dtype(mask) != "bool":
+        scores, mask = d.binary("add", scores, mask), None
     if causal:
         lower = causal_mask(d, *d.shape(scores)[-2:])
-        if mask is not None and d.run_dtype(mask) != "bool":
-            scores, mask = d.binary("add", scores, mask), None
         mask = lower if mask is None else d.binary("and", mask, lower)
-    if mask is not None and d.run_dtype(mask) == "bool":
-        scores = d.emit("Where", [mask, scores, d.constant(-math.inf)], {}, scores.dtype)
-    elif mask is not None:
-        scores = d.binary("add", scores, mask)
-    weights = d.emit("Softmax", [scores], {"axis": -1})
-    return d.emit("MatMul", [weights, value]), weights
+    if mask is not None:
+        low = -math.inf if taken_off == math.inf else d.binary("sub", scores, taken_off)
+        scores = where(d, mask, scores, low)
+    return softmax(d, scores)
 
 
 def split_heads(d: Dialect, x: Value, heads: int) -> Value:

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...ir.dims import Dim, Size, product
-from . import folding
+from . import arithmetic, folding
 from .builder import Dialect
-from .value import Value, known
+from .value import Value
+
+_NUMBERS = ("int32", "float32")
+_ANY = ("float32", "int32", "bool")
+# The types that a kind of reduction is computed in; others become the first of them.
+_REDUCED = {
+    **dict.fromkeys(("max", "min"), _ANY),
+    **dict.fromkeys(("sum", "prod", "l1", "sum_square"), _NUMBERS),
+    "mean": ("float32", "int32"),
+}
 
 
 def reduce(d: Dialect, kind: str, x: Value, axes: Sequence[int] | None = None, keepdims: bool = True) -> Value:
@@ -18,6 +27,7 @@ def reduce(d: Dialect, kind: str, x: Value, axes: Sequence[int] | None = None, k
     wanted = sorted({d.axis(a, rank) for a in (range(rank) if axes is None else axes)})
     if not wanted:
         return x
+    x = d.computed_in(x, *_REDUCED.get(kind, ("float32",)))
     folded = folding.reduced(kind, x, wanted, keepdims) if x.array is not None else None
     return folded or d.emit("Reduce", [x], {"kind": kind, "axes": wanted, "keepdims": int(keepdims)})
 
@@ -41,15 +51,9 @@ def variance(
     mean = reduce(d, "mean", x, wanted)
     centred = d.binary("sub", x, mean)
     total = reduce(d, "sum", d.binary("mul", centred, centred), wanted, keepdims)
-    spread = d.binary("div", total, size_value(d, product(d.shape(x)[a] for a in wanted) - correction))
+    count = product(d.shape(x)[a] for a in wanted) - correction
+    spread = arithmetic.divide(d, total, count)
     return spread, mean if keepdims else reduce(d, "mean", x, wanted, False)
-
-
-def size_value(d: Dialect, size: Size) -> Value:
-    """A size as a float32 scalar."""
-    if not isinstance(size, Dim):
-        return d.constant(float(size))
-    return Value("float32", known([size]).data.reshape(()))
 
 
 def arg_reduce(
@@ -61,11 +65,11 @@ def arg_reduce(
     if axis is None:
         x, axis = d.reshape(x, [product(d.shape(x))]), 0
     attrs = {"kind": kind, "axis": d.axis(axis, len(d.shape(x))), "keepdims": int(keepdims), "select_last": int(last)}
-    return d.emit("ArgReduce", [x], attrs, dtype)
+    return d.emit("ArgReduce", [d.computed_in(x, *_NUMBERS)], attrs, dtype)
 
 
 def softmax(d: Dialect, x: Value, axis: int = -1, log: bool = False) -> Value:
-    return d.emit("Softmax", [x], {"axis": d.axis(axis, len(d.shape(x))), "log": int(log)})
+    return d.emit("Softmax", [d.computed_in(x, "float32")], {"axis": d.axis(axis, len(d.shape(x))), "log": int(log)})
 
 
 def softmax_from(d: Dialect, x: Value, axis: int, log: bool = False) -> Value:
@@ -88,7 +92,7 @@ def hardmax(d: Dialect, x: Value, axis: int = -1) -> Value:
 
 def cumulative_sum(d: Dialect, x: Value, axis: int, exclusive: bool = False, reverse: bool = False) -> Value:
     attrs = {"axis": d.axis(axis, len(d.shape(x))), "exclusive": int(exclusive), "reverse": int(reverse)}
-    return d.emit("CumSum", [x], attrs)
+    return d.emit("CumSum", [d.computed_in(x, *_NUMBERS)], attrs)
 
 
 def top_k(
@@ -100,7 +104,7 @@ def top_k(
     axis = d.axis(axis, len(shape))
     if not isinstance(k, Dim):
         attrs = {"k": int(k), "axis": axis, "largest": int(largest)}
-        values, places = d.emit_all("TopK", [x], attrs, [x.dtype, dtype])
+        values, places = d.emit_all("TopK", [d.computed_in(x, *_NUMBERS)], attrs, [x.dtype, dtype])
         return values, places
     if k != shape[axis]:
         raise d.refuse(f"k = {k} of shape {list(shape)}; fix that size (--shape)")

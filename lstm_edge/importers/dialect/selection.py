@@ -9,7 +9,7 @@ import numpy as np
 from ...ir.dims import Dim, product
 from ...ir.ops import TO_END
 from .arithmetic import where
-from .builder import Dialect
+from .builder import Dialect, Operand
 from .movement import fixed_sizes, squeeze
 from .value import Value, check_bytes, known
 
@@ -158,10 +158,13 @@ def replace_along(d: Dialect, data: Value, part: Value, axis: int, along: np.nda
 # ---- masks -----------------------------------------------------------------------------------------------------------
 
 
-def one_hot(d: Dialect, indices: Value, depth: int, on: Value, off: Value, axis: int = -1, wrap: bool = True) -> Value:
+def one_hot(
+    d: Dialect, indices: Value, depth: int, on: Operand = 1.0, off: Operand = 0.0, axis: int = -1, wrap: bool = True
+) -> Value:
     """A new axis of size `depth` that holds `on` at the index and `off` elsewhere. Indices from -depth on count from
     the end, or with wrap=False are nowhere."""
     check_bytes([depth], d.place)
+    on, off = d.operand(on, off), d.operand(off, on)
     shape = list(d.shape(indices))
     axis = d.axis(axis, len(shape) + 1)
     places = d.cast(indices, "int32")
@@ -182,6 +185,6 @@ def trilu(d: Dialect, x: Value, upper: bool, k: int = 0) -> Value:
     return d.emit("Where", [mask, x, known(np.zeros((), d.run_dtype(x)))], {}, x.dtype)
 
 
-def masked_fill(d: Dialect, x: Value, mask: Value, value: Value) -> Value:
-    """x with a value (in x's type) where the mask is true."""
-    return where(d, d.cast(mask, "bool"), d.cast(value, d.run_dtype(x)), x)
+def masked_fill(d: Dialect, x: Value, mask: Value, value: Operand) -> Value:
+    """x with a value, in x's type, where the mask is true."""
+    return where(d, mask, d.cast(d.operand(value, x), d.run_dtype(x)), x)

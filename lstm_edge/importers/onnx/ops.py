@@ -131,7 +131,7 @@ def _prelu(call: Call) -> Value:
 
 @lowers("Pow")
 def _pow(call: Call) -> Value:
-    return arithmetic.power(call.ctx, call.input(0), call.input(1))
+    return arithmetic.power(call.ctx, call.input(0), call.ctx.cast(call.input(1), call.ctx.run_dtype(call.input(0))))
 
 
 @lowers("Mod", folds=True)
@@ -282,4 +282,5 @@ def _range(call: Call) -> Value:
     bounds = [call.input(n) for n in range(3)]
     if any(v.array is None or v.array.size != 1 for v in bounds):
         raise call.refuse("its bounds must follow from the shapes of the inputs; they are computed at run time")
-    return movement.arange(call.ctx, *(v.data.reshape(-1)[0] for v in bounds), bounds[0].dtype)
+    first, last, step = (v.data.reshape(-1)[0] for v in bounds)
+    return movement.arange(call.ctx, first, last, step, bounds[0].dtype)
