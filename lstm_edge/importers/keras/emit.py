@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import FormatError, UnsupportedModelError
 from ...ir.dims import Size, substitute
 from ..dialect import Dialect, Value, known
-from .config import Layer, Version
+from .config import Layer
 
 MAX_ELEMENTS = 1 << 28  # of a tensor of one sequence and one frame; a config that asks for more is not a real one
 
@@ -48,9 +48,9 @@ class Call:
 class Emit(Dialect):
     """The dialect, standing in one layer at a time. `made_with`: open sizes, by symbol, as the file was trained."""
 
-    def __init__(self, version: Version, made_with: Mapping[str, int]) -> None:
+    def __init__(self, made_with: Mapping[str, int]) -> None:
         super().__init__()
-        self.version, self._made_with = version, made_with
+        self._made_with = made_with
         self._since = 0  # the layer's first op
         self._named: set[int] = set()  # ops that have their final names
         self._names: set[str] = set()

@@ -254,7 +254,7 @@ def _lowered(plan: _Plan, sizes: Sizes) -> Graph:
         for name in symbols(frames[o.symbol])
         if o.made_with is not None and frames[o.symbol] == Dim.symbol(name)
     }
-    e = Emit(plan.version, made_with)
+    e = Emit(made_with)
     graph = e.graph
     values = []
     for port in plan.ports:

@@ -52,11 +52,11 @@ def _split(op: Op) -> list[Value]:
         sizes = [size // parts] * parts
     else:
         sizes = parts if op.layer.cls == "TFOpLambda" else np.diff([0, *parts, size]).tolist()
-    return [part for part in movement.split(op.e, op.x, axis, sizes) if part is not None]
+    return movement.split(op.e, op.x, axis, sizes)
 
 
 def _unstack(op: Op) -> list[Value]:
-    return [part for part in movement.unstack(op.e, op.x, op.axis(2, 0)) if part is not None]
+    return movement.unstack(op.e, op.x, op.axis(2, 0))
 
 
 def _squeeze(op: Op) -> Value:

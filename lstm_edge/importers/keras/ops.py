@@ -32,11 +32,7 @@ def _both(meaning: str | Callable[[Emit, Value, Value], Value]) -> Rule:
     """Two values of one dtype: a kind of the core's Binary, or a function of the dialect."""
 
     def rule(op: Op) -> Value:
-        a, b = op.operands()
-        if meaning in ("and", "or", "xor"):
-            a, b = (op.e.cast(v, "bool") for v in (a, b))
-        elif a.dtype != b.dtype or meaning in ("div", "pow"):
-            a, b = op.e.real(a), op.e.real(b)
+        a, b = op.e.alike(*op.operands(), "float32" if meaning in ("div", "pow") else "bool")
         return op.e.binary(meaning, a, b) if isinstance(meaning, str) else meaning(op.e, a, b)
 
     return rule

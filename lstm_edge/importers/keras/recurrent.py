@@ -290,7 +290,7 @@ def _fused(
         turned = e.transpose(run.h, [1, 0, 2])
         return [e.reshape(turned, [e.shape(turned)[0], 2 * units])], states
     if mode is None:
-        return [movement.index(e, run.h, 0, d) for d in (0, 1)], states
+        return movement.unstack(e, run.h, 0), states
     return [reductions.reduce(e, {"sum": "sum", "mul": "prod", "ave": "mean"}[mode], run.h, [0], False)], states
 
 
