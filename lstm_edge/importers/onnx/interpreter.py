@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import ChainMap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
+from ...ir.dims import Size
 from ..dialect import Undecided, Value, known
 from .files import tensor_array
 from .folding import fold, refuse_growth
 from .lowering import LOWER, MAX_NODES, Call, Lowering
 
 
-def lower_block(ctx: Lowering, graph: Any, scope: ChainMap) -> None:
+def lower_block(ctx: Lowering, graph: Any, scope: ChainMap[str, Value]) -> None:
     """Interprets the nodes of a graph or subgraph; binds their outputs in `scope`."""
     for tensor in graph.initializer:
         if tensor.name not in scope.maps[0]:
@@ -33,13 +35,14 @@ def lower_block(ctx: Lowering, graph: Any, scope: ChainMap) -> None:
                 scope[name] = value
 
 
-def _lookup(node: Any, name: str, scope: ChainMap) -> Value | None:
+def _lookup(node: Any, name: str, scope: ChainMap[str, Value]) -> Value | None:
     if not name:
         return None
     if name not in scope:
         place = f"node {node.name or node.output[0]!r} ({node.op_type})"
         raise FormatError(f"{place}: input {name!r} is not computed before it")
-    return scope[name]
+    value: Value = scope[name]
+    return value
 
 
 def _attributes(node: Any) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def _by_definition(call: Call) -> Value | list[Value | None]:
     domain = f" of domain {call.domain!r}" if call.domain else ""
     refusal = call.refuse(f"operator {call.op}{domain} is not supported; docs/onnx.md lists those that are")
     try:
-        schema = onnx.defs.get_schema(call.op, call.opset, call.domain)
+        schema: Any = onnx.defs.get_schema(call.op, call.opset, call.domain)
     except onnx.defs.SchemaError as e:
         raise refusal from e
     if schema.has_context_dependent_function:
@@ -111,7 +114,7 @@ def _by_definition(call: Call) -> Value | list[Value | None]:
     return values
 
 
-def _type_proto(value: Value, shape: tuple) -> Any:
+def _type_proto(value: Value, shape: Sequence[Size]) -> Any:
     import onnx
 
     elem_type = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype))
@@ -138,7 +141,7 @@ def _run_function(call: Call, function: Any, defaults: dict[str, Any]) -> list[V
             else:
                 del copy.attribute[n]
     graph.output.extend(onnx.ValueInfoProto(name=o) for o in function.output)
-    scope = ChainMap({n: v for n, v in zip(function.input, call.inputs) if v is not None})
+    scope: ChainMap[str, Value] = ChainMap({n: v for n, v in zip(function.input, call.inputs) if v is not None})
     absent = set(function.input) - set(scope)
     for node in graph.node:
         for n, name in enumerate(node.input):

@@ -35,7 +35,9 @@ class Lowering(Dialect):
 class Call:
     """One ONNX node with its input values. Attributes are counted as they are read; what nobody read is refused."""
 
-    def __init__(self, ctx: Lowering, proto: Any, inputs: list[Value | None], attrs: dict[str, Any], scope: ChainMap):
+    def __init__(
+        self, ctx: Lowering, proto: Any, inputs: list[Value | None], attrs: dict[str, Any], scope: ChainMap[str, Value]
+    ):
         self.ctx, self.proto, self.inputs, self.attrs, self.scope = ctx, proto, inputs, attrs, scope
         self.op = proto.op_type
         self.domain = "" if proto.domain in ("", "ai.onnx") else proto.domain

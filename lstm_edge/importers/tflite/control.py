@@ -7,8 +7,9 @@ from typing import cast
 import numpy as np
 
 from ...errors import UnsupportedModelError
+from ...ir.dims import Dim
 from ..dialect import Value, known, movement
-from .lowering import Call, Handle, ListValue, Scope, TfLowering, Variable, lower_block, lowers
+from .lowering import Call, Handle, ListValue, Scope, TfLowering, Variable, constant, lower_block, lowers
 from .schema import SubGraph
 
 MAX_DEPTH = 32
@@ -18,7 +19,8 @@ def subgraph(call: Call, option: str) -> SubGraph:
     index = call.option(option, -1)
     if not 0 <= index < len(call.ctx.file.subgraphs):
         raise call.refuse(f"subgraph {index} of {len(call.ctx.file.subgraphs)}")
-    return call.ctx.file.subgraphs[index]
+    graph: SubGraph = call.ctx.file.subgraphs[index]
+    return graph
 
 
 def run_subgraph(ctx: TfLowering, graph: SubGraph, inputs: list[Value]) -> list[Value]:
@@ -37,8 +39,6 @@ def run_subgraph(ctx: TfLowering, graph: SubGraph, inputs: list[Value]) -> list[
 
 
 def bound(ctx: TfLowering, graph: SubGraph, index: int, scope: Scope) -> Value:
-    from .lowering import constant
-
     if index not in scope:
         if graph.tensors[index].data is None:
             raise UnsupportedModelError(
@@ -183,14 +183,16 @@ def _list_set_item(call: Call) -> Value:
 
 @lowers("FlexTensorListStack")
 def _list_stack(call: Call) -> Value:
-    source, ctx = list_input(call, 0), call.ctx
+    source = list_input(call, 0)
     if source.stacked is not None:
         return source.stacked
-    missing = [n for n in range(int(source.count)) if n not in source.elements]
+    count = source.count
+    if isinstance(count, Dim):
+        raise call.refuse(f"a tensor list of {count} elements was never set as a whole")
+    missing = [n for n in range(count) if n not in source.elements]
     if missing:
         raise call.refuse(f"element {missing[0]} of a tensor list was never set")
-    rows = [source.elements[n] for n in range(int(source.count))]
-    return movement.stack(ctx, rows, 0)
+    return movement.stack(call.ctx, [source.elements[n] for n in range(count)], 0)
 
 
 @lowers("FlexTensorListLength")
