@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_edge.errors import UnsupportedModelError
-from lstm_edge.importers.dialect import TO_END, Dialect, Value, known, movement
+from lstm_edge.importers.dialect import TO_END, Dialect, Value, known, movement, norms, windows
 from lstm_edge.importers.dialect.reshaping import reshape_target
 from lstm_edge.importers.dialect.resize import resize, scales_to
 from lstm_edge.ir.dims import BATCH, FRAMES
@@ -302,3 +302,26 @@ def test_resize_refusals():
     ):
         with pytest.raises(UnsupportedModelError, match=r"mode|rounding"):
             resize(Dialect(), known(X), scales, mode, coordinates, rounding)
+
+
+def test_numbers_that_make_no_sense_are_refused():
+    for meaning in (
+        lambda d: movement.space_to_depth(d, known(X), 0),
+        lambda d: movement.depth_to_space(d, known(X[0, 0]), 2),
+        lambda d: movement.equal_parts(d, 6, 0),
+        lambda d: movement.unfold(d, known(X), 1, 1 << 20, 1),
+        lambda d: movement.eye(d, 1 << 20, 1 << 20),
+        lambda d: movement.tile(d, known(X), [1 << 30, 1, 1, 1]),
+        lambda d: movement.repeat_each(d, known(X), 1 << 30, 0),
+        lambda d: movement.arange(d, 0, 1 << 40, 1, "int64"),
+        lambda d: movement.index(d, known(X), 1, 6),
+        lambda d: movement.take(d, known(X), [1], [0], [4], [0]),
+        lambda d: movement.pad(d, known(X), [0, 1 << 30, 0, 0], [0] * 4),
+        lambda d: resize(d, known(X), [1, float("inf"), 1, 1]),
+        lambda d: resize(d, known(X), [1, 0, 1, 1]),
+        lambda d: resize(d, known(np.zeros(1 << 20, np.float32)), [1.5], "linear"),
+        lambda d: windows.conv(d, known(X[0]), known(X[:, :, :, 0]), strides=[0], padding="same"),
+        lambda d: norms.group_norm(d, known(X), 0),
+    ):
+        with pytest.raises(UnsupportedModelError):
+            meaning(Dialect())

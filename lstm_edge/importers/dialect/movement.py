@@ -258,6 +258,8 @@ def split_bounds(d: Dialect, size: Size, parts: Sequence[int]) -> list[tuple[int
 
 def equal_parts(d: Dialect, size: Size, count: int) -> list[int]:
     """The sizes of `count` parts of an axis, alike but for the last, which may be smaller."""
+    if count < 1:
+        raise d.refuse(f"splits an axis of size {size} into {count} parts")
     if isinstance(size, Dim):
         raise d.refuse(f"splits an axis of size {size} into equal parts; fix that size (--shape)")
     part = -(-size // count)
@@ -420,7 +422,7 @@ def arange(d: Dialect, first: Any, last: Any, step: Any, dtype: str) -> Value:
 
 def space_to_depth(d: Dialect, x: Value, block: int, channels_last: bool = False, depth_last: bool = False) -> Value:
     """Squares of block x block pixels become channels: pixel by pixel, or with depth_last channel by channel."""
-    lead, (c, h, w) = _image(d, x, channels_last)
+    lead, (c, h, w) = _image(d, x, block, channels_last)
     h, w = h // block, w // block
     n, deep = len(lead), c * block * block
     if channels_last:
@@ -434,7 +436,7 @@ def space_to_depth(d: Dialect, x: Value, block: int, channels_last: bool = False
 
 def depth_to_space(d: Dialect, x: Value, block: int, channels_last: bool = False, depth_last: bool = False) -> Value:
     """Channels become squares of block x block pixels; `depth_last` says what the channels are, as in space_to_depth."""
-    lead, (c, h, w) = _image(d, x, channels_last)
+    lead, (c, h, w) = _image(d, x, block, channels_last)
     n, deep = len(lead), c // (block * block)
     inner: list[Size] = [deep, block, block] if depth_last else [block, block, deep]
     at = dict(zip("crs" if depth_last else "rsc", range(n + 2 * channels_last, n + 2 * channels_last + 3)))
@@ -445,16 +447,18 @@ def depth_to_space(d: Dialect, x: Value, block: int, channels_last: bool = False
     return d.reshape(parts, [*lead, deep, h * block, w * block])
 
 
-def _image(d: Dialect, x: Value, channels_last: bool) -> tuple[list[Size], tuple[Size, Size, Size]]:
+def _image(d: Dialect, x: Value, block: int, channels_last: bool) -> tuple[list[Size], tuple[Size, Size, Size]]:
     """The leading sizes of x, and its channels, height and width."""
+    if block < 1 or len(d.shape(x)) < 3:
+        raise d.refuse(f"blocks of {block} pixels of a tensor of shape {list(d.shape(x))}: expected pictures")
     *lead, a, b, c = d.shape(x)
     return lead, (c, a, b) if channels_last else (a, b, c)
 
 
 def unfold(d: Dialect, x: Value, axis: int, size: int, step: int) -> Value:
     """Windows along an axis, as a convolution with an identity kernel: (..., n, ...) to (..., windows, ..., size)."""
-    shape = d.shape(x)
-    rank = len(shape)
+    check_bytes([size, size], d.place)
+    rank = len(d.shape(x))
     axis = d.axis(axis, rank)
     order = [*(n for n in range(rank) if n != axis), axis]
     rows = d.transpose(x, order)

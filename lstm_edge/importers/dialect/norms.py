@@ -90,7 +90,7 @@ def group_norm(
     shape = list(d.shape(x))
     axis = d.axis(axis, len(shape))
     channels = shape[axis]
-    if isinstance(channels, Dim) or channels % groups:
+    if isinstance(channels, Dim) or groups < 1 or channels % groups:
         raise d.refuse(f"{groups} groups of {channels} channels (x of shape {shape}): expected a multiple")
     grouped = d.reshape(x, [*shape[:axis], groups, channels // groups, *shape[axis + 1 :]])
     axes = [n for n in range(1, len(shape) + 1) if n != axis]

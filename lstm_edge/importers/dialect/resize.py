@@ -11,8 +11,9 @@ from . import movement
 from .builder import Dialect
 from .reshaping import exact_quotient
 from .selection import gather
-from .value import Value, known
+from .value import Value, check_bytes, known
 
+MOST_TIMES = 1 << 16  # as long as an axis may become
 ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
 
 
@@ -46,7 +47,9 @@ def resize(
     mode: nearest or linear. coordinates: where a place of the result lies in x (asymmetric, half_pixel,
     pytorch_half_pixel, align_corners). rounding: of such a place to the nearest element, one of ROUNDINGS.
     """
-    whole = all(s == int(s) and s >= 1 for s in scales)
+    if not all(0 < s < MOST_TIMES for s in scales):
+        raise d.refuse(f"resizes by {list(scales)}: expected factors above 0 and below {MOST_TIMES}")
+    whole = all(s == int(s) for s in scales)
     if mode == "nearest" and whole and _repeats(coordinates, rounding, max(scales, default=1)):
         if all(s == 1 for s in scales):
             return x
@@ -73,6 +76,7 @@ def _resize_axis(d: Dialect, x: Value, axis: int, scale: float, mode: str, coord
         return gather(d, x, known(np.clip(_rounded(d, places, rounding), 0, size - 1).astype(np.int64)), axis)
     if mode != "linear":
         raise d.refuse(f"mode = {mode!r} is not supported: expected nearest or linear")
+    check_bytes([out, size], d.place)
     places = np.clip(places, 0, size - 1)
     low = np.minimum(np.floor(places).astype(int), max(size - 2, 0))
     weights = np.zeros((out, size), np.float32)

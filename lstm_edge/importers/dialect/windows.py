@@ -32,6 +32,8 @@ def pads_of(
 ) -> list[int]:
     """The pads of a window over axes of these sizes: all begins, then all ends."""
     n = len(sizes)
+    if any(stride < 1 for stride in strides):
+        raise d.refuse(f"strides {list(strides)}: expected 1 or more")
     if not isinstance(padding, str):
         if len(padding) != 2 * n:
             raise d.refuse(f"pads {list(padding)} of {n} axes: expected two each")
