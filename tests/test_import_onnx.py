@@ -928,6 +928,12 @@ def test_flipped_bytes_end_in_a_named_error_or_a_graph():
                 pass  # anything else fails the test
 
 
+def test_names_of_sizes_that_are_no_text():
+    model = make_model([node("Relu", ["x"], ["y"])], [value_info("x", ["QQQ", 3])], [value_info("y", None)])
+    graph = importer.read(model.SerializeToString().replace(b"QQQ", b"Q\xceQ"))
+    assert run(graph, {"x": np.zeros((4, 3))})["y"].shape == (4, 3)
+
+
 def test_a_claimed_huge_tensor_is_refused():
     model = make_model(
         [node("ConstantOfShape", ["s"], ["big"]), node("Add", ["x", "big"], ["y"])],

@@ -19,6 +19,11 @@ def declared(info: Any) -> Declared:
     return [
         int(dim.dim_value)
         if dim.HasField("dim_value") and dim.dim_value > 0
-        else OpenSize(info.name, axis, dim.dim_param)
+        else OpenSize(info.name, axis, _text(dim.dim_param))
         for axis, dim in enumerate(tensor.shape.dim)
     ]
+
+
+def _text(name: str | bytes) -> str:
+    """A name of the file; protobuf gives one that is not UTF-8 as bytes."""
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
