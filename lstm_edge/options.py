@@ -53,7 +53,7 @@ _ON_COMMAND_LINE = ContextVar("on_command_line", default=False)
 
 @contextmanager
 def named_as_on_command_line() -> Iterator[None]:
-    """While it lasts, `asked` names options by their flags."""
+    """While it lasts, `named` and `as_typed` spell options as flags."""
     token = _ON_COMMAND_LINE.set(True)
     try:
         yield
@@ -61,29 +61,34 @@ def named_as_on_command_line() -> Iterator[None]:
         _ON_COMMAND_LINE.reset(token)
 
 
-def asked(option: str, key: str = "", value: Any = ...) -> str:
+def named(option: str) -> str:
+    """The name of an option: shapes in Python, --shape on the command line."""
+    return OPTIONS[option].flag if _ON_COMMAND_LINE.get() else option
+
+
+def as_typed(option: str, key: str = "", value: Any = ...) -> str:
     """What is typed for an option: shapes={'x': (1, 2)} in Python, --shape x=1,2 on the command line.
 
-    key: of an option that has a value for each name; value: ... stands for one that the reader finds. Without both, the
-    option's name alone.
+    key: the name that the value is for, where there is one for each. `...` stands for what the reader finds.
     """
     declared = OPTIONS[option]
-    if not _ON_COMMAND_LINE.get():
-        if not key and value is ...:
-            return option
-        text = "..." if value is ... else repr(value)
-        return f"{option}={{{key!r}: {text}}}" if key else f"{option}={text}"
-    if declared.off and value == {}:
-        return declared.off[0]
-    if not key and value is ...:
-        return declared.flag
-    return f"{declared.flag} {key}={_typed(value)}" if key else f"{declared.flag} {_typed(value)}"
+    if _ON_COMMAND_LINE.get():
+        if declared.off and value == {}:
+            return declared.off[0]
+        text = ",".join(map(_word, value)) if isinstance(value, list | tuple) else _word(value)
+        return f"{declared.flag} {key or 'NAME'}={text}" if declared.by_name else f"{declared.flag} {text}"
+    if declared.by_name and not key:
+        return f"{option}={value if value == {} else '{...}'}"
+    text = f"({', '.join(map(_literal, value))})" if isinstance(value, list | tuple) else _literal(value)
+    return f"{option}={{{key!r}: {text}}}" if key else f"{option}={text}"
 
 
-def _typed(value: Any) -> str:
-    if value is ...:
-        return "..."
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def _word(value: Any) -> str:
+    return "..." if value is ... else str(value)
+
+
+def _literal(value: Any) -> str:
+    return "..." if value is ... else repr(value)
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from lstm_edge.errors import FormatError, LstmEdgeError, UnsupportedModelError
 from lstm_edge.importers.registry import IMPORTERS, kind_of
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
-from lstm_edge.options import OPTIONS, asked, named_as_on_command_line
+from lstm_edge.options import OPTIONS, as_typed, named_as_on_command_line
 from lstm_edge.passes import pipeline
 from lstm_edge.reference.samples import difference
 
@@ -102,20 +102,21 @@ def test_every_option_has_a_use():
 @pytest.mark.parametrize(
     "option, key, value, in_python, on_command_line",
     [
-        ("shapes", "", ..., "shapes", "--shape"),
+        ("shapes", "", ..., "shapes={...}", "--shape NAME=..."),
         ("shapes", "x", ..., "shapes={'x': ...}", "--shape x=..."),
         ("shapes", "x", ("batch", 576), "shapes={'x': ('batch', 576)}", "--shape x=batch,576"),
         ("constants", "sr", 16000, "constants={'sr': 16000}", "--set sr=16000"),
         ("states", "", {}, "states={}", "--no-states"),
         ("network", "", "net.toml", "network='net.toml'", "--network net.toml"),
-        ("example", "", ..., "example", "--example"),
+        ("example", "", ..., "example=...", "--example ..."),
+        ("options", "key", "ema", "options={'key': 'ema'}", "--option key=ema"),
     ],
 )
 def test_messages_name_options_as_their_reader_types_them(option, key, value, in_python, on_command_line):
-    assert asked(option, key, value) == in_python
+    assert as_typed(option, key, value) == in_python
     with named_as_on_command_line():
-        assert asked(option, key, value) == on_command_line
-    assert asked(option, key, value) == in_python
+        assert as_typed(option, key, value) == on_command_line
+    assert as_typed(option, key, value) == in_python
 
 
 def network():

@@ -44,7 +44,7 @@ def test_real_files_say_what_was_assumed():
 
 @needs_models
 def test_weights_only_file_is_refused_with_a_hint():
-    with pytest.raises(UnsupportedModelError, match="--network"):
+    with pytest.raises(UnsupportedModelError, match="network="):
         read(MODELS / "dtln/model.h5")
 
 

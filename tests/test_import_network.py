@@ -393,7 +393,7 @@ def test_weights_alone_are_read_by_torch_names_or_ask_for_a_network(tmp_path):
     with torch.no_grad():
         close(got if not isinstance(got, dict) else next(iter(got.values())), module(torch.from_numpy(x))[0].numpy())
     np.savez(path, a=random(2, 3, 4, 5), b=random(3))
-    with pytest.raises(UnsupportedModelError, match="describe the network in a TOML file and pass it with --network"):
+    with pytest.raises(UnsupportedModelError, match="describe the network in a TOML file and pass it with network="):
         to_graph(path)
 
 

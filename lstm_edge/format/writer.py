@@ -14,6 +14,7 @@ from ..errors import UnsupportedModelError
 from ..ir.dims import Dim, Size, symbols
 from ..ir.graph import Graph, Node, Port, SelfTest, State, Tensor
 from ..ir.ops import MAX_RANK, OPS, RUN_DTYPES
+from ..options import as_typed
 from .layout import (
     ALIGN,
     ATTR,
@@ -227,7 +228,7 @@ def _coefficient_and_symbol(size: Size, axis: int, place: str, allowed: tuple[Si
             return next(iter(terms.values())), number, 0
     expected = "a number, " + " or ".join(f"k*{s!r}" for s in allowed if isinstance(s, Dim))
     raise UnsupportedModelError(
-        f"{place}, axis {axis}: expected {expected}, found {size!r}; fix the shape at conversion (--shape)"
+        f"{place}, axis {axis}: expected {expected}, found {size!r}; fix the shape at conversion ({as_typed('shapes')})"
     )
 
 
@@ -265,7 +266,7 @@ def further_lengths(graph: Graph) -> list[str]:
     if len(lengths) > MAX_LENGTHS:
         raise UnsupportedModelError(
             f"the inputs: expected at most {MAX_LENGTHS} open sizes beside batch and frames, found {', '.join(lengths)}; "
-            "fix some of them at conversion (--shape)"
+            f"fix some of them at conversion ({as_typed('shapes')})"
         )
     return lengths
 

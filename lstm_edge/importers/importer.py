@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import FormatError, UnsupportedModelError
 from ..ir.graph import Graph
-from ..options import asked, given
+from ..options import as_typed, given, named
 
 Options = Mapping[str, Any]  # by the names that options.py declares
 HEAD_BYTES = 64
@@ -94,7 +94,7 @@ class Importer:
         said = given(options)
         for name in said:
             if name not in self.options:
-                raise UnsupportedModelError(f"{asked(name)}: not used for {kind} models")
+                raise UnsupportedModelError(f"{named(name)}: not used for {kind} models")
         for name, value in said.get("options", {}).items():
             self._check_setting(name, value)
         read: Callable[..., Graph] = import_module(self.module).read
@@ -103,8 +103,8 @@ class Importer:
     def _check_setting(self, name: str, value: Any) -> None:
         setting = next((s for s in self.settings if s.name == name), None)
         if setting is None:
-            expected = " or ".join(asked("options", s.name) for s in self.settings)
-            raise UnsupportedModelError(f"{asked('options', name, value)}: expected {expected}")
+            expected = " or ".join(as_typed("options", s.name) for s in self.settings)
+            raise UnsupportedModelError(f"{as_typed('options', name, value)}: expected {expected}")
         if setting.choices and value not in setting.choices:
             expected = f"expected one of {', '.join(setting.choices)}"
-            raise UnsupportedModelError(f"{asked('options', name, value)}: {expected}")
+            raise UnsupportedModelError(f"{as_typed('options', name, value)}: {expected}")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ..errors import UnsupportedModelError
 from ..ir.dims import Dim, Size, mentions
 from ..ir.graph import Graph, Port, State
+from ..options import as_typed
 from .edit import note
 
 IN_WORDS = {"in", "input", "prev", "previous", "old", "init", "initial", "past", "last"}
@@ -136,7 +137,7 @@ def _match_by_shape(graph: Graph, candidates: list[Port], taken: dict[str, str])
             graph,
             f"assumed from shapes alone: {source.name} -> {target.name} {list(graph.shape(source.tensor))} "
             "carries state "
-            "(say states={} to keep them as input and output)",
+            f"(say {as_typed('states', value={})} to keep them as input and output)",
         )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ..errors import LstmEdgeError
 from ..importers.dialect import Dialect, Value, movement
 from ..ir.dims import Dim, Size
+from ..options import as_typed
 from .body import Body, Frame
 from .polynomials import NotACell
 from .spelled import emit, recognised
@@ -108,7 +109,7 @@ def _unrolled(loop: Loop, why: str) -> list[Value]:
     ctx, bound = loop.ctx, loop.bound()
     if isinstance(bound, (str, Dim)):
         raise ctx.refuse(
-            f"{why}, and cannot be unrolled since its number of trips is {bound}; fix the sizes that it depends on (--shape)"
+            f"{why}, and cannot be unrolled since its number of trips is {bound}; fix the sizes that it depends on ({as_typed('shapes')})"
         )
     if bound is not None:
         _check_size(loop, bound, loop.size, why)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...ir.ops import TO_END
+from ...options import as_typed
 from . import folding
 from .builder import Dialect, Operand
 from .value import Value, broadcast, known
@@ -194,7 +195,7 @@ def glu(d: Dialect, x: Value, axis: int) -> Value:
     axis %= len(d.shape(x))
     half = d.shape(x)[axis] // 2
     if not isinstance(half, int):
-        raise d.refuse(f"halves an axis of size {d.shape(x)[axis]}; fix that size (--shape)")
+        raise d.refuse(f"halves an axis of size {d.shape(x)[axis]}; fix that size ({as_typed('shapes')})")
     gate = d.unary("sigmoid", d.slice_axis(x, axis, half, TO_END))
     return d.binary("mul", d.slice_axis(x, axis, 0, half), gate)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ...errors import UnsupportedModelError
 from ...ir.dims import BATCH, FRAMES, Dim, Size
 from ...ir.sizes import Sizes
-from ...options import asked
+from ...options import as_typed
 from .open_sizes import OpenSize, with_symbols
 
 WORDS: dict[str, Dim] = {"batch": BATCH, "frames": FRAMES}
@@ -29,7 +29,7 @@ class InputSizes:
         unknown = sorted(set(given) - set(declared))
         if unknown:
             raise UnsupportedModelError(
-                f"{asked('shapes', unknown[0])}: the model has no such input; its inputs are {', '.join(declared)}"
+                f"{as_typed('shapes', unknown[0])}: the model has no such input; its inputs are {', '.join(declared)}"
             )
         self._inputs: dict[str, list[Size | OpenSize]] = {}
         self._given: dict[Key, Size] = {}
@@ -51,7 +51,7 @@ class InputSizes:
         if given is None:
             if sizes is None:
                 raise UnsupportedModelError(
-                    f"input {name!r}: the file gives no shape; give one ({asked('shapes', name)})"
+                    f"input {name!r}: the file gives no shape; give one ({as_typed('shapes', name)})"
                 )
             return list(sizes)
         if sizes is None:
@@ -59,14 +59,14 @@ class InputSizes:
         if len(given) != len(sizes):
             shown = [(s.label or "?") if isinstance(s, OpenSize) else s for s in sizes]
             raise UnsupportedModelError(
-                f"{asked('shapes', name)}: expected {len(sizes)} sizes (the file has {shown}), found {list(given)}"
+                f"{as_typed('shapes', name)}: expected {len(sizes)} sizes (the file has {shown}), found {list(given)}"
             )
         out: list[Size | OpenSize] = []
         for size, wanted in zip(sizes, given):
             value = self._checked(name, wanted)
             if isinstance(size, OpenSize) and self._given.setdefault(_key(size), value) != value:
                 raise UnsupportedModelError(
-                    f"{asked('shapes', name)}: {size.place} is {value} here and {self._given[_key(size)]} in another place"
+                    f"{as_typed('shapes', name)}: {size.place} is {value} here and {self._given[_key(size)]} in another place"
                 )
             out.append(size if isinstance(size, OpenSize) else value)
         return out
@@ -76,7 +76,7 @@ class InputSizes:
             return WORDS[size]
         if isinstance(size, str) or size < 1:
             raise UnsupportedModelError(
-                f"{asked('shapes', name)}: expected sizes of at least 1, 'batch' or 'frames', found {size!r}"
+                f"{as_typed('shapes', name)}: expected sizes of at least 1, 'batch' or 'frames', found {size!r}"
             )
         return int(size)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...ir.dims import FRAMES, Dim, Size, product
 from ...ir.ops import TO_END
+from ...options import as_typed
 from .builder import Dialect
 from .reshaping import reshape_target
 from .value import MAX_FOLDED_BYTES, Value, broadcast, check_bytes, known
@@ -31,7 +32,7 @@ def fixed_sizes(d: Dialect, sizes: Sequence[Size], what: str = "indexes axes of 
     """The sizes as numbers; refused, as `what` needs them, where one is left open."""
     numbers = [int(s) for s in sizes if not isinstance(s, Dim)]
     if len(numbers) < len(sizes):
-        raise d.refuse(f"{what} {list(sizes)}; fix those sizes (--shape)")
+        raise d.refuse(f"{what} {list(sizes)}; fix those sizes ({as_typed('shapes')})")
     return numbers
 
 
@@ -97,7 +98,7 @@ def squeeze(d: Dialect, x: Value, axes: Iterable[int] | None = None, lenient: bo
     if wrong and not lenient:
         raise d.refuse(
             f"squeezes an axis of size {shape[wrong[0]]}: expected 1 (axes {sorted(places)} of shape {list(shape)}); "
-            "fix that size to 1 (--shape)"
+            f"fix that size to 1 ({as_typed('shapes')})"
         )
     return d.reshape(x, [s for n, s in enumerate(shape) if n not in places or n in wrong])
 
@@ -209,7 +210,7 @@ def _bound(d: Dialect, bound: Size, size: Size, step: int) -> int:
     if isinstance(from_end, Dim):
         raise d.refuse(
             f"a slice bound of {bound} on an axis of {size} depends on batch or frames in a way that a "
-            "fixed slice cannot follow; fix those sizes (--shape)"
+            f"fixed slice cannot follow; fix those sizes ({as_typed('shapes')})"
         )
     return TO_END if from_end >= 0 else int(from_end)
 
@@ -261,7 +262,7 @@ def equal_parts(d: Dialect, size: Size, count: int) -> list[int]:
     if count < 1:
         raise d.refuse(f"splits an axis of size {size} into {count} parts")
     if isinstance(size, Dim):
-        raise d.refuse(f"splits an axis of size {size} into equal parts; fix that size (--shape)")
+        raise d.refuse(f"splits an axis of size {size} into equal parts; fix that size ({as_typed('shapes')})")
     part = -(-size // count)
     return [part] * (count - 1) + [size - part * (count - 1)]
 
@@ -270,7 +271,7 @@ def unstack(d: Dialect, x: Value, axis: int) -> list[Value]:
     """x[0], x[1] ... along an axis."""
     size = d.shape(x)[d.axis(axis, len(d.shape(x)))]
     if isinstance(size, Dim):
-        raise d.refuse(f"takes an axis of size {size} apart; fix that size (--shape)")
+        raise d.refuse(f"takes an axis of size {size} apart; fix that size ({as_typed('shapes')})")
     return [index(d, x, axis, n) for n in range(size)]
 
 

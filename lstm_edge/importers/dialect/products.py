@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import Size, product
+from ...options import as_typed
 from .arithmetic import where
 from .builder import Dialect
 from .reductions import reduce, softmax
@@ -161,7 +162,7 @@ def attention(
     if scale is None:
         width = d.shape(query)[-1]
         if not isinstance(width, int):
-            raise d.refuse(f"attention over features of size {width}; fix that size (--shape)")
+            raise d.refuse(f"attention over features of size {width}; fix that size ({as_typed('shapes')})")
         scale = 1 / math.sqrt(width)
     scores = d.emit("MatMul", [query, key], {"trans_b": 1, "scale": float(scale)})
     weights = masked_softmax(d, scores, mask, causal, taken_off)

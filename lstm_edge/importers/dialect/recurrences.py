@@ -10,6 +10,7 @@ import numpy as np
 
 from ...ir.dims import Dim, Size
 from ...ir.ops import GATES, OPS, PARAMETERS
+from ...options import as_typed
 from . import movement
 from .builder import Dialect
 from .value import Value, known
@@ -244,7 +245,9 @@ def initial_state(d: Dialect, state: Initial, directions: int, batch: Size, name
     if given == batch or not state.is_known:
         return state
     if given != 1:
-        raise d.refuse(f"{name} is a constant for {given} sequences and the batch is {batch}; fix the batch (--shape)")
+        raise d.refuse(
+            f"{name} is a constant for {given} sequences and the batch is {batch}; fix the batch ({as_typed('shapes')})"
+        )
     return d.expand(state, [d.shape(state)[0], batch, d.shape(state)[2]])
 
 

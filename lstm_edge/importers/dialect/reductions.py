@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...ir.dims import Dim, Size, product
+from ...options import as_typed
 from . import arithmetic, folding
 from .builder import Dialect
 from .value import Value
@@ -107,7 +108,7 @@ def top_k(
         values, places = d.emit_all("TopK", [d.computed_in(x, *_NUMBERS)], attrs, [x.dtype, dtype])
         return values, places
     if k != shape[axis]:
-        raise d.refuse(f"k = {k} of shape {list(shape)}; fix that size (--shape)")
+        raise d.refuse(f"k = {k} of shape {list(shape)}; fix that size ({as_typed('shapes')})")
     return _sorted_by_rank(d, x, axis, largest, dtype)
 
 

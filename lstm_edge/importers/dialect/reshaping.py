@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ...ir.dims import FRAMES, Dim, Size, product
 from ...ir.shapes import same
 from ...ir.sizes import SizeMismatch
+from ...options import as_typed
 from .builder import Dialect
 
 
@@ -23,7 +24,7 @@ def reshape_target(d: Dialect, shape: Sequence[Size], asked: Sequence[Size], cop
     if target is None:
         raise d.refuse(
             f"cannot reshape {list(shape)} to {list(asked)}: the number of elements differs. The file has a size "
-            "baked in that its inputs leave open; fix the sizes of the inputs (--shape)"
+            f"baked in that its inputs leave open; fix the sizes of the inputs ({as_typed('shapes')})"
         ) from SizeMismatch.between(total, product(asked), "elements")
     return target
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...ir.dims import Dim, Size
+from ...options import as_typed
 from . import movement
 from .builder import Dialect
 from .reshaping import exact_quotient
@@ -23,7 +24,7 @@ def scales_to(d: Dialect, sizes: Sequence[Size], wanted: Sequence[Size]) -> list
     for size, want in zip(sizes, wanted):
         ratio = exact_quotient(want, size)
         if isinstance(ratio, Dim) or ratio is None and (isinstance(want, Dim) or isinstance(size, Dim)):
-            raise d.refuse(f"resizes an axis of {size} to {want}; fix those sizes (--shape)")
+            raise d.refuse(f"resizes an axis of {size} to {want}; fix those sizes ({as_typed('shapes')})")
         scales.append(float(ratio) if ratio is not None else _float(want) / _float(size))
     return scales
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...ir.dims import Dim, Size, product
 from ...ir.ops import TO_END
+from ...options import as_typed
 from .value import Value, known
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _axis_of_size(d: Dialect, dim: Dim) -> tuple[str, int, int]:
     constant = dim.terms.get((), 0)
     if any(c < 0 for _, c in terms) or any(not isinstance(a, str) for m, _ in terms for a in m):
         raise d.refuse(
-            f"no tensor has an axis of {dim}, which this shape asks for; fix the sizes it depends on (--shape)"
+            f"no tensor has an axis of {dim}, which this shape asks for; fix the sizes it depends on ({as_typed('shapes')})"
         )
     parts = []
     for monomial, c in terms:

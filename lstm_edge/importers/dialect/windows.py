@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...ir.dims import Dim, Size
+from ...options import as_typed
 from . import movement
 from .builder import Dialect
 from .reshaping import exact_quotient
@@ -66,7 +67,9 @@ def same_pads(d: Dialect, size: Size, extent: int, stride: int, lower: bool = Fa
     if any(
         b != begin or (n + begin + end - extent) // stride + 1 != -(-n // stride) for n, (b, _) in zip(lengths, pairs)
     ):
-        raise d.refuse(f"SAME padding with stride {stride} on an axis of {size} depends on that size; fix it (--shape)")
+        raise d.refuse(
+            f"SAME padding with stride {stride} on an axis of {size} depends on that size; fix it ({as_typed('shapes')})"
+        )
     return begin, end
 
 
@@ -103,7 +106,7 @@ def taken_away(
         total = (size - 1) * stride + (k - 1) * dilation + 1 + more - want
         if isinstance(total, Dim):
             raise d.refuse(
-                f"an output of {list(wanted)} from {list(sizes)} depends on a size left open; fix it (--shape)"
+                f"an output of {list(wanted)} from {list(sizes)} depends on a size left open; fix it ({as_typed('shapes')})"
             )
         totals.append(int(total))
     return totals

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...files import json
 from ...ir.graph import Graph
-from ...options import asked
+from ...options import as_typed
 from . import guitarml, nam, rtneural
 
 READERS: dict[str, tuple[Callable[[dict[str, Any]], bool], Callable[[dict[str, Any]], Graph]]] = {
@@ -38,5 +38,5 @@ def read(source: str | os.PathLike[str] | bytes) -> Graph:
     raise UnsupportedModelError(
         f"a JSON file with entries {', '.join(map(repr, list(document)[:8]))}: expected RTNeural (in_shape, layers), "
         "GuitarML (model_data, state_dict) or NAM (architecture, weights); for a file of arrays describe the network "
-        f"in a TOML file and give it ({asked('network', value='net.toml')})"
+        f"in a TOML file and give it ({as_typed('network', value='net.toml')})"
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...options import as_typed
 from ..dialect import Value, arithmetic, movement, reductions, windows
 from .activations import apply_activation, simple_activation
 from .config import Layer
@@ -21,7 +22,8 @@ def _channels_last(e: Emit, layer: Layer, x: Value) -> bool:
     rank = _rank(layer) + 2
     if e.rank(x) != rank:
         raise e.unsupported(
-            f"expected an input of rank {rank}, found shape {e.shape(x)}", "check the input's shape (shapes=)"
+            f"expected an input of rank {rank}, found shape {e.shape(x)}",
+            f"check the input's shape ({as_typed('shapes')})",
         )
     return channel_axis(e, x, layer) == rank - 1
 

@@ -16,15 +16,12 @@ from ...errors import FormatError, UnsupportedModelError
 from ...files import hdf5
 from ...files.hdf5 import Hdf5
 from ...files.zips import read_entry
+from ...options import as_typed
 
 MAX_JSON = 64 << 20
 MAX_RATIO = 50  # uncompressed to compressed; real weights compress by about 1.1, configs by 20
 
 NOT_WEIGHTS = ("optimizer", "metrics")  # how the paths start that are no part of the network
-WEIGHTS_ONLY = (
-    "this file holds weights without a network: save the whole model (model.save('model.keras')), or describe the "
-    "network in a TOML file and pass it with --network"
-)
 
 
 @dataclass
@@ -130,7 +127,9 @@ def _h5_model(h5: Hdf5, place: str) -> Source:
         roots = [p for p in h5.objects if "/" not in p]
         layers = h5.names("layer_names") or [n for n in ("layers", "_layer_checkpoint_dependencies") if n in roots]
         raise UnsupportedModelError(
-            f"{place}: no model_config attribute, found {', '.join((layers or roots)[:12])}; {WEIGHTS_ONLY}"
+            f"{place}: no model_config attribute, found {', '.join((layers or roots)[:12])}; this file holds "
+            "weights without a network: save the whole model (model.save('model.keras')), or describe the network in a "
+            f"TOML file and pass it with {as_typed('network')}"
         )
     config = _json(h5.attribute("model_config"), f"{place}: attribute model_config")
     root = "model_weights" if "model_weights" in h5.objects else ""

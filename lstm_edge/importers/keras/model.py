@@ -13,6 +13,7 @@ from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...ir.dims import BATCH, FRAMES, Dim, Size, symbols
 from ...ir.graph import Graph
 from ...ir.sizes import Sizes
+from ...options import as_typed
 from ..dialect import Value
 from ..dialect.open_sizes import OpenSize, freest, with_symbols
 from .build import build_model, check_supported, endpoints
@@ -285,7 +286,7 @@ def _shape(port: _Port, frames: Size | None, time_major: bool) -> tuple[Size, ..
     if len(rest) < len(sizes):
         raise UnsupportedModelError(
             f"input {port.name!r}: the file leaves sizes open, [batch, {port.sizes}]; give them: "
-            f"shapes={{{port.name!r}: ['batch', ...]}}"
+            f"{as_typed('shapes', port.name, ('batch', ...))}"
         )
     if time_major and isinstance(frames, Dim):
         return (frames, BATCH, *rest[1:])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import Dim, Size
+from ...options import as_typed
 from ..dialect import TO_END, Value, movement, reductions, selection
 from .emit import Emit, Masked
 from .merges import alike
@@ -47,7 +48,7 @@ def _split(op: Op) -> list[Value]:
     parts, axis = op.arg(1, "indices_or_sections", "num_or_size_splits"), op.axis(2, 0)
     size = op.e.shape(op.x)[axis]
     if isinstance(size, Dim):
-        raise op.fail(f"splits an axis of {size} elements", "give the number of frames (shapes=)")
+        raise op.fail(f"splits an axis of {size} elements", f"give the number of frames ({as_typed('shapes')})")
     if isinstance(parts, int):
         sizes = [size // parts] * parts
     else:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...ir.graph import RUN_DTYPES, Graph
+from ...options import as_typed
 from ..torch.state import build as build_from_names
 from .keys import Keys, size_of
 from .layers import LAYERS, raw_op
@@ -40,7 +41,7 @@ def read(source: Any, *, network: Any = None) -> Graph:
     own = top.text_of("weights", None)
     if network is None:
         if own is None:
-            top.fail("names no weights: write weights = 'file.npz', or give it with --network to the weights")
+            top.fail(f"names no weights: write weights = 'file.npz', or give it to the weights ({as_typed('network')})")
         source = Path(source).parent / own
     key = top.text_of("key", None)
     arrays, notes = (dict(source), []) if isinstance(source, Mapping) else read_weights(source, key)
@@ -62,7 +63,7 @@ def _undescribed(source: Any) -> Graph:
         graph = build_from_names(dict(arrays), "weights")
     except UnsupportedModelError as why:
         raise UnsupportedModelError(
-            f"weights without a network ({why}); describe the network in a TOML file and pass it with --network"
+            f"weights without a network ({why}); describe the network in a TOML file and pass it with {as_typed('network')}"
         ) from None
     graph.metadata["notes"] = notes + graph.metadata.get("notes", [])
     return graph

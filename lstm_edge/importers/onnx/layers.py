@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...ir.dims import Dim, product
+from ...options import as_typed
 from ..dialect import Value, known, norms, windows
 from ..dialect.arithmetic import scaled_silu
 from ..dialect.products import gemm, matmul
@@ -277,7 +278,7 @@ def _dft(call: Call) -> Value:
     if isinstance(size, Dim) or isinstance(parts, Dim) or parts not in (1, 2) or inverse and onesided:
         raise call.refuse(
             f"an axis of {size} with last axis {parts}, inverse = {inverse}, onesided = {onesided} is not "
-            "supported; where the size is open, fix it (--shape)"
+            f"supported; where the size is open, fix it ({as_typed('shapes')})"
         )
     length = call.known_ints(1)[0] if call.optional(1) is not None else size
     bins = length // 2 + 1 if onesided else length

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size
+from ...options import as_typed
 from ...recurrences.loops import Budget
 from ..dialect import Dialect, Value
 
@@ -96,8 +97,8 @@ class Call:
         if not value.is_known:
             raise self.refuse(
                 f"input {self.input_name(n)!r} must be known at conversion; where it is an input of the "
-                f"model give it as a constant (--set {self.input_name(n)}=...), and where it comes from "
-                "a size give that size (--shape)"
+                f"model give it as a constant ({as_typed('constants', self.input_name(n))}), and where it comes from "
+                f"a size give that size ({as_typed('shapes')})"
             )
         return value.data
 

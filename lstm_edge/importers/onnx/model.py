@@ -17,6 +17,7 @@ import numpy as np
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...ir.graph import Graph
 from ...ir.sizes import Sizes
+from ...options import as_typed
 from ..dialect import Value, known, run_dtype
 from ..dialect.input_sizes import InputSizes
 from ..dialect.open_sizes import freest
@@ -175,7 +176,7 @@ def _bind_constants(infos: list[Any], constants: dict[str, Any], scope: dict[str
     left = sorted(n for n in constants if n not in scope)
     if left:
         raise UnsupportedModelError(
-            f"--set {left[0]}: the model has no such input; its inputs are {', '.join(i.name for i in infos)}"
+            f"{as_typed('constants', left[0])}: the model has no such input; its inputs are {', '.join(i.name for i in infos)}"
         )
     for name, value in constants.items():  # an input with a default
         scope[name] = known(np.asarray(value).astype(scope[name].dtype))

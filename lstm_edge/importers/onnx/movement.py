@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...options import as_typed
 from ..dialect import Value, movement
 from ..dialect.resize import resize, scales_to
 from .files import element_dtype, tensor_array
@@ -174,5 +175,5 @@ def _reverse_sequence(call: Call) -> Value:
 def _data_dependent(call: Call) -> Any:
     raise call.refuse(
         "the shape of its output depends on data, which is not supported; where the data follows from "
-        "sizes, fix those (--shape)"
+        f"sizes, fix those ({as_typed('shapes')})"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import UnsupportedModelError
+from ...options import as_typed
 from ..dialect import Value, movement
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def fake_quantize(ctx: TfLowering, x: Value, info: TensorInfo) -> Value:
     low, high = RANGES[info.dtype]
     ctx.note(
         "full-integer model: every activation is rounded to its 8- or 16-bit grid as in the runtime "
-        "(options={'integer': 'float'} leaves that out)"
+        f"({as_typed('options', 'integer', 'float')} leaves that out)"
     )
     return round_to(ctx, x, scale, low - zero, high - zero)
 

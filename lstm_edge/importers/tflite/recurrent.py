@@ -9,6 +9,7 @@ import numpy as np
 
 from ...ir.dims import Dim, Size, mentions
 from ...ir.graph import State
+from ...options import as_typed
 from ..dialect import Value, known, movement, recurrences
 from ..dialect.recurrences import Run, Weights
 from .lowering import ACTIVATIONS, Call, lowers
@@ -178,7 +179,7 @@ def _not_exact(call: Call, cell: _Direction, frames: Size) -> str:
     if [s.dtype for s in states] != ["int8", "int16"] or len(call.intermediates) != 5:
         return "its states are not 8 and 16 bits wide"
     if isinstance(frames, Dim):
-        return "the number of frames is open (give it with --shape to have the runtime's integers)"
+        return f"the number of frames is open (give it, {as_typed('shapes')}, to have the runtime's integers)"
     if frames * NODES_PER_STEP > MAX_UNROLLED_NODES:
         return f"{frames} frames are more than can be spelled out"
     return "it has peepholes" if cell.peephole is not None else ""

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...files.pickles import Inert
+from ...options import as_typed
 
 PREFERRED_KEYS = (
     "state_dict",
@@ -51,7 +52,7 @@ def state_dict(value: Any, place: str, key: str | None = None) -> tuple[dict[str
         value = candidates[chosen[0]]
     raise UnsupportedModelError(
         f"{place}: expected one dictionary of named tensors, found {_keys(value)}; name the entry that "
-        "holds the network with options={'key': ...}"
+        f"holds the network with {as_typed('options', 'key')}"
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from ...errors import LstmEdgeError, UnsupportedModelError
 from ...ir.graph import Graph
+from ...options import as_typed
 from .examples import FRAME_COUNTS, example_inputs, fixed_axes, grown
 from .export import program_of
 from .lower import freest
@@ -49,7 +50,7 @@ def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Gra
             if example is None and not shapes and _made_up_frames(graph):
                 raise UnsupportedModelError(
                     f"{type(module).__name__} runs a fixed number of frames (a loop over them in forward, "
-                    "perhaps): give an input with as many as it shall take, example=tensor"
+                    f"perhaps): give an input with as many as it shall take, {as_typed('example')}"
                 )
             graph.metadata["notes"] = notes + graph.metadata["notes"]
             graph.metadata.setdefault("source", {})["arguments"] = _named_arguments(graph, args, kwargs)
@@ -58,7 +59,7 @@ def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Gra
             return graph
     raise UnsupportedModelError(
         f"torch.export could not trace {type(module).__name__}: {failures[-1][:500]}. Give a working "
-        "input with example=, or rewrite what depends on the values of tensors"
+        f"input with {as_typed('example')}, or rewrite what depends on the values of tensors"
     )
 
 

@@ -17,6 +17,7 @@ from ...errors import LstmEdgeError, UnsupportedModelError
 from ...files.pickles import Inert
 from ...ir.dims import Dim, mentions
 from ...ir.graph import Graph
+from ...options import as_typed
 from ..dialect import Value, known
 from .aten.sizes import COMPARISONS, quotient
 from .lowering import Lowering
@@ -58,10 +59,11 @@ def read_script(data: bytes, place: str, shapes: dict[str, Any] | None, example:
             failures.append(str(e))
     if len(failures) == 1 or shapes or example is not None:
         raise UnsupportedModelError(f"{place}: {failures[0]}")
-    wanted = ", ".join(f"'{n}': ('batch', 'frames', 40)" for n, _, optional in script.parameters() if not optional)
-    asked = f"give the inputs' shapes, for instance shapes={{{wanted}}}, or a working input with example="
+    names = [n for n, _, optional in script.parameters() if not optional]
+    wanted = " and ".join(as_typed("shapes", n, ("batch", "frames", 40)) for n in names)
+    advice = f"give the inputs' shapes, for instance {wanted}, or a working input with {as_typed('example')}"
     raise UnsupportedModelError(
-        f"{place}: {asked} (assumed shapes failed: {failures[0] if failures else 'none to assume'})"
+        f"{place}: {advice} (assumed shapes failed: {failures[0] if failures else 'none to assume'})"
     )
 
 
@@ -89,7 +91,9 @@ def _check_axes(g: Graph) -> None:
             first, second = g.shape(n.inputs[0])[:2]
             batch, frames = (second, first) if n.attrs.get("time_major") else (first, second)
             if mentions(frames, "batch") and not mentions(batch, "batch"):
-                raise UnsupportedModelError(f"node {n.name}: batch and frames are the other way round: give shapes=")
+                raise UnsupportedModelError(
+                    f"node {n.name}: batch and frames are the other way round: give {as_typed('shapes')}"
+                )
 
 
 def _declared(lowering: Lowering, name: str, given: Any) -> Any:
@@ -278,7 +282,7 @@ class _Machine:
             if only_raises[0] == only_raises[1]:
                 raise self.unsupported(
                     f"the branch {ast.unparse(s.test)!r} depends on values or on the number of frames; give a fixed "
-                    "size with shapes="
+                    f"size with {as_typed('shapes')}"
                 )
             decided = only_raises[1]
         self._block(s.body if decided else s.orelse)
@@ -412,7 +416,9 @@ class _Machine:
         if name == "range":
             values = [_plain(v) for v in values]
             if any(isinstance(v, (Dim, Value)) for v in values):
-                raise self.unsupported("a loop over batch or frames, whose number is not fixed; give it with shapes=")
+                raise self.unsupported(
+                    f"a loop over batch or frames, whose number is not fixed; give it with {as_typed('shapes')}"
+                )
             return range(*values)
         value = _plain(values[0])
         return value if isinstance(value, (Dim, Value)) else CONVERSIONS[name](value)

@@ -16,6 +16,7 @@ from ...files import pickles
 from ...files.pickles import Inert
 from ...files.zips import read_entry
 from ...ir.dims import BATCH, FRAMES, Size
+from ...options import as_typed
 from .program import leaves
 
 MAX_CODE = 16 << 20
@@ -158,7 +159,7 @@ def input_candidates(
             text = ", ".join(map(str, found.shape))
             yield (
                 [(name, found)],
-                f"assumed from the first layer's weights: the input {name!r} has shape ({text}); give shapes= if not",
+                f"assumed from the first layer's weights: the input {name!r} has shape ({text}); give {as_typed('shapes')} if not",
             )
 
 

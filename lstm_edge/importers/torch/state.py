@@ -13,6 +13,7 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ...ir.dims import BATCH, FRAMES, Size
 from ...ir.graph import Graph
+from ...options import as_typed
 from ..dialect import TO_END, Dialect, Value, known, norms
 from ..dialect import movement as move
 from ..dialect.products import dense
@@ -83,7 +84,7 @@ class _Builder:
                     "activation",
                     "relu",
                     "assumed: relu between Linear layers and whatever follows; "
-                    "options={'activation': 'linear' or another} changes it",
+                    f"{as_typed('options', 'activation')} changes it, to linear for one",
                 )
                 x = x if kind == "linear" else self._unary(x, kind)
         graph.output("output", self.d.tensor(self._output(x)))
@@ -100,7 +101,7 @@ class _Builder:
         head = self.option(
             "head",
             seen,
-            f"assumed: the layers after the last recurrence see {what}; options={{'head': ...}} changes it to {others}",
+            f"assumed: the layers after the last recurrence see {what}; {as_typed('options', 'head')} changes it to {others}",
         )
         if head == "every":
             return x
@@ -136,7 +137,9 @@ class _Builder:
     def _output(self, x: Value) -> Value:
         kind = self.options.get("output", "linear")
         if "output" not in self.options and self.modules[-1].kind == "linear":
-            self.d.note("assumed: nothing after the last layer; options={'output': 'softmax' or 'sigmoid'} changes it")
+            self.d.note(
+                f"assumed: nothing after the last layer; {as_typed('options', 'output')} changes it, to softmax or sigmoid"
+            )
         if kind in ("softmax", "log_softmax"):
             self.d.node_name = kind
             return softmax(self.d, x, -1, kind == "log_softmax")
@@ -162,7 +165,9 @@ class _Builder:
         activations = None
         if m.kind == "RNN":
             kind = self.option(
-                "nonlinearity", "tanh", "assumed: tanh in the RNN; options={'nonlinearity': 'relu'} changes it"
+                "nonlinearity",
+                "tanh",
+                f"assumed: tanh in the RNN; {as_typed('options', 'nonlinearity', 'relu')} changes it",
             )
             activations = [(kind, 0.0, 0.0)]
         for n, layer in enumerate(m.layers):

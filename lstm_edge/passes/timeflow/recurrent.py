@@ -6,6 +6,7 @@ import numpy as np
 
 from ...ir.graph import Node
 from ...ir.ops import STATES, axes_of_frames, op_spec, read_attrs
+from ...options import as_typed
 from ..initial import initial_value, is_given
 from .flow import LAST, STILL, Analysis, Carry, Flow, Rule
 
@@ -59,7 +60,7 @@ def _initial(a: Analysis, node: Node, name: str, flow: Flow) -> np.ndarray | Non
         a.refuse(
             node,
             f"starts from {name}, which is not a state: pair it with the output that continues it "
-            "(states={input: output})",
+            f"({as_typed('states')})",
         )
     return initial_value(a.graph, a.made_by, name)
 
