@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -48,6 +49,27 @@ def test_extras_are_declared():
         project = tomllib.load(file)["project"]
     assert [re.match(r"[\w-]+", d)[0] for d in project["dependencies"]] == ["numpy"]
     assert {"cli", *EXTRAS.values()} <= set(project["optional-dependencies"])
+
+
+def imports_inside_functions(tree: ast.AST) -> set[str]:
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    found: set[str] = set()
+    for node in (n for f in functions for n in ast.walk(f)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.add("." * node.level + (node.module or "").split(".")[0])
+    return found
+
+
+def test_functions_import_optional_libraries_alone():
+    """What is always there is imported at the top; an import of our own inside a function hides a circle."""
+    for path in (ROOT / "lstm_edge").rglob("*.py"):
+        strangers = imports_inside_functions(ast.parse(path.read_text())) - {
+            *HEAVY,
+            "google",
+        }  # onnx brings google.protobuf
+        assert not strangers, f"{path.relative_to(ROOT)}: {strangers}"
 
 
 def test_extension_is_built_for_the_stable_abi():

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...options import as_typed
-from ..dialect import Value, movement
+from ..dialect import Value, known, movement
 
 if TYPE_CHECKING:
     from .lowering import Call, Operation, TfLowering
@@ -140,8 +140,6 @@ class IntegerCell:
     """Weights (real numbers) and grids of a full-integer LSTM."""
 
     def __init__(self, w_ih: np.ndarray, w_hh: np.ndarray, bias: np.ndarray, coupled: bool):
-        from ..dialect import known
-
         self.hidden = w_ih.shape[0] // 4
         self.w_ih, self.w_hh, self.bias = known(w_ih), known(w_hh), known(bias)
         self.coupled = coupled

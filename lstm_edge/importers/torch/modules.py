@@ -6,9 +6,11 @@ functions that nn.LSTM, nn.GRU and nn.RNN call are therefore replaced by opaque 
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import copy
 import inspect
+import logging
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -147,8 +149,6 @@ def _bound(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[s
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """torch.export logs what it will raise anyway."""
-    import logging
-
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -160,8 +160,6 @@ def _quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def _symbolic_len(module: Any) -> Iterator[None]:
     """len(tensor) must be an int in Python, which would fix the size; in the code of forward it gives what shape[0] does."""
-    import builtins
-
     import torch
 
     def length(x: Any) -> Any:
