@@ -6,6 +6,6 @@ knows no framework.
 
 from ...ir.ops import TO_END
 from .builder import Dialect
-from .value import Undecided, Value, broadcast, check_bytes, known, run_dtype
+from .value import Undecided, Value, broadcast, check_bytes, check_growth, known, run_dtype
 
-__all__ = ["TO_END", "Dialect", "Undecided", "Value", "broadcast", "check_bytes", "known", "run_dtype"]
+__all__ = ["TO_END", "Dialect", "Undecided", "Value", "broadcast", "check_bytes", "check_growth", "known", "run_dtype"]

@@ -77,6 +77,14 @@ def check_bytes(shape: Sequence[Size], place: str, itemsize: int = 8) -> None:
         )
 
 
+def check_growth(given: Sequence[Value | None], made: Sequence[Value | None], place: str) -> None:
+    """Refuses constants that are much larger than those they were made of: a few bytes of file can ask for terabytes."""
+    size = sum(v.array.nbytes for v in given if v is not None and v.array is not None)
+    largest = max((v.array.nbytes for v in made if v is not None and v.array is not None), default=0)
+    if largest > size + MAX_FOLDED_BYTES:
+        raise UnsupportedModelError(f"{place}: makes a constant of {largest >> 20} MiB from {size >> 20} MiB")
+
+
 def broadcast(a: Sequence[Size], b: Sequence[Size], place: str) -> list[Size]:
     """NumPy's broadcast of two shapes with Dims."""
     return list(broadcast_shapes([a, b], place))

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UnsupportedModelError
 from ..dialect import Value, check_bytes, known
-from ..dialect.value import MAX_FOLDED_BYTES
 from .lowering import FOLDS_ITSELF, Call
 
 SMALL = 256  # elements; what products of two tensors of so few can grow to is no danger
@@ -65,13 +63,3 @@ def _check_inferred(call: Call, model: Any) -> None:
 
 def _unique(infos: list) -> list:
     return list({i.name: i for i in infos}.values())
-
-
-def refuse_growth(call: Call, values: list[Value | None]) -> None:
-    """Refuses constants that are much larger than what they were made of."""
-    given = sum(v.array.nbytes for v in call.inputs if v is not None and v.array is not None)
-    for value in values:
-        if value is not None and value.is_known and value.data.nbytes > given + MAX_FOLDED_BYTES:
-            raise UnsupportedModelError(
-                f"{call.place}: makes a constant of {value.data.nbytes >> 20} MiB from {given >> 20} MiB"
-            )

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...ir.dims import Size
-from ..dialect import Undecided, Value, known
+from ..dialect import Undecided, Value, check_growth, known
 from .files import tensor_array
-from .folding import fold, refuse_growth
+from .folding import fold
 from .lowering import LOWER, MAX_NODES, Call, Lowering
 
 
@@ -64,7 +64,7 @@ def _evaluate(call: Call) -> list[Value | None]:
         if values is None:
             values = _lowered(call)
         if given and all(v is None or v.array is not None for v in values):
-            refuse_growth(call, values)
+            check_growth(call.inputs, values, call.place)
             ctx.folded += 1
     except LstmEdgeError as e:
         if call.place in str(e):

@@ -16,7 +16,7 @@ from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size
 from ...ir.graph import State, Tensor
 from ...recurrences.loops import Budget
-from ..dialect import Dialect, Undecided, Value, known
+from ..dialect import Dialect, Undecided, Value, check_growth, known
 from .quant import average_in_steps, fake_quantize, on_same_grid
 from .schema import ModelFile, Operator, SubGraph, TensorInfo
 
@@ -57,7 +57,6 @@ MOVEMENT = {
 
 MAX_OPERATORS = 40000  # interpreted beyond those of the file, as unrolled loops ask for
 MAX_UNROLLED = 20000  # of one loop
-MAX_GROWTH_BYTES = 1 << 26  # how far folding may grow what is known
 AVERAGES = ("AVERAGE_POOL_2D", "MEAN")
 
 
@@ -259,7 +258,7 @@ def _evaluate(call: Call) -> list[Value]:
     except (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError) as e:
         raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
     values = result if isinstance(result, list) else [result]
-    _refuse_growth(call, values)
+    check_growth(call.inputs, values, call.place)
     for n, (info, value) in enumerate(zip(call.out_infos, values)):
         if info.quantization is None or value.array is not None or value.items is not None:
             pass
@@ -268,11 +267,3 @@ def _evaluate(call: Call) -> list[Value]:
         if value.is_run and value.tensor:
             ctx.rename(value, info.name, since)
     return values
-
-
-def _refuse_growth(call: Call, values: list[Value]) -> None:
-    """A few bytes of file can ask for terabytes of constants."""
-    given = sum(v.array.nbytes for v in call.inputs if v is not None and v.array is not None)
-    made = max((v.array.nbytes for v in values if v.array is not None), default=0)
-    if made > given + MAX_GROWTH_BYTES:
-        raise call.refuse(f"makes a constant of {made >> 20} MiB from {given >> 20} MiB")
