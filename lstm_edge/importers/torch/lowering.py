@@ -18,7 +18,6 @@ from .program import VIEWS, Program, Ref, Step, leaves, used_items
 from .registry import KEEP_LAZY, OPS
 
 RANKED = ("bool", "int32", "float32")  # torch's promotion order among the dtypes the core computes in
-LOGIC = ("and", "or", "xor")
 
 
 class Lowering(Dialect):
@@ -166,14 +165,9 @@ class Lowering(Dialect):
         return [self.value(v, dtype) for v in values]
 
     def arithmetic(self, kind: str, a: Any, b: Any) -> Value:
-        """Dialect.binary after torch's type promotion: a number raises a tensor's kind (bool, int, float), not its
+        """Dialect.binary of tensors and numbers: as there, a number raises a tensor's kind (bool, int, float), not its
         size."""
-        dtype = self.promoted(a, b)
-        if kind in LOGIC:
-            dtype = "bool"
-        elif dtype == "bool" and kind not in ("equal", "not_equal"):
-            dtype = "int32"
-        return self.binary(kind, self.value(a, dtype), self.value(b, dtype))
+        return self.binary(kind, self.value(a), self.value(b))
 
     # ---- outputs --------------------------------------------------------------------------------------------------
 

@@ -5,9 +5,7 @@ compiled, and interpreted here on symbolic tensors; what it calls becomes ops, i
 from __future__ import annotations
 
 import ast
-import operator
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +17,11 @@ from ...ir.dims import Dim, mentions
 from ...ir.graph import Graph
 from ...options import as_typed
 from ..dialect import Value, known
-from .aten.sizes import COMPARISONS, quotient
+from .aten.sizes import COMPARISONS
 from .lowering import Lowering
 from .program import VIEWS, DType, Program, Step, leaves
 from .script_file import Script, ScriptInput, attributes, input_candidates
+from .script_numbers import ARITHMETIC, CONVERSIONS, NUMBERS, as_numbers, plain
 
 # c10::ScalarType, as code and pickles number it
 SCALAR_TYPES = {
@@ -128,64 +127,7 @@ class _Frame:
     variables: dict[str, Any] = field(default_factory=dict)
 
 
-NUMBERS: dict[str, Callable[..., Any]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "div": quotient,
-    "floordiv": operator.floordiv,
-    "remainder": operator.mod,
-    "neg": operator.neg,
-    "pow": operator.pow,
-    "__and__": lambda a, b: a and b,
-    "__or__": lambda a, b: a or b,
-    "__not__": lambda a: not a,
-    "__is__": lambda a, b: a is b,
-    "__isnot__": lambda a, b: a is not b,
-    "len": len,
-    "__contains__": lambda c, v: v in c,
-    "__getitem__": lambda c, i: c[i],
-    "list": list,
-    "abs": abs,
-    "min": min,
-    "max": max,
-    "keys": list,
-    "values": lambda d: list(d.values()),
-    "items": lambda d: list(d.items()),
-    "str": str,
-    "ceil": lambda a: -int(-a // 1),
-    "floor": lambda a: int(a // 1),
-    "Int": int,
-    "Float": float,
-    "ScalarImplicit": lambda a: a,
-    "FloatImplicit": lambda a: a,
-    "IntImplicit": lambda a: a,
-    "Bool": bool,
-    "sqrt": lambda a: a**0.5,
-    "format": lambda text, *_: text,
-}
-SIZE_ROUNDING = ("trunc", "floor")  # alike, as sizes are not negative
-ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "remainder", "neg", "pow", "abs", "sqrt", "ceil", "floor")
-CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float, "bool": bool, "str": str}
 RENAMED = {"unsafe_chunk": "chunk", "unsafe_split": "split", "log_sigmoid": "log_sigmoid"}
-
-
-def _as_numbers(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[str, list[Any], dict[str, Any]]:
-    """A call on a size, which tracing wraps into tensor arithmetic (NumToTensor), as one on numbers where that is possible."""
-    if name == "floor_divide" or name == "div" and kwargs.get("rounding_mode") in SIZE_ROUNDING:
-        name, kwargs = "floordiv", {}
-    if name in ("add", "sub") and kwargs.get("alpha", 1) == 1:
-        kwargs = {}
-    return (
-        name,
-        [_plain(a) if isinstance(a, Value) and a.dtype.startswith(("int", "uint")) else a for a in args],
-        kwargs,
-    )
-
-
-def _plain(value: Any) -> Any:
-    """The number that a tensor of one known element holds."""
-    return value.data.item() if isinstance(value, Value) and value.array is not None and value.data.size == 1 else value
 
 
 class _Machine:
@@ -289,7 +231,7 @@ class _Machine:
 
     def _truth(self, value: Any) -> bool | None:
         """True, False, or None where only the data would say."""
-        value = _plain(value)
+        value = plain(value)
         return None if isinstance(value, (Value, Dim)) or value is NotImplemented else bool(value)
 
     # ---- expressions ----------------------------------------------------------------------------------------------
@@ -403,7 +345,7 @@ class _Machine:
     def _builtin(self, name: str, nodes: list[ast.expr]) -> Any:
         if name in ("annotate", "unchecked_cast"):
             value = self.value(nodes[1])
-            return _plain(value) if ast.unparse(nodes[0]) in CONVERSIONS else value
+            return plain(value) if ast.unparse(nodes[0]) in CONVERSIONS else value
         if name == "uninitialized":
             return None
         if name == "device":
@@ -414,13 +356,13 @@ class _Machine:
         if name == "getattr":
             return self._attribute(values[0], values[1])
         if name == "range":
-            values = [_plain(v) for v in values]
+            values = [plain(v) for v in values]
             if any(isinstance(v, (Dim, Value)) for v in values):
                 raise self.unsupported(
                     f"a loop over batch or frames, whose number is not fixed; give it with {as_typed('shapes')}"
                 )
             return range(*values)
-        value = _plain(values[0])
+        value = plain(values[0])
         return value if isinstance(value, (Dim, Value)) else CONVERSIONS[name](value)
 
     def _is_instance(self, value: Any, kind: str) -> bool:
@@ -460,7 +402,7 @@ class _Machine:
         if name == "device":
             return None
         if any(isinstance(a, Dim) for a in args):
-            name, args, kwargs = _as_numbers(name, args, kwargs)
+            name, args, kwargs = as_numbers(name, args, kwargs)
         tensors = any(isinstance(v, Value) for v in leaves([args, kwargs]))
         if name in COMPARISONS and not tensors:
             return self._compare(name, *args)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ....ir.ops import BINARY_LOGIC
 from ...dialect import Value
 from ...dialect import arithmetic as on
 from ...dialect.selection import masked_fill
-from ..lowering import LOGIC, Lowering
+from ..lowering import Lowering
 from ..program import DType, run_dtype
 from ..registry import OPS, op
 
@@ -298,7 +299,7 @@ BINARY = {
 def _binary(kind: str, name: str) -> Any:
     def lowered(c: Lowering, self: Any, other: Any) -> Value:
         dtype = c.promoted(self, other)
-        if kind in LOGIC and not name.startswith("logical") and dtype != "bool":
+        if kind in BINARY_LOGIC and not name.startswith("logical") and dtype != "bool":
             raise c.refuse(f"{name} of integers")
         return c.arithmetic("and" if kind == "mul" and dtype == "bool" else kind, self, other)
 
