@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lstm_edge import reference
-from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.dims import BATCH, FRAMES, Dim
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
@@ -183,7 +183,7 @@ NETWORKS = {
     "encoder and decoder": (
         EncoderDecoder(),
         (torch.randn(B, T, 4), torch.randn(B, 11, 3)),
-        [(BATCH, FRAMES, 4), (BATCH, 11, 3)],
+        [(BATCH, FRAMES, 4), (BATCH, Dim.symbol("target_frames"), 3)],
     ),
     "transformer": (Transformer(), (torch.randn(B, T, 4),), [(BATCH, FRAMES, 4)]),
     "time distributed": (TimeDistributed(), (torch.randn(T, B, 4),), [(FRAMES, BATCH, 4)]),

@@ -188,7 +188,9 @@ def _names(graph: Graph, opens: Sequence[OpenSize]) -> dict[str, str]:
             continue
         role = next(iter(roles[size.symbol])) if len(roles.get(size.symbol, ())) == 1 else _guess(size)
         taken = set(names.values())
-        names[size.symbol] = role if role == "batch" or role not in taken else _unique(role, size, taken | {role})
+        here = {names[o.symbol] for o in opens if o.input == size.input and o.symbol in names}
+        is_new = role not in (here if role == "batch" else taken)
+        names[size.symbol] = role if is_new else _unique(role, size, taken | {role})
     return names
 
 

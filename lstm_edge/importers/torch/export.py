@@ -1,4 +1,4 @@
-"""A live ExportedProgram -> Program."""
+"""A live ExportedProgram -> Traced."""
 
 from __future__ import annotations
 
@@ -7,19 +7,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ...ir.dims import BATCH, FRAMES, Size
-from .axes import Extent, Given, Sizes, input_shapes
-from .program import DType, Program, ProgramInput, Ref, Step, run_dtype
+from .axes import Extent, Given, Sizes, Traced
+from .program import DType, Ref, Step, run_dtype
 
 
-def program_of(
-    exported: Any, fixed: dict[str, dict[int, int]] | None = None, free: tuple[Size, ...] | None = (BATCH, FRAMES)
-) -> Program:
-    """The calls of `exported` (torch.export.ExportedProgram).
-
-    `fixed`: input name -> axis -> size, for axes that the caller has settled. `free`: which of BATCH and FRAMES may be
-    given to axes that the program itself holds fixed. UnsupportedModelError for what a program cannot say here.
-    """
+def traced(exported: Any) -> Traced:
+    """The calls of `exported` (torch.export.ExportedProgram). UnsupportedModelError for what a program cannot say here."""
     exported = functional(exported)
     nodes = list(exported.graph.nodes)
     refuse_mutation([(s.kind.name, s.target or s.arg.name) for s in exported.graph_signature.output_specs])
@@ -36,14 +29,9 @@ def program_of(
             given.append(Given(n.name, run_dtype(_dtype(n.meta["val"].dtype)), _sizes(n)))
     steps = [_step(n) for n in nodes if n.op == "call_function"]
     shapes = {n.name: _sizes(n) for n in nodes if hasattr(n.meta.get("val"), "dtype")}
-    made, notes = input_shapes(steps, shapes, given, fixed or {}, free)
-    inputs = [ProgramInput(g.name, s, g.dtype, g.name) for g, s in zip(given, made)]
     values = [_value(v) for v in next(n for n in nodes if n.op == "output").args[0]]
     outputs = list(zip(_output_names(exported, len(values)), values))
-    fixed_frames = [
-        n for g, s in zip(given, made) for n, size in zip(g.sizes, s) if size == FRAMES and isinstance(n, int)
-    ]
-    return Program(inputs, constants, steps, outputs, notes, fixed_frames[0] if fixed_frames else 0)
+    return Traced(steps, shapes, given, constants, outputs)
 
 
 def refuse_mutation(outputs: list[tuple[str, str]]) -> None:

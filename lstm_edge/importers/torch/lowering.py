@@ -52,8 +52,6 @@ class Lowering(Dialect):
         self.finish([(name, self._resolve(v)) for name, v in self.program.outputs])
         for note in self.program.notes:
             self.note(note)
-        if self.program.frames:
-            self.graph.metadata["source"] = {"frames": self.program.frames}
         return self.graph
 
     def input(self, name: str, shape: tuple[Size, ...], dtype: str) -> Value:

@@ -16,8 +16,8 @@ from ...ir.graph import Graph
 from . import pt2 as torch_pt2
 from . import script
 from .checkpoint import PREFERRED_KEYS, state_dict
-from .export import program_of
-from .lower import freest
+from .export import traced
+from .lower import lower_freest
 from .modules import read_module
 from .state import build
 
@@ -63,7 +63,7 @@ def _read(source: Any, shapes: dict[str, Any] | None, example: Any, options: dic
 
 def read_exported(exported: Any) -> Graph:
     """The Graph of a live ExportedProgram."""
-    return freest(lambda free: program_of(exported, free=free))
+    return lower_freest(traced(exported))
 
 
 def _read_file(
@@ -74,7 +74,7 @@ def _read_file(
     if data[:4] == b"PK\x03\x04":
         names = _entries(data, place)
         if torch_pt2.is_pt2(names):
-            return "exported program", freest(lambda free: torch_pt2.program_of(data, place, free))
+            return "exported program", lower_freest(torch_pt2.traced(data, place))
         if script.is_script(names):
             return "TorchScript", script.read_script(data, place, shapes, example)
     tensors, notes = read_tensors(source, options.pop("key", None))

@@ -13,15 +13,14 @@ import inspect
 import logging
 import warnings
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 from ...errors import LstmEdgeError, UnsupportedModelError
 from ...ir.graph import Graph
 from ...options import as_typed
 from .examples import FRAME_COUNTS, example_inputs, fixed_axes, grown
-from .export import program_of
-from .lower import freest
+from .export import traced
+from .lower import lower_freest
 from .opaque import opaque_recurrences
 
 
@@ -43,7 +42,7 @@ def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Gra
             try:
                 exported = _export(module, args, kwargs, fixed, dynamic)
                 restore(before)
-                graph = freest(partial(program_of, exported, fixed))
+                graph = lower_freest(traced(exported), fixed)
             except Exception as e:  # torch.export fails with anything at all; the last reason is reported
                 failures.append(f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ''}")
                 if isinstance(e, LstmEdgeError) and dynamic == "none":

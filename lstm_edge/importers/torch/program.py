@@ -62,7 +62,6 @@ class Program:
     steps: list[Step]
     outputs: list[tuple[str, Any]]  # name ("" = to be chosen), Ref or a constant
     notes: list[str] = field(default_factory=list)
-    frames: int = 0  # the number of frames it was exported for, where that number became free again
 
 
 # Calls whose result shares memory with their first argument.

@@ -15,10 +15,9 @@ import numpy as np
 from ...errors import FormatError, UnsupportedModelError
 from ...files import pickles
 from ...files.zips import read_entry
-from ...ir.dims import BATCH, FRAMES, Size
-from .axes import Extent, Given, Sizes, input_shapes
+from .axes import Extent, Given, Sizes, Traced
 from .export import refuse_mutation
-from .program import DType, Program, ProgramInput, Ref, Step, run_dtype
+from .program import DType, Ref, Step, run_dtype
 
 # torch._export.serde.schema.ScalarType
 SCALAR_TYPES = {
@@ -58,12 +57,12 @@ def is_pt2(names: list[str]) -> bool:
     return any(n.endswith(("models/model.json", OLD_GRAPH)) for n in names)
 
 
-def program_of(data: bytes, place: str, free: tuple[Size, ...] | None = (BATCH, FRAMES)) -> Program:
+def traced(data: bytes, place: str) -> Traced:
     """The calls of the exported program in `data`. FormatError where the archive is damaged, UnsupportedModelError for
     what a Graph cannot hold."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _Archive(archive, place).program(free)
+            return _Archive(archive, place).traced()
     except (
         KeyError,
         TypeError,
@@ -91,7 +90,7 @@ class _Archive:
             raise FormatError(f"{self.place}: the archive has no entry {name!r}")
         return read_entry(self.archive, self.entries[name], self.place)
 
-    def program(self, free: tuple[Size, ...] | None) -> Program:
+    def traced(self) -> Traced:
         described = json.loads(self.read(self.model))
         module = described["graph_module"]
         graph, signature = module["graph"], module["signature"]
@@ -113,10 +112,9 @@ class _Archive:
                     raise FormatError(f"{self.place}: the graph reads {kind} {name!r}, which the archive does not hold")
                 constants[content["arg"]["name"]] = arrays[name]
         steps = [s for n in graph["nodes"] for s in _steps(n, self.place)]
-        made, notes = input_shapes(steps, {k: _sizes(v) for k, v in values.items()}, given, {}, free)
-        inputs = [ProgramInput(g.name, s, g.dtype, g.name) for g, s in zip(given, made)]
         outputs = [_argument(o, self.place) for o in graph["outputs"]]
-        return Program(inputs, constants, steps, list(zip(_output_names(module, len(outputs)), outputs)), notes)
+        named = list(zip(_output_names(module, len(outputs)), outputs))
+        return Traced(steps, {k: _sizes(v) for k, v in values.items()}, given, constants, named)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
