@@ -79,26 +79,44 @@ class Traced:
         return Program(inputs, self.constants, self.steps, self.outputs)
 
 
-def declared(traced: Traced, fixed: Mapping[str, Mapping[int, int]]) -> dict[str, list[int | OpenSize]]:
-    """The sizes of every input: numbers, those that the program leaves open, and the batch and frames of its recurrences where
-    the program holds a number that nothing in it spells. `fixed`: input -> axis -> size that the caller has settled."""
+MOST_OPEN = (
+    2  # sizes of one input: its batch and its frames; what else torch leaves open is features, which a stream has fixed
+)
+
+
+def declared(
+    traced: Traced, fixed: Mapping[str, Mapping[int, int]]
+) -> tuple[dict[str, list[int | OpenSize]], list[str]]:
+    """The sizes of every input, and notes: numbers, those that the program leaves open, and the batch and frames of its
+    recurrences where the program holds a number that nothing in it spells. `fixed`: input -> axis -> size that the caller
+    has settled."""
     freed = _free_axes(traced)
     made: dict[str, list[int | OpenSize]] = {}
+    notes = []
     for i in traced.inputs:
+        open_names: set[str] = set()
         made[i.name] = []
         for axis, size in enumerate(i.sizes):
             if axis in fixed.get(i.name, {}):
                 made[i.name].append(fixed[i.name][axis])
-            elif not isinstance(size, Extent):
+                continue
+            if not isinstance(size, Extent):
                 made[i.name].append(freed.get((i.name, axis), size))
-            elif not size.alone:
+                continue
+            if not size.alone:
                 raise UnsupportedModelError(
                     f"input {i.name!r}: axis {axis} has a size computed from {', '.join(size.names)}; "
                     "export it with a plain dynamic dimension"
                 )
+            open_names |= size.names
+            if len(open_names) > MOST_OPEN:
+                made[i.name].append(size.hint)
+                notes.append(
+                    f"input {i.name!r}: axis {axis} was free in torch and is fixed at {size.hint}, as in the example"
+                )
             else:
                 made[i.name].append(OpenSize(i.name, axis, next(iter(size.names)), size.hint))
-    return made
+    return made, notes
 
 
 def recurrences(steps: list[Step]) -> Iterator[tuple[Step, bool]]:

@@ -27,9 +27,10 @@ def lower_freest(traced: Traced, fixed: Mapping[str, Mapping[int, int]] | None =
 
     `fixed`: input -> axis -> size that the caller has settled. LstmEdgeError of the freest attempt when none holds.
     """
-    inputs = InputSizes(declared(traced, fixed or {}), None)
+    sizes_of_inputs, fixed_notes = declared(traced, fixed or {})
+    inputs = InputSizes(sizes_of_inputs, None)
     graph, notes = freest(lambda sizes: lower(traced.with_shapes(lambda name: inputs.shape(name, sizes))), inputs.open)
-    graph.metadata["notes"] = [*notes, *graph.metadata["notes"]]
+    graph.metadata["notes"] = [*notes, *fixed_notes, *graph.metadata["notes"]]
     frames = _exported_frames(traced, graph)
     if frames:
         graph.metadata["source"] = {"frames": frames}
