@@ -83,6 +83,18 @@ def softmax_from(d: Dialect, x: Value, axis: int, log: bool = False) -> Value:
     return d.reshape(softmax(d, flat, axis, log), shape)
 
 
+def softmax_over(d: Dialect, x: Value, axes: Sequence[int], log: bool = False) -> Value:
+    """One distribution over several axes, which need not lie side by side."""
+    if len(axes) == 1:
+        return softmax(d, x, axes[0], log)
+    x = d.computed_in(x, "float32")
+    below = d.binary("sub", x, reduce(d, "max", x, axes))
+    if log:
+        return d.binary("sub", below, reduce(d, "log_sum_exp", below, axes))
+    powers = d.unary("exp", below)
+    return d.binary("div", powers, reduce(d, "sum", powers, axes))
+
+
 def hardmax(d: Dialect, x: Value, axis: int = -1) -> Value:
     """1 at the first largest element along an axis, else 0."""
     shape = d.shape(x)

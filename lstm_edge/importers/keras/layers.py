@@ -116,15 +116,13 @@ def prelu(e: Emit, layer: Layer, call: Call) -> Value:
 def softmax(e: Emit, layer: Layer, call: Call) -> Value:
     axis, mask = layer.config.take("axis", -1), call.mask()
     axes = [axis] if isinstance(axis, int) else list(axis)
-    if len(axes) != 1:
-        raise e.unsupported(f"axis {axes}", "expected one axis")
     if mask is None:
-        return reductions.softmax(e, call.x, axes[0])
+        return reductions.softmax_over(e, call.x, axes)
     if e.rank(mask) != e.rank(call.x):
         raise e.unsupported(
             f"a mask of shape {e.shape(mask)} on input {e.shape(call.x)}", "give Softmax a mask of its input's shape"
         )
-    y = reductions.softmax(e, arithmetic.where(e, mask, call.x, e.constant(-3e38)), axes[0])
+    y = reductions.softmax_over(e, arithmetic.where(e, mask, call.x, e.constant(-3e38)), axes)
     return arithmetic.where(e, mask, y, e.constant(0.0))
 
 

@@ -70,7 +70,7 @@ def _arg_reduce(op: Op) -> Value:
 
 def _softmax(op: Op) -> Value:
     axis = op.arg(1, "axis")
-    return reductions.softmax(op.e, op.x, -1 if axis is None else axis, op.kind == "LogSoftmax")
+    return reductions.softmax_over(op.e, op.x, [-1] if axis is None else op.axes(axis), op.kind == "LogSoftmax")
 
 
 def _sorted(op: Op) -> Value:
