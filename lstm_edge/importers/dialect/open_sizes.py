@@ -187,11 +187,19 @@ def _names(graph: Graph, opens: Sequence[OpenSize]) -> dict[str, str]:
         if size.symbol not in left or size.symbol in names:
             continue
         role = next(iter(roles[size.symbol])) if len(roles.get(size.symbol, ())) == 1 else _guess(size)
+        if role == "batch" and role in (names.get(other) for other in _beside(graph, size.symbol)):
+            role = "frames"
         taken = set(names.values())
         here = {names[o.symbol] for o in opens if o.input == size.input and o.symbol in names}
         is_new = role not in (here if role == "batch" else taken)
         names[size.symbol] = role if is_new else _unique(role, size, taken | {role})
     return names
+
+
+def _beside(graph: Graph, symbol: str) -> set[str]:
+    """The other symbols among the sizes of inputs that have this one: sizes of one array, so not one size."""
+    shapes = [{name for size in graph.shape(p.tensor) for name in symbols(size)} for p in graph.inputs]
+    return {other for shape in shapes if symbol in shape for other in shape} - {symbol}
 
 
 def _roles_in_recurrences(graph: Graph) -> dict[str, set[str]]:
