@@ -1,7 +1,8 @@
 """Writes docs/layers.md: every layer and operator of every importer, supported or with the error that names it.
 
 python tools/layer_table.py [docs/layers.md]. The names are tools/layer_names.json (Keras 3.15 and the layers it dropped, ONNX
-1.23, ATen's core of torch 2.13) and the tables of the importers; what is supported is what the importers have registered.
+1.23, ATen's core of torch 2.13) and the tables of the importers; what is supported is what the importers have registered, and
+what is checked in every front end is the table of cases in tests/conformance.
 """
 
 from __future__ import annotations
@@ -183,6 +184,33 @@ def json_layers() -> Section:
     )
 
 
+CHECKED = """## Operators checked in every front end
+
+Every row is one operator under one choice of attributes, written once with its answer in tests/conformance and sent through
+each front end that has a mark, with its sizes fixed and with batch and frames open where it has such: all give that answer.
+Where there is no mark, the format has no such operator, or not in this form; the word says which.
+"""
+
+
+def checked_operators() -> str:
+    """The table of tests/conformance, by subject."""
+    from conformance.case import FRONT_ENDS
+    from conformance.cases import SUBJECTS
+
+    parts = [CHECKED]
+    for subject, cases in SUBJECTS.items():
+        parts.append(
+            f"### {subject.capitalize()}\n\n| operator | {' | '.join(FRONT_ENDS)} |\n|---|{'---|' * len(FRONT_ENDS)}"
+        )
+        for case in cases:
+            marks = ["x" if case.spelling(f) else str(getattr(case, f)) for f in FRONT_ENDS]
+            refused = case.refused or (case.refused_open and f"open sizes: {case.refused_open}")
+            name = f"{case.name} (refused: {refused})" if refused else case.name
+            parts.append(f"| {name} | {' | '.join(marks)} |")
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
 SECTIONS = (
     keras_layers,
     keras_operations,
@@ -211,7 +239,7 @@ def page() -> str:
         if not section.refused:
             parts.append(f'| any other is refused: "{section.error.replace("NAME", "...")}" | |')
         parts.append("")
-    return "\n".join(parts).rstrip() + "\n"
+    return "\n".join([*parts, checked_operators()]) + "\n"
 
 
 def _row(what: str, names: list[str]) -> str:
@@ -219,7 +247,7 @@ def _row(what: str, names: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
     target.write_text(page())
     print(

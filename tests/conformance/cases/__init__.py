@@ -1,0 +1,12 @@
+"""The table of cases, by subject."""
+
+from __future__ import annotations
+
+from conformance.case import Case
+from conformance.cases import arithmetic, elementwise, reductions
+
+SUBJECTS: dict[str, list[Case]] = {
+    "elementwise": elementwise.CASES,
+    "arithmetic": arithmetic.CASES,
+    "reductions": reductions.CASES,
+}
