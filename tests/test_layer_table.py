@@ -149,7 +149,8 @@ def test_aten_calls_are_refused_by_name(name):
 def test_tflite_operators_are_refused_by_name(name):
     pytest.importorskip("flatbuffers")
     from lstm_edge.importers.tflite import schema as tflite_schema
-    from lstm_edge.importers.tflite.lowering import TfLowering, lower_block
+    from lstm_edge.importers.tflite.interpreter import lower_block
+    from lstm_edge.importers.tflite.lowering import TfLowering
 
     source = next(iter(sorted((ROOT / "tests" / "golden" / "tflite").glob("*.tflite"))))
     file = tflite_schema.load(source)

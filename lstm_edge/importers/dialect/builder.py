@@ -40,8 +40,8 @@ class Dialect:
         self._producers: dict[str, Node] = {}
         self._indexed = 0
         self._constants: dict[int, tuple[Value, str]] = {}
-        self._sizes: dict[str, Size] = {}  # tensors that hold a size
-        self._size_tensors: dict[Size, str] = {}
+        self.held_sizes: dict[str, Size] = {}  # tensors that hold a size
+        self.tensor_of_size: dict[Size, str] = {}
 
     # ---- values and tensors ---------------------------------------------------------------------------------------
 
@@ -173,9 +173,9 @@ class Dialect:
             n.inputs = [name if i == old else i for i in n.inputs]
             n.outputs = [name if o == old else o for o in n.outputs]
         self._producers[name] = self._producers.pop(old)
-        if old in self._sizes:
-            self._sizes[name] = self._sizes.pop(old)
-        self._size_tensors = {s: name if t == old else t for s, t in self._size_tensors.items()}
+        if old in self.held_sizes:
+            self.held_sizes[name] = self.held_sizes.pop(old)
+        self.tensor_of_size = {s: name if t == old else t for s, t in self.tensor_of_size.items()}
         self._constants = {i: (v, name if t == old else t) for i, (v, t) in self._constants.items()}
         value.tensor = name
 

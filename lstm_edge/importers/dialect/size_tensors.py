@@ -102,16 +102,16 @@ def _size_tensor(d: Dialect, size: Size) -> str:
     """A scalar int32 tensor that holds a size: ones counted along an axis (exact to 2^24), or sums of such."""
     if not isinstance(size, Dim):
         return d.graph.constant(np.int32(size), "size")
-    if size not in d._size_tensors:
+    if size not in d.tensor_of_size:
         if find_axis(d, size, []):
             ones = d.fill(1.0, [size])
             count = d.emit("Reduce", [ones], {"kind": "sum", "axes": [0], "keepdims": 0})
             tensor = d.emit("Cast", [count], {"to": "int32"}, "int64").tensor
         else:
             tensor = _size_polynomial(d, size)
-        d._size_tensors[size] = tensor
-        d._sizes[tensor] = size
-    return d._size_tensors[size]
+        d.tensor_of_size[size] = tensor
+        d.held_sizes[tensor] = size
+    return d.tensor_of_size[size]
 
 
 def _size_polynomial(d: Dialect, size: Dim) -> str:
@@ -141,8 +141,8 @@ def uniform(d: Dialect, value: Value) -> Any:
             else (flat.size > 0 and bool(np.all(flat == flat[0])))
         )
         return flat[0] if same else None
-    if value.tensor in d._sizes:
-        return d._sizes[value.tensor]
+    if value.tensor in d.held_sizes:
+        return d.held_sizes[value.tensor]
     if d.graph.tensors[value.tensor].data is not None:
         return uniform(d, known(d.graph.tensors[value.tensor].data))
     node = d.producer(value)

@@ -95,7 +95,7 @@ class _WithBody(Loop):
         inner = Lowering(ctx.opsets, ctx.used | used_names(self.graph))
         inner.budget = ctx.budget
         outside = _Outside(self.call.scope, inner, ctx)
-        body = Body(inner.graph, outside.brought, sizes=inner._sizes)
+        body = Body(inner.graph, outside.brought, sizes=inner.held_sizes)
         bindings = self._leading(inner, body)
         names = self.inputs[self.before :]
         for value, name, same in zip(self.carried, names, self.same):
@@ -236,7 +236,7 @@ class _Outside(MutableMapping[str, Value]):
             self._known[id(value)] = Value(value.dtype, tensor=tensor)
             uniform = self.outer.uniform(value)
             if isinstance(uniform, Dim):
-                self.inner._sizes[tensor] = uniform
+                self.inner.held_sizes[tensor] = uniform
         return self._known[id(value)]
 
     def __getitem__(self, name: str) -> Value:

@@ -61,5 +61,5 @@ def _check_inferred(call: Call, model: Any) -> None:
             check_bytes([d.dim_value for d in dims], call.place, 4)
 
 
-def _unique(infos: list) -> list:
+def _unique(infos: list[Any]) -> list[Any]:
     return list({i.name: i for i in infos}.values())

@@ -10,13 +10,10 @@ from collections import ChainMap
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from ...errors import UnsupportedModelError
-from ...ir.dims import Dim, Size
 from ...options import as_typed
 from ...recurrences.loops import Budget
 from ..dialect import Dialect, Value
+from ..dialect.call import OperatorCall
 
 MAX_NODES = 16000  # interpreted beyond those of the file, as unrolled loops ask for
 MAX_UNROLLED_NODES = 16000  # of one loop
@@ -33,8 +30,10 @@ class Lowering(Dialect):
         self.budget = Budget(MAX_NODES, MAX_UNROLLED_NODES, "nodes")
 
 
-class Call:
+class Call(OperatorCall):
     """One ONNX node with its input values. Attributes are counted as they are read; what nobody read is refused."""
+
+    ctx: Lowering
 
     def __init__(
         self, ctx: Lowering, proto: Any, inputs: list[Value | None], attrs: dict[str, Any], scope: ChainMap[str, Value]
@@ -49,9 +48,6 @@ class Call:
     @property
     def place(self) -> str:
         return f"node {self.name!r} ({self.op})"
-
-    def refuse(self, message: str) -> UnsupportedModelError:
-        return UnsupportedModelError(f"{self.place}: {message}")
 
     def attr(self, name: str, default: Any = None) -> Any:
         self._read.add(name)
@@ -73,52 +69,17 @@ class Call:
                 f"attribute {left[0]} = {self.attrs[left[0]]!r} is not supported; export the model without it"
             )
 
-    def optional(self, n: int) -> Value | None:
-        return self.inputs[n] if n < len(self.inputs) else None
-
-    def input(self, n: int) -> Value:
-        value = self.optional(n)
-        if value is None:
-            raise self.refuse(f"input {n} is missing")
-        return value
-
-    def all_inputs(self) -> list[Value]:
-        return [self.input(n) for n in range(len(self.inputs))]
-
     def input_name(self, n: int) -> str:
         return self.proto.input[n] if n < len(self.proto.input) else f"#{n}"
 
     def wants(self, output: int) -> bool:
         return output < len(self.proto.output) and self.proto.output[output] in self.ctx.used
 
-    def known(self, n: int) -> np.ndarray:
-        """Input n as an array, refused by name unless known at conversion."""
-        value = self.input(n)
-        if not value.is_known:
-            raise self.refuse(
-                f"input {self.input_name(n)!r} must be known at conversion; where it is an input of the "
-                f"model give it as a constant ({as_typed('constants', self.input_name(n))}), and where it comes from "
-                f"a size give that size ({as_typed('shapes')})"
-            )
-        return value.data
-
-    def known_ints(self, n: int) -> list[int]:
-        return [int(v) for v in self.known(n).reshape(-1)]
-
-    def sizes(self, n: int) -> list[Size]:
-        """Input n as a list of ints and Dims."""
-        value = self.input(n)
-        if value.array is None:
-            raise self.refuse(
-                f"input {self.input_name(n)!r} must follow from the shapes of the inputs; it is computed at run time"
-            )
-        return [e if isinstance(e, Dim) else int(e) for e in value.array.reshape(-1)]
-
-    def shape(self, n: int) -> tuple[Size, ...]:
-        return self.ctx.shape(self.input(n))
-
-    def rank(self, n: int) -> int:
-        return len(self.shape(n))
+    def remedy(self, n: int) -> str:
+        return (
+            f"; where it is an input of the model give it as a constant ({as_typed('constants', self.input_name(n))}), "
+            f"and where it comes from a size give that size ({as_typed('shapes')})"
+        )
 
     def axes(self, input_opset: int) -> list[int] | None:
         """`axes` from the attribute, or from input 1 since `input_opset`; None when absent."""
@@ -126,11 +87,6 @@ class Call:
             axes = self.attr("axes")
             return None if axes is None else [int(a) for a in axes]
         return None if self.optional(1) is None else self.known_ints(1)
-
-    def axis(self, axis: int, rank: int) -> int:
-        if not -rank <= axis < rank:
-            raise self.refuse(f"axis {axis} of a tensor with {rank} axes")
-        return axis % rank if rank else 0
 
 
 Operator = Callable[[Call], "Value | list[Value | None]"]

@@ -115,7 +115,13 @@ def _inlined(model: Any) -> Any:
     return onnx.inliner.inline_local_functions(model)
 
 
-def _inlined_size(domain: str, name: str, bodies: Mapping, sizes: dict[tuple[str, str], int], calling: tuple) -> int:
+def _inlined_size(
+    domain: str,
+    name: str,
+    bodies: Mapping[tuple[str, str], Any],
+    sizes: dict[tuple[str, str], int],
+    calling: tuple[Any, ...],
+) -> int:
     """How many nodes a model-local function is, with those that it calls; FormatError for one that calls itself."""
     key = (domain, name)
     if key not in bodies:
@@ -161,7 +167,7 @@ def _declared_dtype(info: Any) -> str:
     """The element type as the file has it."""
     import onnx
 
-    name = onnx.TensorProto.DataType.Name(info.type.tensor_type.elem_type).lower()
+    name: str = onnx.TensorProto.DataType.Name(info.type.tensor_type.elem_type).lower()
     return {"float": "float32", "double": "float64"}.get(name, name)
 
 
@@ -197,7 +203,7 @@ def _declare_inputs(
         ctx.graph.metadata["input_dtypes"] = dtypes
 
 
-def _declare_outputs(ctx: Lowering, proto: Any, scope: ChainMap) -> None:
+def _declare_outputs(ctx: Lowering, proto: Any, scope: ChainMap[str, Value]) -> None:
     dtypes = {}
     for info in proto.output:
         if info.name not in scope:

@@ -32,8 +32,16 @@ def spread(call: Call, value: Value, rank: int, axis: int) -> Value:
 
 def as_float(ctx: Lowering, value: Value) -> Value:
     if value.is_known:
-        return known(value.array.astype(np.float32))
+        return known(value.data.astype(np.float32))
     return ctx.cast(value, "float32")
+
+
+def to_grid(ctx: Lowering, steps: Value, zero_point: Value | None, dtype: str) -> Value:
+    """The integers of `dtype` nearest to a number of steps from the zero point."""
+    q = ctx.unary("round", steps)
+    if zero_point is not None:
+        q = ctx.binary("add", q, as_float(ctx, zero_point))
+    return ctx.emit("Cast", [ctx.unary("clip", q, *RANGES[dtype])], {"to": "int32"}, dtype)
 
 
 @lowers("DequantizeLinear")
@@ -63,15 +71,17 @@ def _quantize(call: Call) -> Value:
         dtype = onnx.TensorProto.DataType.Name(call.attr("output_dtype")).lower()
     if dtype not in RANGES:
         raise call.refuse(f"quantisation to {dtype} is not supported: expected one of {', '.join(RANGES)}")
-    q = ctx.unary("round", ctx.binary("div", call.input(0), spread(call, call.input(1), rank, axis)))
-    if call.optional(2) is not None:
-        q = ctx.binary("add", q, as_float(ctx, spread(call, call.input(2), rank, axis)))
-    low, high = RANGES[dtype]
-    return ctx.emit("Cast", [ctx.unary("clip", q, low, high)], {"to": "int32"}, dtype)
+    steps = ctx.binary("div", call.input(0), spread(call, call.input(1), rank, axis))
+    zero_point = None if call.optional(2) is None else spread(call, call.input(2), rank, axis)
+    return to_grid(ctx, steps, zero_point, dtype)
 
 
 @lowers("DynamicQuantizeLinear")
-def _dynamic_quantize(call: Call) -> list[Value | None]:
+def _dynamic_quantize_linear(call: Call) -> list[Value | None]:
+    return [*_dynamic_quantize(call)]
+
+
+def _dynamic_quantize(call: Call) -> tuple[Value, Value, Value]:
     """uint8 over the range of the whole tensor, widened to hold 0."""
     ctx, x = call.ctx, call.input(0)
     zero, one = ctx.constant(0.0), ctx.constant(1.0)
@@ -83,9 +93,8 @@ def _dynamic_quantize(call: Call) -> list[Value | None]:
     scale = ctx.binary("div", ctx.binary("sub", high, low), ctx.constant(255.0))
     scale = ctx.emit("Where", [ctx.binary("equal", scale, zero), one, scale], {}, "float32")
     point = ctx.unary("round", ctx.unary("clip", ctx.binary("div", ctx.unary("neg", low), scale), 0, 255))
-    q = ctx.binary("add", ctx.unary("round", ctx.binary("div", x, scale)), point)
-    q = ctx.unary("clip", q, 0, 255)
-    return [ctx.emit("Cast", [q], {"to": "int32"}, "uint8"), scale, ctx.emit("Cast", [point], {"to": "int32"}, "uint8")]
+    q = to_grid(ctx, ctx.binary("div", x, scale), point, "uint8")
+    return q, scale, ctx.emit("Cast", [point], {"to": "int32"}, "uint8")
 
 
 def centred(call: Call, value: Value, zero_point: Value | None, rank: int, axis: int) -> Value:
@@ -93,10 +102,7 @@ def centred(call: Call, value: Value, zero_point: Value | None, rank: int, axis:
     x = as_float(call.ctx, value)
     if zero_point is None or call.ctx.uniform(zero_point) == 0:
         return x
-    point = as_float(call.ctx, spread(call, zero_point, rank, axis))
-    if x.is_known and point.is_known:
-        return known(x.array - point.array)
-    return call.ctx.binary("sub", x, point)
+    return call.ctx.binary("sub", x, as_float(call.ctx, spread(call, zero_point, rank, axis)))
 
 
 def centred_weight(call: Call, weight: int, zero_point: int) -> np.ndarray:
@@ -179,7 +185,4 @@ def _qlinear_conv(call: Call) -> Value:
 
 def _requantized(call: Call, total: Value, scale: Value, y_scale: Value, y_zero: Value) -> Value:
     ctx = call.ctx
-    q = ctx.unary("round", ctx.binary("mul", total, ctx.binary("div", scale, y_scale)))
-    low, high = RANGES[y_zero.dtype]
-    q = ctx.unary("clip", ctx.binary("add", q, as_float(ctx, y_zero)), low, high)
-    return ctx.emit("Cast", [q], {"to": "int32"}, y_zero.dtype)
+    return to_grid(ctx, ctx.binary("mul", total, ctx.binary("div", scale, y_scale)), y_zero, y_zero.dtype)

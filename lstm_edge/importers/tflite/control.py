@@ -9,7 +9,8 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim
 from ..dialect import Value, known, movement
-from .lowering import Call, Handle, ListValue, Scope, TfLowering, Variable, constant, lower_block, lowers
+from .interpreter import constant, lower_block
+from .lowering import Call, Handle, ListValue, Scope, TfLowering, Variable, lowers
 from .schema import SubGraph
 
 MAX_DEPTH = 32

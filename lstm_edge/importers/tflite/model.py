@@ -19,7 +19,8 @@ from ..dialect.input_sizes import Declared, InputSizes
 from ..dialect.open_sizes import OpenSize, freest
 from . import layers, loops, movement, ops, recurrent  # noqa: F401  (they register their operators)
 from .control import assigned_variables
-from .lowering import Scope, TfLowering, constant, lower_block
+from .interpreter import constant, lower_block
+from .lowering import Scope, TfLowering
 from .quant import from_integers, grid, is_quantized, to_integers
 from .schema import ModelFile, Signature, SubGraph, load
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...options import as_typed
 from ..dialect import Value, known, movement
-
-if TYPE_CHECKING:
-    from .lowering import Call, Operation, TfLowering
-    from .schema import TensorInfo
+from .lowering import Call, Operation, TfLowering
+from .schema import TensorInfo
 
 RANGES = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767), "int4": (-8, 7)}
 

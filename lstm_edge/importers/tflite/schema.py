@@ -374,7 +374,7 @@ class _Table:
         return np.frombuffer(self._buffer.data, dtype, count, start) if count else np.empty(0, dtype)
 
     def ints(self, slot: int) -> list[int]:
-        return self.numbers(slot, "<i4").tolist()
+        return [int(n) for n in self.numbers(slot, "<i4")]
 
     def raw(self, slot: int) -> np.ndarray | None:
         """The bytes of a vector, not copied; None when absent."""

@@ -1,0 +1,98 @@
+"""Interprets the operators of a subgraph once, in order: each lowered by its function, its result put on its grid."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...errors import UnsupportedModelError
+from ..dialect import Undecided, Value, check_growth, known
+from .lowering import LOWER, MAX_OPERATORS, Call, Scope, TfLowering
+from .quant import average_in_steps, fake_quantize, on_same_grid
+from .schema import SubGraph, TensorInfo
+
+# Operators that hand elements on without computing: nothing to round where both ends have the same scale.
+MOVEMENT = {
+    "RESHAPE",
+    "TRANSPOSE",
+    "SQUEEZE",
+    "EXPAND_DIMS",
+    "STRIDED_SLICE",
+    "SLICE",
+    "SPLIT",
+    "SPLIT_V",
+    "UNPACK",
+    "PACK",
+    "GATHER",
+    "CONCATENATION",
+    "REVERSE_V2",
+    "TILE",
+    "BROADCAST_TO",
+    "MAX_POOL_2D",
+    "RELU",
+    "MAXIMUM",
+    "MINIMUM",
+    "REDUCE_MAX",
+    "REDUCE_MIN",
+    "WHILE",
+    "IF",
+    "SELECT",
+    "SELECT_V2",
+    "EMBEDDING_LOOKUP",
+    "RESIZE_NEAREST_NEIGHBOR",
+}
+AVERAGES = ("AVERAGE_POOL_2D", "MEAN")
+
+
+def constant(info: TensorInfo) -> Value:
+    """A constant of the file: quantised ones as the real numbers they stand for."""
+    if info.quantization is not None and info.dtype in ("int8", "uint8", "int16", "int32", "int4", "uint4", "int64"):
+        q = info.quantization
+        along = [-1 if d == q.dim and q.scale.size > 1 else 1 for d in range(len(info.shape))]
+        scale, zero = q.scale.reshape(along), q.zero_point.reshape(along)
+        return known(((info.array.astype(np.float64) - zero) * scale).astype(np.float32).reshape(info.shape))
+    return known(info.array)
+
+
+def lower_block(ctx: TfLowering, graph: SubGraph, scope: Scope) -> None:
+    """Interprets a subgraph's operators in order; binds their outputs in `scope`."""
+    ctx.budget.left -= len(graph.operators)
+    if ctx.budget.left < 0:
+        raise UnsupportedModelError(f"{ctx.place}: unrolled, the model has more than {MAX_OPERATORS} operators")
+    for op in graph.operators:
+        for index in op.inputs:
+            if index >= 0 and index not in scope and graph.tensors[index].data is not None:
+                scope[index] = constant(graph.tensors[index])
+        call = Call(ctx, op, graph, scope)
+        outer = ctx.place, ctx.node_name
+        ctx.place, ctx.node_name = call.place, call.name
+        values = _evaluate(call)
+        ctx.place, ctx.node_name = outer
+        for index, value in zip(op.outputs, values):
+            if index >= 0:
+                scope[index] = value
+
+
+def _evaluate(call: Call) -> list[Value]:
+    ctx, since = call.ctx, len(call.ctx.graph.nodes)
+    try:
+        result = ctx.special(call)
+        if result is None:
+            function = LOWER.get(call.kind)
+            if function is None:
+                raise call.refuse("this operator is not supported; docs/tflite.md lists those that are")
+            result = average_in_steps(call, function) if call.kind in AVERAGES else None
+            result = function(call) if result is None else result
+    except UnsupportedModelError:
+        raise
+    except (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError) as e:
+        raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
+    values = result if isinstance(result, list) else [result]
+    check_growth(call.inputs, values, call.place)
+    for n, (info, value) in enumerate(zip(call.out_infos, values)):
+        if info.quantization is None or value.array is not None or value.items is not None:
+            pass
+        elif not (call.kind in MOVEMENT and on_same_grid(call, info)):
+            values[n] = value = fake_quantize(ctx, value, info)
+        if value.is_run and value.tensor:
+            ctx.rename(value, info.name, since)
+    return values
