@@ -108,6 +108,22 @@ class Speller:
         return Body(self.graph, frames={self.x: Frame(source, 0)}, carried=carried, outputs=[following[0]])
 
 
+class SameWeights:
+    """Gives the same array for each shape, and always the second way of a choice, in the place of a Generator."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def normal(self, mean: float, scale: float, shape: tuple[int, ...]) -> np.ndarray:
+        return np.random.default_rng(self.seed).normal(mean, scale, shape)
+
+    def integers(self, ways: int) -> int:
+        return 1 if ways == 3 else 0
+
+    def random(self) -> float:
+        return 0.0
+
+
 def spelt_lstm(s: Speller, peephole: bool, coupled: str, clip: float, squash: str) -> tuple[str, str]:
     h, c = s.states
     i, f, g, o = s.split(s.linear(4 * H, s.x, h), 4)
@@ -379,13 +395,43 @@ def ops_after_pipeline(name: str) -> list:
 
 
 def test_unrolled_steps_become_one_op():
-    assert [n.op for n in ops_after_pipeline("lstm_unrolled") if n.op in RECURRENT | {"Dense", "Unary"}] == ["LSTM"]
+    """Of the cutting and stacking that the unrolling needed nothing is left."""
+    assert [n.op for n in ops_after_pipeline("lstm_unrolled")] == ["LSTM"]
+
+
+def test_unrolled_steps_whose_first_one_leaves_out_the_zero_states_become_one_op():
+    pytest.importorskip("flatbuffers")
+    from lstm_edge.convert import to_graph
+
+    folder = GOLDENS / "tflite"
+    graph = to_graph(folder / "unrolled_lstm.tflite")
+    golden = np.load(folder / "unrolled_lstm.npz")
+    assert [n.op for n in graph.nodes] == ["Reshape", "LSTM", "Reshape", "Dense"]
+    (port,) = graph.inputs
+    for x, y in zip(golden["in0"], golden["out0"]):
+        (answer,) = run(graph, {port.name: x}).values()
+        assert np.abs(answer - y).max() < 2e-6
 
 
 def test_recurrence_between_two_reversals_is_reverse():
     nodes = ops_after_pipeline("bilstm_elu")
     assert [n.attrs["direction"] for n in nodes if n.op == "LSTM"] == ["forward", "reverse"]
     assert "Slice" not in [n.op for n in nodes]
+
+
+def spelt_from_zeros(s: Speller, op: str) -> list[str]:
+    """The first step from states that are zeros, in the form that a converter leaves."""
+    if op == "RNN":
+        return [s.unary("tanh", s.linear(H, s.x))]
+    i, f, g, o = s.split(s.linear(4 * H, s.x), 4)
+    new = s.binary("mul", s.unary("sigmoid", i), s.unary("tanh", g))
+    return [s.binary("mul", s.unary("sigmoid", o), s.unary("tanh", new)), new]
+
+
+def spelt_step(s: Speller, op: str) -> list[str]:
+    if op == "LSTM":
+        return [*spelt_lstm(s, False, "", 0.0, "tanh")]
+    return [spelt_gru(s, True, False) if op == "GRU" else s.unary("tanh", s.linear(H, s.x, s.states[0]))]
 
 
 def unrolled_graph(op: str, steps: int, feedback: bool = False) -> Graph:
@@ -403,7 +449,7 @@ def unrolled_graph(op: str, steps: int, feedback: bool = False) -> Graph:
         if feedback and t:
             w = g.constant(np.full((INPUTS, H), 0.1, np.float32), "feedback")
             s.x = s.op("Binary", s.x, s.op("Dense", states[0], w), kind="add")
-        states = list(spelt_lstm(s, False, "", 0.0, "tanh")) if op == "LSTM" else [spelt_gru(s, True, False)]
+        states = spelt_step(s, op)
         g.output(f"h{t}", states[0])
     g.output("last", states[-1])
     plain = run(g, inputs_of(g))
@@ -418,11 +464,65 @@ def inputs_of(graph: Graph) -> dict:
     return {p.name: rng.normal(size=[2 if s == BATCH else s for s in graph.shape(p.tensor)]) for p in graph.inputs}
 
 
-@pytest.mark.parametrize("op", ["LSTM", "GRU"])
-@pytest.mark.parametrize("steps, feedback, count", [(1, False, 1), (4, False, 1), (4, True, 4)])
+@pytest.mark.parametrize(
+    "op, steps, feedback, count",
+    [(op, *case) for op in ("LSTM", "GRU") for case in ((1, False, 1), (4, False, 1), (4, True, 4))]
+    # a layer of two inputs is no recurrence by itself
+    + [("RNN", 1, False, 0), ("RNN", 4, False, 1), ("RNN", 4, True, 0)],
+)
 def test_unrolled(op, steps, feedback, count):
     g = unrolled_graph(op, steps, feedback)
     assert [n.op for n in g.nodes if n.op in RECURRENT] == [op] * count
+
+
+def test_all_frames_of_an_unrolled_sequence_are_the_sequence():
+    g = unrolled_graph("RNN", 4)
+    assert next(n for n in g.nodes if n.op == "RNN").inputs[0] == "x"
+
+
+@pytest.mark.parametrize("swap, x_of_rnn", [(False, "x"), (True, None)])
+def test_frames_of_another_order_are_put_together(swap, x_of_rnn):
+    """An RNN over all frames of x (B,4,I), or over them with two places swapped."""
+    from lstm_edge import passes
+
+    g = Graph()
+    x, state = g.input("x", (BATCH, 4, INPUTS)), g.input("s", (BATCH, H))
+    rng = np.random.default_rng(1)
+    w, r = (g.constant(rng.normal(size=(H, n)).astype(np.float32), "w") for n in (INPUTS, H))
+    for t in (0, 2, 1, 3) if swap else range(4):
+        frame = g.add1("Slice", [x], {"axes": [1], "starts": [t], "ends": [t + 1]})
+        frame = g.add1("Reshape", [frame], {"shape": [1, INPUTS], "from_input": [0, -1], "from_axis": [0, 0]})
+        total = [g.add1("Dense", [frame, w]), g.add1("Dense", [state, r])]
+        state = g.add1("Unary", [g.add1("Binary", total, {"kind": "add"})], {"kind": "tanh"})
+    g.output("y", state)
+    plain = run(g, inputs_of(g))["y"]
+    passes.recurrences.recognise(g)
+    assert np.abs(run(g, inputs_of(g))["y"] - plain).max() < 2e-6
+    (rnn,) = (n for n in g.nodes if n.op == "RNN")
+    assert (rnn.inputs[0] == "x") == (x_of_rnn == "x")
+
+
+@pytest.mark.parametrize("op", ["LSTM", "RNN"])
+def test_first_step_without_its_zero_states(op):
+    """Only a step of the same weights is the first one. What has others stays as it is, and an RNN starts from it."""
+    from lstm_edge import passes
+
+    for other, lengths in ((False, [3]), (True, [] if op == "LSTM" else [2])):
+        g = Graph()
+        x = g.input("x", (BATCH, 3, INPUTS))
+        states: list[str] = []
+        for t in range(3):
+            s = Speller.__new__(Speller)
+            s.rng, s.graph, s.states = SameWeights(9 if other and not t else 8), g, states
+            frame = s.op("Slice", x, axes=[1], starts=[t], ends=[t + 1])
+            s.x = s.op("Reshape", frame, shape=[1, INPUTS], from_input=[0, -1], from_axis=[0, 0])
+            states = spelt_step(s, op) if t else spelt_from_zeros(s, op)
+        g.output("last", states[0])
+        plain = run(g, inputs_of(g))["last"]
+        passes.recurrences.recognise(g)
+        assert np.abs(run(g, inputs_of(g))["last"] - plain).max() < 2e-6
+        found = [n for n in g.nodes if n.op == op]
+        assert [g.shape(n.inputs[0])[1] for n in found] == lengths
 
 
 def test_gates_over_all_frames_are_no_recurrence():

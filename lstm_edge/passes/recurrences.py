@@ -5,57 +5,123 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ..importers.dialect import Dialect, Value, known
 from ..ir.dims import Dim, Size, mentions, product
-from ..ir.graph import Graph, Node, Tensor
-from ..ir.ops import OPS, TO_END, each, read_attrs
-from ..recurrences.cells import Cell, gru, lstm
-from ..recurrences.polynomials import Act, Leaf, NotACell, Sum
+from ..ir.graph import Graph, Node
+from ..ir.ops import read_attrs
+from ..recurrences.cells import Cell, gru, lstm, rnn
+from ..recurrences.op import run, weights_of
+from ..recurrences.polynomials import Act, Leaf, NotACell, Sum, substituted
 from ..recurrences.reading import Reader
-from .edit import note, reader_counts, redirect, retrace
-
-RECURRENT = ("LSTM", "GRU", "RNN")
+from . import reversals
+from .edit import note, reader_counts
+from .stacks import restack, unstacked
 
 
 def recognise(graph: Graph) -> None:
     """Replaces every spelt-out LSTM and GRU cell that matches exactly; steps of one cell become one op over time."""
     steps = _cells(graph)
-    chains = _chains(graph, steps)
+    chains = [c for c in _chains(graph, steps) if len(c) > 1 or c[0].stands_alone]
     for chain in chains:
         _replace(graph, chain)
+    if any(len(chain) > 1 for chain in chains):
+        restack(graph)
     graph.drop_unused()
     found = Counter((chain[0].cell.op, len(chain)) for chain in chains)
     for (op, length), count in found.items():
         times = f" of {length} steps" if length > 1 else ""
         note(graph, f"recognised {count} spelt-out {op} cell{'s' if count > 1 else ''}{times}")
-    _reversals(graph)
+    reversals.turn(graph)
 
 
 @dataclass
 class _Step:
-    """One evaluation of a cell: the nodes it is spelt around, the new states it gives."""
+    """One evaluation of a cell: the nodes it is spelt around, the new states it gives, and those by the algebra."""
 
     cell: Cell
     first: Node  # the place in the graph: after this node's inputs everything that the op reads exists
     hidden: str
+    new: list[Sum]
     state: str = ""
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether it is a recurrence by itself. A dense layer of two inputs is as good as one step of an RNN, and a step
+        from zeros is none to a stream."""
+        return self.cell.op != "RNN" and bool(self.cell.hidden)
 
 
 # ---- finding cells ---------------------------------------------------------------------------------------------------
 
 
 def _cells(graph: Graph) -> list[_Step]:
+    """Every step of a cell, in the order of the graph."""
     steps: list[_Step] = []
     made: set[str] = set()
     reader = Reader(graph, made, closed=True)
     for node in graph.nodes:
-        step = _lstm_step(reader, node, steps) or _gru_step(reader, node)
-        if step is not None and _of_one_frame(graph, step):
-            steps.append(step)
-            made |= {step.hidden, step.state} - {""}
+        found = [s for s in _steps_at(reader, node, steps) if _of_one_frame(graph, s)]
+        if found:
+            steps += found
+            made |= {t for s in found for t in (s.hidden, s.state) if t}
             reader = Reader(graph, made, closed=True)
     return steps
+
+
+def _steps_at(reader: Reader, node: Node, steps: list[_Step]) -> list[_Step]:
+    """The step that ends at a node, after the first step of its chain where that is told by it alone."""
+    step = _lstm_step(reader, node, steps) or _gru_step(reader, node)
+    if step is not None:
+        return [step]
+    return _second_step(reader, node, steps) or _rnn_step(reader, node, steps)
+
+
+def _second_step(reader: Reader, node: Node, steps: list[_Step]) -> list[_Step]:
+    """A step of an LSTM or GRU and the one before it, whose states were zeros and left parts of the cell out."""
+    if node.op != "Binary" or node.attrs["kind"] not in ("mul", "add", "sub"):
+        return []
+    try:
+        h = reader.sum(node.outputs[0])
+    except NotACell:
+        return []
+    for hidden in _leaves_of_products([h]):
+        last = reader.producers.get(hidden)
+        if hidden in reader.leaves or last is None or last.op != "Binary" or reader.graph.shape(hidden)[-1] != h.width:
+            continue
+        for cell in ("", *_squashed(reader, last)):
+            opaque = Reader(reader.graph, {*reader.leaves, hidden, cell} - {""}, closed=True)
+            step = _lstm_step(opaque, node, steps) if cell else _gru_step(opaque, node)
+            if step is not None and (step.cell.hidden, step.cell.cell) == (hidden, cell):
+                first = _first_step(reader, step, [""])
+                if first is not None:
+                    return [first, step]
+    return []
+
+
+def _squashed(reader: Reader, node: Node) -> list[str]:
+    """Tensors whose functions a product multiplies: one may be the new cell of an LSTM."""
+    before = (reader.producers.get(i) for i in node.inputs)
+    return [p.inputs[0] for p in before if p is not None and p.op == "Unary"]
+
+
+def _first_step(reader: Reader, step: _Step, starts: Sequence[str]) -> _Step | None:
+    """The step that gives what `step` continues: the same cell from one of the states `starts`, '' for zeros."""
+    cell, node = step.cell, reader.producers.get(step.cell.hidden)
+    if node is None:
+        return None
+    try:
+        own = [reader.sum(t) for t in (cell.hidden, cell.cell) if t]
+    except NotACell:
+        return None
+    read = _leaves_of_products(own)
+    for start in starts:
+        frame = [t for t in read if t != start]
+        instead = {**dict(zip(cell.frame, frame)), cell.hidden: start, cell.cell: start}
+        if len(frame) == len(cell.frame) and [substituted(s, instead).key for s in step.new] == [s.key for s in own]:
+            return _Step(replace(cell, frame=frame, hidden=start, cell=""), node, cell.hidden, own, cell.cell)
+    return None
 
 
 def _lstm_step(reader: Reader, node: Node, steps: list[_Step]) -> _Step | None:
@@ -71,7 +137,7 @@ def _lstm_step(reader: Reader, node: Node, steps: list[_Step]) -> _Step | None:
             h, c = reader.sum(node.outputs[0]), reader.sum(update.outputs[0])
             for hidden in _hidden_candidates(reader.graph, h, c, steps):
                 try:
-                    return _Step(lstm(h, c, hidden), update, node.outputs[0], update.outputs[0])
+                    return _Step(lstm(h, c, hidden), update, node.outputs[0], [h, c], update.outputs[0])
                 except NotACell:
                     continue
         except NotACell:
@@ -129,10 +195,40 @@ def _gru_step(reader: Reader, node: Node) -> _Step | None:
         h = reader.sum(node.outputs[0])
         leaves = {a.tensor for atoms, _ in h.diag.values() for a in atoms if isinstance(a, Leaf)}
         if len(leaves) == 1:
-            return _Step(gru(h, leaves.pop()), node, node.outputs[0])
+            return _Step(gru(h, leaves.pop()), node, node.outputs[0], [h])
     except NotACell:
         pass
     return None
+
+
+def _rnn_step(reader: Reader, node: Node, steps: list[_Step]) -> list[_Step]:
+    """At h' = act(W x + R h + b) whose h another such step gave: the step, after the one before where that is the first."""
+    if (
+        node.op not in ("Unary", "Dense")
+        or read_attrs(node).get("kind", read_attrs(node).get("activation")) == "linear"
+    ):
+        return []
+    try:
+        h = reader.sum(node.outputs[0])
+    except NotACell:
+        return []
+    read = _leaves_of_products([h])
+    for hidden in read if len(read) > 1 and h.sole_act() is not None else []:
+        before = next((s for s in steps if s.hidden == hidden and s.cell.op == "RNN"), None)
+        last = reader.producers.get(hidden)
+        if before is None and (last is None or last.op != node.op or reader.graph.shape(hidden)[-1] != h.width):
+            continue
+        try:
+            step = _Step(rnn(h, hidden), node, node.outputs[0], [h])
+        except NotACell:
+            continue
+        if before is not None and before.cell.key == step.cell.key:
+            return [step]
+        own = reader.sum(hidden) if before is None else None
+        first = _first_step(reader, step, ["", *_leaves_of_products([own])]) if own is not None else None
+        if first is not None:
+            return [first, step]
+    return []
 
 
 def _of_one_frame(graph: Graph, step: _Step) -> bool:
@@ -186,7 +282,8 @@ def _replace(graph: Graph, chain: list[_Step]) -> None:
     gone = {o: graph.shape(o) for s in chain for o in (s.hidden, s.state) if o}
     if len(chain) > 1 and _read_early(graph, chain, set(gone)):
         for step in chain:
-            _replace(graph, [step])
+            if step.stands_alone:
+                _replace(graph, [step])
         return
     graph.nodes = [n for n in graph.nodes if not any(o in gone for o in n.outputs if o)]
     _emit(graph, chain, gone)
@@ -224,38 +321,52 @@ def _read_early(graph: Graph, chain: list[_Step], gone: set[str]) -> bool:
 
 def _emit(graph: Graph, chain: list[_Step], shapes: dict[str, tuple[Size, ...]]) -> None:
     """Appends one op for all steps, and each step's states under the names and in the shapes that they had."""
-    cell, base = chain[0].cell, chain[-1].first.name
-    frames = [_side_by_side(graph, s.cell.frame, f"{base}.x") for s in chain]
-    x = graph.add1("Concat", frames, {"axis": 1}, f"{base}.x") if len(frames) > 1 else frames[0]
-    given = {"x": x, **{k: graph.constant(w, f"{base}.{k}") for k, w in cell.weights.items()}}
-    for name, read in (("h0", cell.hidden), ("c0", cell.cell)):
-        if read:
-            given[name] = _reshaped(graph, read, [1, _batch(graph, read), graph.shape(read)[-1]], f"{base}.{name}")
-    inputs = [given.get(i.rstrip("?"), "") for i in OPS[cell.op].inputs]
-    while not inputs[-1]:
-        inputs.pop()
-    wanted = [graph.fresh(f"{base}.y"), "", graph.fresh(f"{base}.c_n")][: 3 if cell.cell else 1]
-    outputs = graph.add(cell.op, inputs, dict(cell.attrs), base, wanted)
+    cell = chain[0].cell
+    d = _Pass(graph, chain[-1].first.name)
+    x, axis = _frames(d, [s.cell.frame for s in chain])
+    batch = d.shape(x)[1 - axis]
+    states = [d.given(read) if read else None for read in (cell.hidden, cell.cell)]
+    initial = [s and d.reshape(s, [1, batch, d.shape(s)[-1]]) for s in states]
+    answer = run(d, cell, x, weights_of(cell), time_major=axis == 0, initial=initial[: len(chain[0].new)])
+    y = answer.frames(d, axis == 0)
     for t, step in enumerate(chain):
-        at = {"axes": [1], "starts": [t], "ends": [t + 1]}
-        frame = graph.add1("Slice", [outputs[0]], at, f"{base}.y{t}") if len(chain) > 1 else outputs[0]
-        _restore(graph, frame, step.hidden, shapes)
-    if chain[-1].state:
-        _restore(graph, outputs[2], chain[-1].state, shapes)
+        _restore(graph, d.tensor(d.slice_axis(y, axis, t, t + 1)), step.hidden, shapes)
+    if answer.c_n is not None:
+        _restore(graph, d.tensor(answer.c_n), chain[-1].state, shapes)
 
 
-def _side_by_side(graph: Graph, frame: list[str], name: str) -> str:
-    """(B,1,I) of the tensors that one step reads."""
-    parts = [_reshaped(graph, f, [_batch(graph, f), 1, graph.shape(f)[-1]], name) for f in frame]
-    return graph.add1("Concat", parts, {"axis": 2}, name) if len(parts) > 1 else parts[0]
+class _Pass(Dialect):
+    """The dialect over a Graph that is there already, its ops named after one node."""
+
+    op_in_names = False
+
+    def __init__(self, graph: Graph, name: str):
+        super().__init__()
+        self.graph, self.node_name, self.place = graph, name, f"node {name}"
+
+    def given(self, tensor: str) -> Value:
+        t = self.graph.tensors[tensor]
+        return known(t.data) if t.data is not None and t.dtype == "float32" else Value(t.dtype, tensor=tensor)
 
 
-def _batch(graph: Graph, tensor: str) -> Size:
-    return product(graph.shape(tensor)[:-1])
+def _frames(d: Dialect, steps: list[list[str]]) -> tuple[Value, int]:
+    """All that the steps read, and its axis of time: (B,T,I) and 1, or (T,B,I) and 0."""
+    whole = unstacked(d.graph, [frame[0] for frame in steps]) if all(len(frame) == 1 for frame in steps) else None
+    if whole is not None:
+        (source, axis), one = whole, d.graph.shape(steps[0][0])
+        sizes = [*d.graph.shape(source)]
+        del sizes[axis]
+        if axis < 2 and sizes == [product(one[:-1]), one[-1]]:
+            return Value("float32", tensor=source), axis
+    parts = []
+    for frame in steps:
+        read = [Value("float32", tensor=t) for t in frame]
+        parts.append(_joined(d, [d.reshape(v, [product(d.shape(v)[:-1]), 1, d.shape(v)[-1]]) for v in read], 2))
+    return _joined(d, parts, 1), 1
 
 
-def _reshaped(graph: Graph, tensor: str, target: list[Size], name: str) -> str:
-    return graph.add1("Reshape", [tensor], _sizes_from(graph, tensor, target), name)
+def _joined(d: Dialect, parts: list[Value], axis: int) -> Value:
+    return d.emit("Concat", parts, {"axis": axis}) if len(parts) > 1 else parts[0]
 
 
 def _restore(graph: Graph, source: str, name: str, shapes: dict[str, tuple[Size, ...]]) -> None:
@@ -274,89 +385,3 @@ def _sizes_from(graph: Graph, tensor: str, target: list[Size]) -> dict[str, list
         "from_input": [0 if a >= 0 else -1 for a in axes],
         "from_axis": [max(a, 0) for a in axes],
     }
-
-
-# ---- reversals of time -----------------------------------------------------------------------------------------------
-
-
-def _reversals(graph: Graph) -> None:
-    """A recurrence over a reversed sequence is a reverse one over the sequence, its answer reversed; two reversals of a
-    sequence are none."""
-    count = 0
-    for node in retrace(graph):
-        producers = {o: n for n in graph.nodes for o in n.outputs if o}
-        if node.op in RECURRENT and _unmasked(node) and node.attrs.get("direction", "forward") != "bidirectional":
-            count += _turned(graph, node, producers)
-        else:
-            graph.nodes.append(node)
-    if count:
-        note(graph, f"read {count} recurrence{'s' if count > 1 else ''} over a reversed sequence as reverse")
-        _cancel(graph)
-        graph.drop_unused()
-
-
-def _unmasked(node: Node) -> bool:
-    named = dict(zip((i.rstrip("?") for i in OPS[node.op].inputs), node.inputs))
-    return not named.get("lengths") and not named.get("mask")
-
-
-def _turned(graph: Graph, node: Node, producers: dict[str, Node]) -> bool:
-    """Appends the node, turned round if its x is a reversal."""
-    time = 0 if node.attrs.get("time_major") else 1
-    behind = _before_reversal(graph, producers, node.inputs[0], time)
-    graph.nodes.append(node)
-    if behind is None:
-        return False
-    node.inputs[0] = behind
-    node.attrs["direction"] = "reverse" if node.attrs.get("direction", "forward") == "forward" else "forward"
-    y = node.outputs[0]
-    if y:
-        node.outputs[0] = graph.fresh(f"{y}.turned")
-        graph.tensors[node.outputs[0]] = Tensor(node.outputs[0], "float32", graph.shape(y))
-        graph.nodes.append(Node("Slice", [node.outputs[0]], [y], dict(_reversal(time)), f"{y}.turned_back"))
-    return True
-
-
-def _reversal(axis: int) -> dict[str, list[int]]:
-    return {"axes": [axis], "starts": [-1], "ends": [-TO_END], "steps": [-1]}
-
-
-def _before_reversal(graph: Graph, producers: dict[str, Node], tensor: str, axis: int) -> str | None:
-    """The tensor whose reversal along `axis` this is (through a Transpose, which is then made anew), else None."""
-    node = producers.get(tensor)
-    if node is None:
-        return None
-    if node.op == "Slice":
-        return node.inputs[0] if _reversed_axis(graph, node) == axis else None
-    if node.op == "Transpose":
-        inner = producers.get(node.inputs[0])
-        perm = node.attrs["perm"]
-        if inner is not None and inner.op == "Slice" and _reversed_axis(graph, inner) == perm[axis]:
-            return graph.add1("Transpose", [inner.inputs[0]], {"perm": perm}, f"{node.name}.unreversed")
-    return None
-
-
-def _reversed_axis(graph: Graph, node: Node) -> int:
-    """The axis that a Slice reverses as a whole, -1 if it does anything else."""
-    attrs, shape = read_attrs(node), graph.shape(node.inputs[0])
-    if len(attrs["axes"]) != 1 or each(attrs["steps"], 1) != [-1]:
-        return -1
-    axis, start, end = attrs["axes"][0] % len(shape), attrs["starts"][0], attrs["ends"][0]
-    size = shape[axis]
-    whole = start == -1 or start >= TO_END or isinstance(size, int) and start >= size - 1
-    return axis if whole and (end <= -TO_END or isinstance(size, int) and end < -size) else -1
-
-
-def _cancel(graph: Graph) -> None:
-    """Lets readers of a reversal of a reversal read what is behind both."""
-    alias: dict[str, str] = {}
-    for node in retrace(graph):
-        node.inputs = [alias.get(i, i) for i in node.inputs]
-        axis = _reversed_axis(graph, node) if node.op == "Slice" else -1
-        producers = {o: n for n in graph.nodes for o in n.outputs if o} if axis >= 0 else {}
-        behind = _before_reversal(graph, producers, node.inputs[0], axis) if axis >= 0 else None
-        if behind is not None:
-            alias[node.outputs[0]] = behind
-        graph.nodes.append(node)
-    for old, new in alias.items():
-        redirect(graph, old, new)

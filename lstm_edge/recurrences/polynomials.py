@@ -11,7 +11,7 @@ polynomial m a + (1 - m) b, whether a Where or arithmetic spelt it; `given` says
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -258,6 +258,26 @@ def given(a: Sum, tensor: str, truth: bool) -> Sum:
         return Act(atom.kind, atom.alpha, atom.beta, given(atom.of, tensor, truth)) if isinstance(atom, Act) else atom
 
     return Sum(a.width, settled(a.diag), settled(a.dense))
+
+
+def substituted(a: Sum, tensors: Mapping[str, str]) -> Sum:
+    """With other tensors in the place of those that it reads; '' in the place of one stands for zeros."""
+
+    def terms(old: Terms) -> Iterator[Term]:
+        for atoms, factor in old.values():
+            if all(tensors.get(m.tensor, m.tensor) for m in atoms if isinstance(m, Leaf)):
+                new = [atom(m) for m in atoms]
+                for m in [m for m in new if isinstance(m, Act) and m.kind == "linear" and m.of.constant is not None]:
+                    new.remove(m)  # a sum of which nothing but numbers is left
+                    factor = factor * m.of.constant
+                yield tuple(new), factor
+
+    def atom(m: Atom) -> Atom:
+        if isinstance(m, Leaf):
+            return Leaf(tensors.get(m.tensor, m.tensor), m.start, m.stop, m.width)
+        return Act(m.kind, m.alpha, m.beta, substituted(m.of, tensors)) if isinstance(m, Act) else m
+
+    return Sum(a.width, products(terms(a.diag)), products(terms(a.dense)))
 
 
 def applied(kind: str, alpha: float, beta: float, a: Sum) -> Sum:

@@ -8,19 +8,20 @@ out of the body (lifting.py), before the recurrences or after them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
 
 from ..importers.dialect import Dialect, Value
-from ..importers.dialect.recurrences import Run, Weights, recurrence
+from ..importers.dialect.recurrences import Run, Weights
 from ..ir.dims import Size, product
 from ..ir.ops import GATES, TO_END
 from .body import Body, Carried, Frame
 from .cells import Cell, gru, lstm, rnn
 from .lifting import Lift, check, flipped
+from .op import run, weights_of
 from .polynomials import Leaf, NotACell, Sum, given, masks
 from .reading import Reader
 
@@ -273,9 +274,9 @@ class _Answer:
         if match.mask:
             mask = self.ctx.cast(lift.whole(match.mask), "bool")
             self.mask = mask if match.moves else self.ctx.unary("not", mask)
-        run = _recurrence(lift, match.cell, self.first, self.mask)
-        self.y = run.frames(self.ctx, True)
-        self.states = {"h": run.h_n, "c": run.c_n}
+        answer = _recurrence(lift, match.cell, self.first, self.mask)
+        self.y = answer.frames(self.ctx, True)
+        self.states = {"h": answer.h_n, "c": answer.c_n}
 
     def whole(self, role: Role) -> Value:
         """(T,B,P): before the first row that its mask lets through, the op gives zeros, and the loop what h starts as."""
@@ -325,21 +326,15 @@ def _recurrence(lift: Lift, cell: Cell, first: dict[str, Value], mask: Value | N
     x = ctx.emit("Concat", parts, {"axis": 2}) if len(parts) > 1 else parts[0]
     batch = ctx.shape(x)[1]
     x, time_major = _behind_reshape(ctx, x)
-    return recurrence(
+    return run(
         ctx,
-        cell.op,
+        cell,
         x,
-        [weights],
+        weights,
         time_major=time_major,
         direction="reverse" if lift.backward else "forward",
-        activations=_activations(cell),
         initial=[_initial(ctx, first[read], batch) for read in (cell.hidden, cell.cell) if read],
         mask=None if mask is None else ctx.transpose(ctx.reshape(mask, [lift.trips, batch]), [1, 0]),
-        zero_masked=cell.attrs.get("masked_output") == "zero",
-        reset_after=bool(cell.attrs.get("reset_after", 1)),
-        coupled=cell.attrs.get("coupled", "none"),
-        cell_clip=cell.attrs.get("cell_clip", 0.0),
-        proj_clip=cell.attrs.get("proj_clip", 0.0),
     )
 
 
@@ -355,13 +350,12 @@ def _read(lift: Lift, cell: Cell) -> tuple[list[Value], Weights]:
     """The sequences (T,B,n) that the cell reads, and its weights. Where it adds a sequence as it is, the product that made
     the sequence before the loop becomes a part of them."""
     ctx, at = lift.ctx, 0
-    w = {name: array[0] for name, array in cell.weights.items()}
-    bias = w.get("bias_ih") if cell.op == "GRU" else w.get("bias")
-    parts, blocks = [], []
+    w = weights_of(cell)
+    bias, parts, blocks = w.bias, [], []
     for name in cell.frame:
         width = lift.shape(name)[-1]
         assert isinstance(width, int)
-        block, at = w["w_ih"][:, at : at + width], at + width
+        block, at = w.w_ih[:, at : at + width], at + width
         frame = lift.body.frames.get(name)
         as_it_is = frame is not None and np.count_nonzero(block, axis=1).max() == 1
         made = _product_behind(ctx, frame) if frame is not None and as_it_is else None
@@ -374,8 +368,7 @@ def _read(lift: Lift, cell: Cell) -> tuple[list[Value], Weights]:
         trips, *rest = ctx.shape(whole)
         parts.append(ctx.reshape(whole, [trips, product(rest[:-1]), rest[-1]]))
         blocks.append(block)
-    w_ih = np.concatenate(blocks, 1)
-    return parts, Weights(w_ih, w["w_hh"], bias, w.get("bias_hh"), w.get("peephole"), w.get("w_proj"))
+    return parts, replace(w, w_ih=np.concatenate(blocks, 1), bias=bias)
 
 
 def _product_behind(ctx: Dialect, frame: Frame) -> tuple[Frame, np.ndarray, np.ndarray] | None:
@@ -397,13 +390,6 @@ def _product_behind(ctx: Dialect, frame: Frame) -> tuple[Frame, np.ndarray, np.n
     matrix[x.start : x.stop] = part
     offset = s.diag[()][1] if s.diag else np.zeros(s.width)
     return Frame(Value(frame.source.dtype, tensor=x.tensor), frame.axis, frame.backward), matrix, offset
-
-
-def _activations(cell: Cell) -> list[tuple[str, float, float]]:
-    kinds = cell.attrs["activations"]
-    zeros = [0.0] * len(kinds)
-    alphas, betas = (cell.attrs.get(f"activation_{p}", zeros) for p in ("alpha", "beta"))
-    return list(zip(kinds, alphas, betas))
 
 
 def _initial(ctx: Dialect, value: Value, batch: Size) -> Value | None:
