@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from keras_helpers import check
+import numpy as np
+from keras_helpers import RNG, check, run
+
+from lstm_edge.ir.dims import Dim
 
 
 def test_shared_layers_and_nested_models(keras, tmp_path):
@@ -44,8 +47,36 @@ def test_stateful_is_noted(keras, tmp_path):
     assert any("stateful" in n for n in graph.metadata["notes"])
 
 
-def test_inputs_of_unlike_lengths_stay_as_they_are(keras, tmp_path):
+def test_inputs_of_unlike_lengths_are_free_apart(keras, tmp_path):
     L = keras.layers
     a, b = keras.Input((9, 4)), keras.Input((5, 4))
-    graph = check(keras.Model([a, b], L.Add()([L.LSTM(3)(a), L.LSTM(3)(b)])), tmp_path, free=False)
-    assert graph.shape(graph.inputs[0].tensor)[1] == 9
+    graph = check(keras.Model([a, b], L.Add()([L.LSTM(3)(a), L.LSTM(3)(b)])), tmp_path)
+    lengths = [graph.shape(p.tensor)[1] for p in graph.inputs]
+    assert all(isinstance(n, Dim) for n in lengths) and lengths[0] != lengths[1]
+    xs = [RNG.normal(0, 1, (2, n, 4)).astype(np.float32) for n in (6, 11)]
+    assert run(graph, *xs)[0].shape == (2, 3)
+
+
+def test_an_encoder_and_a_decoder_of_fixed_lengths_are_free_apart(keras, tmp_path):
+    L = keras.layers
+    source, target = keras.Input((9, 4)), keras.Input((7, 5))
+    _, h, c = L.LSTM(6, return_state=True)(source)
+    y = L.LSTM(6, return_sequences=True)(target, initial_state=[h, c])
+    graph = check(keras.Model([source, target], L.Dense(3)(y)), tmp_path)
+    xs = [RNG.normal(0, 1, (2, n, width)).astype(np.float32) for n, width in ((5, 4), (12, 5))]
+    assert run(graph, *xs)[0].shape == (2, 12, 3)
+
+
+def test_one_frame_that_broadcasts_stays_one(keras, tmp_path):
+    L = keras.layers
+    a, b = keras.Input((9, 4)), keras.Input((1, 4))
+    graph = check(keras.Model([a, b], L.LSTM(3)(L.Add()([a, b]))), tmp_path)
+    assert [isinstance(graph.shape(p.tensor)[1], Dim) for p in graph.inputs] == [True, False]
+
+
+def test_the_lengths_of_sequences_that_are_joined_stay_related(keras, tmp_path):
+    L = keras.layers
+    a, b = keras.Input((9, 4)), keras.Input((5, 4))
+    graph = check(keras.Model([a, b], L.LSTM(3)(L.Concatenate(axis=1)([a, b]))), tmp_path)
+    xs = [RNG.normal(0, 1, (2, n, 4)).astype(np.float32) for n in (6, 11)]
+    assert run(graph, *xs)[0].shape == (2, 3)

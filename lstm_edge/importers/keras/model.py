@@ -215,19 +215,15 @@ def _first_input(model: Layer) -> str:
 
 
 def _open_frames(model: Layer, ports: list[_Port], given: Mapping[str, object]) -> list[OpenSize]:
-    """The numbers of frames that may stay open: those the file leaves open, and the one it names where all sequences have
-    the same."""
-    timed = [p for p in ports if p.name in _timed(model, ports) and p.name not in given]
-    numbers = {p.sizes[0] for p in timed}
+    """The numbers of frames that may stay open: those the file leaves open, and those it merely names. One frame beside
+    sequences of more is an axis that broadcasts, and stays."""
     axis = 0 if _time_major(model) else 1
-    return with_symbols(
-        [
-            OpenSize(p.name, axis, "", p.sizes[0], p.sizes[0] is None)
-            for p in timed
-            if len(numbers) == 1 or not p.sizes[0]
-        ],
-        ["batch", *(["frames"] if given else [])],
-    )
+    timed = [p for p in ports if p.name in _timed(model, ports) and p.name not in given]
+    longest = max((p.sizes[0] or 2 for p in timed), default=1)
+    opens = [
+        OpenSize(p.name, axis, "", p.sizes[0], p.sizes[0] is None) for p in timed if p.sizes[0] != 1 or longest == 1
+    ]
+    return with_symbols(opens, ["batch", *(["frames"] if given else [])])
 
 
 def _time_major(model: Layer) -> bool:
