@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...errors import UnsupportedModelError
 from ..dialect import Value, arithmetic, reductions
+from ..dialect.activations import USUAL, Activation, activate
 from .config import Config, Layer, Version
 from .emit import Emit
 
-
-class Act(NamedTuple):
-    """One of the core's activations."""
-
-    kind: str
-    alpha: float = 0.0
-    beta: float = 0.0
-
-    @property
-    def attrs(self) -> dict[str, Any]:
-        """As the attributes of an op that applies it to its own output."""
-        return {"activation": self.kind, "alpha": self.alpha, "beta": self.beta}
-
-
+_SAME_NAMES = "linear relu sigmoid tanh softplus softsign silu mish relu6 exp elu selu celu gelu hard_silu".split()
 _PLAIN = {
-    "linear": Act("linear"),
-    "relu": Act("relu"),
-    "sigmoid": Act("sigmoid"),
-    "tanh": Act("tanh"),
-    "softplus": Act("softplus"),
-    "softsign": Act("softsign"),
-    "silu": Act("silu"),
-    "swish": Act("silu"),
-    "mish": Act("mish"),
-    "relu6": Act("relu6"),
-    "exponential": Act("exp"),
-    "exp": Act("exp"),
-    "elu": Act("elu", 1.0),
-    "selu": Act("selu", *arithmetic.SELU),
-    "celu": Act("celu", 1.0),
-    "gelu": Act("gelu"),
-    "hard_silu": Act("hard_silu"),
-    "hard_swish": Act("hard_silu"),
-    "leaky_relu": Act("leaky_relu", 0.2),
-    "identity": Act("linear"),
+    **{name: Activation(name, *USUAL.get(name, ())) for name in _SAME_NAMES},
+    "swish": Activation("silu"),
+    "exponential": Activation("exp"),
+    "hard_swish": Activation("hard_silu"),
+    "leaky_relu": Activation("leaky_relu", 0.2),
+    "identity": Activation("linear"),
 }
 
 
@@ -63,7 +37,7 @@ def activation_name(spec: Any, place: str) -> str | dict[str, Any]:
     raise UnsupportedModelError(f"{place}: activation: expected a name or a layer, found {str(spec)[:80]!r}")
 
 
-def gate_activation(spec: Any, version: Version, place: str) -> Act:
+def gate_activation(spec: Any, version: Version, place: str) -> Activation:
     """The core's activation for a gate, a cell or the output of Dense and Conv. UnsupportedModelError for anything
     else."""
     act = simple_activation(spec, version, place)
@@ -75,26 +49,26 @@ def gate_activation(spec: Any, version: Version, place: str) -> Act:
     return act
 
 
-def simple_activation(spec: Any, version: Version, place: str) -> Act | None:
+def simple_activation(spec: Any, version: Version, place: str) -> Activation | None:
     """The single activation `spec` is, None when it takes several ops or is unknown."""
     name = activation_name(spec, place)
     if isinstance(name, dict):
         inner = name["config"]
         return layer_activation(name["class_name"].split(">")[-1], Config(inner, place))
     if name == "hard_sigmoid":
-        return Act("hard_sigmoid", *version.hard_sigmoid)
+        return Activation("hard_sigmoid", *version.hard_sigmoid)
     return _PLAIN.get(name)
 
 
-def layer_activation(cls: str, config: Config) -> Act | None:
+def layer_activation(cls: str, config: Config) -> Activation | None:
     """The advanced-activation layers that are one activation of the core."""
     if cls == "LeakyReLU":
         key = "negative_slope" if "negative_slope" in config.values else "alpha"
-        return Act("leaky_relu", config.number(key, 0.3))
+        return Activation("leaky_relu", config.number(key, 0.3))
     if cls == "ELU":
-        return Act("elu", config.number("alpha", 1.0))
+        return Activation("elu", config.number("alpha", 1.0))
     if cls == "ThresholdedReLU":
-        return Act("thresholded_relu", config.number("theta", 1.0))
+        return Activation("thresholded_relu", config.number("theta", 1.0))
     if cls == "ReLU":
         top, slope, threshold = (config.take(k) for k in ("max_value", "negative_slope", "threshold"))
         slope, threshold = (
@@ -103,7 +77,7 @@ def layer_activation(cls: str, config: Config) -> Act | None:
         )
         if threshold or (top is not None and (slope or top != 6)):
             return None
-        return Act("relu6") if top == 6 else Act("leaky_relu", slope) if slope else Act("relu")
+        return Activation("relu6") if top == 6 else Activation("leaky_relu", slope) if slope else Activation("relu")
     return None
 
 
@@ -114,10 +88,6 @@ def relu_layer(e: Emit, layer: Layer, x: Value) -> Value:
     below = e.scaled(x, slope, -slope * threshold)
     above = x if top is None else e.unary("clip", x, -arithmetic.HIGHEST, float(top))
     return arithmetic.where(e, e.binary("greater_equal", x, e.constant(threshold)), above, below)
-
-
-def activate(e: Emit, act: Act, x: Value) -> Value:
-    return x if act.kind == "linear" else e.unary(act.kind, x, act.alpha, act.beta)
 
 
 def _tanh_shrink(e: Emit, x: Value) -> Value:
@@ -145,7 +115,7 @@ def apply_activation(e: Emit, spec: Any, x: Value, layer: Layer) -> Value:
     """Any activation on a tensor: one op where the core has it, else a few."""
     act = simple_activation(spec, layer.version, layer.place)
     if act is not None:
-        return activate(e, act, x)
+        return activate(e, x, act)
     kind = activation_name(spec, layer.place)
     if isinstance(kind, str) and kind in COMPOSED:
         return COMPOSED[kind](e, x)
@@ -153,6 +123,23 @@ def apply_activation(e: Emit, spec: Any, x: Value, layer: Layer) -> Value:
         f"{layer.place}: activation {_text(spec)!r}: not supported, expected one of "
         f"{', '.join([*_PLAIN, 'hard_sigmoid', *COMPOSED])}; rebuild the model with one of these"
     )
+
+
+class Finish:
+    """Bias and activation of a product or convolution: one activation goes into the op, several ops follow it."""
+
+    def __init__(self, e: Emit, layer: Layer, channels: int | None = None) -> None:
+        layer.config.take("use_bias")
+        self.layer, self.spec = layer, layer.config.take("activation")
+        self.bias = e.weight(layer.weight("bias", (channels,)), "bias") if "bias" in layer.weights else None
+        act = simple_activation(self.spec, layer.version, layer.place)
+        self.activation = None if act is None else act.fused
+
+    def __call__(self, e: Emit, y: Value, part: str) -> Value:
+        """y behind the op, which is called after the layer, or after `part` of it where more ops follow."""
+        if self.activation is not None:
+            return e.named(y)
+        return apply_activation(e, self.spec, e.named(y, part), self.layer)
 
 
 def _text(spec: Any) -> str:

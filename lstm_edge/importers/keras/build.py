@@ -8,31 +8,13 @@ from typing import Any
 from ...errors import FormatError, UnsupportedModelError
 from ..dialect import Value, movement, reductions
 from . import ops
-from .config import MODELS, Layer
+from .config import CELL_OPS, MODELS, Layer
 from .emit import Call, Emit, Masked, unsupported
-from .layers import HANDLERS
+from .layers import HANDLERS, LAST_AXIS
 from .operation import kind_of
 from .weights import walk
 
-_CELLS = ("LSTMCell", "GRUCell", "SimpleRNNCell", "PeepholeLSTMCell", "StackedRNNCells")
 _HARMLESS_KWARGS = ("training", "name", "mask")
-# Layers that act on the last axis alone: TimeDistributed of them is the layer itself.
-_LAST_AXIS = (
-    "Dense",
-    "Dropout",
-    "Activation",
-    "LeakyReLU",
-    "ELU",
-    "ReLU",
-    "ThresholdedReLU",
-    "GaussianNoise",
-    "GaussianDropout",
-    "AlphaDropout",
-    "Rescaling",
-    "Embedding",
-    "Identity",
-    "ActivityRegularization",
-)
 _ADVICE = {
     "Lambda": "it holds Python code, which is never run; replace it by layers or keras.ops and save again",
     "ConvLSTM2D": "rebuild it without ConvLSTM",
@@ -48,8 +30,8 @@ def check_supported(model: Layer) -> None:
         known = (
             layer.cls in HANDLERS
             or layer.cls in MODELS
-            or layer.cls in _CELLS
-            or layer.cls in ("InputLayer", "TimeDistributed")
+            or layer.cls in CELL_OPS
+            or layer.cls in ("InputLayer", "TimeDistributed", "StackedRNNCells")
         )
         known = kind_of(layer) in ops.RULES if layer.is_op else known
         if layer.custom or not known:
@@ -327,7 +309,7 @@ def _time_distributed(e: Emit, layer: Layer, call: Call, name: str) -> list[Mask
     inner, x, mask = layer.children[0], call.x, call.inputs[0].mask
     if len(call.inputs) != 1:
         raise unsupported(layer, f"{len(call.inputs)} inputs", "expected 1")
-    if inner.cls in _LAST_AXIS and e.rank(x) >= 2:
+    if inner.cls in LAST_AXIS and e.rank(x) >= 2:
         return _called(e, inner, Call(call.inputs), name)
     if inner.cls == "Flatten" and inner.config.take("data_format") != "channels_first" and e.rank(x) > 3:
         with e.inside(layer, name):

@@ -45,6 +45,18 @@ ALIASES = {
     "GlobalMaxPool2D": "GlobalMaxPooling2D",
 }
 MODELS = ("Sequential", "Functional")
+CELL_OPS = {
+    "LSTM": "LSTM",
+    "GRU": "GRU",
+    "SimpleRNN": "RNN",
+    "CuDNNLSTM": "LSTM",
+    "CuDNNGRU": "GRU",
+    "LSTMCell": "LSTM",
+    "GRUCell": "GRU",
+    "SimpleRNNCell": "RNN",
+    "PeepholeLSTMCell": "LSTM",
+}
+GATES = {"LSTM": "ifco", "GRU": "zrh", "RNN": "h"}  # Keras's order
 _TF_OPS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 # In the HDF5 files of Keras 3 an operation differs from a layer by its config alone, which lacks `trainable` as these
 # do.

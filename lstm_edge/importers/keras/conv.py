@@ -8,7 +8,7 @@ import numpy as np
 
 from ...options import as_typed
 from ..dialect import Value, arithmetic, movement, reductions, windows
-from .activations import apply_activation, simple_activation
+from .activations import Finish
 from .config import Layer
 from .emit import Call, Emit, Rule, channel_axis, spatial_axes
 
@@ -43,22 +43,9 @@ def _core_kernel(kernel: np.ndarray) -> np.ndarray:
     return kernel.transpose(kernel.ndim - 1, kernel.ndim - 2, *range(kernel.ndim - 2))
 
 
-class _Finish:
-    """Bias and activation of a convolution: one activation goes into the op, several ops follow it."""
-
-    def __init__(self, e: Emit, layer: Layer) -> None:
-        if layer.config.take("groups", 1) not in (1, None) and layer.cls not in ("Conv1D", "Conv2D"):
-            raise e.unsupported(f"groups {layer.config.take('groups')}", "expected 1")
-        layer.config.take("use_bias")
-        self.layer, self.spec = layer, layer.config.take("activation")
-        self.bias = e.weight(layer.weights["bias"], "bias") if "bias" in layer.weights else None
-        act = simple_activation(self.spec, layer.version, layer.place)
-        self.activation = None if act is None else act.attrs
-
-    def __call__(self, e: Emit, y: Value) -> Value:
-        if self.activation is not None:
-            return e.named(y)
-        return apply_activation(e, self.spec, e.named(y, "conv"), self.layer)
+def _refuse_groups(e: Emit, layer: Layer) -> None:
+    if layer.config.take("groups", 1) not in (1, None):
+        raise e.unsupported(f"groups {layer.config.take('groups')}", "expected 1")
 
 
 def _spatial_kernel(layer: Layer, key: str, rank: int) -> np.ndarray:
@@ -79,11 +66,11 @@ def conv(e: Emit, layer: Layer, call: Call) -> Value:
     shape = (*config.sizes("kernel_size", rank), None, config.size("filters"))
     kernel = layer.weight("kernel", shape, _spatial_kernel(layer, "kernel", rank))
     weight, groups = e.weight(_core_kernel(kernel), "w"), config.size("groups", 1)
-    end = _Finish(e, layer)
+    end = Finish(e, layer)
     y = windows.conv(
         e, x, weight, end.bias, **_window(layer), groups=groups, channels_last=last, activation=end.activation
     )
-    return end(e, y)
+    return end(e, y, "conv")
 
 
 def conv_transpose(e: Emit, layer: Layer, call: Call) -> Value:
@@ -93,6 +80,7 @@ def conv_transpose(e: Emit, layer: Layer, call: Call) -> Value:
     last = _channels_last(e, layer, x)
     size, strides = config.sizes("kernel_size", rank), config.sizes("strides", rank)
     kernel = layer.weight("kernel", (*size, config.size("filters"), None))
+    _refuse_groups(e, layer)
     if any(d > 1 for d in config.sizes("dilation_rate", rank)):
         raise e.unsupported("dilation_rate above 1 of a transposed convolution", "expected 1")
     word = config.word("padding", ("valid", "same"), "valid")
@@ -100,7 +88,7 @@ def conv_transpose(e: Emit, layer: Layer, call: Call) -> Value:
     given = [given] * rank if given is None or isinstance(given, int) else list(given)
     totals = [k - _wanted(k, s, word, more) for k, s, more in zip(size, strides, given)]
     pads, extra = windows.transposed_pads(totals, [0] * rank, "end" if word == "same" else "all_end")
-    end = _Finish(e, layer)
+    end = Finish(e, layer)
     y = windows.conv_transpose(
         e,
         x,
@@ -112,7 +100,7 @@ def conv_transpose(e: Emit, layer: Layer, call: Call) -> Value:
         channels_last=last,
         activation=end.activation,
     )
-    return end(e, y)
+    return end(e, y, "conv")
 
 
 def _wanted(kernel: int, stride: int, word: str, given: int | None) -> int:
@@ -122,9 +110,10 @@ def _wanted(kernel: int, stride: int, word: str, given: int | None) -> int:
     return kernel + given - (2 * (kernel // 2) if word == "same" else 0)
 
 
-def _depthwise(e: Emit, layer: Layer, x: Value, end: _Finish | None) -> Value:
+def _depthwise(e: Emit, layer: Layer, x: Value, end: Finish | None) -> Value:
     """One group per channel: kernel (*S, in, multiplier) -> (in * multiplier, 1, *S)."""
     rank, config = _rank(layer), layer.config
+    _refuse_groups(e, layer)
     size, multiplier = config.sizes("kernel_size", rank), config.size("depth_multiplier", 1)
     kernel = layer.weight("depthwise_kernel", (*size, None, multiplier))
     channels = kernel.shape[rank]
@@ -142,15 +131,15 @@ def _depthwise(e: Emit, layer: Layer, x: Value, end: _Finish | None) -> Value:
 
 
 def depthwise_conv(e: Emit, layer: Layer, call: Call) -> Value:
-    end = _Finish(e, layer)
-    return end(e, _depthwise(e, layer, e.real(call.x), end))
+    end = Finish(e, layer)
+    return end(e, _depthwise(e, layer, e.real(call.x), end), "conv")
 
 
 def separable_conv(e: Emit, layer: Layer, call: Call) -> Value:
     x = e.named(_depthwise(e, layer, e.real(call.x), None), "depths")
     point = layer.weight("pointwise_kernel", (*[1] * _rank(layer), None, layer.config.size("filters")))
-    weight, last, end = e.weight(_core_kernel(point), "pointwise"), _channels_last(e, layer, x), _Finish(e, layer)
-    return end(e, windows.conv(e, x, weight, end.bias, channels_last=last, activation=end.activation))
+    weight, last, end = e.weight(_core_kernel(point), "pointwise"), _channels_last(e, layer, x), Finish(e, layer)
+    return end(e, windows.conv(e, x, weight, end.bias, channels_last=last, activation=end.activation), "conv")
 
 
 def pool(e: Emit, layer: Layer, call: Call) -> Value:

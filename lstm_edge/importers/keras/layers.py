@@ -9,8 +9,9 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..dialect import Value, arithmetic, movement, products, reductions, selection
+from ..dialect.activations import activate
 from . import attention, conv, merges, norms, recurrent, shaping
-from .activations import activate, apply_activation, layer_activation, relu_layer, simple_activation
+from .activations import Finish, apply_activation, layer_activation, relu_layer
 from .config import Layer
 from .emit import Call, Emit, Masked, Rule
 
@@ -28,19 +29,12 @@ class Handler(NamedTuple):
 def dense(e: Emit, layer: Layer, call: Call) -> Value:
     units, x = layer.config.size("units"), e.real(call.x)
     kernel = layer.weight("kernel", (None, units))
-    layer.config.take("use_bias")
     if e.shape(x)[-1] != kernel.shape[0]:
         raise ShapeError(
             f"{layer.place}: expected {kernel.shape[0]} features as in its kernel, found input {e.shape(x)}"
         )
-    inputs = [x, e.weight(kernel.T, "w")]
-    if "bias" in layer.weights:
-        inputs.append(e.weight(layer.weight("bias", (units,)), "bias"))
-    spec = layer.config.take("activation")
-    act = simple_activation(spec, layer.version, layer.place)
-    if act is not None:
-        return e.emit("Dense", inputs, act.attrs)
-    return apply_activation(e, spec, e.named(e.emit("Dense", inputs), "dense"), layer)
+    weight, end = e.weight(kernel.T, "w"), Finish(e, layer, units)
+    return end(e, products.dense(e, x, weight, end.bias, end.activation), "dense")
 
 
 def einsum_dense(e: Emit, layer: Layer, call: Call) -> Value:
@@ -105,7 +99,7 @@ def activation(e: Emit, layer: Layer, call: Call) -> Value:
 
 def advanced_activation(e: Emit, layer: Layer, call: Call) -> Value:
     act = layer_activation(layer.cls, layer.config)
-    return relu_layer(e, layer, call.x) if act is None else activate(e, act, call.x)
+    return relu_layer(e, layer, call.x) if act is None else activate(e, call.x, act)
 
 
 def prelu(e: Emit, layer: Layer, call: Call) -> Value:
@@ -137,6 +131,8 @@ _UNCHANGED = (
     "Identity",
 )
 _ADVANCED = ("LeakyReLU", "ELU", "ThresholdedReLU", "ReLU")
+# Layers that act on the last axis alone: TimeDistributed of them is the layer itself.
+LAST_AXIS = (*_UNCHANGED, *_ADVANCED, "Dense", "Activation", "Rescaling", "Embedding")
 _KEEPING_MASK: dict[str, Rule] = {
     "Dense": dense,
     "Activation": activation,

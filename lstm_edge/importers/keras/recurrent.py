@@ -9,23 +9,12 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..dialect import Value, movement, reductions
+from ..dialect.activations import Activation
 from ..dialect.recurrences import Weights, recurrence
-from .activations import Act, gate_activation
-from .config import Layer
+from .activations import gate_activation
+from .config import CELL_OPS, GATES, Layer
 from .emit import Call, Emit, Masked, Rule, unsupported
 
-_OPS = {
-    "LSTM": "LSTM",
-    "GRU": "GRU",
-    "SimpleRNN": "RNN",
-    "CuDNNLSTM": "LSTM",
-    "CuDNNGRU": "GRU",
-    "LSTMCell": "LSTM",
-    "GRUCell": "GRU",
-    "SimpleRNNCell": "RNN",
-    "PeepholeLSTMCell": "LSTM",
-}
-_GATES = {"LSTM": "ifco", "GRU": "zrh", "RNN": "h"}  # Keras's order
 _STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "RNN")
 _OPTIONS = (
@@ -54,7 +43,7 @@ class Cell:
     op: str
     units: int
     weights: Weights
-    activations: list[Act]
+    activations: list[Activation]
     reset_after: bool = False
 
 
@@ -75,12 +64,14 @@ def cells_of(layer: Layer) -> list[Cell]:
 
 
 def _cell(layer: Layer) -> Cell:
-    op = _OPS.get(layer.cls)
+    op = CELL_OPS.get(layer.cls)
     if op is None:
         raise unsupported(
-            layer, f"cell {layer.cls} is not supported", f"expected one of {', '.join(k for k in _OPS if 'Cell' in k)}"
+            layer,
+            f"cell {layer.cls} is not supported",
+            f"expected one of {', '.join(k for k in CELL_OPS if 'Cell' in k)}",
         )
-    units, rows = layer.config.size("units"), layer.config.size("units") * len(_GATES[op])
+    units, rows = layer.config.size("units"), layer.config.size("units") * len(GATES[op])
     kernel, recurrent = layer.weights["kernel"], layer.weights["recurrent_kernel"]
     bias = layer.weights.get("bias")
     if layer.cls.startswith("CuDNN") or (op != "RNN" and bias is not None and bias.shape == (2 * rows,)):
@@ -103,7 +94,7 @@ def _from_cudnn(layer: Layer, op: str, units: int) -> tuple[np.ndarray, np.ndarr
     """cuDNN keeps every gate's matrix as (units, inputs) in the memory of a Keras (inputs, units) block, and two
     biases."""
     kernel, recurrent, bias = (layer.weights[k] for k in ("kernel", "recurrent_kernel", "bias"))
-    gates = len(_GATES[op])
+    gates = len(GATES[op])
     if (
         kernel.shape[1:] != (gates * units,)
         or recurrent.shape != (units, gates * units)
@@ -119,10 +110,10 @@ def _from_cudnn(layer: Layer, op: str, units: int) -> tuple[np.ndarray, np.ndarr
     return np.concatenate(kernels, 1), np.concatenate(recurrents, 1), both.sum(axis=0) if op == "LSTM" else both
 
 
-def _activations(layer: Layer, op: str) -> list[Act]:
+def _activations(layer: Layer, op: str) -> list[Activation]:
     """The activations of the core's op; defaults are those of the Keras that wrote the file."""
     config, version = layer.config, layer.version
-    gate, cell = Act("sigmoid"), Act("tanh")
+    gate, cell = Activation("sigmoid"), Activation("tanh")
     if not layer.cls.startswith("CuDNN"):
         cell = gate_activation(config.take("activation", "tanh"), version, layer.place)
         if op != "RNN":
@@ -179,7 +170,7 @@ def _run(
         first.op,
         e.real(x.value),
         [c.weights for c in cells],
-        gates=_GATES[first.op],
+        gates=GATES[first.op],
         time_major=flags.time_major,
         direction=direction,
         activations=[a for c in cells for a in c.activations],

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
-from .config import MODELS, Layer, snake_case
+from .config import CELL_OPS, GATES, MODELS, Layer, snake_case
 from .files import Source
 
 
@@ -23,17 +23,6 @@ class Var(NamedTuple):
 
 _Slot = tuple[Layer, Var, bool]  # a variable, whose it is, and whether training changes it
 
-_KEYED = {
-    "LSTM": "cell",
-    "GRU": "cell",
-    "SimpleRNN": "cell",
-    "CuDNNLSTM": "",
-    "CuDNNGRU": "",
-    "LSTMCell": "",
-    "GRUCell": "",
-    "SimpleRNNCell": "",
-    "PeepholeLSTMCell": "",
-}
 _KERNEL = ("Dense", "Conv1D", "Conv2D", "Conv1DTranspose", "Conv2DTranspose", "EinsumDense")
 _KERAS1_GATES = {"LSTM": "icfo", "GRU": "zrh"}
 
@@ -41,7 +30,7 @@ _KERAS1_GATES = {"LSTM": "icfo", "GRU": "zrh"}
 def variables(layer: Layer) -> list[Var]:
     """What `layer` itself owns (children apart), in Keras's order."""
     config, cls = layer.config, layer.cls
-    if cls in _KEYED:
+    if cls in CELL_OPS:
         return _recurrent_variables(layer)
     if cls in _KERNEL:
         bias = config.take("bias_axes") is not None if cls == "EinsumDense" else config.flag("use_bias", True)
@@ -81,7 +70,7 @@ def _affine(layer: Layer) -> list[Var]:
 
 
 def _recurrent_variables(layer: Layer) -> list[Var]:
-    cls, holder = layer.cls, _KEYED[layer.cls]
+    cls, holder = layer.cls, "cell" if layer.cls in ("LSTM", "GRU", "SimpleRNN") else ""
     gates = _KERAS1_GATES.get(cls)
     if layer.version.major == 1 and gates and layer.config.values.get("consume_less", "cpu") != "gpu":
         return [Var(f"{kind}_{gate}") for gate in gates for kind in ("W", "U", "b")]
@@ -189,9 +178,8 @@ def _join_keras1_gates(layer: Layer) -> None:
     """W_i, W_c, W_f, W_o as one kernel in the order of Keras 2: i, f, c, o (LSTM) or z, r, h (GRU)."""
     if not any(k.startswith("W_") for k in layer.weights):
         return
-    order = {"LSTM": "ifco", "GRU": "zrh"}[layer.cls]
     for old, new in (("W", "kernel"), ("U", "recurrent_kernel"), ("b", "bias")):
-        layer.weights[new] = np.concatenate([layer.weights.pop(f"{old}_{g}") for g in order], axis=-1)
+        layer.weights[new] = np.concatenate([layer.weights.pop(f"{old}_{g}") for g in GATES[layer.cls]], axis=-1)
 
 
 def _flip_theano_kernels(layer: Layer) -> None:
