@@ -135,7 +135,11 @@ def _matmul(op: Op) -> Value:
 
 
 def _einsum(op: Op) -> Value:
-    return products.einsum(op.e, str(op.arg(0, "subscripts", "equation")), [op.e.real(v.value) for v in op.call.inputs])
+    """Operands as written, some of which may be constants; beside the equation, where that is written there."""
+    written = [n for n, given in enumerate(op.call.args) if not isinstance(given, str)]
+    listed = any(isinstance(v, Masked) for n in written if isinstance(op.call.args[n], list) for v in op.call.args[n])
+    operands = [v.value for v in op.call.inputs] if listed or not written else [op.tensor(n) for n in written]
+    return products.einsum(op.e, str(op.arg(0, "subscripts", "equation")), [op.e.real(v) for v in operands])
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
