@@ -190,9 +190,9 @@ def _number(call: Call, n: int) -> Size | float:
 
 @lowers("ONE_HOT")
 def _one_hot(call: Call) -> Value:
-    """inputs: indices, depth, on, off; a new axis of size depth."""
+    """inputs: indices, depth, on, off; a new axis of size depth. A negative index is nowhere."""
     depth, axis = call.known_ints(1)[0], call.option("axis", -1)
-    return selection.one_hot(call.ctx, call.input(0), depth, call.input(2), call.input(3), axis)
+    return selection.one_hot(call.ctx, call.input(0), depth, call.input(2), call.input(3), axis, wrap=False)
 
 
 @lowers("RESIZE_NEAREST_NEIGHBOR")
