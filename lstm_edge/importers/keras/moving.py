@@ -23,8 +23,10 @@ def _reshape(op: Op) -> Value:
     if not shape or shape[0] not in (-1, None):
         raise op.fail(f"shape {list(shape)}: fixes the batch", "start the shape with -1")
     sizes, rest = op.e.shape(op.x)[1:], [-1 if s is None else s for s in shape[1:]]
-    if -1 not in rest and not movement.open_sizes(sizes) and int(np.prod(rest)) != int(np.prod(np.asarray(sizes))):
-        return movement.reshape(op.e, op.x, [-1, *rest])  # moves parts of other axes into the batch
+    numbers = [s for s in sizes if isinstance(s, int)]
+    is_open, held = len(numbers) < len(sizes), int(np.prod(numbers))
+    if -1 not in rest and (held % int(np.prod(rest)) == 0 if is_open else held != int(np.prod(rest))):
+        return movement.reshape(op.e, op.x, [-1, *rest])  # moves other axes, or parts of them, into the batch
     return reshape_to(op.e, op.x, rest)
 
 
