@@ -12,7 +12,7 @@ import numpy as np
 import lstm_edge
 from conformance import spell_network, spell_onnx, spell_tflite, spell_torch
 from conformance.case import EXPORTED, RUN_WITH, Array, Case, Later
-from lstm_edge import LstmEdgeError, format, reference
+from lstm_edge import format, reference
 from lstm_edge.convert import to_graph
 from lstm_edge.ir.dims import Dim
 from lstm_edge.ir.graph import Graph
@@ -48,7 +48,7 @@ def _together(cases: tuple[Case, ...], is_open: bool) -> list[Answers] | None:
     """The answers of cases converted as one module; None when one of them is in the way, so that each stands alone."""
     try:
         return _run(to_graph(spell_torch.model(cases, is_open)), cases, is_open)
-    except LstmEdgeError:
+    except Exception:  # what torch.export raises has many types; whoever is at fault fails again alone
         return None
 
 

@@ -25,7 +25,7 @@ class Built:
 def model(cases: Sequence[Case], is_open: bool) -> Any:
     """The cases side by side as an ExportedProgram: inputs and outputs are those of all, in order."""
     Dim = torch.export.Dim
-    symbols = {"B": Dim("batch", min=2, max=64), "T": Dim("frames", min=2, max=64)}
+    symbols = {"B": Dim("batch", min=2, max=64), "T": Dim("frames", min=4, max=64)}
     inputs = [i for c in cases for i in c.inputs]
     example = tuple(torch.from_numpy(a) for c in cases for a in c.arrays(EXPORTED))
     open_axes = [{a: symbols[s] for a, s in enumerate(i.sizes) if s in symbols} if is_open else {} for i in inputs]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from conformance.case import Case
-from conformance.cases import arithmetic, elementwise, reductions
+from conformance.cases import arithmetic, elementwise, movement, norms, products, reductions, selection
 
 SUBJECTS: dict[str, list[Case]] = {
     "elementwise": elementwise.CASES,
     "arithmetic": arithmetic.CASES,
     "reductions": reductions.CASES,
+    "movement": movement.CASES,
+    "selection": selection.CASES,
+    "products": products.CASES,
+    "norms": norms.CASES,
 }
