@@ -10,7 +10,7 @@ from ..dialect import Value, arithmetic, movement, products, reductions
 from .config import Layer
 from .emit import Call, Emit, Masked, Rule
 
-_LOW = np.float32(-1e9)  # Keras's own: what is taken off a masked score
+_TAKEN_OFF = 1e9  # Keras's own: what is taken off a masked score
 
 
 def attention(e: Emit, layer: Layer, call: Call) -> list[Masked]:
@@ -28,9 +28,8 @@ def attention(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     else:
         scores = _additive_scores(e, layer, query.value, key.value)
     mask = movement.unsqueeze(e, v_mask, [1]) if v_mask else None
-    if call.kwargs.pop("use_causal_mask", None) or layer.config.flag("causal"):
-        mask = _both(e, mask, _causal_mask(e, scores))
-    weights = _masked_softmax(e, e.named(scores, "scores"), mask)
+    causal = bool(call.kwargs.pop("use_causal_mask", None) or layer.config.flag("causal"))
+    weights = e.named(products.masked_softmax(e, e.named(scores, "scores"), mask, causal, _TAKEN_OFF), "weights")
     y = products.matmul(e, weights, value.value)
     if q_mask:
         wide = movement.unsqueeze(e, q_mask, [2])
@@ -48,7 +47,7 @@ def _given_masks(e: Emit, call: Call, q_mask: Value | None, v_mask: Value | None
         return q_mask, v_mask
     if not isinstance(mask, (list, tuple)) or isinstance(mask, Masked):
         raise e.unsupported(f"mask {str(mask)[:40]}", "expected [query mask, value mask]")
-    q, v = (m.value if isinstance(m, Masked) else None for m in mask[:2])
+    q, v = (e.cast(m.value, "bool") if isinstance(m, Masked) else None for m in mask[:2])
     return q, v
 
 
@@ -63,19 +62,8 @@ def _additive_scores(e: Emit, layer: Layer, query: Value, key: Value) -> Value:
     return reductions.reduce(e, "sum", e.scaled(e.unary("tanh", total), scale), [3], False)
 
 
-def _causal_mask(e: Emit, scores: Value) -> Value:
-    rows, columns = e.shape(scores)[-2:]
-    return products.causal_mask(e, rows, columns)
-
-
 def _both(e: Emit, mask: Value | None, other: Value) -> Value:
     return other if mask is None else e.binary("and", mask, other)
-
-
-def _masked_softmax(e: Emit, scores: Value, mask: Value | None) -> Value:
-    if mask is not None:
-        scores = arithmetic.where(e, mask, scores, e.scaled(scores, 1, _LOW))
-    return e.named(reductions.softmax(e, scores), "weights")
 
 
 def multi_head_attention(e: Emit, layer: Layer, call: Call) -> list[Masked]:
@@ -101,7 +89,8 @@ def multi_head_attention(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     k = _project(e, layer, "key", key.value, heads, width)
     v = _project(e, layer, "value", value.value, heads, value_width)
     scores = e.named(products.matmul(e, q, k, 1 / np.sqrt(width), transpose_b=True), "scores")
-    weights = _masked_softmax(e, scores, _heads_mask(e, call, scores, query, value, key))
+    mask, causal = _heads_mask(e, call, query, value, key), bool(call.kwargs.pop("use_causal_mask", None))
+    weights = e.named(products.masked_softmax(e, scores, mask, causal, _TAKEN_OFF), "weights")
     flat = products.join_heads(e, e.named(products.matmul(e, weights, v), "mixed"))
     kernel = layer.weights["output_kernel"].reshape(heads * value_width, -1)
     return _with_weights(call, Masked(_dense(e, layer, "output", flat, kernel, ""), query.mask), weights)
@@ -136,9 +125,8 @@ def _features(e: Emit, x: Value) -> Any:
     return e.shape(x)[-1]
 
 
-def _heads_mask(e: Emit, call: Call, scores: Value, query: Masked, value: Masked, key: Masked) -> Value | None:
-    """(B,1,T,S) or less: query, value and key masks, the given attention_mask (B,T,S) and the causal one, all joined
-    by AND."""
+def _heads_mask(e: Emit, call: Call, query: Masked, value: Masked, key: Masked) -> Value | None:
+    """(B,1,T,S) or less: query, value and key masks and the given attention_mask (B,T,S), all joined by AND."""
     words = [call.kwargs.pop(w, None) for w in ("query_mask", "value_mask", "key_mask", "mask")]
     if any(isinstance(m, Masked) for m in words):
         raise e.unsupported("masks by keyword", "pass attention_mask instead")
@@ -152,8 +140,6 @@ def _heads_mask(e: Emit, call: Call, scores: Value, query: Masked, value: Masked
         mask = _both(e, mask, movement.unsqueeze(e, wanted, [1]) if e.rank(wanted) == 3 else wanted)
     elif given is not None:
         raise e.unsupported("an attention_mask that is not a tensor", "pass it as an input")
-    if call.kwargs.pop("use_causal_mask", None):
-        mask = _both(e, mask, _causal_mask(e, scores))
     return mask
 
 
