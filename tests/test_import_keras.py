@@ -155,7 +155,7 @@ def test_shapes_override(keras):
     name = read(model).inputs[0].name
     assert read(model, shapes={name: ["batch", 9, 28]}).shape(name)[1] == 9
     assert read(model, shapes={name: [1, "frames", 28]}).shape(name) == (1, FRAMES, 28)
-    with pytest.raises(UnsupportedModelError, match="no input 'nobody'"):
+    with pytest.raises(UnsupportedModelError, match="nobody.*no such input"):
         read(model, shapes={"nobody": ["batch", 9, 28]})
     with pytest.raises(UnsupportedModelError, match="expected 3 sizes"):
         read(model, shapes={name: ["batch", 9]})

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
-from ...ir.dims import BATCH, FRAMES, Dim, Size, symbols
+from ...ir.dims import BATCH, Dim, Size, symbols
 from ...ir.graph import Graph
 from ...ir.sizes import Sizes
 from ...options import as_typed
 from ..dialect import Value
-from ..dialect.open_sizes import OpenSize, freest, with_symbols
+from ..dialect.input_sizes import InputSizes
+from ..dialect.open_sizes import OpenSize, freest
 from .build import build_model, check_supported, endpoints
 from .config import MODELS, Layer, Version, parse_model
 from .emit import Emit, Masked
@@ -59,9 +60,8 @@ def read(source: str | Path | bytes | Any, *, shapes: dict[str, Sequence[int | s
         check_supported(model)
         assign(model, read_source)
         ports = _ports(model)
-        given = _given(ports, shapes)
-        plan = _Plan(model, ports, read_source, version, given, _open_frames(model, ports, given))
-        return freest(lambda sizes: _lowered(plan, sizes), plan.opens)[0]
+        plan = _Plan(model, ports, read_source, version, _input_sizes(model, ports, shapes))
+        return freest(lambda sizes: _lowered(plan, sizes), plan.inputs.open)[0]
     except LstmEdgeError:
         raise
     except RecursionError as e:
@@ -156,29 +156,6 @@ def _shape_from_weights(layer: Layer) -> list[int | None]:
     )
 
 
-def _given(ports: list[_Port], shapes: dict[str, Sequence[int | str | None]] | None) -> dict[str, tuple[Size, ...]]:
-    """The shapes a caller asks for, checked against the ranks the file gives."""
-    given: dict[str, tuple[Size, ...]] = {}
-    words: dict[Any, Size] = {"batch": BATCH, "frames": FRAMES, None: BATCH}
-    for name, shape in (shapes or {}).items():
-        port = next((p for p in ports if p.name == name), None)
-        if port is None:
-            raise UnsupportedModelError(
-                f"shapes: no input {name!r}, expected one of {', '.join(p.name for p in ports)}"
-            )
-        if len(shape) != len(port.sizes) + 1:
-            raise UnsupportedModelError(
-                f"shapes: input {name!r}: expected {len(port.sizes) + 1} sizes, found {list(shape)}"
-            )
-        sizes = [words.get(s, s) for s in shape]
-        given[name] = tuple(s for s in sizes if s is not None and not isinstance(s, str))
-        if len(given[name]) != len(shape):
-            raise UnsupportedModelError(
-                f"shapes: input {name!r}: expected numbers, 'batch' or 'frames', found {list(shape)}"
-            )
-    return given
-
-
 def _timed(model: Layer, ports: list[_Port]) -> list[str]:
     """Inputs whose axis 1 may be time: sequences of features where the network works over time, and tokens."""
     over_time = any(layer.cls in _OVER_TIME for layer in walk(model))
@@ -214,16 +191,29 @@ def _first_input(model: Layer) -> str:
 # ---- building --------------------------------------------------------------------------------------------------------
 
 
-def _open_frames(model: Layer, ports: list[_Port], given: Mapping[str, object]) -> list[OpenSize]:
-    """The numbers of frames that may stay open: those the file leaves open, and those it merely names. One frame beside
-    sequences of more is an axis that broadcasts, and stays."""
-    axis = 0 if _time_major(model) else 1
+def _input_sizes(
+    model: Layer, ports: list[_Port], shapes: Mapping[str, Sequence[int | str | None]] | None
+) -> InputSizes:
+    """The sizes of every input. The numbers of frames may stay open: those the file leaves open, and those it merely
+    names. One frame beside sequences of more is an axis that broadcasts, and stays."""
+    given = {name: ["batch" if s is None else s for s in shape] for name, shape in (shapes or {}).items()}
     timed = [p for p in ports if p.name in _timed(model, ports) and p.name not in given]
     longest = max((p.sizes[0] or 2 for p in timed), default=1)
-    opens = [
-        OpenSize(p.name, axis, "", p.sizes[0], p.sizes[0] is None) for p in timed if p.sizes[0] != 1 or longest == 1
-    ]
-    return with_symbols(opens, ["batch", *(["frames"] if given else [])])
+    free = [p.name for p in timed if p.sizes[0] != 1 or longest == 1]
+    declared: dict[str, list[Size | OpenSize]] = {}
+    for port in ports:
+        first: list[Size | OpenSize] = [BATCH]
+        if port.name in free:
+            axis = 0 if _time_major(model) else 1
+            first.insert(axis, OpenSize(port.name, axis, "", port.sizes[0], port.sizes[0] is None))
+        rest = port.sizes[len(first) - 1 :]
+        if None in rest and port.name not in given:
+            raise UnsupportedModelError(
+                f"input {port.name!r}: the file leaves sizes open, [batch, {port.sizes}]; give them: "
+                f"{as_typed('shapes', port.name, ('batch', ...))}"
+            )
+        declared[port.name] = [*first, *(1 if s is None else s for s in rest)]
+    return InputSizes(declared, given)
 
 
 def _time_major(model: Layer) -> bool:
@@ -238,16 +228,15 @@ class _Plan:
     ports: list[_Port]
     source: Source
     version: Version
-    given: dict[str, tuple[Size, ...]]
-    opens: list[OpenSize]
+    inputs: InputSizes
 
 
 def _lowered(plan: _Plan, sizes: Sizes) -> Graph:
     """The graph with what is known of the open sizes."""
-    frames = {o.symbol: sizes.resolve(Dim.symbol(o.symbol)) for o in plan.opens}
+    frames = {o.symbol: sizes.resolve(Dim.symbol(o.symbol)) for o in plan.inputs.open}
     made_with = {
         name: o.made_with
-        for o in plan.opens
+        for o in plan.inputs.open
         for name in symbols(frames[o.symbol])
         if o.made_with is not None and frames[o.symbol] == Dim.symbol(name)
     }
@@ -255,9 +244,7 @@ def _lowered(plan: _Plan, sizes: Sizes) -> Graph:
     graph = e.graph
     values = []
     for port in plan.ports:
-        size = next((frames[o.symbol] for o in plan.opens if o.input == port.name), None)
-        given, dtype = plan.given.get(port.name), _run_dtype(port)
-        shape = sizes.shape(given) if given else _shape(port, size, _time_major(plan.model))
+        shape, dtype = plan.inputs.shape(port.name, sizes), _run_dtype(port)
         values.append(Masked(Value(dtype, tensor=graph.input(port.name, shape, dtype))))
     try:
         outputs = build_model(e, plan.model, values)
@@ -271,22 +258,8 @@ def _lowered(plan: _Plan, sizes: Sizes) -> Graph:
     _drop_unread_states(graph)
     _share_constants(graph)
     graph.drop_unused()
-    _describe(graph, plan, [*_frames_notes(plan.opens, sizes), *_activation_notes(graph, plan.version), *e.notes])
+    _describe(graph, plan, [*_frames_notes(plan.inputs.open, sizes), *_activation_notes(graph, plan.version), *e.notes])
     return graph
-
-
-def _shape(port: _Port, frames: Size | None, time_major: bool) -> tuple[Size, ...]:
-    """The port's shape; `frames`: its number of frames, where that may be open."""
-    sizes = port.sizes if frames is None else [frames, *port.sizes[1:]]
-    rest: list[Size] = [s for s in sizes if s is not None]
-    if len(rest) < len(sizes):
-        raise UnsupportedModelError(
-            f"input {port.name!r}: the file leaves sizes open, [batch, {port.sizes}]; give them: "
-            f"{as_typed('shapes', port.name, ('batch', ...))}"
-        )
-    if time_major and isinstance(frames, Dim):
-        return (frames, BATCH, *rest[1:])
-    return (BATCH, *rest)
 
 
 def _run_dtype(port: _Port) -> str:
@@ -386,7 +359,7 @@ def _describe(graph: Graph, plan: _Plan, notes: list[str]) -> None:
         "producer": "keras " + plan.version.text + (" (theano)" if plan.source.backend == "theano" else ""),
         "model": plan.model.name,
     }
-    trained = next((o.made_with for o in plan.opens if o.made_with is not None), None)
+    trained = next((o.made_with for o in plan.inputs.open if o.made_with is not None), None)
     if trained is not None:
         graph.metadata["source"]["frames"] = trained
     graph.metadata["notes"] = notes

@@ -30,20 +30,9 @@ def _reshape(op: Op) -> Value:
     return reshape_to(op.e, op.x, rest)
 
 
-def _transpose(op: Op) -> Value:
-    return movement.transpose(op.e, op.x, op.arg(1, "axes", "perm"))
-
-
-def _swapaxes(op: Op) -> Value:
-    return movement.swap_axes(op.e, op.x, op.arg(1, "axis1"), op.arg(2, "axis2"))
-
-
-def _concatenate(op: Op) -> Value:
-    return movement.concat(op.e, alike(op.e, [v.value for v in op.call.inputs]), op.axis(1, -1))
-
-
-def _stack(op: Op) -> Value:
-    return movement.stack(op.e, alike(op.e, [v.value for v in op.call.inputs]), op.axis(1, 0))
+def _all(op: Op) -> list[Value]:
+    """The tensors that the operation joins, in one dtype."""
+    return alike(op.e, [v.value for v in op.call.inputs])
 
 
 def _split(op: Op) -> list[Value]:
@@ -58,21 +47,9 @@ def _split(op: Op) -> list[Value]:
     return movement.split(op.e, op.x, axis, sizes)
 
 
-def _unstack(op: Op) -> list[Value]:
-    return movement.unstack(op.e, op.x, op.axis(2, 0))
-
-
 def _squeeze(op: Op) -> Value:
     axis = op.arg(1, "axis")
     return movement.squeeze(op.e, op.x, None if axis is None else op.axes(axis))
-
-
-def _expand_dims(op: Op) -> Value:
-    return movement.unsqueeze(op.e, op.x, np.ravel(op.arg(1, "axis")).tolist())
-
-
-def _flip(op: Op) -> Value:
-    return movement.flip(op.e, op.x, op.axes(op.arg(1, "axis")))
 
 
 def _tile(op: Op) -> Value:
@@ -157,10 +134,6 @@ def _move_axes(op: Op) -> Value:
     return movement.move_axes(op.e, op.x, sources, targets)
 
 
-def _triangle(op: Op) -> Value:
-    return selection.trilu(op.e, op.x, op.kind == "Triu", int(op.number(1, "k", 0)))
-
-
 def _get_item(op: Op) -> Value:
     """x[key] with ints, slices, None and an ellipsis, as one slice and one reshape."""
     x, key = op.x, op.arg(1, "key", "slice_spec")
@@ -208,19 +181,21 @@ RULES: dict[str, Rule] = {
     "Roll": _roll,
     "Repeat": _repeat,
     "Moveaxis": _move_axes,
-    "Tril": _triangle,
-    "Triu": _triangle,
+    "Tril": lambda op: selection.trilu(op.e, op.x, False, int(op.number(1, "k", 0))),
+    "Triu": lambda op: selection.trilu(op.e, op.x, True, int(op.number(1, "k", 0))),
     "Reshape": _reshape,
-    "Transpose": _transpose,
-    "Swapaxes": _swapaxes,
-    "SwapAxes": _swapaxes,
-    "Concatenate": _concatenate,
-    "Stack": _stack,
+    "Transpose": lambda op: movement.transpose(op.e, op.x, op.arg(1, "axes", "perm")),
+    **dict.fromkeys(
+        ("Swapaxes", "SwapAxes"),
+        lambda op: movement.swap_axes(op.e, op.x, op.arg(1, "axis1"), op.arg(2, "axis2")),
+    ),
+    "Concatenate": lambda op: movement.concat(op.e, _all(op), op.axis(1, -1)),
+    "Stack": lambda op: movement.stack(op.e, _all(op), op.axis(1, 0)),
     "Split": _split,
-    "Unstack": _unstack,
+    "Unstack": lambda op: movement.unstack(op.e, op.x, op.axis(2, 0)),
     "Squeeze": _squeeze,
-    "ExpandDims": _expand_dims,
-    "Flip": _flip,
+    "ExpandDims": lambda op: movement.unsqueeze(op.e, op.x, np.ravel(op.arg(1, "axis")).tolist()),
+    "Flip": lambda op: movement.flip(op.e, op.x, op.axes(op.arg(1, "axis"))),
     "Tile": _tile,
     "Pad": _pad,
     "Cumsum": _cumsum,
