@@ -259,14 +259,21 @@ class Dialect:
         return Value(x.dtype, tensor=self.graph.add1("Expand", inputs, attrs, self._name("expand")))
 
     def slice_axis(self, x: Value, axis: int, start: int, end: int, step: int = 1) -> Value:
-        size = self.shape(x)[axis]
-        if step == 1 and start == 0 and (end >= TO_END or not isinstance(size, Dim) and end >= size):
+        return self.slice_axes(x, [(axis, start, end, step)])
+
+    def slice_axes(self, x: Value, cuts: Sequence[tuple[int, int, int, int]]) -> Value:
+        """x[start:end:step] along axes, as one op; what cuts nothing off leaves none. cuts: (axis, start, end, step)."""
+        shape = self.shape(x)
+        cuts = [cut for cut in cuts if not _is_whole(shape[cut[0]], *cut[1:])]
+        if not cuts:
             return x
         if x.array is not None:
-            index = [slice(None)] * x.array.ndim
-            index[axis] = slice(start, None if step < 0 and end <= -TO_END else end, step)
-            return Value(x.dtype, x.array[tuple(index)])
-        return self.emit("Slice", [x], {"axes": [axis], "starts": [start], "ends": [end], "steps": [step]})
+            index = [slice(None)] * len(shape)
+            for axis, start, end, step in cuts:
+                index[axis] = slice(start, end, step)
+            return known(x.array[tuple(index)], x.dtype)
+        given = zip(("axes", "starts", "ends", "steps"), zip(*cuts))
+        return self.emit("Slice", [x], {key: list(values) for key, values in given})
 
     def cast(self, x: Value, to: str) -> Value:
         """x as a run-time dtype."""
@@ -328,6 +335,11 @@ def numbers(sizes: Sequence[Size]) -> list[int]:
     if len(known_sizes) < len(sizes):
         raise TypeError(f"expected sizes known at conversion, found {list(sizes)}")
     return known_sizes
+
+
+def _is_whole(size: Size, start: int, end: int, step: int) -> bool:
+    """Whether a slice of an axis is the axis."""
+    return step == 1 and start == 0 and (end >= TO_END or not isinstance(size, Dim) and end >= size)
 
 
 def _moved_axes(perm: list[int]) -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-from ...errors import UnsupportedModelError
+from ...errors import LstmEdgeError, UnsupportedModelError
 from ...ir.dims import Dim, Size
 from .builder import Dialect
-from .value import Value
+from .value import Undecided, Value
 
 
 class OperatorCall:
@@ -19,6 +20,7 @@ class OperatorCall:
     """
 
     ctx: Dialect
+    name: str
     inputs: list[Value | None]
 
     @property
@@ -68,16 +70,6 @@ class OperatorCall:
             )
         return [e if isinstance(e, Dim) else int(e) for e in value.array.reshape(-1)]
 
-    def number(self, n: int) -> Any:
-        """Input n, of one element, as a number or a size."""
-        value = self.input(n)
-        if value.array is None or value.array.size != 1:
-            raise self.refuse(
-                f"input {self.input_name(n)!r} must be one number that follows from the shapes of the inputs"
-            )
-        element = value.array.reshape(-1)[0]
-        return element if isinstance(element, Dim) else element.item()
-
     def shape(self, n: int) -> tuple[Size, ...]:
         return self.ctx.shape(self.input(n))
 
@@ -86,3 +78,21 @@ class OperatorCall:
 
     def axis(self, axis: int, rank: int) -> int:
         return self.ctx.axis(axis, rank)
+
+
+@contextmanager
+def lowering(call: OperatorCall) -> Iterator[None]:
+    """While a call is lowered: the dialect's place and names are the call's, and what goes wrong says where."""
+    ctx = call.ctx
+    outer = ctx.place, ctx.node_name
+    ctx.place, ctx.node_name = call.place, call.name
+    try:
+        yield
+    except LstmEdgeError as e:
+        if call.place in str(e):
+            raise
+        raise e.at(call.place) from e
+    except (Undecided, ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as e:
+        raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
+    finally:
+        ctx.place, ctx.node_name = outer

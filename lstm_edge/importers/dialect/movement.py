@@ -162,29 +162,8 @@ def take(
         raise d.refuse(
             f"starts {list(starts)}, ends {list(ends)}, axes {list(axes)}, steps {list(steps)} do not go together"
         )
-    cut: list[tuple[int, int, int, int]] = []
-    for axis, start, end, step in zip(each_axis(d, axes, len(shape)), starts, ends, steps):
-        low, high = slice_bounds(d, shape[axis], start, end, step)
-        if not (step == 1 and low == 0 and _reaches_end(shape[axis], high)):
-            cut.append((axis, low, high, step))
-    if not cut:
-        return x
-    if x.array is not None:
-        index: list[slice] = [slice(None)] * len(shape)
-        for axis, low, high, step in cut:
-            index[axis] = _python_slice(low, high, step, x.array.shape[axis])
-        return known(x.array[tuple(index)], x.dtype)
-    given = zip(("axes", "starts", "ends", "steps"), zip(*cut))
-    return d.emit("Slice", [x], {key: list(values) for key, values in given})
-
-
-def _reaches_end(size: Size, end: int) -> bool:
-    return end >= TO_END or not isinstance(size, Dim) and end >= size
-
-
-def _python_slice(start: int, end: int, step: int, size: int) -> slice:
-    """A slice op's bounds as Python's: with a negative step an end below -size means through the first element."""
-    return slice(max(start, -size) if step > 0 else start, None if step < 0 and end < -size else end, step)
+    bounds = zip(each_axis(d, axes, len(shape)), starts, ends, steps)
+    return d.slice_axes(x, [(a, *slice_bounds(d, shape[a], start, end, step), step) for a, start, end, step in bounds])
 
 
 def slice_bounds(d: Dialect, size: Size, start: Size, end: Size, step: int = 1) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...ir.dims import Dim
 from .builder import Dialect
+from .reductions import reduce
 from .value import Value, known
 
 
@@ -103,25 +104,22 @@ def lp_norm(d: Dialect, x: Value, p: int, axes: Sequence[int]) -> Value:
     """x / norm along the axes, and 0 where the norm is 0. p: 1 or 2."""
     if p not in (1, 2):
         raise d.refuse(f"p = {p}: expected 1 or 2")
-    rank = len(d.shape(x))
-    norm = d.emit("Reduce", [x], {"kind": f"l{p}", "axes": [d.axis(a, rank) for a in axes], "keepdims": 1})
+    norm = reduce(d, f"l{p}", x, axes)
     safe = d.emit("Where", [d.binary("equal", norm, d.constant(0.0)), d.constant(1.0), norm], {}, norm.dtype)
     return d.binary("div", x, safe)
 
 
 def bounded_l2_norm(d: Dialect, x: Value, axes: Sequence[int], least: float) -> Value:
     """x / sqrt(max(sum of squares, least)) along the axes."""
-    rank = len(d.shape(x))
-    square = d.emit("Reduce", [x], {"kind": "sum_square", "axes": [d.axis(a, rank) for a in axes], "keepdims": 1})
-    return d.binary("div", x, d.unary("sqrt", d.binary("max", square, d.constant(least))))
+    squares = reduce(d, "sum_square", x, axes)
+    return d.binary("div", x, d.unary("sqrt", d.binary("max", squares, d.constant(least))))
 
 
 def moments(d: Dialect, x: Value, axes: Sequence[int]) -> tuple[Value, Value, Value]:
     """(mean, x - mean, variance) along the axes, which stay with size 1."""
-    over = {"kind": "mean", "axes": list(axes), "keepdims": 1}
-    mean = d.emit("Reduce", [x], over)
+    mean = reduce(d, "mean", x, axes)
     centred = d.binary("sub", x, mean)
-    return mean, centred, d.emit("Reduce", [d.binary("mul", centred, centred)], over)
+    return mean, centred, reduce(d, "mean", d.binary("mul", centred, centred), axes)
 
 
 def mean_variance(d: Dialect, x: Value, axes: Sequence[int], epsilon: float = 1e-9) -> Value:

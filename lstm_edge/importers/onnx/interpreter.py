@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
+from ...errors import FormatError, UnsupportedModelError
 from ...ir.dims import Size
-from ..dialect import Undecided, Value, check_growth, known
+from ..dialect import Value, check_growth, known
+from ..dialect.call import lowering
 from .files import tensor_array
 from .folding import fold
 from .lowering import LOWER, MAX_NODES, Call, Lowering
@@ -26,10 +27,8 @@ def lower_block(ctx: Lowering, graph: Any, scope: ChainMap[str, Value]) -> None:
         raise UnsupportedModelError(f"{ctx.place or 'the graph'}: unrolled, the model has more than {MAX_NODES} nodes")
     for node in graph.node:
         call = Call(ctx, node, [_lookup(node, name, scope) for name in node.input], _attributes(node), scope)
-        outer = ctx.place, ctx.node_name
-        ctx.place, ctx.node_name = call.place, call.name
-        values = _evaluate(call)
-        ctx.place, ctx.node_name = outer
+        with lowering(call):
+            values = _evaluate(call)
         for name, value in zip(node.output, values):
             if name and value is not None:
                 scope[name] = value
@@ -58,20 +57,13 @@ def _attributes(node: Any) -> dict[str, Any]:
 
 def _evaluate(call: Call) -> list[Value | None]:
     ctx, since = call.ctx, len(call.ctx.graph.nodes)
-    try:
-        given = all(v is None or v.array is not None for v in call.inputs) and call.op not in ("If", "Loop", "Scan")
-        values = fold(call) if given else None
-        if values is None:
-            values = _lowered(call)
-        if given and all(v is None or v.array is not None for v in values):
-            check_growth(call.inputs, values, call.place)
-            ctx.folded += 1
-    except LstmEdgeError as e:
-        if call.place in str(e):
-            raise
-        raise e.at(call.place) from e
-    except (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError) as e:
-        raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
+    given = all(v is None or v.array is not None for v in call.inputs) and call.op not in ("If", "Loop", "Scan")
+    values = fold(call) if given else None
+    if values is None:
+        values = _lowered(call)
+    if given and all(v is None or v.array is not None for v in values):
+        check_growth(call.inputs, values, call.place)
+        ctx.folded += 1
     for name, value in zip(call.proto.output, values):
         if name and value is not None and value.is_run:
             ctx.rename(value, name, since)
@@ -161,7 +153,15 @@ def used_names(graph: Any) -> set[str]:
     used = {o.name for o in graph.output}
     for node in graph.node:
         used.update(node.input)
-        for attribute in node.attribute:
-            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                used |= used_names(sub)
+        for sub in subgraphs(node):
+            used |= used_names(sub)
     return used
+
+
+def subgraphs(node: Any) -> list[Any]:
+    """The graphs among a node's attributes."""
+    found: list[Any] = []
+    for attribute in node.attribute:
+        found += [attribute.g] if attribute.HasField("g") else []
+        found += attribute.graphs
+    return found

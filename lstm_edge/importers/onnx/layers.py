@@ -10,8 +10,9 @@ from ...ir.dims import Dim, product
 from ...options import as_typed
 from ..dialect import Value, known, norms, windows
 from ..dialect.arithmetic import scaled_silu
-from ..dialect.products import gemm, matmul
+from ..dialect.products import matmul
 from .lowering import Call, lowers
+from .ops import gemm
 
 # ---- convolution and pooling ----------------------------------------------------------------------------------------
 
@@ -211,12 +212,8 @@ def _fused_conv(call: Call) -> Value:
 
 @lowers("FusedGemm", domain="com.microsoft")
 def _fused_gemm(call: Call) -> Value:
-    ctx, a, b = call.ctx, call.input(0), call.input(1)
-    a = ctx.transpose(a, [1, 0]) if call.attr("transA", 0) else a
-    b = ctx.transpose(b, [1, 0]) if call.attr("transB", 0) else b
-    out = gemm(ctx, a, b, call.optional(2), call.attr("alpha", 1.0), call.attr("beta", 1.0))
     params = [call.attr(f"activation_{p}") for p in ("alpha", "beta") if f"activation_{p}" in call.attrs]
-    return _fused(call, params, out)
+    return _fused(call, params, gemm(call))
 
 
 @lowers("FusedMatMul", domain="com.microsoft")

@@ -24,7 +24,7 @@ from ..dialect.open_sizes import freest
 from . import control, layers, movement, ops, quantized, recurrent, selection  # noqa: F401  (they register their operators)
 from .dims import declared
 from .files import element_dtype, load_model, tensor_array
-from .interpreter import lower_block, used_names
+from .interpreter import lower_block, subgraphs, used_names
 from .lowering import MAX_NODES, Lowering
 
 MIN_OPSET, MAX_OPSET = 7, 28
@@ -140,9 +140,8 @@ def _all_nodes(nodes: Any) -> list[Any]:
     out = []
     for node in nodes:
         out.append(node)
-        for attribute in node.attribute:
-            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                out += _all_nodes(sub.node)
+        for sub in subgraphs(node):
+            out += _all_nodes(sub.node)
     return out
 
 

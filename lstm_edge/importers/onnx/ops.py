@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..dialect import Value, arithmetic, known, movement, products, reductions
@@ -10,31 +12,11 @@ from .lowering import Call, lowers
 
 # ---- elementwise ----------------------------------------------------------------------------------------------------
 
-EXACT_UNARY = {"Neg": "neg", "Abs": "abs", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Not": "not"}
-UNARY = {
-    "Sqrt": "sqrt",
-    "Log": "log",
-    "Exp": "exp",
-    "Reciprocal": "reciprocal",
-    "Sign": "sign",
-    "Sin": "sin",
-    "Cos": "cos",
-    "Tan": "tan",
-    "Asin": "asin",
-    "Acos": "acos",
-    "Atan": "atan",
-    "Sinh": "sinh",
-    "Cosh": "cosh",
-    "Erf": "erf",
-    "IsNaN": "is_nan",
-    "Relu": "relu",
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "Softplus": "softplus",
-    "Softsign": "softsign",
-    "Mish": "mish",
-    "HardSwish": "hard_silu",
-}
+# Operators that the dialect has under the same name, in small letters.
+EXACT_UNARY = ("Neg", "Abs", "Floor", "Ceil", "Round", "Not")
+SAME_UNARY = ("Sqrt", "Log", "Exp", "Reciprocal", "Sign", "Erf", "Relu", "Sigmoid", "Softplus", "Softsign", "Mish")
+ANGLES = ("Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Tanh")
+UNARY = {**{name: name.lower() for name in SAME_UNARY + ANGLES}, "IsNaN": "is_nan", "HardSwish": "hard_silu"}
 # Activations with parameters: kind, default alpha, default beta (None: the function has none).
 PARAMETRIC: dict[str, tuple[str, float, float | None]] = {
     "HardSigmoid": ("hard_sigmoid", 0.2, 0.5),
@@ -44,25 +26,29 @@ PARAMETRIC: dict[str, tuple[str, float, float | None]] = {
     "Celu": ("celu", 1.0, None),
     "ThresholdedRelu": ("thresholded_relu", 1.0, None),
 }
+SAME_BINARY = ("Add", "Sub", "Mul", "Div", "Equal", "Less", "Greater", "And", "Or", "Xor")
 BINARY = {
-    "Add": "add",
-    "Sub": "sub",
-    "Mul": "mul",
-    "Div": "div",
-    "Equal": "equal",
-    "Less": "less",
-    "Greater": "greater",
+    **{name: name.lower() for name in SAME_BINARY},
     "LessOrEqual": "less_equal",
     "GreaterOrEqual": "greater_equal",
-    "And": "and",
-    "Or": "or",
-    "Xor": "xor",
 }
+# Functions of all inputs, in their order.
+OF_INPUTS: dict[str, Callable[..., Value]] = {
+    "Asinh": arithmetic.asinh,
+    "Acosh": arithmetic.acosh,
+    "Atanh": arithmetic.atanh,
+    "MatMul": products.matmul,
+}
+
+
+@lowers(*OF_INPUTS)
+def _of_inputs(call: Call) -> Value:
+    return OF_INPUTS[call.op](call.ctx, *call.all_inputs())
 
 
 @lowers(*EXACT_UNARY, folds=True)
 def _exact_unary(call: Call) -> Value:
-    return call.ctx.unary(EXACT_UNARY[call.op], call.input(0))
+    return call.ctx.unary(call.op.lower(), call.input(0))
 
 
 @lowers(*UNARY)
@@ -92,12 +78,6 @@ def _gelu(call: Call) -> Value:
 @lowers("Swish")
 def _swish(call: Call) -> Value:
     return arithmetic.scaled_silu(call.ctx, call.input(0), call.attr("alpha", 1.0))
-
-
-@lowers("Asinh", "Acosh", "Atanh")
-def _inverse_hyperbolic(call: Call) -> Value:
-    function = {"Asinh": arithmetic.asinh, "Acosh": arithmetic.acosh, "Atanh": arithmetic.atanh}[call.op]
-    return function(call.ctx, call.input(0))
 
 
 @lowers("IsInf")
@@ -244,17 +224,14 @@ def _top_k(call: Call) -> list[Value | None]:
 # ---- matrix products ------------------------------------------------------------------------------------------------
 
 
-@lowers("MatMul")
-def _matmul(call: Call) -> Value:
-    return products.matmul(call.ctx, call.input(0), call.input(1))
-
-
-@lowers("Gemm")
-def _gemm(call: Call) -> Value:
+def gemm(call: Call) -> Value:
     ctx, a, b = call.ctx, call.input(0), call.input(1)
     a = ctx.transpose(a, [1, 0]) if call.attr("transA", 0) else a
     b = ctx.transpose(b, [1, 0]) if call.attr("transB", 0) else b
     return products.gemm(ctx, a, b, call.optional(2), call.attr("alpha", 1.0), call.attr("beta", 1.0))
+
+
+lowers("Gemm")(gemm)
 
 
 @lowers("Einsum")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ..dialect import Undecided, Value, check_growth, known
+from ..dialect import Value, check_growth, known
+from ..dialect.call import lowering
 from .lowering import LOWER, MAX_OPERATORS, Call, Scope, TfLowering
 from .quant import average_in_steps, fake_quantize, on_same_grid
 from .schema import SubGraph, TensorInfo
@@ -63,10 +64,8 @@ def lower_block(ctx: TfLowering, graph: SubGraph, scope: Scope) -> None:
             if index >= 0 and index not in scope and graph.tensors[index].data is not None:
                 scope[index] = constant(graph.tensors[index])
         call = Call(ctx, op, graph, scope)
-        outer = ctx.place, ctx.node_name
-        ctx.place, ctx.node_name = call.place, call.name
-        values = _evaluate(call)
-        ctx.place, ctx.node_name = outer
+        with lowering(call):
+            values = _evaluate(call)
         for index, value in zip(op.outputs, values):
             if index >= 0:
                 scope[index] = value
@@ -74,18 +73,13 @@ def lower_block(ctx: TfLowering, graph: SubGraph, scope: Scope) -> None:
 
 def _evaluate(call: Call) -> list[Value]:
     ctx, since = call.ctx, len(call.ctx.graph.nodes)
-    try:
-        result = ctx.special(call)
-        if result is None:
-            function = LOWER.get(call.kind)
-            if function is None:
-                raise call.refuse("this operator is not supported; docs/tflite.md lists those that are")
-            result = average_in_steps(call, function) if call.kind in AVERAGES else None
-            result = function(call) if result is None else result
-    except UnsupportedModelError:
-        raise
-    except (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError) as e:
-        raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
+    result = ctx.special(call)
+    if result is None:
+        function = LOWER.get(call.kind)
+        if function is None:
+            raise call.refuse("this operator is not supported; docs/tflite.md lists those that are")
+        result = average_in_steps(call, function) if call.kind in AVERAGES else None
+        result = function(call) if result is None else result
     values = result if isinstance(result, list) else [result]
     check_growth(call.inputs, values, call.place)
     for n, (info, value) in enumerate(zip(call.out_infos, values)):

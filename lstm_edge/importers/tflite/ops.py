@@ -2,52 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..dialect import Value, arithmetic, movement, products, reductions, run_dtype, selection
 from .lowering import Call, lowers
 from .quant import round_to
 
 # ---- elementwise -----------------------------------------------------------------------------------------------------
 
+# Operators that the dialect has under the same name, in small letters.
+SAME_UNARY = (
+    "TANH",
+    "RELU",
+    "RELU6",
+    "ABS",
+    "NEG",
+    "SQRT",
+    "EXP",
+    "LOG",
+    "SIN",
+    "COS",
+    "FLOOR",
+    "CEIL",
+    "ROUND",
+    "SIGN",
+)
+SAME_BINARY = ("ADD", "SUB", "MUL", "DIV", "POW", "PRELU")
+COMPARISONS = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
 UNARY = {
+    **{name: name.lower() for name in SAME_UNARY},
     "LOGISTIC": "sigmoid",
-    "TANH": "tanh",
-    "RELU": "relu",
-    "RELU6": "relu6",
     "HARD_SWISH": "hard_silu",
-    "ABS": "abs",
-    "NEG": "neg",
-    "SQRT": "sqrt",
-    "EXP": "exp",
-    "LOG": "log",
-    "SIN": "sin",
-    "COS": "cos",
-    "FLOOR": "floor",
-    "CEIL": "ceil",
-    "ROUND": "round",
-    "SIGN": "sign",
     "LOGICAL_NOT": "not",
 }
 # Kind, alpha, beta.
 FIXED = {"RELU_N1_TO_1": ("clip", -1.0, 1.0), "RELU_0_TO_1": ("clip", 0.0, 1.0), "ELU": ("elu", 1.0, None)}
 BINARY = {
-    "ADD": "add",
-    "SUB": "sub",
-    "MUL": "mul",
-    "DIV": "div",
+    **{name: name.lower() for name in SAME_BINARY + COMPARISONS},
     "MAXIMUM": "max",
     "MINIMUM": "min",
-    "POW": "pow",
     "FLOOR_MOD": "mod",
-    "EQUAL": "equal",
-    "NOT_EQUAL": "not_equal",
-    "LESS": "less",
-    "LESS_EQUAL": "less_equal",
-    "GREATER": "greater",
-    "GREATER_EQUAL": "greater_equal",
     "LOGICAL_AND": "and",
     "LOGICAL_OR": "or",
-    "PRELU": "prelu",
 }
+# Functions of all inputs, in their order.
+OF_INPUTS: dict[str, Callable[..., Value]] = {
+    "RSQRT": arithmetic.rsqrt,
+    "SQUARE": arithmetic.square,
+    "SQUARED_DIFFERENCE": arithmetic.squared_difference,
+    "FLOOR_DIV": arithmetic.floor_div,
+}
+
+
+@lowers(*OF_INPUTS)
+def _of_inputs(call: Call) -> Value:
+    return OF_INPUTS[call.kind](call.ctx, *call.all_inputs())
 
 
 @lowers(*UNARY)
@@ -71,29 +80,9 @@ def _gelu(call: Call) -> Value:
     return call.ctx.unary("gelu_tanh" if call.option("approximate") else "gelu", call.input(0))
 
 
-@lowers("RSQRT")
-def _rsqrt(call: Call) -> Value:
-    return arithmetic.rsqrt(call.ctx, call.input(0))
-
-
-@lowers("SQUARE")
-def _square(call: Call) -> Value:
-    return arithmetic.square(call.ctx, call.input(0))
-
-
 @lowers(*BINARY)
 def _binary(call: Call) -> Value:
     return call.activated(call.ctx.binary(BINARY[call.kind], call.input(0), call.input(1)))
-
-
-@lowers("SQUARED_DIFFERENCE")
-def _squared_difference(call: Call) -> Value:
-    return arithmetic.squared_difference(call.ctx, call.input(0), call.input(1))
-
-
-@lowers("FLOOR_DIV")
-def _floor_div(call: Call) -> Value:
-    return arithmetic.floor_div(call.ctx, call.input(0), call.input(1))
 
 
 @lowers("ADD_N")
