@@ -9,7 +9,8 @@ import numpy as np
 
 from conformance.case import EXPORTED, Case, Input, Later
 from lstm_edge.importers.tflite.names import OPERATORS
-from lstm_edge.importers.tflite.schema import IDENTIFIER, OPTIONS, SCHEMA_VERSION, TYPES
+from lstm_edge.importers.tflite.options import OPTIONS
+from lstm_edge.importers.tflite.schema import IDENTIFIER, SCHEMA_VERSION, TYPES
 
 flatbuffers = Later("flatbuffers")
 TYPE_NUMBERS = {name: n for n, (name, _) in enumerate(TYPES)}
