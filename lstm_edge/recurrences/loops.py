@@ -95,13 +95,19 @@ def settle(loop: Loop) -> list[Value]:
     """
     try:
         body = loop.describe()
-        spelling = recognised(body)
-        outputs, last = emit(loop.ctx, body, spelling)
-        values = loop.finish(body, last, outputs)
+        outputs, last = as_recurrence(loop.ctx, body)
+        return loop.finish(body, last, outputs)
     except (NotACell, LstmEdgeError) as why:
         return _unrolled(loop, f"it is no recurrence that can be told ({why})")
-    loop.ctx.note(f"{loop.ctx.place}: its body spells {spelling.text}")
-    return values
+
+
+def as_recurrence(ctx: Dialect, body: Body) -> tuple[list[Value], dict[str, Value]]:
+    """The ops that a loop's body spells: its outputs as (T, ...), and the last values of what it carries by the tensor
+    that each is read as. NotACell or an LstmEdgeError where it spells none."""
+    spelling = recognised(body)
+    outputs, last = emit(ctx, body, spelling)
+    ctx.note(f"{ctx.place}: its body spells {spelling.text}")
+    return outputs, last
 
 
 def _unrolled(loop: Loop, why: str) -> list[Value]:

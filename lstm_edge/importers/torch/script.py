@@ -16,11 +16,14 @@ from ...files.pickles import Inert
 from ...ir.dims import Dim, mentions
 from ...ir.graph import Graph
 from ...options import as_typed
-from ..dialect import Value, known
+from ...recurrences.polynomials import NotACell
+from ..dialect import Value, known, movement, selection
+from . import script_loops
 from .aten.sizes import COMPARISONS
 from .lowering import Lowering
 from .program import VIEWS, DType, Program, Step, leaves
 from .script_file import Script, ScriptInput, attributes, input_candidates
+from .script_loops import Frames
 from .script_numbers import ARITHMETIC, CONVERSIONS, NUMBERS, as_numbers, plain
 
 # c10::ScalarType, as code and pickles number it
@@ -135,6 +138,7 @@ class _Machine:
         self.script, self.low = script, lowering
         self.frames: list[_Frame] = []
         self.steps = 0
+        self.in_open_loop = False
         self.path: list[str] = []
         self.roots: dict[str, str] = {}
         self.values: dict[int, Value] = {}  # by the id of the file's array
@@ -188,9 +192,7 @@ class _Machine:
         elif isinstance(s, ast.If):
             self._if(s)
         elif isinstance(s, ast.For):
-            for item in self.value(s.iter):
-                self._assign(s.target, item)
-                self._block(s.body)
+            self._for(s)
         elif isinstance(s, ast.While):
             while self._truth(self.value(s.test)):
                 self._block(s.body)
@@ -199,6 +201,42 @@ class _Machine:
                 raise _Raised("an assertion of the model fails for this input")
         elif not isinstance(s, (ast.Pass, ast.AnnAssign)):
             raise self.unsupported(f"a {type(s).__name__} statement")
+
+    def _for(self, s: ast.For) -> None:
+        trips = self._open_range(s.iter)
+        if trips is not None and isinstance(s.target, ast.Name):
+            self._open_loop(s.target.id, trips, s.body)
+            return
+        for item in self.value(s.iter):
+            self._assign(s.target, item)
+            self._block(s.body)
+
+    def _open_range(self, e: ast.expr) -> Dim | None:
+        """n of range(n) where n is an open size."""
+        if isinstance(e, ast.Call) and isinstance(e.func, ast.Name) and e.func.id == "range" and len(e.args) == 1:
+            trips = plain(self.value(e.args[0]))
+            return trips if isinstance(trips, Dim) else None
+        return None
+
+    def _open_loop(self, counter: str, trips: Dim, block: list[ast.stmt]) -> None:
+        """A loop over an open number of frames, as the recurrence that it spells."""
+        outer, frames, within = self.low, self.frames, self.in_open_loop
+        outer.stand_at(Step("loop", [], {}, f"loop.{self.steps}", ".".join(p for p in self.path if p)))
+
+        def interpret(inner: Lowering, variables: dict[str, Any]) -> None:
+            self.low, self.frames, self.in_open_loop = inner, [_Frame(variables)], True
+            try:
+                self._block(block)
+            finally:
+                self.low, self.frames, self.in_open_loop = outer, frames, within
+
+        try:
+            script_loops.run(outer, [f.variables for f in frames], counter, trips, interpret)
+        except (NotACell, LstmEdgeError) as why:
+            raise self.unsupported(
+                f"a loop over batch or frames, whose number is not fixed, is no recurrence that can be told ({why}); fix "
+                f"it with {as_typed('shapes')}"
+            ) from why
 
     def _assign(self, target: ast.expr, value: Any) -> None:
         if isinstance(target, ast.Name):
@@ -302,6 +340,8 @@ class _Machine:
         return self.values.setdefault(id(value), known(value))
 
     def _item(self, owner: Any, index: Any) -> Any:
+        if isinstance(owner, Frames):
+            return owner.call(self.low, "__getitem__", [index])
         if isinstance(owner, (list, tuple, dict, str)) and not isinstance(index, Dim):
             if isinstance(owner, dict) and isinstance(index, int) and index not in owner:
                 owner = list(owner.values())  # a named tuple
@@ -393,8 +433,13 @@ class _Machine:
             raise self.unsupported(f"the call {path}")
         if name in ("warn", "_assert", "manual_seed", "unchecked_unwrap_optional"):
             return args[0] if name.startswith("unchecked") else None
+        if args and isinstance(args[0], Frames):
+            return args[0].call(self.low, name, [*args[1:], *kwargs.values()])
         if name == "append":
             args[0].append(args[1])
+            return args[0]
+        if name == "add_" and isinstance(args[0], list):
+            args[0].extend(args[1])
             return args[0]
         if name == "_set_item":
             args[0][args[1]] = args[2]
@@ -471,6 +516,12 @@ class _Machine:
 
     def _aten(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         name = RENAMED.get(name, name)
+        if name == "select" and isinstance(args[2], Value) and not args[2].is_known:  # at the number of a trip
+            return selection.gather(self.low, args[0], args[2], args[1])
+        if name == "unbind" and isinstance(args[0], Value):
+            axis = self.low.axis_of(args[0], args[1] if len(args) > 1 else 0)
+            if isinstance(self.low.shape(args[0])[axis], Dim):
+                return Frames(movement.move_axes(self.low, args[0], [axis], [0]))
         if name == "sort" and self.script.packs and self.low.rank(args[0]) == 1:
             return [
                 args[0],
@@ -506,6 +557,8 @@ class _Machine:
 
     def _rebind(self, old: Any, new: Any, name: str) -> None:
         """After an in-place call every variable that held the tensor holds the result; one may not share its memory."""
+        if self.in_open_loop:
+            raise self.unsupported(f"{name} writes in place in a loop over an open number of frames")
         root = self._root(old) if isinstance(old, Value) and old.is_run else None
         for frame in self.frames:
             for variable, value in frame.variables.items():
