@@ -10,8 +10,8 @@ from .edit import replace_by, retrace
 
 
 def unstacked(graph: Graph, tensors: Sequence[str], producers: dict[str, Node] | None = None) -> tuple[str, int] | None:
-    """The tensor of which these are all places along an axis, in order and without that axis (axes of size 1 aside
-    from it as they are), and the axis; None where they are no such."""
+    """The tensor of which these are all places along an axis, in order, and the axis; None where they are no such. Each
+    has the sizes of all other axes, and may have axes of size 1 anywhere."""
     producers = producers if producers is not None else {o: n for n in graph.nodes for o in n.outputs if o}
     found = [_place(graph, producers, t) for t in tensors]
     first = found[0]

@@ -1,6 +1,6 @@
 """The description of a loop that every front end gives: its body as a Graph, and what each tensor of it is to the loop.
 
-ONNX's Loop and Scan and TFLite's WHILE come to this: `Body`. It is handed over as it is made, and is no node of the
+ONNX's Loop and Scan, TFLite's WHILE and TorchScript's for come to this: `Body`. It is handed over as it is made, and is no node of the
 Graph around: what follows a loop in the source reads sizes and known numbers out of it, so that what the loop is has to
 be settled before the next operator can be lowered.
 """
