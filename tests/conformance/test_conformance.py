@@ -14,6 +14,8 @@ from conformance.front_ends import answers
 from lstm_edge.errors import ShapeError, UnsupportedModelError
 
 TOLERANCE = 1e-5  # of the largest number of an answer, when that is above 1
+# torch.export holds the 4 frames of several of these as they are spelled here, so that torch has them with fixed sizes alone.
+HELD_BY_EXPORT = ("windows", "recurrences")
 NEEDS = {"onnx": "onnx", "torch": "torch", "keras": "keras", "tflite": "flatbuffers", "network": "numpy"}
 
 
@@ -24,7 +26,8 @@ def ways() -> list[Any]:
             for front_end in FRONT_ENDS:
                 if case.spelling(front_end) is None:
                     continue
-                for is_open in (False, True) if case.has_open_sizes else (False,):
+                held = front_end == "torch" and subject in HELD_BY_EXPORT
+                for is_open in (False, True) if case.has_open_sizes and not held else (False,):
                     name = f"{front_end}-{subject}-{case.name}-{'open' if is_open else 'fixed'}"
                     found.append(pytest.param(front_end, subject, case, is_open, id=name.replace(" ", "_")))
     return found

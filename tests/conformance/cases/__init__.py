@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from conformance.case import Case
-from conformance.cases import arithmetic, elementwise, movement, norms, products, reductions, selection
+from conformance.cases import (
+    arithmetic,
+    elementwise,
+    movement,
+    norms,
+    products,
+    recurrences,
+    reductions,
+    selection,
+    windows,
+)
 
 SUBJECTS: dict[str, list[Case]] = {
     "elementwise": elementwise.CASES,
@@ -12,5 +22,7 @@ SUBJECTS: dict[str, list[Case]] = {
     "movement": movement.CASES,
     "selection": selection.CASES,
     "products": products.CASES,
+    "windows": windows.CASES,
     "norms": norms.CASES,
+    "recurrences": recurrences.CASES,
 }
