@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -22,3 +22,9 @@ def op(*names: str, lazy: bool = False) -> Callable[[Function], Function]:
         return function
 
     return register
+
+
+def spell(rows: Mapping[str, Callable[..., Any]], lazy: bool = False) -> None:
+    """Registers calls that only spell what the dialect has: names, parted by spaces, to a lowering as `op` takes it."""
+    for names, function in rows.items():
+        op(*names.split(), lazy=lazy)(function)

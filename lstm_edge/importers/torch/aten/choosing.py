@@ -8,7 +8,7 @@ from ...dialect import TO_END, Value
 from ...dialect import movement as move
 from ...dialect import selection as choose
 from ..lowering import Lowering
-from ..registry import op
+from ..registry import op, spell
 from .movement import slice_axis
 
 
@@ -17,16 +17,6 @@ def _embedding(c: Lowering, weight: Value, indices: Value, *_: Any, **__: Any) -
     if c.dtype(indices) != "int32":
         raise c.refuse(f"an embedding looked up with {c.dtype(indices)}; expected integers")
     return choose.embedding(c, weight, indices)
-
-
-@op("index_select")
-def _index_select(c: Lowering, self: Value, dim: int, index: Value) -> Value:
-    return choose.gather(c, self, index, dim)
-
-
-@op("gather")
-def _gather(c: Lowering, self: Value, dim: int, index: Value, *, sparse_grad: bool = False) -> Value:
-    return choose.gather_elements(c, self, index, dim)
 
 
 @op("take_along_dim")
@@ -79,28 +69,24 @@ def _slice_scatter(
     return move.concat(c, c.promote(*head, src, *tail), axis)
 
 
-@op("select_scatter")
-def _select_scatter(c: Lowering, self: Value, src: Value, dim: int, index: int) -> Value:
-    axis = c.axis_of(self, dim)
-    row = move.unsqueeze(c, src, [axis])
-    return _slice_scatter(c, self, row, axis, index, None if index == -1 else index + 1)
-
-
-@op("copy")
-def _copy(c: Lowering, self: Value, src: Any, non_blocking: bool = False) -> Value:
-    return c.expand(c.value(src, c.dtype(self)), c.shape(self))
-
-
-@op("fill")
-def _fill(c: Lowering, self: Value, value: Any) -> Value:
+def _filled(c: Lowering, self: Value, value: Any) -> Value:
     return c.expand(c.value(value, c.dtype(self)), c.shape(self))
 
 
-@op("zero")
-def _zero(c: Lowering, self: Value) -> Value:
-    return c.fill(0.0, c.shape(self), c.dtype(self))
+def _select_scatter(c: Lowering, self: Value, src: Value, dim: int, index: int) -> Value:
+    row = move.unsqueeze(c, src, [c.axis_of(self, dim)])
+    return _slice_scatter(c, self, row, dim, index, None if index == -1 else index + 1)
 
 
-@op("tril", "triu")
-def _tril(c: Lowering, self: Value, diagonal: int = 0) -> Value:
-    return choose.trilu(c, self, c.step.base == "triu", diagonal)
+spell(
+    {
+        "index_select": lambda c, self, dim, index: choose.gather(c, self, index, dim),
+        "gather": lambda c, self, dim, index, *, sparse_grad=False: choose.gather_elements(c, self, index, dim),
+        "select_scatter": _select_scatter,
+        "copy": lambda c, self, src, non_blocking=False: _filled(c, self, src),
+        "fill": lambda c, self, value: _filled(c, self, value),
+        "zero": lambda c, self: c.fill(0.0, c.shape(self), c.dtype(self)),
+        "tril": lambda c, self, diagonal=0: choose.trilu(c, self, False, diagonal),
+        "triu": lambda c, self, diagonal=0: choose.trilu(c, self, True, diagonal),
+    }
+)

@@ -10,7 +10,7 @@ from ...dialect import arithmetic as on
 from ...dialect.selection import masked_fill
 from ..lowering import Lowering
 from ..program import DType, run_dtype
-from ..registry import OPS, op
+from ..registry import OPS, op, spell
 
 # ---- one input ------------------------------------------------------------------------------------------------------
 
@@ -115,11 +115,6 @@ def _same(c: Lowering, input: Any, p: float = 0.0, train: bool = False, **_: Any
     return input
 
 
-@op("native_dropout", lazy=True)
-def _native_dropout(c: Lowering, input: Any, p: float, train: bool | None = False) -> Any:
-    return [_same(c, input, p, bool(train)), None]
-
-
 CASTS = {"float": "float32", "double": "float64", "int": "int32", "long": "int64", "bool": "bool"}
 
 
@@ -134,86 +129,9 @@ def _to(c: Lowering, self: Any, *args: Any, **kwargs: Any) -> Any:
     return self if other is None else c.value(self, c.dtype(other))
 
 
-@op("leaky_relu")
-def _leaky_relu(c: Lowering, self: Value, negative_slope: float = 0.01) -> Value:
-    return c.unary("leaky_relu", self, negative_slope)
-
-
 @op("rrelu")
 def _rrelu(c: Lowering, self: Value, lower: float = 1 / 8, upper: float = 1 / 3, *_: Any, **__: Any) -> Value:
     return c.unary("leaky_relu", self, (lower + upper) / 2)
-
-
-@op("rrelu_with_noise")
-def _rrelu_noise(c: Lowering, self: Value, noise: Any, *args: Any, **kwargs: Any) -> Value:
-    return _rrelu(c, self, *args, **kwargs)
-
-
-@op("selu")
-def _selu(c: Lowering, self: Value) -> Value:
-    return c.unary("selu", self, *on.SELU)
-
-
-@op("celu")
-def _celu(c: Lowering, self: Value, alpha: float = 1.0) -> Value:
-    return c.unary("celu", self, alpha)
-
-
-@op("gelu")
-def _gelu(c: Lowering, self: Value, approximate: str = "none") -> Value:
-    return c.unary("gelu_tanh" if approximate == "tanh" else "gelu", self)
-
-
-@op("hardsigmoid")
-def _hardsigmoid(c: Lowering, self: Value) -> Value:
-    return c.unary("hard_sigmoid", self, 1 / 6, 0.5)
-
-
-@op("softplus")
-def _softplus(c: Lowering, self: Value, beta: float = 1, threshold: float = 20) -> Value:
-    return on.softplus(c, self, beta, threshold)
-
-
-@op("threshold")
-def _threshold(c: Lowering, self: Value, threshold: float, value: float) -> Value:
-    return on.threshold(c, self, threshold, value)
-
-
-@op("nan_to_num")
-def _nan_to_num(
-    c: Lowering, self: Value, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
-) -> Value:
-    return on.nan_to_num(c, self, nan, posinf, neginf)
-
-
-@op("log_sigmoid_forward")
-def _log_sigmoid_forward(c: Lowering, self: Value) -> Any:
-    return [on.log_sigmoid(c, self), None]
-
-
-@op("hardshrink")
-def _hardshrink(c: Lowering, self: Value, lambd: float = 0.5) -> Value:
-    return on.shrink(c, self, lambd, 0.0)
-
-
-@op("softshrink")
-def _softshrink(c: Lowering, self: Value, lambd: float = 0.5) -> Value:
-    return on.shrink(c, self, lambd, lambd)
-
-
-@op("square")
-def _square(c: Lowering, self: Value) -> Value:
-    return on.square(c, self)
-
-
-@op("log2", "log10")
-def _logarithm(c: Lowering, self: Value) -> Value:
-    return on.logarithm(c, c.floating(self), int(c.step.base.rstrip("_")[3:]))
-
-
-@op("frac")
-def _frac(c: Lowering, self: Value) -> Value:
-    return c.binary("sub", self, on.trunc(c, self))
 
 
 @op("round")
@@ -239,19 +157,31 @@ def _clamp(c: Lowering, self: Value, min: Any = None, max: Any = None) -> Value:
     return x if max is None else c.arithmetic("min", x, max)
 
 
-@op("clamp_min")
-def _clamp_min(c: Lowering, self: Value, min: Any) -> Value:
-    return _clamp(c, self, min)
-
-
-@op("clamp_max")
-def _clamp_max(c: Lowering, self: Value, max: Any) -> Value:
-    return _clamp(c, self, None, max)
-
-
-@op("hardtanh")
-def _hardtanh(c: Lowering, self: Value, min_val: float = -1.0, max_val: float = 1.0) -> Value:
-    return _clamp(c, self, min_val, max_val)
+spell(
+    {
+        "leaky_relu": lambda c, self, negative_slope=0.01: c.unary("leaky_relu", self, negative_slope),
+        "rrelu_with_noise": lambda c, self, noise, *args, **kwargs: _rrelu(c, self, *args, **kwargs),
+        "selu": lambda c, self: c.unary("selu", self, *on.SELU),
+        "celu": lambda c, self, alpha=1.0: c.unary("celu", self, alpha),
+        "gelu": lambda c, self, approximate="none": c.unary("gelu_tanh" if approximate == "tanh" else "gelu", self),
+        "hardsigmoid": lambda c, self: c.unary("hard_sigmoid", self, 1 / 6, 0.5),
+        "softplus": lambda c, self, beta=1, threshold=20: on.softplus(c, self, beta, threshold),
+        "threshold": lambda c, self, threshold, value: on.threshold(c, self, threshold, value),
+        "nan_to_num": lambda c, self, nan=None, posinf=None, neginf=None: on.nan_to_num(c, self, nan, posinf, neginf),
+        "log_sigmoid_forward": lambda c, self: [on.log_sigmoid(c, self), None],
+        "hardshrink": lambda c, self, lambd=0.5: on.shrink(c, self, lambd, 0.0),
+        "softshrink": lambda c, self, lambd=0.5: on.shrink(c, self, lambd, lambd),
+        "square": lambda c, self: on.square(c, self),
+        "log2": lambda c, self: on.logarithm(c, c.floating(self), 2),
+        "log10": lambda c, self: on.logarithm(c, c.floating(self), 10),
+        "frac": lambda c, self: c.binary("sub", self, on.trunc(c, self)),
+        "clamp_min": lambda c, self, min: _clamp(c, self, min),
+        "clamp_max": lambda c, self, max: _clamp(c, self, None, max),
+        "hardtanh": lambda c, self, min_val=-1.0, max_val=1.0: _clamp(c, self, min_val, max_val),
+        "glu": lambda c, self, dim=-1: on.glu(c, self, dim),
+    }
+)
+spell({"native_dropout": lambda c, input, p, train=False: [_same(c, input, p, bool(train)), None]}, lazy=True)
 
 
 @op("prelu", "_prelu_kernel")
@@ -260,11 +190,6 @@ def _prelu(c: Lowering, self: Value, weight: Value) -> Value:
     if c.step.base == "prelu" and c.rank(weight) == 1 and c.rank(self) > 1:
         weight = c.reshape(weight, [*c.shape(weight), *[1] * (c.rank(self) - 2)])
     return on.prelu(c, self, weight)
-
-
-@op("glu")
-def _glu(c: Lowering, self: Value, dim: int = -1) -> Value:
-    return on.glu(c, self, dim)
 
 
 # ---- two inputs and more --------------------------------------------------------------------------------------------
@@ -313,19 +238,16 @@ def _times(c: Lowering, x: Any, alpha: float) -> Any:
     return x if alpha == 1 else c.arithmetic("mul", x, alpha)
 
 
-@op("add", "__add__")
-def _add(c: Lowering, self: Any, other: Any, *, alpha: float = 1) -> Value:
-    return c.arithmetic("add", self, _times(c, other, alpha))
-
-
-@op("sub", "subtract")
-def _sub(c: Lowering, self: Any, other: Any, *, alpha: float = 1) -> Value:
-    return c.arithmetic("sub", self, _times(c, other, alpha))
-
-
-@op("rsub")
-def _rsub(c: Lowering, self: Any, other: Any, alpha: float = 1) -> Value:
-    return c.arithmetic("sub", other, _times(c, self, alpha))
+spell(
+    {
+        "add __add__": lambda c, self, other, *, alpha=1: c.arithmetic("add", self, _times(c, other, alpha)),
+        "sub subtract": lambda c, self, other, *, alpha=1: c.arithmetic("sub", self, _times(c, other, alpha)),
+        "rsub": lambda c, self, other, alpha=1: c.arithmetic("sub", other, _times(c, self, alpha)),
+        "pow": lambda c, self, exponent: on.power(c, *c.promote(self, exponent)),
+        "masked_fill": lambda c, self, mask, value: masked_fill(c, self, mask, c.value(value)),
+        "lerp": lambda c, self, end, weight: on.lerp(c, self, end, c.floating(weight)),
+    }
+)
 
 
 @op("div", "divide", "true_divide", "floor_divide")
@@ -336,20 +258,6 @@ def _div(c: Lowering, self: Any, other: Any, *, rounding_mode: str | None = None
     return (on.floor_div if mode == "floor" else on.trunc_div)(c, *c.promote(self, other))
 
 
-@op("pow")
-def _pow(c: Lowering, self: Any, exponent: Any) -> Value:
-    if isinstance(exponent, (int, float)):
-        if exponent == 0.5:
-            return c.unary("sqrt", c.floating(self))
-        if exponent == 1:
-            return c.value(self)
-        if exponent == 2:
-            return on.square(c, c.value(self))
-        if exponent < 0:
-            return on.power(c, c.floating(self), c.floating(exponent))
-    return on.power(c, *c.promote(self, exponent))
-
-
 @op("where", "where.self")
 def _where(c: Lowering, condition: Value, self: Any = None, other: Any = None) -> Value:
     if self is None:
@@ -357,17 +265,7 @@ def _where(c: Lowering, condition: Value, self: Any = None, other: Any = None) -
     return on.where(c, c.value(condition, "bool"), *c.promote(self, other))
 
 
-@op("masked_fill")
-def _masked_fill(c: Lowering, self: Value, mask: Value, value: Any) -> Value:
-    return masked_fill(c, self, mask, c.value(value))
-
-
 @op("addcmul", "addcdiv")
 def _addc(c: Lowering, self: Value, tensor1: Value, tensor2: Value, *, value: float = 1) -> Value:
     part = c.arithmetic("mul" if c.step.base.startswith("addcmul") else "div", tensor1, tensor2)
     return c.arithmetic("add", self, _times(c, part, value))
-
-
-@op("lerp")
-def _lerp(c: Lowering, self: Value, end: Value, weight: Any) -> Value:
-    return on.lerp(c, self, end, c.floating(weight))

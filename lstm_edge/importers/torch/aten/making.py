@@ -8,7 +8,7 @@ from ...dialect import Value
 from ...dialect import movement as move
 from ..lowering import Lowering
 from ..program import DType, run_dtype
-from ..registry import op
+from ..registry import op, spell
 
 
 def _full(c: Lowering, size: Any, filled: Any, dtype: DType | None, own: str) -> Value:
@@ -19,54 +19,27 @@ def _full(c: Lowering, size: Any, filled: Any, dtype: DType | None, own: str) ->
     return move.expand(c, c.value(filled, wanted), list(size))
 
 
-@op("zeros", "empty", lazy=True)
-def _zeros(c: Lowering, size: Any, *, dtype: DType | None = None, **_: Any) -> Value:
-    return _full(c, size, 0.0, dtype, "float32")
+def _like(c: Lowering, self: Value, size: Any, filled: Any, *, dtype: DType | None = None, **_: Any) -> Value:
+    """A tensor of one value, of self's dtype where none is asked for."""
+    return _full(c, size, filled, dtype, c.dtype(self))
 
 
-@op("ones", lazy=True)
-def _ones(c: Lowering, size: Any, *, dtype: DType | None = None, **_: Any) -> Value:
-    return _full(c, size, 1.0, dtype, "float32")
-
-
-@op("full", lazy=True)
-def _aten_full(c: Lowering, size: Any, fill_value: Any, *, dtype: DType | None = None, **_: Any) -> Value:
-    return _full(c, size, fill_value, dtype, c.dtype(fill_value))
-
-
-@op("new_zeros", "new_empty", lazy=True)
-def _new_zeros(c: Lowering, self: Value, size: Any, *, dtype: DType | None = None, **_: Any) -> Value:
-    return _full(c, size, 0.0, dtype, c.dtype(self))
-
-
-@op("new_ones", lazy=True)
-def _new_ones(c: Lowering, self: Value, size: Any, *, dtype: DType | None = None, **_: Any) -> Value:
-    return _full(c, size, 1.0, dtype, c.dtype(self))
-
-
-@op("new_full", lazy=True)
-def _new_full(c: Lowering, self: Value, size: Any, fill_value: Any, *, dtype: DType | None = None, **_: Any) -> Value:
-    return _full(c, size, fill_value, dtype, c.dtype(self))
-
-
-@op("zeros_like", "empty_like", lazy=True)
-def _zeros_like(c: Lowering, self: Value, *, dtype: DType | None = None, **_: Any) -> Value:
-    return _full(c, c.shape(self), 0.0, dtype, c.dtype(self))
-
-
-@op("ones_like", lazy=True)
-def _ones_like(c: Lowering, self: Value, *, dtype: DType | None = None, **_: Any) -> Value:
-    return _full(c, c.shape(self), 1.0, dtype, c.dtype(self))
-
-
-@op("full_like", lazy=True)
-def _full_like(c: Lowering, self: Value, fill_value: Any, *, dtype: DType | None = None, **_: Any) -> Value:
-    return _full(c, c.shape(self), fill_value, dtype, c.dtype(self))
-
-
-@op("scalar_tensor", "tensor", lazy=True)
-def _scalar_tensor(c: Lowering, s: Any, *, dtype: DType | None = None, **_: Any) -> Value:
-    return c.value(s, run_dtype(dtype, c.dtype(s)))
+# `_` takes the layout, the device and the like, which mean nothing here.
+spell(
+    {
+        "zeros empty": lambda c, size, *, dtype=None, **_: _full(c, size, 0.0, dtype, "float32"),
+        "ones": lambda c, size, *, dtype=None, **_: _full(c, size, 1.0, dtype, "float32"),
+        "full": lambda c, size, fill_value, *, dtype=None, **_: _full(c, size, fill_value, dtype, c.dtype(fill_value)),
+        "new_zeros new_empty": lambda c, self, size, **given: _like(c, self, size, 0.0, **given),
+        "new_ones": lambda c, self, size, **given: _like(c, self, size, 1.0, **given),
+        "new_full": lambda c, self, size, fill_value, **given: _like(c, self, size, fill_value, **given),
+        "zeros_like empty_like": lambda c, self, **given: _like(c, self, c.shape(self), 0.0, **given),
+        "ones_like": lambda c, self, **given: _like(c, self, c.shape(self), 1.0, **given),
+        "full_like": lambda c, self, fill_value, **given: _like(c, self, c.shape(self), fill_value, **given),
+        "scalar_tensor tensor": lambda c, s, *, dtype=None, **_: c.value(s, run_dtype(dtype, c.dtype(s))),
+    },
+    lazy=True,
+)
 
 
 @op("arange")

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....ir.dims import Dim, Size, product
+from ....ir.dims import Dim, product
 from ...dialect import TO_END, Value, selection
 from ...dialect import movement as move
 from ..lowering import Lowering
 from ..program import DType
-from ..registry import op
+from ..registry import op, spell
 
 # ---- shapes ---------------------------------------------------------------------------------------------------------
 
 
 def listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-@op("size", "sym_size")
-def _size(c: Lowering, self: Value, dim: int | None = None) -> Any:
-    return list(c.shape(self)) if dim is None else c.shape(self)[c.axis_of(self, dim)]
-
-
-@op("numel", "sym_numel")
-def _numel(c: Lowering, self: Value) -> Size:
-    return product(c.shape(self))
-
-
-@op("dim")
-def _dim(c: Lowering, self: Value) -> int:
-    return c.rank(self)
 
 
 @op("view", "reshape", "_unsafe_view", "_reshape_alias", "reshape_copy", lazy=True)
@@ -40,49 +25,35 @@ def _view(c: Lowering, self: Value, size: Any, *_: Any) -> Value:
     return move.reshape(c, self, list(size))
 
 
-@op("view_as", "reshape_as")
-def _view_as(c: Lowering, self: Value, other: Value) -> Value:
-    return move.reshape(c, self, c.shape(other))
-
-
-@op("flatten")
-def _flatten(c: Lowering, self: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
-    return move.merge_axes(c, self, start_dim, end_dim)
-
-
-@op("unflatten")
-def _unflatten(c: Lowering, self: Value, dim: int, sizes: Any, names: Any = None) -> Value:
-    return move.unflatten(c, self, dim, list(sizes))
-
-
-@op("squeeze", lazy=True)
-def _squeeze(c: Lowering, self: Value, dim: Any = None) -> Value:
-    return move.squeeze(c, self, None if dim is None else listed(dim), lenient=True)
-
-
-@op("unsqueeze", lazy=True)
-def _unsqueeze(c: Lowering, self: Value, dim: int) -> Value:
-    return move.unsqueeze(c, self, [dim])
-
-
-@op("permute", "permute_copy", lazy=True)
-def _permute(c: Lowering, self: Value, dims: Any) -> Value:
-    return move.transpose(c, self, dims)
-
-
-@op("transpose", "swapaxes", "swapdims", "t", "mT", "adjoint", "transpose_copy", "t_copy", lazy=True)
-def _transpose(c: Lowering, self: Value, dim0: int = -2, dim1: int = -1) -> Value:
+def _swapped(c: Lowering, self: Value, dim0: int = -2, dim1: int = -1) -> Value:
     return self if c.rank(self) < 2 else move.swap_axes(c, self, dim0, dim1)
 
 
-@op("numpy_T", lazy=True)
-def _numpy_t(c: Lowering, self: Value) -> Value:
-    return move.transpose(c, self)
-
-
-@op("movedim", "moveaxis")
-def _movedim(c: Lowering, self: Value, source: Any, destination: Any) -> Value:
-    return move.move_axes(c, self, listed(source), listed(destination))
+spell(
+    {
+        "size sym_size": lambda c, self, dim=None: (
+            list(c.shape(self)) if dim is None else c.shape(self)[c.axis_of(self, dim)]
+        ),
+        "numel sym_numel": lambda c, self: product(c.shape(self)),
+        "dim": lambda c, self: c.rank(self),
+        "view_as reshape_as": lambda c, self, other: move.reshape(c, self, c.shape(other)),
+        "flatten": lambda c, self, start_dim=0, end_dim=-1: move.merge_axes(c, self, start_dim, end_dim),
+        "unflatten": lambda c, self, dim, sizes, names=None: move.unflatten(c, self, dim, list(sizes)),
+        "movedim moveaxis": lambda c, self, source, destination: move.move_axes(
+            c, self, listed(source), listed(destination)
+        ),
+    }
+)
+spell(
+    {
+        "squeeze": lambda c, self, dim=None: move.squeeze(c, self, None if dim is None else listed(dim), lenient=True),
+        "unsqueeze": lambda c, self, dim: move.unsqueeze(c, self, [dim]),
+        "permute permute_copy": lambda c, self, dims: move.transpose(c, self, dims),
+        "transpose swapaxes swapdims t mT adjoint transpose_copy t_copy": _swapped,
+        "numpy_T": lambda c, self: move.transpose(c, self),
+    },
+    lazy=True,
+)
 
 
 # ---- slices ---------------------------------------------------------------------------------------------------------
@@ -141,22 +112,11 @@ def _tensor_split(c: Lowering, self: Value, sections: Any, dim: int = 0) -> list
     return move.split(c, self, dim, [size // sections + (i < size % sections) for i in range(sections)])
 
 
-@op("unbind", "unbind_copy")
-def _unbind(c: Lowering, self: Value, dim: int = 0) -> list[Any]:
-    return move.unstack(c, self, dim)
-
-
 # ---- joining and repeating ------------------------------------------------------------------------------------------
 
 
-@op("cat", "concat", "concatenate")
 def _cat(c: Lowering, tensors: Any, dim: int = 0) -> Value:
     return move.concat(c, c.promote(*tensors), dim)
-
-
-@op("stack")
-def _stack(c: Lowering, tensors: Any, dim: int = 0) -> Value:
-    return move.stack(c, c.promote(*tensors), dim)
 
 
 @op("hstack", "vstack")
@@ -172,16 +132,6 @@ def _expand(c: Lowering, self: Value, size: Any, *, implicit: bool = False) -> V
     return c.expand(self, [o if isinstance(s, int) and s == -1 else s for o, s in zip(own, size)])
 
 
-@op("expand_as")
-def _expand_as(c: Lowering, self: Value, other: Value) -> Value:
-    return c.expand(self, c.shape(other))
-
-
-@op("repeat", "tile", lazy=True)
-def _repeat(c: Lowering, self: Value, repeats: Any) -> Value:
-    return move.tile(c, self, repeats)
-
-
 @op("repeat_interleave")
 def _repeat_interleave(
     c: Lowering, self: Value, repeats: Any, dim: int | None = None, *, output_size: Any = None
@@ -189,16 +139,6 @@ def _repeat_interleave(
     if not isinstance(repeats, int):
         raise c.refuse("repeat_interleave with a tensor of repeats")
     return move.repeat_each(c, move.reshape(c, self, [-1]) if dim is None else self, repeats, dim or 0)
-
-
-@op("flip")
-def _flip(c: Lowering, self: Value, dims: Any) -> Value:
-    return move.flip(c, self, c.axes_of(self, dims))
-
-
-@op("roll")
-def _roll(c: Lowering, self: Value, shifts: Any, dims: Any = ()) -> Value:
-    return move.roll(c, self, listed(shifts), listed(dims) or None)
 
 
 PAD_MODES = {"replicate": "edge", "circular": "wrap", None: "constant"}
@@ -214,16 +154,17 @@ def _pad(c: Lowering, self: Value, pad: Any, mode: Any = None, value: Any = None
     return move.pad(c, self, begins, ends, PAD_MODES.get(mode, mode), float(value or 0.0))
 
 
-@op("constant_pad_nd")
-def _constant_pad(c: Lowering, self: Value, pad: Any, value: Any = 0.0) -> Value:
-    return _pad(c, self, pad, "constant", value)
-
-
-@op("pixel_shuffle")
-def _pixel_shuffle(c: Lowering, self: Value, upscale_factor: int) -> Value:
-    return move.depth_to_space(c, self, upscale_factor, depth_last=True)
-
-
-@op("unfold")
-def _unfold(c: Lowering, self: Value, dimension: int, size: int, step: int) -> Value:
-    return move.unfold(c, self, dimension, size, step)
+spell(
+    {
+        "unbind unbind_copy": lambda c, self, dim=0: move.unstack(c, self, dim),
+        "cat concat concatenate": _cat,
+        "stack": lambda c, tensors, dim=0: move.stack(c, c.promote(*tensors), dim),
+        "expand_as": lambda c, self, other: c.expand(self, c.shape(other)),
+        "flip": lambda c, self, dims: move.flip(c, self, c.axes_of(self, dims)),
+        "roll": lambda c, self, shifts, dims=(): move.roll(c, self, listed(shifts), listed(dims) or None),
+        "constant_pad_nd": lambda c, self, pad, value=0.0: _pad(c, self, pad, "constant", value),
+        "pixel_shuffle": lambda c, self, upscale_factor: move.depth_to_space(c, self, upscale_factor, depth_last=True),
+        "unfold": lambda c, self, dimension, size, step: move.unfold(c, self, dimension, size, step),
+    }
+)
+spell({"repeat tile": lambda c, self, repeats: move.tile(c, self, repeats)}, lazy=True)

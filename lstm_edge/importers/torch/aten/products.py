@@ -11,32 +11,19 @@ from ...dialect import products as of
 from ...dialect.norms import normalize
 from ...dialect.reductions import reduce
 from ..lowering import Lowering
-from ..registry import op
+from ..registry import op, spell
 
-
-@op("linear")
-def _linear(c: Lowering, input: Value, weight: Value, bias: Value | None = None) -> Value:
-    return of.dense(c, input, weight, bias)
-
-
-@op("addmm", "baddbmm")
-def _addmm(c: Lowering, self: Value, mat1: Value, mat2: Value, *, beta: float = 1, alpha: float = 1) -> Value:
-    return of.gemm(c, mat1, mat2, self, float(alpha), float(beta))
-
-
-@op("matmul", "mm", "bmm", "mv", "dot", "__matmul__")
-def _matmul(c: Lowering, self: Value, other: Value) -> Value:
-    return of.matmul(c, self, other)
-
-
-@op("inner")
-def _inner(c: Lowering, self: Value, other: Value) -> Value:
-    return of.matmul(c, self, other, transpose_b=True)
-
-
-@op("einsum")
-def _einsum(c: Lowering, equation: str, tensors: Any, *, path: Any = None) -> Value:
-    return of.einsum(c, equation, tensors)
+spell(
+    {
+        "linear": lambda c, input, weight, bias=None: of.dense(c, input, weight, bias),
+        "addmm baddbmm": lambda c, self, mat1, mat2, *, beta=1, alpha=1: of.gemm(
+            c, mat1, mat2, self, float(alpha), float(beta)
+        ),
+        "matmul mm bmm mv dot __matmul__": lambda c, self, other: of.matmul(c, self, other),
+        "inner": lambda c, self, other: of.matmul(c, self, other, transpose_b=True),
+        "einsum": lambda c, equation, tensors, *, path=None: of.einsum(c, equation, tensors),
+    }
+)
 
 
 @op("scaled_dot_product_attention", "_scaled_dot_product_attention_math", "_scaled_dot_product_flash_attention_for_cpu")

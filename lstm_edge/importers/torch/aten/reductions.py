@@ -9,7 +9,7 @@ from ...dialect import Value
 from ...dialect import reductions as over
 from ..lowering import Lowering
 from ..program import DType, run_dtype
-from ..registry import op
+from ..registry import op, spell
 
 
 def _reduce(c: Lowering, kind: str, x: Value, dim: Any, keepdim: bool) -> Value:
@@ -22,24 +22,33 @@ def _countable(c: Lowering, x: Value, dtype: DType | None = None) -> Value:
     return x if dtype is None else c.value(x, run_dtype(dtype))
 
 
-@op("mean")
-def _mean(c: Lowering, self: Value, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
-    return _reduce(c, "mean", c.floating(self), dim, keepdim)
+spell(
+    {
+        "mean": lambda c, self, dim=None, keepdim=False, *, dtype=None: _reduce(
+            c, "mean", c.floating(self), dim, keepdim
+        ),
+        "amax": lambda c, self, dim=None, keepdim=False: _reduce(c, "max", self, dim, keepdim),
+        "amin": lambda c, self, dim=None, keepdim=False: _reduce(c, "min", self, dim, keepdim),
+        "logsumexp": lambda c, self, dim, keepdim=False: _reduce(c, "log_sum_exp", self, dim, keepdim),
+        "any any.dim": lambda c, self, dim=None, keepdim=False: over.any_of(c, self, c.axes_of(self, dim), keepdim),
+        "all all.dim": lambda c, self, dim=None, keepdim=False: over.all_of(c, self, c.axes_of(self, dim), keepdim),
+        "argmax": lambda c, self, dim=None, keepdim=False: over.arg_reduce(c, "max", self, dim, keepdim),
+        "argmin": lambda c, self, dim=None, keepdim=False: over.arg_reduce(c, "min", self, dim, keepdim),
+        "softmax _softmax special_softmax": lambda c, self, dim, *_, **__: over.softmax(c, c.floating(self), dim),
+        "log_softmax _log_softmax special_log_softmax": lambda c, self, dim, *_, **__: over.softmax(
+            c, c.floating(self), dim, log=True
+        ),
+        "cumsum": lambda c, self, dim, *, dtype=None: over.cumulative_sum(c, _countable(c, self), dim),
+        "topk": lambda c, self, k, dim=-1, largest=True, sorted=True: list(over.top_k(c, self, k, dim, largest)),
+        "sort": lambda c, self, dim=-1, descending=False, *, stable=None: list(over.sort(c, self, dim, descending)),
+        "argsort": lambda c, self, dim=-1, descending=False, *, stable=None: over.sort(c, self, dim, descending)[1],
+    }
+)
 
 
 @op("sum", "prod", "sum.dim_IntList", "prod.dim_int")
 def _sum(c: Lowering, self: Value, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Value:
     return _reduce(c, c.step.base, _countable(c, self, dtype), dim, keepdim)
-
-
-@op("amax", "amin")
-def _amax(c: Lowering, self: Value, dim: Any = None, keepdim: bool = False) -> Value:
-    return _reduce(c, c.step.base[1:], self, dim, keepdim)
-
-
-@op("any", "all", "any.dim", "all.dim")
-def _any(c: Lowering, self: Value, dim: Any = None, keepdim: bool = False) -> Value:
-    return (over.any_of if c.step.base == "any" else over.all_of)(c, self, c.axes_of(self, dim), keepdim)
 
 
 @op("max", "min")
@@ -51,16 +60,6 @@ def _max(c: Lowering, self: Value, dim: Any = None, keepdim: bool = False) -> An
         return _reduce(c, kind, self, None, False)
     where = over.arg_reduce(c, kind, self, dim, keepdim) if c.used(1) else None
     return [_reduce(c, kind, self, dim, keepdim), where]
-
-
-@op("argmax", "argmin")
-def _argmax(c: Lowering, self: Value, dim: int | None = None, keepdim: bool = False) -> Value:
-    return over.arg_reduce(c, c.step.base[3:], self, dim, keepdim)
-
-
-@op("logsumexp")
-def _logsumexp(c: Lowering, self: Value, dim: Any, keepdim: bool = False) -> Value:
-    return _reduce(c, "log_sum_exp", self, dim, keepdim)
 
 
 @op("var", "std", "var_mean", "std_mean", "var.correction", "std.correction")
@@ -85,36 +84,6 @@ def _norm(
     if order == math.inf:
         return _reduce(c, "max", c.unary("abs", self), dim, keepdim)
     raise c.refuse(f"the norm of order {order}; expected 1, 2 or inf")
-
-
-@op("softmax", "_softmax", "special_softmax")
-def _softmax(c: Lowering, self: Value, dim: int, *_: Any, **__: Any) -> Value:
-    return over.softmax(c, c.floating(self), dim)
-
-
-@op("log_softmax", "_log_softmax", "special_log_softmax")
-def _log_softmax(c: Lowering, self: Value, dim: int, *_: Any, **__: Any) -> Value:
-    return over.softmax(c, c.floating(self), dim, log=True)
-
-
-@op("cumsum")
-def _cumsum(c: Lowering, self: Value, dim: int, *, dtype: Any = None) -> Value:
-    return over.cumulative_sum(c, _countable(c, self), dim)
-
-
-@op("topk")
-def _topk(c: Lowering, self: Value, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-    return list(over.top_k(c, self, k, dim, largest))
-
-
-@op("sort")
-def _sort(c: Lowering, self: Value, dim: int = -1, descending: bool = False, *, stable: Any = None) -> Any:
-    return list(over.sort(c, self, dim, descending))
-
-
-@op("argsort")
-def _argsort(c: Lowering, self: Value, dim: int = -1, descending: bool = False, *, stable: Any = None) -> Value:
-    return over.sort(c, self, dim, descending)[1]
 
 
 @op("cosine_similarity")
