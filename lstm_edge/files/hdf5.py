@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import FormatError, LstmEdgeError, UnsupportedModelError
+from .pickled_tensors import widened
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 MAX_BYTES = 2 << 30  # of all arrays read from one file
@@ -75,7 +76,7 @@ class Hdf5:
             )
         array = np.asarray(dataset[()])
         if text(dataset.attrs.get("dtype", "")) == "bfloat16":
-            array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+            array = widened(array.view(np.uint16))
         if array.dtype.kind == "f":
             array = array.astype(np.float32)
         elif array.dtype.kind not in "iub":

@@ -12,37 +12,19 @@ from ..errors import FormatError, UnsupportedModelError
 
 MAX_EXPANDED = 1 << 24  # elements of a tensor that repeats its storage by strides of 0
 
-# Element types by the name of the storage class or torch dtype. bfloat16 is widened when the tensor is made.
-STORAGE_DTYPES = {
-    "Float": "f4",
-    "Double": "f8",
-    "Half": "f2",
-    "BFloat16": "bf16",
-    "Long": "i8",
-    "Int": "i4",
-    "Short": "i2",
-    "Char": "i1",
-    "Byte": "u1",
-    "Bool": "?",
-    "Untyped": "u1",
-}
-TORCH_DTYPES = {
-    "float32": "f4",
-    "float": "f4",
-    "float64": "f8",
-    "double": "f8",
-    "float16": "f2",
-    "half": "f2",
-    "bfloat16": "bf16",
-    "int64": "i8",
-    "long": "i8",
-    "int32": "i4",
-    "int": "i4",
-    "int16": "i2",
-    "short": "i2",
-    "int8": "i1",
-    "uint8": "u1",
-    "bool": "?",
+# Element types by the name of a storage class or of a torch dtype's other name: torch's names, which are NumPy's but for bfloat16.
+DTYPES = {
+    "float": "float32",
+    "double": "float64",
+    "half": "float16",
+    "bfloat16": "bfloat16",
+    "long": "int64",
+    "int": "int32",
+    "short": "int16",
+    "char": "int8",
+    "byte": "uint8",
+    "bool": "bool",
+    "untyped": "uint8",
 }
 
 
@@ -93,24 +75,33 @@ class Dtype:
 
 def dtype_of_class(kind: Any, place: str) -> str:
     name = kind.name if isinstance(kind, Global) else str(kind)
-    if isinstance(kind, Global) and kind.module == "torch" and name in TORCH_DTYPES:
-        return TORCH_DTYPES[name]
-    dtype = STORAGE_DTYPES.get(name.removesuffix("Storage").removesuffix("Tensor"))
+    if isinstance(kind, Global) and kind.module == "torch" and name in DTYPES.values():
+        return name
+    dtype = DTYPES.get(name.removesuffix("Storage").removesuffix("Tensor").lower())
     if dtype is None:
         raise UnsupportedModelError(
             f"{place}: tensors of type {name} are not read: expected one of "
-            f"{', '.join(STORAGE_DTYPES)}; convert the checkpoint to float32"
+            f"{', '.join(DTYPES.values())}; convert the checkpoint to float32"
         )
     return dtype
 
 
+def _stored(kind: str, big: bool = False) -> np.dtype[Any]:
+    """How elements lie in a file: those of bfloat16 as 16 bits, which are widened when the tensor is made."""
+    return np.dtype("uint16" if kind == "bfloat16" else kind).newbyteorder(">" if big else "<")
+
+
 def itemsize(kind: str) -> int:
-    return 2 if kind == "bf16" else np.dtype(kind).itemsize
+    return _stored(kind).itemsize
 
 
-def elements(raw: bytes, kind: str, numel: int, big: bool) -> np.ndarray:
-    dtype = np.dtype("u2" if kind == "bf16" else kind).newbyteorder(">" if big else "<")
-    return np.frombuffer(raw, dtype, numel)
+def elements(raw: bytes, kind: str, numel: int, big: bool = False) -> np.ndarray:
+    return np.frombuffer(raw, _stored(kind, big), numel) if numel else np.zeros(0, _stored(kind, big))
+
+
+def widened(bits: np.ndarray) -> np.ndarray:
+    """bfloat16, given as 16 bits an element, as float32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def materialise(t: Tensor, place: str) -> np.ndarray:
@@ -118,9 +109,9 @@ def materialise(t: Tensor, place: str) -> np.ndarray:
     if s.data is None:
         raise FormatError(f"{place}: a tensor names storage {s.key}, which is not in the file")
     data = s.data
-    if t.dtype and s.dtype == "u1" and t.dtype != "u1":  # untyped storage: reinterpret
+    if t.dtype and s.dtype == "uint8" and t.dtype != "uint8":  # untyped storage: reinterpret
         whole = len(data) // itemsize(kind) * itemsize(kind)
-        data = data[:whole].view(np.dtype("u2" if kind == "bf16" else kind).newbyteorder("<"))
+        data = data[:whole].view(_stored(kind))
     ints = [*t.size, *t.stride, t.offset]
     if len(t.size) != len(t.stride) or len(t.size) > 32 or any(not isinstance(v, int) or v < 0 for v in ints):
         raise FormatError(
@@ -134,11 +125,11 @@ def materialise(t: Tensor, place: str) -> np.ndarray:
             f"storage {s.key} of {len(data)} elements"
         )
     if not numel:
-        return np.zeros(t.size, np.float32 if kind == "bf16" else kind)
+        return np.zeros(t.size, np.float32 if kind == "bfloat16" else kind)
     strides = [k * data.itemsize for k in t.stride]
     view = np.lib.stride_tricks.as_strided(data[t.offset :], t.size, strides, writeable=False)
-    if kind == "bf16":
-        return (view.astype(np.uint32) << 16).view(np.float32)
+    if kind == "bfloat16":
+        return widened(view)
     return np.array(view, dtype=np.dtype(kind), order="C")
 
 

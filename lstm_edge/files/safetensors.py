@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError, UnsupportedModelError
+from .pickled_tensors import widened
 
 DTYPES = {
     "F64": "<f8",
@@ -65,5 +66,5 @@ def _tensor(name: str, entry: Any, body: memoryview, place: str) -> np.ndarray:
         )
     array = np.frombuffer(body[start:end], dtype).reshape(shape)
     if kind == "BF16":
-        return (array.astype(np.uint32) << 16).view(np.float32)
+        return widened(array)
     return np.array(array)

@@ -69,15 +69,14 @@ def read_exported(exported: Any) -> Graph:
 def _read_file(
     source: str | Path | bytes, shapes: dict[str, Any] | None, example: Any, options: dict[str, Any]
 ) -> tuple[str, Graph]:
-    place = str(source) if not isinstance(source, bytes) else "bytes"
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    place, data = _content(source)
     if data[:4] == b"PK\x03\x04":
         names = _entries(data, place)
         if torch_pt2.is_pt2(names):
             return "exported program", lower_freest(torch_pt2.traced(data, place))
         if script.is_script(names):
             return "TorchScript", script.read_script(data, place, shapes, example)
-    tensors, notes = read_tensors(source, options.pop("key", None))
+    tensors, notes = read_tensors(data, options.pop("key", None), place)
     graph = build(tensors, place, options)
     graph.metadata["notes"] = notes + graph.metadata["notes"]
     return "state dict", graph
@@ -91,10 +90,17 @@ def _entries(data: bytes, place: str) -> list[str]:
         raise FormatError(f"{place}: a damaged zip archive ({e})") from e
 
 
-def read_tensors(source: str | Path | bytes, key: str | None = None) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The named arrays of a checkpoint or safetensors file, and notes on what was chosen."""
-    place = str(source) if not isinstance(source, bytes) else "bytes"
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+def _content(source: str | Path | bytes) -> tuple[str, bytes]:
+    """The name of a source, for messages, and its bytes."""
+    return ("bytes", source) if isinstance(source, bytes) else (str(source), Path(source).read_bytes())
+
+
+def read_tensors(
+    source: str | Path | bytes, key: str | None = None, name: str = ""
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The named arrays of a checkpoint or safetensors file (`name`: its own in messages), and notes on what was chosen."""
+    place, data = _content(source)
+    place = name or place
     if safetensors.is_safetensors(data, len(data)):
         return safetensors.read(data, place), []
     return state_dict(pickles.load(data, place), place, key)

@@ -42,19 +42,10 @@ def _define() -> Any:
     return torch.ops.lstm_edge
 
 
-def _sequence_shape(
-    x: Any,
-    hx: Any,
-    params: Any,
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Any, ...]:
+def _sequence_shape(x: Any, hx: Any, params: Any, *options: Any) -> tuple[Any, ...]:
     import torch
 
+    *_, bidirectional, batch_first = options
     directions = 2 if bidirectional else 1
     # Comparisons, not torch._check: tracing then takes the sizes as equal at once.
     if x.shape[2] != params[0].shape[1] or hx[0].shape[1] != x.shape[0 if batch_first else 1]:
@@ -63,28 +54,9 @@ def _sequence_shape(
     return (x.new_empty((x.shape[0], x.shape[1], width)), *(torch.empty_like(h) for h in hx))
 
 
-def _packed_shape(
-    x: Any,
-    batch_sizes: Any,
-    hx: Any,
-    params: Any,
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-) -> tuple[Any, ...]:
-    y, *_ = _sequence_shape(
-        x,
-        [h.new_empty((h.shape[0], x.shape[0], h.shape[2])) for h in hx],
-        params,
-        has_biases,
-        num_layers,
-        dropout,
-        train,
-        bidirectional,
-        True,
-    )
+def _packed_shape(x: Any, batch_sizes: Any, hx: Any, params: Any, *options: Any) -> tuple[Any, ...]:
+    states = [h.new_empty((h.shape[0], x.shape[0], h.shape[2])) for h in hx]
+    y, *_ = _sequence_shape(x, states, params, *options, True)
     return (y, *(h.new_empty((h.shape[0], x.shape[0], h.shape[2])) for h in hx))
 
 

@@ -22,6 +22,10 @@ class Ref:
     name: str
 
 
+# In the order in which torch numbers them everywhere, from 0 or from 1; others follow at numbers of their own.
+NUMBERED_DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+
+
 class DType(str):
     """A torch dtype by its name, so that programs need no torch."""
 

@@ -7,43 +7,20 @@ import io
 import json
 import re
 import zipfile
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
 from ...files import pickles
+from ...files.pickled_tensors import Storage, Tensor, elements, itemsize, materialise
 from ...files.zips import read_entry
 from .axes import Extent, Given, Sizes, Traced
 from .export import refuse_mutation
-from .program import DType, Ref, Step, run_dtype
+from .program import NUMBERED_DTYPES, DType, Ref, Step, run_dtype
 
 # torch._export.serde.schema.ScalarType
-SCALAR_TYPES = {
-    1: "uint8",
-    2: "int8",
-    3: "int16",
-    4: "int32",
-    5: "int64",
-    6: "float16",
-    7: "float32",
-    8: "float64",
-    12: "bool",
-    13: "bfloat16",
-}
-CODES = {
-    "uint8": "u1",
-    "int8": "i1",
-    "int16": "<i2",
-    "int32": "<i4",
-    "int64": "<i8",
-    "float16": "<f2",
-    "float32": "<f4",
-    "float64": "<f8",
-    "bool": "?",
-    "bfloat16": "<u2",
-}
+SCALAR_TYPES = {**dict(enumerate(NUMBERED_DTYPES, 1)), 12: "bool", 13: "bfloat16"}
 SYMBOL = re.compile(r"Symbol\('(\w+)'[^)]*\)")
 OLD_GRAPH, OLD_STATE, OLD_CONSTANTS = (
     "serialized_exported_program.json",
@@ -137,25 +114,10 @@ class _Archive:
             return value
         meta = entry["tensor_meta"]
         kind = _scalar_type(meta["dtype"], self.place)
-        data = np.frombuffer(raw, CODES[kind]) if raw else np.zeros(0, CODES[kind])
-        size, stride = ([_number(s) for s in meta[k]] for k in ("sizes", "strides"))
-        offset = _number(meta["storage_offset"])
-        last = offset + sum((n - 1) * k for n, k in zip(size, stride)) if prod(size) else -1
-        if (
-            len(size) != len(stride)
-            or min([*size, *stride, offset, 0]) < 0
-            or last >= len(data)
-            or prod(size) > max(len(data), 1 << 24)
-        ):
-            raise FormatError(
-                f"{self.place}: {key!r}: size {size}, stride {stride}, offset {offset} do not fit {len(data)} elements"
-            )
-        if not prod(size):
-            return np.zeros(size, CODES[kind])
-        view = np.lib.stride_tricks.as_strided(
-            data[offset:], size, [k * data.itemsize for k in stride], writeable=False
-        )
-        return (view.astype(np.uint32) << 16).view(np.float32) if kind == "bfloat16" else np.array(view, order="C")
+        numel = len(raw) // itemsize(kind)
+        size, stride = (tuple(_number(s) for s in meta[k]) for k in ("sizes", "strides"))
+        storage = Storage(kind, numel, elements(raw, kind, numel), key)
+        return materialise(Tensor(storage, _number(meta["storage_offset"]), size, stride), self.place)
 
 
 # ---- the graph's JSON ------------------------------------------------------------------------------------------------

@@ -21,24 +21,13 @@ from ..dialect import Value, known, movement, selection
 from . import script_loops
 from .aten.sizes import COMPARISONS
 from .lowering import Lowering
-from .program import VIEWS, DType, Program, Step, leaves
+from .program import NUMBERED_DTYPES, VIEWS, DType, Program, Step, leaves
 from .script_file import Script, ScriptInput, attributes, input_candidates
 from .script_loops import Frames
 from .script_numbers import ARITHMETIC, CONVERSIONS, NUMBERS, as_numbers, plain
 
 # c10::ScalarType, as code and pickles number it
-SCALAR_TYPES = {
-    0: "uint8",
-    1: "int8",
-    2: "int16",
-    3: "int32",
-    4: "int64",
-    5: "float16",
-    6: "float32",
-    7: "float64",
-    11: "bool",
-    15: "bfloat16",
-}
+SCALAR_TYPES = {**dict(enumerate(NUMBERED_DTYPES)), 11: "bool", 15: "bfloat16"}
 MAX_STEPS, MAX_DEPTH, MAX_LIST = 200_000, 200, 100_000
 
 

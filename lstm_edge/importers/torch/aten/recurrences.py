@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ def weights_of(w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None, w_hr: A
 class _Stack:
     """What a call over a sequence says of its layers."""
 
-    params: list[Value]
+    params: Sequence[Value]
     has_biases: bool
     layers: int
     dropout: float
@@ -103,19 +104,14 @@ def _sequence(name: str) -> Any:
         if isinstance(input, Packed):  # (data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, both)
             hx, *stack = args[1:8]
             states = listed(hx)[: 2 if name == "lstm" else 1]
-            y, *last = _run_stack(c, name, input.x, states, _stacked(stack), input.lengths, True)
+            y, *last = _run_stack(c, name, input.x, states, _Stack(*stack), input.lengths, True)
             return [Packed(y, input.lengths), *last]
         hx, *stack = args[:7]
         if c.rank(input) != 3:
             raise c.refuse(f"a recurrence over a tensor of rank {c.rank(input)}; expected 3")
-        return _run_stack(c, name, input, listed(hx), _stacked(stack), None, args[7])
+        return _run_stack(c, name, input, listed(hx), _Stack(*stack), None, args[7])
 
     return lowered
-
-
-def _stacked(args: list[Any]) -> _Stack:
-    params, has_biases, layers, dropout, train, bidirectional = args
-    return _Stack(list(params), has_biases, layers, dropout, train, bidirectional)
 
 
 def _cell(name: str) -> Any:
