@@ -150,9 +150,10 @@ cdef class Model:
     cdef list _length_names(self):
         names = self.metadata.get("lengths", [])
         count = le_model_lengths(self.c)
-        if not isinstance(names, list) or len(names) < count or not all(isinstance(n, str) for n in names):
-            raise FormatError(f"section META: lengths: expected {count} names, found {names!r}")
-        return names[:count]
+        words = isinstance(names, list) and all(isinstance(n, str) and n.isidentifier() for n in names)
+        if not words or len(names) != count or len({*names, "batch", "frames"}) != count + 2:
+            raise FormatError(f"section META: lengths: expected {count} names, each once, found {names!r}")
+        return names
 
     cdef tuple _ports(self, le_role role):
         cdef le_port port

@@ -94,7 +94,7 @@ static le_status allocate_states(le_stream *s) {
             return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s is too large for batch %lld", m->states[i].name, (long long)s->batch);
         for (int d = 0; d < m->states[i].rank; d++)
             bytes *= size[d];
-        if ((uint64_t)bytes > LE_MAX_ARENA)
+        if ((uint64_t)bytes > LE_MAX_ARENA || (uint64_t)bytes > SIZE_MAX - 128)
             return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s: cannot allocate %lld bytes", m->states[i].name, (long long)bytes);
         s->states[i].capacity = (size_t)bytes;
         const size_t rounded = ((size_t)bytes + 127) / 64 * 64;

@@ -113,6 +113,18 @@ def test_names_that_are_missing_are_a_damaged_file():
         le_format.read(damaged)
 
 
+@pytest.mark.parametrize("names", [b'["batch"]  ', b'["a","a"]  ', b"[]         "])
+def test_the_core_refuses_names_that_do_not_go_with_the_inputs(names):
+    import zlib
+
+    content = bytearray(le_format.to_bytes(to_graph(encoder_decoder())))
+    at = content.index(b'"lengths":["tgt_len"]') + len(b'"lengths":')
+    content[at : at + len(names)] = names
+    content[12:16] = zlib.crc32(content[16:]).to_bytes(4, "little")
+    with pytest.raises(FormatError, match="lengths"):
+        lstm_edge.load(bytes(content))
+
+
 def test_the_command_line_takes_several_lengths(tmp_path, capsys):
     from lstm_edge.cli import _run
 

@@ -476,6 +476,44 @@ def test_sizes_beyond_batch_and_frames_keep_names_of_their_own(shapes, expected)
     assert [graph.shape(p.tensor) for p in graph.inputs] == expected
 
 
+def one_node(op, shapes, constants=None, outputs=("y",), **attrs):
+    inputs = [value_info(name, shape) for name, shape in shapes.items()]
+    nodes = [node(op, [*shapes, *(constants or {})], list(outputs), **attrs)]
+    return make_model(nodes, inputs, [value_info(o, None) for o in outputs], constants or {})
+
+
+def test_a_reshape_by_what_is_left_says_nothing_of_sizes():
+    model = one_node("Reshape", {"x": ["N", "T", 6]}, {"shape": np.array([-1, 42])})
+    with pytest.raises(UnsupportedModelError, match="number of elements"):
+        importer.read(model)
+
+
+def test_the_axes_of_an_ellipsis_broadcast():
+    ort = pytest.importorskip("onnxruntime")
+    model = one_node("Einsum", {"x": ["N", "T", 6]}, {"w": normal(1, 6, 3)}, equation="...ij,...jk->...ik")
+    graph = importer.read(model)
+    assert graph.shape(graph.inputs[0].tensor) == (BATCH, FRAMES, 6)
+    x = normal(3, 5, 6)
+    wanted = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_allclose(reference.run(graph, {"x": x})[0]["y"], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_parts_of_an_axis_say_its_size():
+    graph = importer.read(one_node("Split", {"x": ["N", 4]}, {"parts": np.array([2, 3])}, ("a", "b"), axis=0))
+    assert graph.shape(graph.inputs[0].tensor) == (5, 4)
+
+
+def test_a_squeezed_axis_is_one():
+    graph = importer.read(one_node("Squeeze", {"x": ["N", "T", 4]}, {"axes": np.array([0])}))
+    assert graph.shape(graph.inputs[0].tensor) == (1, FRAMES, 4)
+
+
+@pytest.mark.parametrize("perm", [[0, 1], [0, 0, 1], [0, 2, 2], [0, 1, 3]])
+def test_a_transpose_that_is_no_permutation_is_refused(perm):
+    with pytest.raises(UnsupportedModelError, match="expected each of them once|axis 3 of a tensor"):
+        importer.read(one_node("Transpose", {"x": ["N", "T", 4]}, perm=perm))
+
+
 @pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
 def test_a_batch_of_one_fixes_the_unnamed_batch_of_states(op):
     """As Silero and others are exported: frames of one sequence beside states whose batch has no name."""

@@ -213,6 +213,8 @@ class Dialect:
     def transpose(self, x: Value, perm: Sequence[int]) -> Value:
         """x with its axes permuted; chains of Transpose become one, one that moves only axes of size 1 a Reshape."""
         perm = list(perm)
+        if sorted(perm) != list(range(len(self.shape(x)))):
+            raise self.refuse(f"permutes {len(self.shape(x))} axes by {perm}: expected each of them once")
         if x.array is not None:
             return Value(x.dtype, x.array.transpose(perm))
         node = self.producer(x)

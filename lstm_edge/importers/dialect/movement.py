@@ -13,6 +13,7 @@ import numpy as np
 
 from ...ir.dims import FRAMES, Dim, Size, product
 from ...ir.ops import TO_END
+from ...ir.sizes import SizeMismatch
 from ...options import as_typed
 from .builder import Dialect
 from .reshaping import reshape_target
@@ -99,7 +100,7 @@ def squeeze(d: Dialect, x: Value, axes: Iterable[int] | None = None, lenient: bo
         raise d.refuse(
             f"squeezes an axis of size {shape[wrong[0]]}: expected 1 (axes {sorted(places)} of shape {list(shape)}); "
             f"fix that size to 1 ({as_typed('shapes')})"
-        )
+        ) from SizeMismatch.between(shape[wrong[0]], 1, "a squeezed axis")
     return d.reshape(x, [s for n, s in enumerate(shape) if n not in places or n in wrong])
 
 
@@ -226,6 +227,9 @@ def split_bounds(d: Dialect, size: Size, parts: Sequence[int]) -> list[tuple[int
         parts[rest[0]] = int(size) - sum(parts) - 1
     if len(rest) > 1 or min(parts, default=0) < -1 or not isinstance(size, Dim) and (sum(parts) != size or -1 in parts):
         raise d.refuse(f"splits an axis of size {size} into {parts}")
+    if isinstance(size, Dim) and not rest:
+        why = SizeMismatch.between(size, sum(parts), "parts")
+        raise d.refuse(f"splits an axis of size {size} into {parts}; fix that size ({as_typed('shapes')})") from why
     before = parts if -1 not in parts else parts[: rest[0]]
     ends = list(itertools.accumulate(before, initial=0))
     bounds = list(itertools.pairwise(ends))

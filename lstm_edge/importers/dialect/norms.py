@@ -93,6 +93,10 @@ def group_norm(
     channels = shape[axis]
     if isinstance(channels, Dim) or groups < 1 or channels % groups:
         raise d.refuse(f"{groups} groups of {channels} channels (x of shape {shape}): expected a multiple")
+    if any(v is not None and v.size not in (groups, channels) for v in (scale, offset)):
+        raise d.refuse(
+            f"{groups} groups of {channels} channels: expected a scale and an offset for each channel or group"
+        )
     grouped = d.reshape(x, [*shape[:axis], groups, channels // groups, *shape[axis + 1 :]])
     axes = [n for n in range(1, len(shape) + 1) if n != axis]
     y = d.reshape(normalize(d, grouped, axes, epsilon), shape)

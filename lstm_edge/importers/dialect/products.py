@@ -122,17 +122,21 @@ def _einsum_pair(
 ) -> tuple[list[str], Value]:
     a, b = (_sum_out(d, x, v, needed | set(other)) for x, v, other in ((left, a, right), (right, b, left)))
     left, right = ([x for x in t if x in needed | set(o)] for t, o in ((left, right), (right, left)))
-    sizes: dict[str, Size] = {x: s for t, v in ((left, a), (right, b)) for x, s in zip(t, d.shape(v))}
     batch = [x for x in left if x in right and x in needed]
     inner = [x for x in left if x in right and x not in needed]
     rows, columns = ([x for x in t if x not in o] for t, o in ((left, right), (right, left)))
 
-    def matrix(value: Value, labels: list[str], first: list[str], second: list[str]) -> Value:
-        ordered = d.transpose(value, [labels.index(x) for x in batch + first + second])
+    sizes_a, sizes_b = dict(zip(left, d.shape(a))), dict(zip(right, d.shape(b)))
+
+    def matrix(value: Value, sizes: dict[str, Size], first: list[str], second: list[str]) -> Value:
+        ordered = d.transpose(value, [[*sizes].index(x) for x in batch + first + second])
         return d.reshape(ordered, [sizes[x] for x in batch] + [product(sizes[x] for x in g) for g in (first, second)])
 
-    out = matmul(d, matrix(a, left, rows, inner), matrix(b, right, inner, columns))
-    return batch + rows + columns, d.reshape(out, [sizes[x] for x in batch + rows + columns])
+    out = matmul(d, matrix(a, sizes_a, rows, inner), matrix(b, sizes_b, inner, columns))
+    shared = d.shape(out)[: len(batch)]  # the labels of an ellipsis broadcast
+    return batch + rows + columns, d.reshape(
+        out, [*shared, *(sizes_a[x] for x in rows), *(sizes_b[x] for x in columns)]
+    )
 
 
 # ---- attention -------------------------------------------------------------------------------------------------------

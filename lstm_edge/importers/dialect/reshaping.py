@@ -22,10 +22,11 @@ def reshape_target(d: Dialect, shape: Sequence[Size], asked: Sequence[Size], cop
     if target is None:
         target = _for_multiples(d, asked, total)
     if target is None:
+        whole = any(not isinstance(s, Dim) and s < 0 for s in asked)  # then the elements say nothing of the sizes
         raise d.refuse(
             f"cannot reshape {list(shape)} to {list(asked)}: the number of elements differs. The file has a size "
             f"baked in that its inputs leave open; fix the sizes of the inputs ({as_typed('shapes')})"
-        ) from SizeMismatch.between(total, product(asked), "elements")
+        ) from (None if whole else SizeMismatch.between(total, product(asked), "elements"))
     return target
 
 

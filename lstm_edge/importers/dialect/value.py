@@ -69,6 +69,10 @@ class Undecided(Exception):
     """A fold over partly known sizes has no answer that holds for every batch and frames."""
 
 
+# What reading an operator's attributes and inputs raises where the source says something that they cannot mean.
+MEANINGLESS = (Undecided, ValueError, IndexError, KeyError, TypeError, AttributeError, ArithmeticError)
+
+
 def check_bytes(shape: Sequence[Size], place: str, itemsize: int = 8) -> None:
     count = product(shape)
     if not isinstance(count, Dim) and count * itemsize > MAX_FOLDED_BYTES:

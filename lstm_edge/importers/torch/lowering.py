@@ -12,7 +12,8 @@ import numpy as np
 from ...errors import LstmEdgeError, UnsupportedModelError
 from ...ir.dims import Dim, Size
 from ...ir.graph import Graph
-from ..dialect import Dialect, Undecided, Value, known
+from ..dialect import Dialect, Value, known
+from ..dialect.value import MEANINGLESS
 from .folding import fold
 from .program import VIEWS, Program, Ref, Step, leaves, used_items
 from .registry import KEEP_LAZY, OPS
@@ -81,7 +82,7 @@ class Lowering(Dialect):
             return function(self, *args, **kwargs)
         except LstmEdgeError:
             raise
-        except (TypeError, KeyError, IndexError, AttributeError, ValueError, Undecided) as e:
+        except MEANINGLESS as e:
             raise self.refuse(f"arguments of {step.target} are not understood ({type(e).__name__}: {e})") from e
 
     def _resolve(self, value: Any) -> Any:
