@@ -468,6 +468,11 @@ def test_given_shapes_hold_for_all_dimensions_of_a_name():
         ),
         ({"x": ["batch", "frames", "features"]}, [(BATCH, FRAMES, Dim.symbol("features"))]),
         ({"x": [4, "width", "height"]}, [(4, Dim.symbol("width"), Dim.symbol("height"))]),
+        (
+            {"x": ["b", "t", 4], "memory": ["slots", 4]},
+            [(BATCH, FRAMES, 4), (Dim.symbol("slots"), 4)],
+        ),
+        ({"a.b": [2, 3, None], "a_b": [2, 3, None]}, [(2, 3, FRAMES), (2, 3, Dim.symbol("a_b_frames"))]),
         ({"x": [None, None, None]}, [(BATCH, FRAMES, Dim.symbol("x_frames"))]),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import LstmEdgeError, UnsupportedModelError
 from ...ir.dims import Dim, Size
 from .builder import Dialect
-from .value import Undecided, Value
+from .value import MEANINGLESS, Value
 
 
 class OperatorCall:
@@ -92,7 +92,7 @@ def lowering(call: OperatorCall) -> Iterator[None]:
         if call.place in str(e):
             raise
         raise e.at(call.place) from e
-    except (Undecided, ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as e:
+    except MEANINGLESS as e:
         raise UnsupportedModelError(f"{call.place}: cannot be converted: {type(e).__name__}: {e}") from e
     finally:
         ctx.place, ctx.node_name = outer

@@ -83,11 +83,18 @@ def _guess(size: OpenSize) -> str:
 
 def _unique(name: str, size: OpenSize, taken: set[str]) -> str:
     """The name, or the source's own, or one made of the input's, whichever is not taken."""
-    for candidate in (name, size.said, f"{size.input}_{name}"):
+    fallback = f"size_{size.input}_{size.axis}"
+    for candidate in (
+        name,
+        size.said,
+        f"{size.input}_{name}",
+        fallback,
+        *(f"{fallback}_{n}" for n in range(len(taken))),
+    ):
         plain = re.sub(r"\W+", "_", candidate).strip("_")
         if plain.isidentifier() and plain not in taken:
             return plain
-    return re.sub(r"\W+", "_", f"size_{size.input}_{size.axis}")
+    return f"size_{len(taken)}"
 
 
 # ---- which stay open -------------------------------------------------------------------------------------------------
@@ -191,9 +198,19 @@ def _names(graph: Graph, opens: Sequence[OpenSize]) -> dict[str, str]:
             role = "frames"
         taken = set(names.values())
         here = {names[o.symbol] for o in opens if o.input == size.input and o.symbol in names}
-        is_new = role not in (here if role == "batch" else taken)
+        shares_batch = role == "batch" and not _tells_apart(size, opens, names)
+        is_new = role not in (here if shares_batch else taken)
         names[size.symbol] = role if is_new else _unique(role, size, taken | {role})
     return names
+
+
+def _tells_apart(size: OpenSize, opens: Sequence[OpenSize], names: Mapping[str, str]) -> bool:
+    """Whether the source gives reason to doubt that a size is the batch of the other inputs: another number that it was made
+    with, or a name of its own that does not say batch."""
+    others = [o for o in opens if names.get(o.symbol) == "batch" and o.symbol != size.symbol]
+    own_name = bool(size.said) and not _BATCH_NAME.search(size.said) and any(o.said for o in others)
+    made = {o.made_with for o in (*others, size) if o.made_with is not None}
+    return own_name or len(made) > 1
 
 
 def _beside(graph: Graph, symbol: str) -> set[str]:
