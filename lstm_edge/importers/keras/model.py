@@ -195,11 +195,13 @@ def _input_sizes(
     model: Layer, ports: list[_Port], shapes: Mapping[str, Sequence[int | str | None]] | None
 ) -> InputSizes:
     """The sizes of every input. The numbers of frames may stay open: those the file leaves open, and those it merely
-    names. One frame beside sequences of more is an axis that broadcasts, and stays."""
+    names. A number beside sequences that the file leaves open is meant, and stays; so does one frame
+    beside sequences of more, an axis that broadcasts."""
     given = {name: ["batch" if s is None else s for s in shape] for name, shape in (shapes or {}).items()}
     timed = [p for p in ports if p.name in _timed(model, ports) and p.name not in given]
-    longest = max((p.sizes[0] or 2 for p in timed), default=1)
-    free = [p.name for p in timed if p.sizes[0] != 1 or longest == 1]
+    longest = max((p.sizes[0] or 0 for p in timed), default=0)
+    named = all(p.sizes[0] for p in timed)
+    free = [p.name for p in timed if p.sizes[0] is None or named and (p.sizes[0] > 1 or longest == 1)]
     declared: dict[str, list[Size | OpenSize]] = {}
     for port in ports:
         first: list[Size | OpenSize] = [BATCH]
