@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir.dims import FRAMES, Dim, Size, product
+from ...ir.dims import FRAMES, Dim, Size, product, quotient
 from ...ir.shapes import same
 from ...ir.sizes import SizeMismatch
 from ...options import as_typed
@@ -35,21 +35,15 @@ def _resolved(asked: Sequence[Size], total: Size) -> list[Size] | None:
     unknown = [n for n, s in enumerate(asked) if not isinstance(s, Dim) and s == -1]
     if not unknown:
         return list(asked) if same(product(asked), total) else None
-    quotient = exact_quotient(total, product([s for n, s in enumerate(asked) if n != unknown[0]]))
-    if len(unknown) > 1 or quotient is None:
+    left = exact_quotient(total, product([s for n, s in enumerate(asked) if n != unknown[0]]))
+    if len(unknown) > 1 or left is None:
         return None
-    return [quotient if n == unknown[0] else s for n, s in enumerate(asked)]
+    return [left if n == unknown[0] else s for n, s in enumerate(asked)]
 
 
 def exact_quotient(a: Size, b: Size) -> Size | None:
-    """a / b when that is exact for every batch and frames, else None."""
-    if b == 0:
-        return 0 if a == 0 else None
-    try:
-        quotient = a // b  # type: ignore[operator]  # an int by a Dim raises
-    except (ValueError, TypeError):
-        return None
-    return quotient if same(quotient * b, a) else None
+    """a / b when that is exact whatever the open sizes are, else None. An empty tensor's nothing by nothing is nothing."""
+    return 0 if a == 0 and b == 0 else quotient(a, b)
 
 
 def _with_frames(d: Dialect, shape: Sequence[Size], asked: Sequence[Size]) -> list[Size] | None:
