@@ -28,8 +28,10 @@ demo: | $(PY)
 
 test: test-c test-python
 
+# On every core, each with one thread of its own: torch's would only wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(abspath $(PY)) -m pytest -n auto --dist worksteal
 test-python: build
-	$(PY) -m pytest
+	$(PYTEST)
 
 # The Python tests of the core under ASan and UBSan, in a copy: the plain build stays as it is.
 # libstdc++ goes in beside ASan, which must know the C++ exceptions of other packages.
@@ -41,7 +43,7 @@ test-sanitize: $(STAMP)
 	cd build/sanitize && env $$($(CURDIR)/tools/python_headers.sh $(abspath $(PY))) LSTM_EDGE_SANITIZE=1 \
 		$(abspath $(PY)) setup.py -q build_ext --inplace --force
 	cd build/sanitize && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=1024 \
-		$(abspath $(PY)) -m pytest $(wildcard $(SANITIZED)) -k "not memory"
+		$(PYTEST) $(wildcard $(SANITIZED)) -k "not memory"
 
 # ---- the core without Python: objects, then one program per tests/c/test_*.c
 # For another CPU: CC its compiler, C_BUILD a folder of its own, RUN what runs its programs (tools/emulated_pi).
