@@ -123,7 +123,7 @@ def test_bounds_that_depend_on_an_open_size():
 
 def _trained(frames: int) -> Dialect:
     d = Dialect()
-    d.trained = frames
+    d.made_with = {"frames": frames}
     return d
 
 
@@ -131,7 +131,7 @@ def test_frames_that_the_source_was_made_with():
     """Where frames are open and the source has 6 of them, 6 means the end and 5 the last."""
 
     def meaning(d: Dialect, x: Value) -> list[Value]:
-        d.trained = 6
+        d.made_with = {"frames": 6}
         return [
             movement.take(d, x, [1], [0], [6]),
             movement.index(d, x, 1, 5),
@@ -144,7 +144,7 @@ def test_frames_that_the_source_was_made_with():
     found = run_time(meaning, longer, [2, FRAMES, 3, 4])
     for got, want in zip(found, (longer, longer[:, -1], longer.reshape(2, 12, 12), longer.reshape(-1, 12))):
         np.testing.assert_array_equal(got, want)
-    with pytest.raises(UnsupportedModelError, match="frame 3 of 6"):
+    with pytest.raises(UnsupportedModelError, match="element 3 of 6"):
         movement.slice_bounds(_trained(6), FRAMES, 3, TO_END)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +108,11 @@ def model(case: Case, is_open: bool) -> bytes:
     t = Operators()
     inputs = [t.input(i, is_open) for i in case.inputs]
     made = case.tflite(t, *inputs)  # type: ignore[operator]
-    outputs = [made] if isinstance(made, Tensor) else made
+    return written(t, inputs, [made] if isinstance(made, Tensor) else made)
+
+
+def written(t: Operators, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bytes:
+    """The operators as a .tflite file."""
     return _File().write(t, [i.index for i in inputs], [o.index for o in outputs])
 
 

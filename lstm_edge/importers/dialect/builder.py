@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import reference
 from ...errors import UnsupportedModelError
-from ...ir.dims import Dim, Size
+from ...ir.dims import Dim, Size, substitute
 from ...ir.graph import Graph, Node
 from ...ir.ops import BINARY_COMPARISON, BINARY_LOGIC, TO_END, UNARY_INT
 from . import folding, size_tensors
@@ -35,7 +35,7 @@ class Dialect:
         self.notes: list[str] = []
         self.place = ""
         self.node_name = ""
-        self.trained: int | None = None  # the number of frames the source was made with, where those are now open
+        self.made_with: Mapping[str, int] = {}  # open sizes, by symbol, that the source itself has as a number
         self._uses: Counter[str] = Counter()
         self._producers: dict[str, Node] = {}
         self._indexed = 0
@@ -53,9 +53,14 @@ class Dialect:
         """The error for what has no meaning here, to be raised; the place in the source goes in front."""
         return UnsupportedModelError(f"{self.place}: {message}" if self.place else message)
 
-    def equals_trained(self, size: Any) -> bool:
-        """Whether a number of the source is the number of frames that is now open."""
-        return self.trained is not None and not isinstance(size, Dim) and int(size) == self.trained
+    def as_made(self, size: Size) -> Size:
+        """A size with the source's own numbers in place of the open sizes that it has numbers for."""
+        return substitute(size, self.made_with)
+
+    def opened(self, number: Size) -> Dim | None:
+        """The open size that the source has this number for; None where there is none, or more than one."""
+        found = [name for name, made_with in self.made_with.items() if number == made_with]
+        return Dim.symbol(found[0]) if len(found) == 1 else None
 
     def shape(self, value: Value) -> tuple[Size, ...]:
         if value.array is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...errors import UnsupportedModelError
-from ...ir.dims import BATCH, FRAMES, Dim, Size
+from ...ir.dims import BATCH, FRAMES, Dim, Size, symbols
 from ...ir.sizes import Sizes
 from ...options import as_typed
 from .open_sizes import OpenSize, with_symbols
@@ -83,6 +83,16 @@ class InputSizes:
     def shape(self, name: str, sizes: Sizes) -> tuple[Size, ...]:
         """The shape of an input with what is known of the open sizes."""
         return sizes.shape([self._value(size) for size in self._inputs[name]])
+
+    def made_with(self, sizes: Sizes) -> dict[str, int]:
+        """The source's own numbers of sizes that it does not leave open and that are open all the same, by symbol."""
+        found = ((sizes.resolve(Dim.symbol(o.symbol)), o.made_with) for o in self.open if not o.declared)
+        return {
+            name: made_with
+            for size, made_with in found
+            for name in symbols(size)
+            if made_with is not None and size == Dim.symbol(name)
+        }
 
     def _value(self, size: Size | OpenSize) -> Size:
         if not isinstance(size, OpenSize):

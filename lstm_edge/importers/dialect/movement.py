@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.dims import FRAMES, Dim, Size, product
+from ...ir.dims import Dim, Size, product
 from ...ir.ops import TO_END
 from ...ir.sizes import SizeMismatch
 from ...options import as_typed
@@ -168,14 +168,15 @@ def take(
 
 
 def slice_bounds(d: Dialect, size: Size, start: Size, end: Size, step: int = 1) -> tuple[int, int]:
-    """Bounds on an axis of `size` as the numbers of a Slice op. Where frames are open and the source was made with T of
-    them, T means the end and T - 1 the last frame."""
-    if size == FRAMES and d.trained is not None:
-        if d.equals_trained(end):
+    """Bounds on an axis of `size` as the numbers of a Slice op. Where that is open and the source has T of them, T means
+    the end and T - 1 the last one."""
+    made_with = d.as_made(size)
+    if made_with != size:
+        if end == made_with:
             end = TO_END
         if not isinstance(start, Dim) and start > 0:
-            if not d.equals_trained(start + 1):
-                raise d.refuse(f"frame {start} of {d.trained}: where the number of frames is open, this is no place")
+            if start + 1 != made_with:
+                raise d.refuse(f"element {start} of {made_with}: where the number of {size} is open, this is no place")
             start, end = -1, TO_END
     return _bound(d, start, size, step), _bound(d, end, size, step)
 

@@ -243,5 +243,6 @@ def _notes(opens: Sequence[OpenSize], names: Mapping[str, str], sizes: Sizes) ->
         if isinstance(value, int):
             notes.append(f"{size.place} is fixed at {value}: {sizes.reasons[size.symbol]}")
         else:
-            notes.append(f"{size.place} is {value}")
+            made_with = "" if size.declared else f", where the source has {size.made_with}"
+            notes.append(f"{size.place} is {value}{made_with}")
     return notes

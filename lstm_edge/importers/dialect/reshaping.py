@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir.dims import FRAMES, Dim, Size, product, quotient
+from ...ir.dims import Dim, Size, product, quotient
 from ...ir.shapes import same
 from ...ir.sizes import SizeMismatch
 from ...options import as_typed
@@ -18,7 +18,7 @@ def reshape_target(d: Dialect, shape: Sequence[Size], asked: Sequence[Size], cop
     total = product(shape)
     target = _resolved(asked, total)
     if target is None:
-        target = _with_frames(d, shape, asked)
+        target = _with_opened(d, shape, asked)
     if target is None:
         target = _for_multiples(d, asked, total)
     if target is None:
@@ -46,11 +46,13 @@ def exact_quotient(a: Size, b: Size) -> Size | None:
     return 0 if a == 0 and b == 0 else quotient(a, b)
 
 
-def _with_frames(d: Dialect, shape: Sequence[Size], asked: Sequence[Size]) -> list[Size] | None:
-    """`asked` with open frames in place of the number of them that the source was made with. Where several numbers could
-    be that one, the axes that are not 1 come in the same order on both sides."""
-    places = [n for n, s in enumerate(asked) if d.equals_trained(s)]
-    tried = [_resolved([FRAMES if n == at else s for n, s in enumerate(asked)], product(shape)) for at in places]
+def _with_opened(d: Dialect, shape: Sequence[Size], asked: Sequence[Size]) -> list[Size] | None:
+    """`asked` with an open size in place of the number that the source has for it. Where several numbers could be that
+    one, the axes that are not 1 come in the same order on both sides."""
+    places = {n: size for n, size in enumerate(d.opened(s) for s in asked) if size is not None}
+    tried = [
+        _resolved([size if n == at else s for n, s in enumerate(asked)], product(shape)) for at, size in places.items()
+    ]
     found = [target for target in tried if target is not None]
     wide = [s for s in shape if s != 1]
     in_order = [target for target in found if [s for s in target if s != 1] == wide]

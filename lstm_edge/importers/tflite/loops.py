@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.dims import FRAMES, Dim, Size, mentions
+from ...ir.dims import Dim, Size, mentions
 from ...recurrences.body import Body, Carried, Frame
 from ...recurrences.loops import Loop, Trip, settle
 from ...recurrences.polynomials import NotACell
@@ -69,7 +69,7 @@ class BodyLowering(TfLowering):
     """Interprets a loop's body or condition with the trip number as a symbol."""
 
     def __init__(self, outer: TfLowering):
-        super().__init__(outer.file, outer.trained, outer.exact)
+        super().__init__(outer.file, outer.made_with, outer.exact)
         self.variables, self.assigned, self.depth, self.inner = outer.variables, outer.assigned, outer.depth, True
         self.budget = outer.budget
         self.frames: dict[str, Read] = {}
@@ -285,15 +285,18 @@ class _While(Loop):
         limits = list(dict.fromkeys(self.inner.limits))
         if not limits:
             raise NotACell("its condition is no comparison of a counter")
-        if len(limits) > 1 and any(isinstance(n, Dim) for n in limits):
-            if not all(n == FRAMES or self.tf.equals_trained(n) for n in limits):
-                raise NotACell(f"its number of trips is the least of {limits}")
-            return FRAMES
-        count = limits[0] if len(limits) == 1 else min(int(n) for n in limits if not isinstance(n, Dim))
-        read = (f.source for f in self.inner.frames.values())
-        if self.tf.equals_trained(count) and any(self.ctx.shape(x)[0] == FRAMES for x in read):
-            return FRAMES
-        return count if isinstance(count, Dim) else int(count)
+        if all(not isinstance(n, Dim) for n in limits):
+            count: Size = min(int(n) for n in limits if not isinstance(n, Dim))
+            read = [self.ctx.shape(f.source)[0] for f in self.inner.frames.values()]
+            return next((size for size in read if self._counts(size, count)), count)
+        count = next(n for n in limits if isinstance(n, Dim))
+        if not all(self._counts(count, n) for n in limits):
+            raise NotACell(f"its number of trips is the least of {limits}")
+        return count
+
+    def _counts(self, size: Size, number: Size) -> bool:
+        """Whether a number of the file is the number it has for this size, or this size itself."""
+        return size == number or isinstance(size, Dim) and self.tf.as_made(size) == number
 
     def _frame(self, read: Read) -> Frame:
         ctx, x = self.ctx, read.source
@@ -323,7 +326,7 @@ class _While(Loop):
         if mentions(write.at, "trip"):
             if write.at != TRIP:
                 raise NotACell(f"it writes its outputs at {write.at}")
-            if size != count and not (count == FRAMES and self.tf.equals_trained(size)):
+            if not self._counts(count, size):
                 raise NotACell(f"it writes {count} elements of {size}")
             self.places.append(k)
             body.outputs.append(write.element.tensor)

@@ -6,7 +6,7 @@ tensor is held as the real numbers it stands for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,11 +64,11 @@ class Handle(Value):
 
 
 class TfLowering(Dialect):
-    """A Dialect that knows the file, and the number of frames it was exported with where those are left open."""
+    """A Dialect that knows the file, and the numbers that the file has for sizes that are left open all the same."""
 
-    def __init__(self, file: ModelFile, trained: int | None = None, exact: bool = True):
+    def __init__(self, file: ModelFile, made_with: Mapping[str, int] | None = None, exact: bool = True):
         super().__init__()
-        self.file, self.trained, self.exact = file, trained, exact
+        self.file, self.made_with, self.exact = file, made_with or {}, exact
         self.variables: dict[str, Variable] = {}
         self.assigned: set[str] = set()  # variables that the main graph writes
         self.depth = 0  # of subgraphs

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
-from ...ir.dims import FRAMES
+from ...ir.dims import FRAMES, Dim
 from ...ir.graph import Graph
 from ...ir.sizes import Sizes
 from ..dialect import Value, run_dtype
@@ -83,10 +83,12 @@ def _covers(signature: Signature, main: SubGraph) -> bool:
 
 
 def _declared(main: SubGraph, names: dict[int, str]) -> dict[str, Declared]:
-    """The sizes of every input: those that the signature leaves open are open, and made with the number of the file."""
+    """The sizes of every input, with those open that the signature leaves open. The file has 1 for such a size: a number
+    that a batch may be held at, while frames are not one frame.
+    """
     return {
         names[index]: [
-            OpenSize(names[index], axis, made_with=size) if info.signature[axis] == -1 else size
+            OpenSize(names[index], axis, made_with=size if axis == 0 else None) if info.signature[axis] == -1 else size
             for axis, size in enumerate(info.shape)
         ]
         for index, info in ((i, main.tensors[i]) for i in main.inputs)
@@ -110,79 +112,67 @@ class _Source:
         return self.file.subgraphs[0]
 
 
-@dataclass(frozen=True)
-class _Frames:
-    """Frames that the file has fixed and that may be open: their number, the axis, the inputs that have them."""
-
-    number: int
-    axis: int
-    inputs: tuple[str, ...]
-
-
 def _first_that_converts(source: _Source) -> Graph:
-    """With the exported number of frames left open where that converts, else with it fixed."""
+    """With the number of frames that the file has left open where that converts, else with it fixed."""
     declared = _declared(source.main, source.names)
-    why: LstmEdgeError | None = None
+    held: Graph | None = None
     for axis in (1, 0):
-        frames = _frames_of(source, declared, axis)
-        if frames is None:
+        freed = _frames_of(source, declared, axis)
+        if not freed:
             continue
         try:
-            graph = _solved(source, InputSizes(_with_frames(declared, frames), source.given), frames)
-        except LstmEdgeError as e:
-            why = why or e
-            continue
-        graph.metadata["notes"].append(
-            f"input {', '.join(frames.inputs)}: {frames.number} frames in the file, left open"
-        )
-        return graph
-    graph = _solved(source, InputSizes(declared, source.given), None)
-    if why is not None:
-        graph.metadata["notes"].append(f"frames fixed as in the file, because with open frames: {why}")
-    return graph
+            graph = _solved(source, InputSizes(_with(declared, freed), source.given))
+        except LstmEdgeError:
+            continue  # what is in the way stands below, where every size is as in the file
+        sizes = {graph.shape(p.tensor)[axis] for p in graph.inputs if p.name in (f.input for f in freed)}
+        if sizes == {FRAMES}:
+            return graph
+        if not any(isinstance(size, Dim) for size in sizes):
+            held = held or graph
+    return held or _solved(source, InputSizes(declared, source.given))
 
 
-def _solved(source: _Source, inputs: InputSizes, frames: _Frames | None) -> Graph:
-    graph, notes = freest(lambda sizes: _convert(source, inputs, sizes, frames), inputs.open)
+def _solved(source: _Source, inputs: InputSizes) -> Graph:
+    graph, notes = freest(lambda sizes: _convert(source, inputs, sizes), inputs.open)
     graph.metadata["notes"] = [*notes, *graph.metadata["notes"]]
     return graph
 
 
-def _with_frames(declared: Mapping[str, Declared], frames: _Frames) -> dict[str, Declared]:
-    """The inputs with the frames of the file open."""
+def _with(declared: Mapping[str, Declared], freed: Sequence[OpenSize]) -> dict[str, Declared]:
+    """The sizes of every input, some of them open though the file has a number."""
+    places = {(size.input, size.axis): size for size in freed}
     return {
-        name: [FRAMES if axis == frames.axis and name in frames.inputs else s for axis, s in enumerate(sizes or ())]
+        name: [places.get((name, axis), size) for axis, size in enumerate(sizes or ())]
         for name, sizes in declared.items()
     }
 
 
-def _frames_of(source: _Source, declared: Mapping[str, Declared], axis: int) -> _Frames | None:
+def _frames_of(source: _Source, declared: Mapping[str, Declared], axis: int) -> list[OpenSize]:
     """The frames of a recurrent model along `axis`, where they could be left open."""
     main = source.main
     if not any(o.kind in RECURRENT for o in main.operators):
-        return None
+        return []
     if "frames" in (size for sizes in source.given.values() for size in sizes):
-        return None
+        return []
     if any(isinstance(s, OpenSize) and s.axis > 0 for sizes in declared.values() for s in sizes or ()):
-        return None
+        return []
     if source.exact and any(
         o.kind in RECURRENT and any(is_quantized(main.tensors[i]) for i in o.inputs[:1]) for o in main.operators
     ):
-        return None  # the runtime's integers are spelled out step by step
-    found: dict[int, list[str]] = {}
+        return []  # the runtime's integers are spelled out step by step
+    found = []
     for index in main.inputs:
         info, name = main.tensors[index], source.names[index]
         timed = len(info.shape) >= 3 or len(info.shape) == 2 and axis == 1 and not info.dtype.startswith("float")
         if timed and name not in source.given and info.shape[axis] > 1:
-            found.setdefault(info.shape[axis], []).append(name)
-    number, names = next(iter(found.items())) if len(found) == 1 else (0, [])
-    return _Frames(number, axis, tuple(names)) if names else None
+            found.append(OpenSize(name, axis, "frames", info.shape[axis], declared=False))
+    return found if len({size.made_with for size in found}) == 1 else []
 
 
-def _convert(source: _Source, inputs: InputSizes, sizes: Sizes, frames: _Frames | None) -> Graph:
+def _convert(source: _Source, inputs: InputSizes, sizes: Sizes) -> Graph:
     """The graph with these sizes of the inputs."""
     main = source.main
-    ctx = TfLowering(source.file, frames.number if frames else None, source.exact)
+    ctx = TfLowering(source.file, inputs.made_with(sizes), source.exact)
     ctx.assigned = assigned_variables(main)
     scope: Scope = {}
     _declare_inputs(ctx, source, inputs, sizes, scope)
