@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from keras_helpers import RNG, check, run
 
 from lstm_edge.ir.dims import Dim
@@ -80,3 +81,39 @@ def test_the_lengths_of_sequences_that_are_joined_stay_related(keras, tmp_path):
     graph = check(keras.Model([a, b], L.LSTM(3)(L.Concatenate(axis=1)([a, b]))), tmp_path)
     xs = [RNG.normal(0, 1, (2, n, 4)).astype(np.float32) for n in (6, 11)]
     assert run(graph, *xs)[0].shape == (2, 3)
+
+
+BEHIND = {  # the frames are not on the axis behind the batch
+    "permuted": ((4, None), lambda L, x: L.LSTM(3)(L.Permute((2, 1))(x))),
+    "channels_first": ((4, None), lambda L, x: L.GlobalMaxPooling1D()(L.Conv1D(3, 3, data_format="channels_first")(x))),
+    "columns_of_images": (
+        (8, None, 1),
+        lambda L, x: L.LSTM(3)(L.TimeDistributed(L.Flatten())(L.Permute((2, 1, 3))(L.Conv2D(2, 3, padding="same")(x)))),
+    ),
+    "numbers": ((9,), lambda L, x: L.LSTM(3)(L.Reshape((9, 1))(x))),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_frames_stay_open_on_any_axis(keras, tmp_path, name):
+    shape, make = BEHIND[name]
+    x = keras.Input(shape)
+    graph = check(keras.Model(x, make(keras.layers, x)), tmp_path, frames=9)
+    sizes = graph.shape(graph.inputs[0].tensor)
+    assert [isinstance(s, Dim) for s in sizes[1:]] == [s in (None, 9) for s in shape]
+
+
+def test_words_of_open_length_in_sentences_of_open_length(keras, tmp_path):
+    L = keras.layers
+    x = keras.Input((None, None, 4))
+    graph = check(keras.Model(x, L.LSTM(3)(L.TimeDistributed(L.LSTM(5))(x))), tmp_path)
+    assert run(graph, RNG.normal(0, 1, (2, 3, 5, 4)).astype(np.float32))[0].shape == (2, 3)
+
+
+def test_a_vector_beside_sequences_keeps_its_features(keras, tmp_path):
+    L = keras.layers
+    x, speaker = keras.Input((9, 5)), keras.Input((3,))
+    model = keras.Model([x, speaker], L.LSTM(3)(L.Multiply()([L.Dense(3)(x), speaker])))
+    graph = check(model, tmp_path, frames=9)
+    assert [isinstance(graph.shape(p.tensor)[1], Dim) for p in graph.inputs] == [True, False]
+    assert not any("fixed" in n for n in graph.metadata["notes"])

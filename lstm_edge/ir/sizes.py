@@ -40,6 +40,15 @@ class NeedsNumber(ShapeError):
         return error
 
 
+def require_equal(found: Size, wanted: Size, message: str) -> None:
+    """SizeMismatch where two sizes differ that a solver may make equal, ShapeError where they are two numbers."""
+    if isinstance(found, Dim) or isinstance(wanted, Dim):
+        if not same(found, wanted):
+            raise SizeMismatch.between(found, wanted, message)
+    elif found != wanted:
+        raise ShapeError(message)
+
+
 def broadcast(shapes: Sequence[Sequence[Size]], place: str) -> tuple[Size, ...]:
     """NumPy's broadcast of shapes with open sizes; SizeMismatch naming `place` where they do not fit."""
     rank = max(len(s) for s in shapes)

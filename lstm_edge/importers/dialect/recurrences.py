@@ -11,12 +11,14 @@ import numpy as np
 from ...ir.dims import Dim, Size
 from ...ir.ops import GATES, OPS, PARAMETERS
 from ...options import as_typed
-from . import movement
+from . import arithmetic, movement
 from .builder import Dialect
 from .value import Value, known
 
 # Other letters that gates go by.
 ALIASES = {"LSTM": {"c": "g", "j": "g"}, "GRU": {"u": "z", "h": "n", "g": "n"}, "RNN": {"n": "h", "i": "h"}}
+# The order of gates in files of Keras, and in files that keep their weights as Keras does.
+KERAS_GATES = {"LSTM": "ifgo", "GRU": "zrn", "RNN": "h"}
 PEEPHOLES = "ifog"  # the core's order; the last may be left out
 Activation = tuple[str, float, float]  # kind, alpha, beta
 # An initial state: a tensor (D,B,P), or (B,P) of the one direction; one such (B,P) per direction; constants (D,P) that
@@ -51,6 +53,12 @@ class Run:
     def frames(self, d: Dialect, time_major: bool) -> Value:
         """y with time or batch first."""
         return self.y if time_major == self.time_major else d.transpose(self.y, [1, 0, 2])
+
+    def last(self, d: Dialect) -> Value:
+        """The final h of all directions side by side, (B,D*P)."""
+        turned = d.transpose(self.h_n, [1, 0, 2])
+        batch, directions, width = d.shape(turned)
+        return d.reshape(turned, [batch, directions * width])
 
     def directions_apart(self, d: Dialect, time_major: bool, directions: int) -> Value:
         """y with an axis of its own for the directions: (T,D,B,P) where time_major, else (B,T,D,P)."""
@@ -133,6 +141,14 @@ def recurrence(
     return Run(y, states[0], states[1] if op == "LSTM" else None, op_time_major)
 
 
+def merged(d: Dialect, halves: Sequence[Value], mode: str) -> Value:
+    """What two directions gave, joined along the last axis (concat), or their sum, product (mul) or mean (average)."""
+    if mode == "concat":
+        return movement.concat(d, halves, -1)
+    joined = d.binary({"sum": "add", "average": "add", "mul": "mul"}[mode], *halves)
+    return arithmetic.scaled(d, joined, 0.5) if mode == "average" else joined
+
+
 # ---- weights --------------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +168,25 @@ def reordered(d: Dialect, rows: np.ndarray, gates: str, wanted: str, axis: int =
         raise d.refuse(f"expected a multiple of {len(gates)} rows (gates {gates}), found shape {list(rows.shape)}")
     blocks = dict(zip(gates, np.split(rows, len(gates), axis)))
     return np.ascontiguousarray(np.concatenate([blocks[g] for g in wanted], axis))
+
+
+def from_cudnn(
+    op: str, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Kernels (I, G*H) and (H, G*H) that hold cuDNN's memory, and its two biases (2*G*H,), as Keras's own layers have
+    them: every gate's block of the memory is a matrix (H, inputs), and an LSTM has one bias. ValueError for other shapes.
+    """
+    gates, hidden = len(GATES[op]), recurrent.shape[0]
+    rows = gates * hidden
+    if kernel.shape[1:] != (rows,) or recurrent.shape != (hidden, rows) or bias.shape not in ((2 * rows,), (2, rows)):
+        raise ValueError(
+            f"expected cuDNN weights (any, {rows}), ({hidden}, {rows}) and ({2 * rows},), found {kernel.shape}, "
+            f"{recurrent.shape}, {bias.shape}"
+        )
+    kernels = [np.ascontiguousarray(k).reshape(hidden, -1).T for k in np.split(kernel, gates, axis=1)]
+    recurrents = [k.T for k in np.split(recurrent, gates, axis=1)]
+    both = bias.reshape(2, -1)
+    return np.concatenate(kernels, 1), np.concatenate(recurrents, 1), both.sum(axis=0) if op == "LSTM" else both
 
 
 def _in_core_order(d: Dialect, op: str, w: Weights, gates: str, peephole_gates: str) -> Weights:

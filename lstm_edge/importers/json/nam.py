@@ -9,6 +9,7 @@ import numpy as np
 from ...errors import FormatError, UnsupportedModelError
 from ...files.json import array, whole
 from ...ir.graph import Graph
+from ...ir.ops import GATES
 from ..dialect import Value
 from ..dialect.recurrences import Weights
 from .layers import Layers
@@ -36,8 +37,9 @@ def build(document: dict[str, Any]) -> Graph:
     width = whole(config.get("input_size", config.get("in_channels", 1)), "config: input_size")
     out = whole(config.get("out_channels", 1), "config: out_channels")
     weights = array(document["weights"], "weights", (None,))
-    sizes = [4 * hidden * (width + hidden) + 6 * hidden]
-    sizes += [4 * hidden * 2 * hidden + 6 * hidden] * (count - 1) + [out * hidden + out]
+    rows = len(GATES["LSTM"]) * hidden
+    sizes = [rows * (inputs + hidden) + rows + 2 * hidden for inputs in [width] + [hidden] * (count - 1)]
+    sizes.append(out * hidden + out)
     if sum(sizes) != weights.size:
         raise FormatError(
             f"weights: expected {sum(sizes)} numbers for {count} layers of {hidden} over {width}, found {weights.size}"
@@ -57,7 +59,8 @@ def build(document: dict[str, Any]) -> Graph:
 
 
 def _level(d: Layers, x: Value, part: np.ndarray, hidden: int) -> Value:
-    joined, rest = part[: -6 * hidden].reshape(4 * hidden, -1), part[-6 * hidden :]
-    bias, h, c = np.split(rest, [4 * hidden, 5 * hidden])
+    rows = len(GATES["LSTM"]) * hidden
+    joined, bias, h, c = np.split(part, np.cumsum([part.size - rows - 2 * hidden, rows, hidden]))
+    joined = joined.reshape(rows, -1)
     weights = Weights(joined[:, :-hidden], joined[:, -hidden:], bias)
     return d.recurrence("LSTM", x, weights, initial=(h, c))

@@ -9,7 +9,7 @@ from ...files.json import array, whole
 from ...ir.graph import Graph
 from ..dialect import Value, arithmetic, known, norms, windows
 from ..dialect.activations import Activation, activate, activation
-from ..dialect.recurrences import Weights
+from ..dialect.recurrences import KERAS_GATES, Weights
 from .layers import Layers
 
 KNOWN = {"in_shape", "layers", "in_skip", "in_gain", "out_gain", "metadata", "samplerate"}
@@ -23,7 +23,6 @@ LAYER_KEYS = {
     "batchnorm": ("epsilon",),
     "activation": (),
 }
-KERAS_GATES = {"LSTM": "ifgo", "GRU": "zrn"}
 MAX_LAYERS = 1024
 SILENT_DB = -90.0  # AIDA-X's players take a gain at or below it as 0
 

@@ -56,7 +56,6 @@ CELL_OPS = {
     "SimpleRNNCell": "RNN",
     "PeepholeLSTMCell": "LSTM",
 }
-GATES = {"LSTM": "ifco", "GRU": "zrh", "RNN": "h"}  # Keras's order
 _TF_OPS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 # In the HDF5 files of Keras 3 an operation differs from a layer by its config alone, which lacks `trainable` as these
 # do.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...errors import ShapeError
+from ...ir.sizes import require_equal
 from ..dialect import Value, arithmetic, movement, products, reductions, selection
 from ..dialect.activations import activate
 from . import attention, conv, merges, norms, recurrent, shaping
@@ -29,10 +29,8 @@ class Handler(NamedTuple):
 def dense(e: Emit, layer: Layer, call: Call) -> Value:
     units, x = layer.config.size("units"), e.real(call.x)
     kernel = layer.weight("kernel", (None, units))
-    if e.shape(x)[-1] != kernel.shape[0]:
-        raise ShapeError(
-            f"{layer.place}: expected {kernel.shape[0]} features as in its kernel, found input {e.shape(x)}"
-        )
+    message = f"{layer.place}: expected {kernel.shape[0]} features as in its kernel, found input {e.shape(x)}"
+    require_equal(e.shape(x)[-1], kernel.shape[0], message)
     weight, end = e.weight(kernel.T, "w"), Finish(e, layer, units)
     return end(e, products.dense(e, x, weight, end.bias, end.activation), "dense")
 
@@ -61,8 +59,8 @@ def _dense_over_last(e: Emit, layer: Layer, x: Value, kernel: np.ndarray, bias: 
     """The last `count` axes of x against as many of the kernel, as one Dense."""
     sizes, inner, outer = e.shape(x), kernel.shape[:count], kernel.shape[count:]
     lead = sizes[: len(sizes) - count]
-    if sizes[len(lead) :] != inner:
-        raise ShapeError(f"{layer.place}: expected features {inner}, found input {sizes}")
+    for size, wanted in zip(sizes[len(lead) :], inner):
+        require_equal(size, wanted, f"{layer.place}: expected features {inner}, found input {sizes}")
     width = math.prod(inner)
     flat = e.reshape(x, [*lead, width]) if count > 1 else x
     offset = None if bias is None else e.weight(bias.ravel(), "bias")

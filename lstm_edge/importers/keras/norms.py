@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ShapeError
+from ...ir.sizes import require_equal
 from ..dialect import Value, movement, norms
 from .config import Layer
 from .emit import Call, Emit, Rule
@@ -30,10 +30,8 @@ def batch_normalization(e: Emit, layer: Layer, call: Call) -> Value:
     mean, variance = layer.weights["moving_mean"], layer.weights["moving_variance"]
     if len(axes) != 1:
         raise e.unsupported(f"axis {axes}", "expected one axis")
-    if e.shape(call.x)[axes[0]] != mean.size:
-        raise ShapeError(
-            f"{layer.place}: expected {mean.size} features on axis {axes[0]}, found input {e.shape(call.x)}"
-        )
+    message = f"{layer.place}: expected {mean.size} features on axis {axes[0]}, found input {e.shape(call.x)}"
+    require_equal(e.shape(call.x)[axes[0]], mean.size, message)
     epsilon = layer.config.number("epsilon", 1e-3)
     return norms.batch_norm(e, call.x, mean, variance, *_affine(layer), epsilon, axes[0])
 

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from ...errors import ShapeError
+from ...ir.sizes import require_equal
 from ..dialect import Value, movement, reductions
 from ..dialect.activations import Activation
-from ..dialect.recurrences import Weights, recurrence
+from ..dialect.recurrences import KERAS_GATES, Run, Weights, from_cudnn, merged, recurrence
 from .activations import gate_activation
-from .config import CELL_OPS, GATES, Layer
+from .config import CELL_OPS, Layer
 from .emit import Call, Emit, Masked, Rule, unsupported
 
 _STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "RNN")
+_MERGES = {"concat": "concat", "sum": "sum", "mul": "mul", "ave": "average", None: ""}  # in the dialect's words
 _OPTIONS = (
     "units",
     "activation",
@@ -71,11 +73,11 @@ def _cell(layer: Layer) -> Cell:
             f"cell {layer.cls} is not supported",
             f"expected one of {', '.join(k for k in CELL_OPS if 'Cell' in k)}",
         )
-    units, rows = layer.config.size("units"), layer.config.size("units") * len(GATES[op])
+    units, rows = layer.config.size("units"), layer.config.size("units") * len(KERAS_GATES[op])
     kernel, recurrent = layer.weights["kernel"], layer.weights["recurrent_kernel"]
     bias = layer.weights.get("bias")
     if layer.cls.startswith("CuDNN") or (op != "RNN" and bias is not None and bias.shape == (2 * rows,)):
-        kernel, recurrent, bias = _from_cudnn(layer, op, units)
+        kernel, recurrent, bias = _from_cudnn(layer, op)
     kernel = layer.weight("kernel", (None, rows), kernel).T
     recurrent = layer.weight("recurrent_kernel", (units, rows), recurrent).T
     reset_after = op == "GRU" and (layer.cls == "CuDNNGRU" or layer.config.flag("reset_after", False))
@@ -90,24 +92,11 @@ def _cell(layer: Layer) -> Cell:
     return Cell(op, units, weights, _activations(layer, op), reset_after)
 
 
-def _from_cudnn(layer: Layer, op: str, units: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """cuDNN keeps every gate's matrix as (units, inputs) in the memory of a Keras (inputs, units) block, and two
-    biases."""
-    kernel, recurrent, bias = (layer.weights[k] for k in ("kernel", "recurrent_kernel", "bias"))
-    gates = len(GATES[op])
-    if (
-        kernel.shape[1:] != (gates * units,)
-        or recurrent.shape != (units, gates * units)
-        or bias.shape != (2 * gates * units,)
-    ):
-        raise ShapeError(
-            f"{layer.place}: expected cuDNN weights (any, {gates * units}), ({units}, {gates * units}) and "
-            f"({2 * gates * units},), found {kernel.shape}, {recurrent.shape}, {bias.shape}"
-        )
-    kernels = [np.ascontiguousarray(k).reshape(units, -1).T for k in np.split(kernel, gates, axis=1)]
-    recurrents = [k.T for k in np.split(recurrent, gates, axis=1)]
-    both = bias.reshape(2, -1)
-    return np.concatenate(kernels, 1), np.concatenate(recurrents, 1), both.sum(axis=0) if op == "LSTM" else both
+def _from_cudnn(layer: Layer, op: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    try:
+        return from_cudnn(op, *(layer.weights[k] for k in ("kernel", "recurrent_kernel", "bias")))
+    except ValueError as error:
+        raise ShapeError(f"{layer.place}: {error}") from error
 
 
 def _activations(layer: Layer, op: str) -> list[Activation]:
@@ -123,16 +112,6 @@ def _activations(layer: Layer, op: str) -> list[Activation]:
 
 
 # ---- one op ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Run:
-    """y (B,T,D*H) in x's order of time; states (D,B,H) of every cell: h and c of an LSTM, h of the others; h is the
-    last cell's."""
-
-    y: Value
-    states: list[Value]
-    h: Value
 
 
 class _Flags:
@@ -158,8 +137,10 @@ def _run(
     """`cells`: one per direction. `initial`: states (B,H), direction by direction."""
     first = cells[0]
     shape, width = e.shape(x.value), first.weights.w_ih.shape[1]
-    if len(shape) != 3 or shape[-1] != width:
-        raise ShapeError(f"{e.place}: expected input (batch, frames, {width}), found {shape}")
+    message = f"{e.place}: expected input (batch, frames, {width}), found {shape}"
+    if len(shape) != 3:
+        raise ShapeError(message)
+    require_equal(shape[-1], width, message)
     count = _STATES[first.op]
     if initial and len(initial) != len(cells) * count:
         raise ShapeError(f"{e.place}: expected {len(cells) * count} initial states, found {len(initial)}")
@@ -170,7 +151,7 @@ def _run(
         first.op,
         e.real(x.value),
         [c.weights for c in cells],
-        gates=GATES[first.op],
+        gates=KERAS_GATES[first.op],
         time_major=flags.time_major,
         direction=direction,
         activations=[a for c in cells for a in c.activations],
@@ -180,8 +161,12 @@ def _run(
         reset_after=first.reset_after,
     )
     e.named(run.y, part)
-    states = [run.h_n] if run.c_n is None else [run.h_n, run.c_n]
-    return Run(run.frames(e, flags.time_major), states, run.h_n)
+    return run
+
+
+def _states(run: Run) -> list[Value]:
+    """h and c of an LSTM, h of the others, each (D,B,H)."""
+    return [run.h_n] if run.c_n is None else [run.h_n, run.c_n]
 
 
 def _initial(e: Emit, states: list[Value], count: int, part: str) -> list[Value]:
@@ -191,9 +176,11 @@ def _initial(e: Emit, states: list[Value], count: int, part: str) -> list[Value]
     return [e.named(movement.stack(e, kind, 0), f"{name}{k}") for k, kind in enumerate(kinds)]
 
 
-def _stack(e: Emit, cells: list[Cell], x: Masked, flags: _Flags, initial: list[Value], part: str = "") -> Run:
-    """Cells one above the other, as one op each. A masked frame carries every state, so the mask goes to each; only the
-    last one's masked outputs may be zeroed."""
+def _stack(
+    e: Emit, cells: list[Cell], x: Masked, flags: _Flags, initial: list[Value], part: str = ""
+) -> tuple[Run, list[Value]]:
+    """Cells one above the other, as one op each: the last one's run, and the states of all. A masked frame carries every
+    state, so the mask goes to each; only the last one's masked outputs may be zeroed."""
     counts = [_STATES[c.op] for c in cells]
     if initial and len(initial) != sum(counts):
         raise ShapeError(f"{e.place}: expected {sum(counts)} initial states, found {len(initial)}")
@@ -201,17 +188,18 @@ def _stack(e: Emit, cells: list[Cell], x: Masked, flags: _Flags, initial: list[V
     for i, cell in enumerate(cells[:-1]):
         own = initial[sum(counts[:i]) : sum(counts[: i + 1])]
         run = _run(e, [cell], x, flags, flags.direction, own, f"{part}/cell{i}".strip("/"), False)
-        x, states = Masked(run.y, x.mask), states + run.states
+        x, states = Masked(run.frames(e, flags.time_major), x.mask), states + _states(run)
     run = _run(e, cells[-1:], x, flags, flags.direction, initial[sum(counts[:-1]) :], part, flags.zero)
-    return Run(run.y, states + run.states, run.h)
+    return run, states + _states(run)
 
 
 def _last(e: Emit, run: Run, x: Masked, started: bool, flags: _Flags) -> Value:
     """The last output: the final h, but where a mask can make them differ (all frames masked after a given state,
     zeroed outputs)."""
     if x.mask and (started or flags.zero):
-        return movement.index(e, run.y, flags.time_axis, 0 if flags.go_backwards else -1)
-    return movement.squeeze(e, run.h, [0])
+        y = run.frames(e, flags.time_major)
+        return movement.index(e, y, flags.time_axis, 0 if flags.go_backwards else -1)
+    return movement.squeeze(e, run.h_n, [0])
 
 
 # ---- layers ----------------------------------------------------------------------------------------------------------
@@ -221,13 +209,14 @@ def recurrent(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     """LSTM, GRU, SimpleRNN, CuDNNLSTM, CuDNNGRU, RNN(cells)."""
     x, initial = _arguments(e, layer, call)
     flags = _Flags(e, layer)
-    run = _stack(e, cells_of(layer), x, flags, initial)
+    run, states = _stack(e, cells_of(layer), x, flags, initial)
     if flags.return_sequences:
-        y = movement.flip(e, run.y, [flags.time_axis]) if flags.go_backwards else run.y
+        y = run.frames(e, flags.time_major)
+        y = movement.flip(e, y, [flags.time_axis]) if flags.go_backwards else y
         out = Masked(y, x.mask or call.inputs[0].mask)
     else:
         out = Masked(_last(e, run, x, bool(initial), flags))
-    return [out, *(Masked(movement.squeeze(e, s, [0])) for s in run.states if flags.return_state)]
+    return [out, *(Masked(movement.squeeze(e, s, [0])) for s in states if flags.return_state)]
 
 
 def bidirectional(e: Emit, layer: Layer, call: Call) -> list[Masked]:
@@ -236,7 +225,7 @@ def bidirectional(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     if forward.cls not in RECURRENT or backward.cls not in RECURRENT:
         raise e.unsupported(f"wraps {forward.cls}", f"expected one of {', '.join(RECURRENT)}")
     mode = layer.config.take("merge_mode", "concat")
-    if mode not in ("concat", "sum", "mul", "ave", None):
+    if mode not in _MERGES:
         raise e.unsupported(f"merge_mode {mode!r}", "expected concat, sum, mul, ave or null")
     x, initial = _arguments(e, layer, call)
     sides = [cells_of(forward), cells_of(backward)]
@@ -268,21 +257,21 @@ def _fused(
 ) -> tuple[list[Value], list[Value]]:
     whole = mode == "concat" and flags.return_sequences
     run = _run(e, sides, x, flags, "bidirectional", initial, "" if whole else "both", flags.zero)
-    states = [movement.index(e, s, 0, d) for d in (0, 1) for s in run.states] if flags.return_state else []
+    y = run.frames(e, flags.time_major)
+    states = [movement.index(e, s, 0, d) for d in (0, 1) for s in _states(run)] if flags.return_state else []
     if whole:
-        return [run.y], states
+        return [y], states
     units = sides[0].units
     if flags.return_sequences or (x.mask and initial):
-        halves = [e.slice_axis(run.y, 2, d * units, (d + 1) * units) for d in (0, 1)]
+        halves = [e.slice_axis(y, 2, d * units, (d + 1) * units) for d in (0, 1)]
         if not flags.return_sequences:  # the frame a direction processed last: the end forward, the beginning backward
             halves = [movement.index(e, h, flags.time_axis, at) for h, at in zip(halves, (-1, 0))]
         return _merge(e, halves, mode), states
     if mode == "concat":
-        turned = e.transpose(run.h, [1, 0, 2])
-        return [e.reshape(turned, [e.shape(turned)[0], 2 * units])], states
+        return [run.last(e)], states
     if mode is None:
-        return movement.unstack(e, run.h, 0), states
-    return [reductions.reduce(e, {"sum": "sum", "mul": "prod", "ave": "mean"}[mode], run.h, [0], False)], states
+        return movement.unstack(e, run.h_n, 0), states
+    return [reductions.reduce(e, {"sum": "sum", "mul": "prod", "ave": "mean"}[mode], run.h_n, [0], False)], states
 
 
 def _apart(
@@ -292,24 +281,19 @@ def _apart(
     outs: list[Value] = []
     states: list[Value] = []
     for d, (cells, flag) in enumerate(zip(sides, flags)):
-        run = _stack(e, cells, x, flag, initial[half * d : half * (d + 1)], ("forward", "backward")[d])
+        run, ends = _stack(e, cells, x, flag, initial[half * d : half * (d + 1)], ("forward", "backward")[d])
         if flags[0].return_sequences:
             # Keras flips the backward output once more, so it is in x's order when that layer went backwards
-            outs.append(run.y if flag.go_backwards == bool(d) else movement.flip(e, run.y, [flag.time_axis]))
+            y = run.frames(e, flag.time_major)
+            outs.append(y if flag.go_backwards == bool(d) else movement.flip(e, y, [flag.time_axis]))
         else:
             outs.append(_last(e, run, x, bool(initial), flag))
-        states += [movement.squeeze(e, s, [0]) for s in run.states if flag.return_state]
+        states += [movement.squeeze(e, s, [0]) for s in ends if flag.return_state]
     return _merge(e, outs, mode), states
 
 
 def _merge(e: Emit, pair: list[Value], mode: str | None) -> list[Value]:
-    if mode is None:
-        return pair
-    if mode == "concat":
-        return [movement.concat(e, pair, -1)]
-    if mode == "ave":
-        return [e.scaled(e.binary("add", *pair), 0.5)]
-    return [e.binary({"sum": "add", "mul": "mul"}[mode], *pair)]
+    return pair if mode is None else [merged(e, pair, _MERGES[mode])]
 
 
 def _arguments(e: Emit, layer: Layer, call: Call) -> tuple[Masked, list[Value]]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
-from .config import CELL_OPS, GATES, MODELS, Layer, snake_case
+from ..dialect.recurrences import ALIASES, KERAS_GATES
+from .config import CELL_OPS, MODELS, Layer, snake_case
 from .files import Source
 
 
@@ -23,8 +24,23 @@ class Var(NamedTuple):
 
 _Slot = tuple[Layer, Var, bool]  # a variable, whose it is, and whether training changes it
 
-_KERNEL = ("Dense", "Conv1D", "Conv2D", "Conv1DTranspose", "Conv2DTranspose", "EinsumDense")
 _KERAS1_GATES = {"LSTM": "icfo", "GRU": "zrh"}
+
+
+# What layers own, in Keras's order: `name?flag` where the config says so, which it does unless the flag is false; `name!`
+# is not trained.
+_AFFINE = "gamma?scale beta?center"
+_OWNED = {
+    **dict.fromkeys(("Dense", "Conv1D", "Conv2D", "Conv1DTranspose", "Conv2DTranspose"), "kernel bias?use_bias"),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), "depthwise_kernel bias?use_bias"),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), "depthwise_kernel pointwise_kernel bias?use_bias"),
+    "Embedding": "embeddings",
+    "BatchNormalization": f"{_AFFINE} moving_mean! moving_variance!",
+    "LayerNormalization": _AFFINE,
+    "GroupNormalization": _AFFINE,
+    "RMSNormalization": "scale",
+    "PReLU": "alpha",
+}
 
 
 def variables(layer: Layer) -> list[Var]:
@@ -32,41 +48,29 @@ def variables(layer: Layer) -> list[Var]:
     config, cls = layer.config, layer.cls
     if cls in CELL_OPS:
         return _recurrent_variables(layer)
-    if cls in _KERNEL:
-        bias = config.take("bias_axes") is not None if cls == "EinsumDense" else config.flag("use_bias", True)
-        return [Var("kernel")] + [Var("bias")] * bias
-    if cls in ("DepthwiseConv1D", "DepthwiseConv2D"):
-        return [Var("depthwise_kernel")] + [Var("bias")] * config.flag("use_bias", True)
-    if cls in ("SeparableConv1D", "SeparableConv2D"):
-        return [Var("depthwise_kernel"), Var("pointwise_kernel")] + [Var("bias")] * config.flag("use_bias", True)
-    if cls == "Embedding":
-        return [Var("embeddings")]
-    if cls == "BatchNormalization":
-        return _affine(layer) + [Var("moving_mean", False), Var("moving_variance", False)]
-    if cls == "LayerNormalization":
-        return [Var("gamma")] * config.flag("scale", True) if config.flag("rms_scaling") else _affine(layer)
-    if cls == "GroupNormalization":
-        return _affine(layer)
-    if cls == "RMSNormalization":
-        return [Var("scale")]
-    if cls == "PReLU":
-        return [Var("alpha")]
+    if cls == "EinsumDense":
+        return [Var("kernel")] + [Var("bias")] * (config.take("bias_axes") is not None)
+    if cls == "LayerNormalization" and config.flag("rms_scaling"):
+        return _named(layer, "gamma?scale")
     if cls in ("Attention", "AdditiveAttention"):
         scaled = config.flag("use_scale", cls == "AdditiveAttention")
         return [Var("scale")] * scaled + [Var("concat_score_weight")] * (config.take("score_mode", "dot") == "concat")
     if cls == "MultiHeadAttention":
-        return [
-            Var(f"{part}_{v}", True, f"{part}_dense")
-            for part in ("query", "key", "value", "output")
-            for v in (("kernel", "bias") if config.flag("use_bias", True) else ("kernel",))
-        ]
+        kinds = ("kernel", "bias") if config.flag("use_bias", True) else ("kernel",)
+        parts = ("query", "key", "value", "output")
+        return [Var(f"{part}_{kind}", True, f"{part}_dense") for part in parts for kind in kinds]
     if cls == "Normalization" and config.take("mean") is None:
-        return [Var("mean", False), Var("variance", False), Var("count", False)]
-    return []
+        return _named(layer, "mean! variance! count!")
+    return _named(layer, _OWNED.get(cls, ""))
 
 
-def _affine(layer: Layer) -> list[Var]:
-    return [Var("gamma")] * layer.config.flag("scale", True) + [Var("beta")] * layer.config.flag("center", True)
+def _named(layer: Layer, names: str) -> list[Var]:
+    """The variables that `names` says a layer has, as _OWNED spells them."""
+    found = []
+    for name, flag in (word.partition("?")[::2] for word in names.split()):
+        if not flag or layer.config.flag(flag, True):
+            found.append(Var(name.removesuffix("!"), not name.endswith("!")))
+    return found
 
 
 def _recurrent_variables(layer: Layer) -> list[Var]:
@@ -178,8 +182,10 @@ def _join_keras1_gates(layer: Layer) -> None:
     """W_i, W_c, W_f, W_o as one kernel in the order of Keras 2: i, f, c, o (LSTM) or z, r, h (GRU)."""
     if not any(k.startswith("W_") for k in layer.weights):
         return
+    written = {ALIASES[layer.cls].get(g, g): g for g in _KERAS1_GATES[layer.cls]}
+    order = [written[g] for g in KERAS_GATES[layer.cls]]
     for old, new in (("W", "kernel"), ("U", "recurrent_kernel"), ("b", "bias")):
-        layer.weights[new] = np.concatenate([layer.weights.pop(f"{old}_{g}") for g in GATES[layer.cls]], axis=-1)
+        layer.weights[new] = np.concatenate([layer.weights.pop(f"{old}_{g}") for g in order], axis=-1)
 
 
 def _flip_theano_kernels(layer: Layer) -> None:

@@ -9,14 +9,13 @@ import numpy as np
 
 from ...ir.dims import Dim
 from ...ir.ops import GATES
-from ..dialect import Value, arithmetic, movement
+from ..dialect import Value, movement
 from ..dialect.activations import Activation, activation
-from ..dialect.recurrences import ALIASES, PEEPHOLES, Weights, recurrence
+from ..dialect.recurrences import ALIASES, KERAS_GATES, PEEPHOLES, Weights, merged, recurrence
 from .keys import Keys
 from .layers import column_major, source
 from .tensors import Network
 
-KERAS_GATES = {"LSTM": "ifgo", "GRU": "zrn", "RNN": "h"}
 DEFAULT_ACTIVATIONS = {
     "LSTM": {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid", "h": "tanh"},
     "GRU": {"r": "sigmoid", "z": "sigmoid", "n": "tanh"},
@@ -33,7 +32,7 @@ TORCH_ROLES = {
     "bias_hh": "recurrent_bias",
 }
 DIRECTIONS = ("forward", "reverse", "bidirectional")
-MERGES = {"sum": "add", "mul": "mul", "average": "add"}
+MERGES = ("concat", "sum", "mul", "average")
 Parts = dict[str, Any]  # parameter -> name of an array, or a table gate -> name
 
 
@@ -125,11 +124,8 @@ class _Reader:
         if self.op == "GRU":
             self._settle_reset(bias, other)
         if self.forget_bias:
-            joined = np.zeros(4 * hidden, np.float32)
-            for part in (bias, other):
-                joined += 0 if part is None else part
-            joined[hidden : 2 * hidden] += np.float32(self.forget_bias)
-            return joined, None
+            added = self.core({g: np.full(hidden, self.forget_bias * (g == "f")) for g in GATES["LSTM"]}, "forget_bias")
+            return sum((part for part in (bias, other) if part is not None), np.float32(0)) + added, None
         return bias, other
 
     def _bias(self, value: Any, key: str) -> np.ndarray | None:
@@ -199,7 +195,7 @@ def recurrent(net: Network, k: Keys, op: str) -> Value:
         k.fail(
             f"{len(levels)} levels below one prefix: write one layer per level to give them initial states or peepholes"
         )
-    merge, returns = k.word("merge", ("concat", *MERGES), "concat"), k.word("returns", ("every", "last"), "every")
+    merge, returns = k.word("merge", MERGES, "concat"), k.word("returns", ("every", "last"), "every")
     for n, parts in enumerate(levels):
         width = movement.fixed_sizes(net, net.shape(x)[-1:], "features of sizes")[0]
         cells = [reader.weights(p, q, width) for p, q in zip(parts, peepholes)]
@@ -214,7 +210,7 @@ def recurrent(net: Network, k: Keys, op: str) -> Value:
     if made.c_n is not None:
         net.named[f"{name}.c"] = made.c_n
     if returns == "last":
-        x = _last_states(net, made.h_n)
+        x = made.last(net)
     return _merged(net, x, merge) if count == 2 else x
 
 
@@ -242,20 +238,12 @@ def _initial(net: Network, k: Keys, key: str) -> np.ndarray | Value | None:
     return net.named[name] if name in net.named else net.array(name, k, key)
 
 
-def _last_states(net: Network, h: Value) -> Value:
-    """(D,B,P) to (B,D*P)."""
-    directions, batch, width = net.shape(h)
-    return net.reshape(net.transpose(h, [1, 0, 2]), [batch, directions * width])
-
-
 def _merged(net: Network, x: Value, merge: str) -> Value:
     """The two directions, now side by side in the last axis, as `merge` says."""
     if merge == "concat":
         return x
     axis = len(net.shape(x)) - 1
-    halves = movement.split(net, x, axis, movement.equal_parts(net, net.shape(x)[axis], 2))
-    x = net.binary(MERGES[merge], *halves)
-    return arithmetic.scaled(net, x, 0.5) if merge == "average" else x
+    return merged(net, movement.split(net, x, axis, movement.equal_parts(net, net.shape(x)[axis], 2)), merge)
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
