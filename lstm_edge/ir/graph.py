@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import UnsupportedModelError
 from .dims import Size, mentions
-from .node import Node, Tensor
+from .node import Node, Tensor, dtype_name
 from .shapes import infer
 from .spec import INT32, RUN_DTYPES
 
@@ -92,7 +92,7 @@ class Graph:
         """Adds a constant; floats become float32, integers int32 (range-checked). Returns its tensor name."""
         array = run_array(np.asarray(data), name)
         t = self.fresh(name)
-        self.tensors[t] = Tensor(t, str(array.dtype), array.shape, array)
+        self.tensors[t] = Tensor(t, dtype_name(array.dtype), array.shape, array)
         return t
 
     def add(
@@ -135,8 +135,9 @@ class Graph:
     def shape(self, tensor: str) -> tuple[Size, ...]:
         return self.tensors[tensor].shape
 
-    def producer(self, tensor: str) -> Node | None:
-        return next((n for n in self.nodes if tensor in n.outputs), None)
+    def producers(self) -> dict[str, Node]:
+        """The node that makes each tensor, as the nodes are now: for those who ask of many."""
+        return {o: n for n in self.nodes for o in n.outputs if o}
 
     def consumers(self, tensor: str) -> list[Node]:
         return [n for n in self.nodes if tensor in n.inputs]
@@ -155,9 +156,10 @@ class Graph:
         needed = {p.tensor for p in self.outputs} | {s.write for s in self.states}
         kept = []
         for node in reversed(self.nodes):
-            if any(o in needed for o in node.outputs if o):
+            if not needed.isdisjoint(node.outputs):
                 kept.append(node)
-                needed.update(i for i in node.inputs if i)
+                needed.update(node.inputs)
+                needed.discard("")  # an input that is left out
         self.nodes = kept[::-1]
         needed |= {p.tensor for p in self.inputs} | {s.read for s in self.states}
         needed |= {o for n in self.nodes for o in n.outputs}

@@ -69,19 +69,17 @@ def _settle_sizes(graph: Graph, node: Node) -> None:
 
 def _fold_constant(graph: Graph, node: Node) -> bool:
     """Makes the outputs of `node` constants where every input is one."""
-    arrays = [None if constant_of(graph, i) is None else reference.constant(graph.tensors[i]) for i in node.inputs]
-    if (
-        any(a is None and i for a, i in zip(arrays, node.inputs))
-        or node.op == "Fill"
-        and any(s >= 0 for s in node.attrs["from_input"])
-    ):
+    if any(i and constant_of(graph, i) is None for i in node.inputs):
+        return False
+    if node.op == "Fill" and any(s >= 0 for s in node.attrs["from_input"]):
         return False
     given = [o for o in node.outputs if o]
     if any(isinstance(s, Dim) for o in given for s in graph.shape(o)):
         return False
     made = sum(value(product(graph.shape(o)), 1, 1) for o in given)
-    if made - sum(a.size for a in arrays if a is not None) > LARGEST_GROWTH:
+    if made - sum(graph.tensors[i].values.size for i in node.inputs if i) > LARGEST_GROWTH:
         return False
+    arrays = [reference.constant(graph.tensors[i]) if i else None for i in node.inputs]
     with np.errstate(all="ignore"):
         results = reference.run_node(node, arrays)
     for name, result in zip(node.outputs, results):

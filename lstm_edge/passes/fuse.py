@@ -22,8 +22,8 @@ def fuse(graph: Graph) -> None:
         changed = False
         view = _View(graph)
         for node in graph.nodes:
-            for rule, text in RULES:
-                if id(node) not in view.gone and rule(view, node):
+            for op, rule, text in RULES:
+                if node.op == op and id(node) not in view.gone and rule(view, node):
                     counts[text] += 1
                     changed = True
                     view.refresh(node)
@@ -43,7 +43,7 @@ class _View:
     def __init__(self, graph: Graph):
         self.graph = graph
         self.readers = reader_counts(graph)
-        self.producers = {o: n for n in graph.nodes for o in n.outputs if o}
+        self.producers = graph.producers()
         self.gone: set[int] = set()
         self._known = {id(n): (list(n.inputs), list(n.outputs)) for n in graph.nodes}
 
@@ -107,7 +107,7 @@ def _is_grouped_transpose(node: Node) -> bool:
 
 def _pad_into_conv(v: _View, node: Node) -> bool:
     """A zero Pad of the spatial axes becomes the pads of the Conv that reads it."""
-    pad = v.only_feed(node.inputs[0], "Pad") if node.op == "Conv" else None
+    pad = v.only_feed(node.inputs[0], "Pad")
     if pad is None:
         return False
     attrs, rank = read_attrs(pad), len(v.graph.shape(node.inputs[0]))
@@ -127,7 +127,7 @@ def _pad_into_conv(v: _View, node: Node) -> bool:
 def _slice_into_conv(v: _View, node: Node) -> bool:
     """A Slice that cuts off what a Conv's end padding made (causal convolution as torch code spells it) becomes less
     end padding; one that cuts off the end of a ConvTranspose becomes more of it, which there takes away."""
-    conv = v.only_feed(node.inputs[0], "Conv", "ConvTranspose") if node.op == "Slice" else None
+    conv = v.only_feed(node.inputs[0], "Conv", "ConvTranspose")
     if conv is None:
         return False
     attrs, shape = read_attrs(node), v.graph.shape(node.inputs[0])
@@ -152,8 +152,6 @@ def _slice_into_conv(v: _View, node: Node) -> bool:
 
 def _matmul_to_dense(v: _View, node: Node) -> bool:
     """MatMul by a constant matrix is a Dense layer."""
-    if node.op != "MatMul":
-        return False
     weight, attrs = constant_of(v.graph, node.inputs[1]), read_attrs(node)
     if weight is None or weight.ndim != 2 or attrs["trans_a"] or attrs["scale"] != 1:
         return False
@@ -184,7 +182,7 @@ def _scale_into_weights(v: _View, node: Node) -> bool:
 def _add_into_bias(v: _View, node: Node) -> bool:
     """Addition (or subtraction) of one constant per output channel after a layer goes into its bias."""
     parts, sign = v.split(node, "add"), 1.0
-    if parts is None and node.op == "Binary" and node.attrs["kind"] == "sub":
+    if parts is None and node.attrs["kind"] == "sub":
         data = constant_of(v.graph, node.inputs[1])
         parts, sign = (node.inputs[0], data, node.inputs[1]) if data is not None else None, -1.0
     layer = v.only_feed(parts[0], *LAYERS) if parts is not None else None
@@ -216,7 +214,7 @@ def _per_channel(graph: Graph, layer: Node, data: np.ndarray) -> np.ndarray | No
 
 def _activation_into_layer(v: _View, node: Node) -> bool:
     """An activation of nothing but a Conv's or Dense's output is that layer's activation."""
-    if node.op != "Unary" or node.attrs["kind"] not in ACTIVATIONS:
+    if node.attrs["kind"] not in ACTIVATIONS:
         return False
     layer = v.only_feed(node.inputs[0], *LAYERS)
     if layer is None or not _is_linear(layer):
@@ -232,7 +230,7 @@ def _activation_into_layer(v: _View, node: Node) -> bool:
 
 def _plain_power(v: _View, node: Node) -> bool:
     """x^2, x^0.5 and x^-1 without a logarithm and an exponential."""
-    if node.op != "Binary" or node.attrs["kind"] != "pow" or v.graph.tensors[node.inputs[0]].dtype != "float32":
+    if node.attrs["kind"] != "pow" or v.graph.tensors[node.inputs[0]].dtype != "float32":
         return False
     exponent = scalar_of(v.graph, node.inputs[1])
     same_shape = v.graph.shape(node.inputs[0]) == v.graph.shape(node.outputs[0])
@@ -251,7 +249,7 @@ def _plain_power(v: _View, node: Node) -> bool:
 
 def _silu(v: _View, node: Node) -> bool:
     """x * sigmoid(x)."""
-    if node.op != "Binary" or node.attrs["kind"] != "mul":
+    if node.attrs["kind"] != "mul":
         return False
     a, b = node.inputs
     for x, gate in ((a, b), (b, a)):
@@ -264,7 +262,7 @@ def _silu(v: _View, node: Node) -> bool:
 
 def _layer_norm(v: _View, node: Node) -> bool:
     """(x - mean) / sqrt(mean((x - mean)^2) + eps), spelt out, becomes Normalize."""
-    if node.op != "Binary" or node.attrs["kind"] not in ("div", "mul"):
+    if node.attrs["kind"] not in ("div", "mul"):
         return False
     a, b = node.inputs
     for centred, by in ((a, b), (b, a)) if node.attrs["kind"] == "mul" else ((a, b),):
@@ -364,16 +362,16 @@ def _bias_into_normalize(v: _View, node: Node) -> bool:
 
 
 Rule = Callable[[_View, Node], bool]
-RULES: list[tuple[Rule, str]] = [
-    (_matmul_to_dense, "matrix product by a constant into Dense"),
-    (_pad_into_conv, "zero Pad into Conv"),
-    (_slice_into_conv, "end Slice into a convolution's padding"),
-    (_plain_power, "power by a constant into multiplication, root or reciprocal"),
-    (_silu, "x * sigmoid(x) into silu"),
-    (_layer_norm, "a spelt-out layer normalisation into Normalize"),
-    (_scale_into_normalize, "scale into Normalize"),
-    (_bias_into_normalize, "bias into Normalize"),
-    (_scale_into_weights, "per-channel scale into weights"),
-    (_add_into_bias, "per-channel offset into bias"),
-    (_activation_into_layer, "activation into its layer"),
+RULES: list[tuple[str, Rule, str]] = [  # the op of a node that a rule looks at, the rule, what it does
+    ("MatMul", _matmul_to_dense, "matrix product by a constant into Dense"),
+    ("Conv", _pad_into_conv, "zero Pad into Conv"),
+    ("Slice", _slice_into_conv, "end Slice into a convolution's padding"),
+    ("Binary", _plain_power, "power by a constant into multiplication, root or reciprocal"),
+    ("Binary", _silu, "x * sigmoid(x) into silu"),
+    ("Binary", _layer_norm, "a spelt-out layer normalisation into Normalize"),
+    ("Binary", _scale_into_normalize, "scale into Normalize"),
+    ("Binary", _bias_into_normalize, "bias into Normalize"),
+    ("Binary", _scale_into_weights, "per-channel scale into weights"),
+    ("Binary", _add_into_bias, "per-channel offset into bias"),
+    ("Unary", _activation_into_layer, "activation into its layer"),
 ]

@@ -14,7 +14,7 @@ from ..ir.ops import read_attrs
 from ..recurrences.cells import Cell, gru, lstm, rnn
 from ..recurrences.op import run, weights_of
 from ..recurrences.polynomials import Act, Leaf, NotACell, Sum, substituted
-from ..recurrences.reading import Reader
+from ..recurrences.reading import PRODUCTS, READERS, Reader
 from . import reversals
 from .edit import note, reader_counts
 from .stacks import restack, unstacked
@@ -90,7 +90,10 @@ def _second_step(reader: Reader, node: Node, steps: list[_Step]) -> list[_Step]:
         last = reader.producers.get(hidden)
         if hidden in reader.leaves or last is None or last.op != "Binary" or reader.graph.shape(hidden)[-1] != h.width:
             continue
+        near = _without_products(reader, node)
         for cell in ("", *_squashed(reader, last)):
+            if (cell or hidden) not in near:
+                continue
             opaque = Reader(reader.graph, {*reader.leaves, hidden, cell} - {""}, closed=True)
             step = _lstm_step(opaque, node, steps) if cell else _gru_step(opaque, node)
             if step is not None and (step.cell.hidden, step.cell.cell) == (hidden, cell):
@@ -98,6 +101,19 @@ def _second_step(reader: Reader, node: Node, steps: list[_Step]) -> list[_Step]:
                 if first is not None:
                     return [first, step]
     return []
+
+
+def _without_products(reader: Reader, node: Node) -> set[str]:
+    """Tensors that a node computes its own from without a matrix in between, as a step does from the state it keeps a
+    part of."""
+    near: set[str] = set()
+    work = [node]
+    while work:
+        new = {i for i in work.pop().inputs if i not in near}
+        near |= new
+        made = (reader.producers.get(i) for i in new - set(reader.leaves))
+        work += [n for n in made if n is not None and n.op in READERS and n.op not in PRODUCTS]
+    return near
 
 
 def _squashed(reader: Reader, node: Node) -> list[str]:
@@ -135,7 +151,7 @@ def _lstm_step(reader: Reader, node: Node, steps: list[_Step]) -> _Step | None:
             continue
         try:
             h, c = reader.sum(node.outputs[0]), reader.sum(update.outputs[0])
-            for hidden in _hidden_candidates(reader.graph, h, c, steps):
+            for hidden in _hidden_candidates(reader, h, c, steps):
                 try:
                     return _Step(lstm(h, c, hidden), update, node.outputs[0], [h, c], update.outputs[0])
                 except NotACell:
@@ -145,26 +161,26 @@ def _lstm_step(reader: Reader, node: Node, steps: list[_Step]) -> _Step | None:
     return None
 
 
-def _hidden_candidates(graph: Graph, h: Sum, c: Sum, steps: list[_Step]) -> list[str]:
+def _hidden_candidates(reader: Reader, h: Sum, c: Sum, steps: list[_Step]) -> list[str]:
     """What may be the previous h, best first: what came with the previous cell; what comes from where the cell comes from;
     anything else of its width. For one step alone all give the same answer."""
     cells = {a.tensor for atoms, _ in c.diag.values() for a in atoms if isinstance(a, Leaf)}
     before = [s.hidden for s in steps if s.state in cells]
-    leaves = [t for t in _leaves_of_products([h, c]) if graph.shape(t)[-1] == h.width]
-    origin = {_origin(graph, t) for t in cells}
+    leaves = [t for t in _leaves_of_products([h, c]) if reader.graph.shape(t)[-1] == h.width]
+    origin = {_origin(reader, t) for t in cells}
     made = {s.hidden for s in steps}
-    return before or sorted(leaves, key=lambda t: (_origin(graph, t) not in origin, t in made))
+    return before or sorted(leaves, key=lambda t: (_origin(reader, t) not in origin, t in made))
 
 
 def _leaves_of_products(sums: Sequence[Sum]) -> list[str]:
     """Tensors that anything in these sums multiplies by a matrix."""
     out: dict[str, None] = {}
-    work, seen = list(sums), set()
+    work, seen = list(sums), set[int]()
     while work:
         s = work.pop()
-        if s.key in seen:
+        if id(s) in seen:
             continue
-        seen.add(s.key)
+        seen.add(id(s))
         for terms, dense in ((s.diag, False), (s.dense, True)):
             for atoms, _ in terms.values():
                 for a in atoms:
@@ -175,13 +191,13 @@ def _leaves_of_products(sums: Sequence[Sum]) -> list[str]:
     return list(out)
 
 
-def _origin(graph: Graph, tensor: str) -> str:
+def _origin(reader: Reader, tensor: str) -> str:
     """What a tensor is a piece of; "" for zeros made on the spot."""
-    node = graph.producer(tensor)
+    node = reader.producers.get(tensor)
     while node is not None and node.op in ("Reshape", "Slice", "Transpose", "Expand", "Gather"):
         tensor = node.inputs[0]
-        node = graph.producer(tensor)
-    return "" if node is not None and node.op == "Fill" or graph.tensors[tensor].is_constant else tensor
+        node = reader.producers.get(tensor)
+    return "" if node is not None and node.op == "Fill" or reader.graph.tensors[tensor].is_constant else tensor
 
 
 def _gru_step(reader: Reader, node: Node) -> _Step | None:
@@ -203,10 +219,10 @@ def _gru_step(reader: Reader, node: Node) -> _Step | None:
 
 def _rnn_step(reader: Reader, node: Node, steps: list[_Step]) -> list[_Step]:
     """At h' = act(W x + R h + b) whose h another such step gave: the step, after the one before where that is the first."""
-    if (
-        node.op not in ("Unary", "Dense")
-        or read_attrs(node).get("kind", read_attrs(node).get("activation")) == "linear"
-    ):
+    if node.op not in ("Unary", "Dense") or not _reads_several(reader, node):
+        return []
+    attrs = read_attrs(node)
+    if attrs.get("kind", attrs.get("activation")) == "linear":
         return []
     try:
         h = reader.sum(node.outputs[0])
@@ -229,6 +245,16 @@ def _rnn_step(reader: Reader, node: Node, steps: list[_Step]) -> list[_Step]:
         if first is not None:
             return [first, step]
     return []
+
+
+def _reads_several(reader: Reader, node: Node | None) -> bool:
+    """Whether several tensors meet in what a node computes; where none do, it is no cell, and need not be read."""
+    while node is not None and node.op in READERS:
+        run = [i for i in node.inputs if i and not reader.graph.tensors[i].is_constant]
+        if len(run) != 1:
+            return len(run) > 1
+        node = reader.producers.get(run[0]) if run[0] not in reader.leaves else None
+    return False
 
 
 def _of_one_frame(graph: Graph, step: _Step) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..ir.graph import Graph, Node, Tensor
 from ..ir.ops import OPS, TO_END, each, read_attrs
 from .edit import note, redirect, retrace
@@ -13,8 +15,7 @@ def turn(graph: Graph) -> None:
     """A recurrence over a reversed sequence is a reverse one over the sequence, its answer reversed; two reversals of a
     sequence are none."""
     count = 0
-    for node in retrace(graph):
-        producers = {o: n for n in graph.nodes for o in n.outputs if o}
+    for node, producers in _retraced(graph):
         if node.op in RECURRENT and _unmasked(node) and node.attrs.get("direction", "forward") != "bidirectional":
             count += _turned(graph, node, producers)
         else:
@@ -23,6 +24,15 @@ def turn(graph: Graph) -> None:
         note(graph, f"read {count} recurrence{'s' if count > 1 else ''} over a reversed sequence as reverse")
         _cancel(graph)
         graph.drop_unused()
+
+
+def _retraced(graph: Graph) -> Iterator[tuple[Node, dict[str, Node]]]:
+    """`retrace`, each node with the producers of what is appended before it."""
+    producers: dict[str, Node] = {}
+    for node in retrace(graph):
+        at = len(graph.nodes)
+        yield node, producers
+        producers.update((o, n) for n in graph.nodes[at:] for o in n.outputs if o)
 
 
 def _unmasked(node: Node) -> bool:
@@ -80,10 +90,9 @@ def _reversed_axis(graph: Graph, node: Node) -> int:
 def _cancel(graph: Graph) -> None:
     """Lets readers of a reversal of a reversal read what is behind both."""
     alias: dict[str, str] = {}
-    for node in retrace(graph):
+    for node, producers in _retraced(graph):
         node.inputs = [alias.get(i, i) for i in node.inputs]
         axis = _reversed_axis(graph, node) if node.op == "Slice" else -1
-        producers = {o: n for n in graph.nodes for o in n.outputs if o} if axis >= 0 else {}
         behind = _before_reversal(graph, producers, node.inputs[0], axis) if axis >= 0 else None
         if behind is not None:
             alias[node.outputs[0]] = behind

@@ -12,7 +12,7 @@ from .edit import replace_by, retrace
 def unstacked(graph: Graph, tensors: Sequence[str], producers: dict[str, Node] | None = None) -> tuple[str, int] | None:
     """The tensor of which these are all places along an axis, in order, and the axis; None where they are no such. Each
     has the sizes of all other axes, and may have axes of size 1 anywhere."""
-    producers = producers if producers is not None else {o: n for n in graph.nodes for o in n.outputs if o}
+    producers = graph.producers() if producers is None else producers
     found = [_place(graph, producers, t) for t in tensors]
     first = found[0]
     if first is None:
@@ -42,7 +42,7 @@ def _place(graph: Graph, producers: dict[str, Node], tensor: str) -> tuple[str, 
 
 def restack(graph: Graph) -> None:
     """A Concat of all places of a tensor along an axis is that tensor, with the axis where the Concat has it."""
-    producers = {o: n for n in graph.nodes for o in n.outputs if o}
+    producers = graph.producers()
     for node in retrace(graph):
         found = unstacked(graph, node.inputs, producers) if node.op == "Concat" else None
         perm = _moved(graph, node, *found) if found is not None else None

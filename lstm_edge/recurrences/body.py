@@ -57,7 +57,7 @@ class Body:
 
     @cached_property
     def producers(self) -> dict[str, Node]:
-        return {o: n for n in self.graph.nodes for o in n.outputs if o}
+        return self.graph.producers()
 
     # ---- integers that follow the number of the trip ------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ class Reader:
         self, graph: Graph, leaves: Collection[str], liftable: Collection[str] = frozenset(), closed: bool = False
     ):
         self.graph, self.leaves, self.liftable, self.closed = graph, leaves, liftable, closed
-        self.producers = {o: n for n in graph.nodes for o in n.outputs if o}
+        self.producers = graph.producers()
         self._known: dict[str, list[Sum]] = {}
 
     def sum(self, tensor: str) -> Sum:
@@ -296,12 +296,12 @@ def _read_reshape(r: Reader, node: Node, depth: int) -> list[Sum]:
     return r.parts(node.inputs[0], depth)
 
 
+PRODUCTS = ("MatMul", "Dense")
 READERS: dict[str, Callable[[Reader, Node, int], list[Sum]]] = {
     "Unary": _read_unary,
     "Binary": _read_binary,
     "Where": _read_where,
-    "MatMul": _read_product,
-    "Dense": _read_product,
+    **dict.fromkeys(PRODUCTS, _read_product),
     "Concat": _read_concat,
     "Slice": _read_slice,
     "Reshape": _read_reshape,

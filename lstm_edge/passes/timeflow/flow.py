@@ -103,7 +103,7 @@ class Analysis:
         self.plans: dict[int, Plan] = {}  # by id of the node
         self.multiple = 1
         self.rules = rules
-        self.made_by = {o: n for n in graph.nodes for o in n.outputs if o}
+        self.made_by = graph.producers()
         self._start()
         for node in graph.nodes:
             self._follow(node)
