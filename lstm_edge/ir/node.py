@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .dims import Size
+
+
+@cache
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """What a tensor's dtype is called: NumPy's name, which NumPy itself is slow to spell."""
+    return str(dtype)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from ..errors import ShapeError
@@ -105,21 +106,21 @@ class OpSpec:
     attrs: Mapping[str, Attr] = field(default_factory=dict)
     weights: Mapping[str, int] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def min_inputs(self) -> int:
         return sum(not i.endswith("?") for i in self.inputs)
 
-    @property
+    @cached_property
     def max_inputs(self) -> int:
         if "..." not in self.inputs[-1]:
             return len(self.inputs)
         return MAX_SIZED if self.input_names[-1] == "sizes" else MAX_INPUTS
 
-    @property
+    @cached_property
     def input_names(self) -> tuple[str, ...]:
         return tuple(name.rstrip("?.") for name in self.inputs)
 
-    @property
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         return tuple(name.rstrip("?.") for name in self.outputs)
 

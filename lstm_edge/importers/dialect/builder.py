@@ -39,7 +39,9 @@ class Dialect:
         self._uses: Counter[str] = Counter()
         self._producers: dict[str, Node] = {}
         self._indexed = 0
+        # Tensors of values by id; the value is kept so that its id stays its own. Those partly known are made by nodes.
         self._constants: dict[int, tuple[Value, str]] = {}
+        self._partly_known: dict[int, tuple[Value, str]] = {}
         self.held_sizes: dict[str, Size] = {}  # tensors that hold a size
         self.tensor_of_size: dict[Size, str] = {}
 
@@ -75,15 +77,18 @@ class Dialect:
             raise UnsupportedModelError(f"{self.place}: a sequence of tensors where one tensor is expected")
         if value.array is None:
             return value.tensor
-        if id(value) not in self._constants:
-            if value.is_known:
-                tensor = self.graph.constant(value.array, self._unique(name or "const"))
-            else:
-                tensor = size_tensors.materialise(self, value.data)
-                if value.dtype.startswith("float"):
-                    tensor = self.graph.add1("Cast", [tensor], {"to": "float32"}, self._name("cast"))
-            self._constants[id(value)] = (value, tensor)  # the value is kept so that its id stays its own
-        return self._constants[id(value)][1]
+        made = self._constants if value.is_known else self._partly_known
+        if id(value) not in made:
+            made[id(value)] = (value, self._tensor_of(value, name))
+        return made[id(value)][1]
+
+    def _tensor_of(self, value: Value, name: str) -> str:
+        if value.is_known:
+            return self.graph.constant(value.array, self._unique(name or "const"))
+        tensor = size_tensors.materialise(self, value.data)
+        if not value.dtype.startswith("float"):
+            return tensor
+        return self.graph.add1("Cast", [tensor], {"to": "float32"}, self._name("cast"))
 
     def constant(self, array: Any, like: str = "float32") -> Value:
         return known(np.asarray(array, like))
@@ -181,7 +186,7 @@ class Dialect:
         if old in self.held_sizes:
             self.held_sizes[name] = self.held_sizes.pop(old)
         self.tensor_of_size = {s: name if t == old else t for s, t in self.tensor_of_size.items()}
-        self._constants = {i: (v, name if t == old else t) for i, (v, t) in self._constants.items()}
+        self._partly_known = {i: (v, name if t == old else t) for i, (v, t) in self._partly_known.items()}
         value.tensor = name
 
     def uniform(self, value: Value) -> Any:

@@ -167,7 +167,7 @@ def reordered(d: Dialect, rows: np.ndarray, gates: str, wanted: str, axis: int =
     if rows.shape[axis] % len(gates):
         raise d.refuse(f"expected a multiple of {len(gates)} rows (gates {gates}), found shape {list(rows.shape)}")
     blocks = dict(zip(gates, np.split(rows, len(gates), axis)))
-    return np.ascontiguousarray(np.concatenate([blocks[g] for g in wanted], axis))
+    return np.concatenate([blocks[g] for g in wanted], axis)
 
 
 def from_cudnn(
@@ -255,6 +255,8 @@ def _stacked(d: Dialect, cells: Sequence[Weights], name: str) -> Value | None:
         return None
     if len(shapes) > 1 or name == "projection" and any(a is None for a in arrays):
         raise d.refuse(f"its directions differ in {name}: {[None if a is None else a.shape for a in arrays]}")
+    if len(arrays) == 1:
+        return known(arrays[0][None])
     zeros = np.zeros(shapes.pop(), np.float32)
     return known(np.stack([zeros if a is None else a for a in arrays]))
 

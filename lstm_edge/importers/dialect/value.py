@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size, product
+from ...ir.node import dtype_name
 from ...ir.sizes import broadcast as broadcast_shapes
 
 MAX_FOLDED_BYTES = 1 << 26  # how far folding may grow what is known: a few bytes of file can ask for terabytes
@@ -51,7 +52,7 @@ def known(array: Any, dtype: str = "") -> Value:
         if any(isinstance(e, Dim) for e in array.flat):
             return Value(dtype or "int64", array)
         array = array.astype(dtype or "int64")
-    return Value(str(array.dtype), array)
+    return Value(dtype_name(array.dtype), array)
 
 
 def run_dtype(dtype: str, place: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
+from ...ir.node import dtype_name
 
 OLDEST_ONNX = (1, 16)  # of the package, not of files: functions this importer calls; Debian 12 has 1.12
 
@@ -51,10 +53,7 @@ INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 
 def element_dtype(elem_type: int, place: str) -> str:
     """An ONNX element type as a NumPy name; the 16-bit floats are computed in float32."""
-    import onnx
-
-    known = elem_type in onnx.TensorProto.DataType.values()
-    name = onnx.TensorProto.DataType.Name(elem_type).lower() if known else f"type {elem_type}"
+    name = _type_name(elem_type)
     dtype = WIDENED.get(name, name)
     if dtype not in ("float32", "float64", "bool") and dtype not in INTEGERS:
         raise UnsupportedModelError(
@@ -62,6 +61,15 @@ def element_dtype(elem_type: int, place: str) -> str:
             "bfloat16, bool or an integer of 8 to 64 bits"
         )
     return dtype
+
+
+@cache
+def _type_name(elem_type: int) -> str:
+    import onnx
+
+    known = elem_type in onnx.TensorProto.DataType.values()
+    name: str = onnx.TensorProto.DataType.Name(elem_type).lower() if known else f"type {elem_type}"
+    return name
 
 
 def tensor_array(proto: Any, place: str, folder: Path | None = None) -> np.ndarray:
@@ -78,7 +86,7 @@ def tensor_array(proto: Any, place: str, folder: Path | None = None) -> np.ndarr
         array = onnx.numpy_helper.to_array(proto)
     except (ValueError, TypeError, OverflowError, MemoryError) as e:
         raise FormatError(f"{name}: shape {list(proto.dims)} of {dtype} does not fit its data: {e}") from e
-    return array if str(array.dtype) == dtype else array.astype(dtype)
+    return array if dtype_name(array.dtype) == dtype else array.astype(dtype)
 
 
 def _with_external(proto: Any, name: str, folder: Path | None) -> Any:

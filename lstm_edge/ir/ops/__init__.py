@@ -95,27 +95,31 @@ def read_attrs(node: Node) -> dict[str, Any]:
     return values
 
 
-_PLAIN = {
-    "int": lambda v: isinstance(v, (int, np.integer, np.bool_)),
-    "float": lambda v: isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool),
-    "str": lambda v: isinstance(v, str),
+# What is taken for a value of each kind, and what it becomes.
+_PLAIN: dict[str, tuple[tuple[type, ...], type]] = {
+    "int": ((int, np.integer, np.bool_), int),
+    "float": ((int, float, np.integer, np.floating), float),
+    "str": ((str,), str),
 }
-_TYPES = {"int": int, "float": float, "str": str}
 
 
 def _plain(node: Node, key: str, attr: Attr, value: Any) -> Any:
-    single = attr.kind.rstrip("s")
-    many = attr.kind != single
-    items = list(value) if many and isinstance(value, (list, tuple, np.ndarray)) else [value]
-    if (many and items and items[0] is value) or not all(_PLAIN[single](i) for i in items):
+    many = attr.kind.endswith("s")
+    accepted, plain = _PLAIN[attr.kind.rstrip("s")]
+    items = value if many else [value]
+    if (
+        not isinstance(items, (list, tuple, np.ndarray))
+        or not all(isinstance(i, accepted) for i in items)
+        or plain is float
+        and any(isinstance(i, bool) for i in items)
+    ):
         raise UnsupportedModelError(f"{place(node)}: attribute {key!r}: expected {attr.kind}, found {value!r}")
     for item in items:
         if attr.words and item not in attr.words:
             raise UnsupportedModelError(
                 f"{place(node)}: attribute {key!r}: expected one of {', '.join(attr.words)}, found {item!r}"
             )
-    items = [_TYPES[single](i) for i in items]
-    return items if many else items[0]
+    return [plain(i) for i in items] if many else plain(value)
 
 
 def _check_parameters(node: Node, values: dict[str, Any]) -> None:
