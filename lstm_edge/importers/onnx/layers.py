@@ -19,7 +19,7 @@ from .ops import gemm
 PADDING = {"VALID": "valid", "SAME_UPPER": "same", "SAME_LOWER": "same_lower"}
 
 
-def _padding(call: Call) -> windows.Padding:
+def padding(call: Call) -> windows.Padding:
     auto = call.attr("auto_pad", "NOTSET")
     pads = call.attr("pads")
     if auto in ("NOTSET", ""):
@@ -53,7 +53,7 @@ def conv(call: Call, x: Value, weight: np.ndarray, bias: Value | None) -> Value:
         bias,
         strides=call.attr("strides"),
         dilations=call.attr("dilations"),
-        padding=_padding(call),
+        padding=padding(call),
         groups=int(call.attr("group", 1)),
     )
 
@@ -97,7 +97,7 @@ def _pool(call: Call) -> Value:
         [int(k) for k in call.require_attr("kernel_shape")],
         strides=call.attr("strides"),
         dilations=call.attr("dilations"),
-        padding=_padding(call),
+        padding=padding(call),
         ceil_mode=bool(call.attr("ceil_mode", 0)),
         count_include_pad=bool(call.attr("count_include_pad", 0)),
     )

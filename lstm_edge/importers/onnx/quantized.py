@@ -3,9 +3,12 @@ are exact below 2^24, so answers agree with the runtime's up to the rounding of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ..dialect import Value, known
+from ...ir.dims import Dim, mentions
+from ..dialect import Value, known, movement, reductions
 from ..dialect.products import matmul
 from .layers import conv
 from .lowering import Call, Lowering, lowers
@@ -25,9 +28,20 @@ def spread(call: Call, value: Value, rank: int, axis: int) -> Value:
     if len(shape) == 0 or shape == (1,):
         return ctx.reshape(value, [])
     if len(shape) != 1:
-        raise call.refuse(f"a scale of shape {list(shape)} (blocked quantisation) is not supported")
+        raise call.refuse(f"a scale of shape {list(shape)}: expected one element, or one per position of an axis")
     axis = call.axis(axis, rank)
     return ctx.reshape(value, [shape[0] if d == axis else 1 for d in range(rank)])
+
+
+def _beside(call: Call, n: int) -> Value:
+    """Input n, a scale or zero point of input 0: one element, one per position of `axis`, or one per block of an axis."""
+    ctx, block = call.ctx, int(call.attr("block_size", 0))
+    axis = call.axis(call.attr("axis", 1), max(call.rank(0), 2))
+    if not block:
+        return spread(call, call.input(n), call.rank(0), axis)
+    size = call.shape(0)[axis]
+    repeated = movement.repeat_each(ctx, call.input(n), block, axis)
+    return repeated if isinstance(size, Dim) else ctx.slice_axis(repeated, axis, 0, size)
 
 
 def as_float(ctx: Lowering, value: Value) -> Value:
@@ -44,26 +58,19 @@ def to_grid(ctx: Lowering, steps: Value, zero_point: Value | None, dtype: str) -
     return ctx.emit("Cast", [ctx.unary("clip", q, *RANGES[dtype])], {"to": "int32"}, dtype)
 
 
-@lowers("DequantizeLinear")
+@lowers("DequantizeLinear", folds=True)
 def _dequantize(call: Call) -> Value:
-    ctx, rank = call.ctx, call.rank(0)
-    axis = call.attr("axis", 1)
+    ctx = call.ctx
     call.ignore("output_dtype")
-    if call.attr("block_size", 0):
-        raise call.refuse("block_size (blocked quantisation) is not supported")
     x = as_float(ctx, call.input(0))
     if call.optional(2) is not None:
-        x = ctx.binary("sub", x, as_float(ctx, spread(call, call.input(2), rank, axis)))
-    return ctx.binary("mul", x, as_float(ctx, spread(call, call.input(1), rank, axis)))
+        x = ctx.binary("sub", x, as_float(ctx, _beside(call, 2)))
+    return ctx.binary("mul", x, as_float(ctx, _beside(call, 1)))
 
 
-@lowers("QuantizeLinear")
+@lowers("QuantizeLinear", folds=True)
 def _quantize(call: Call) -> Value:
-    ctx, rank = call.ctx, call.rank(0)
-    axis = call.attr("axis", 1)
     call.ignore("saturate", "precision")
-    if call.attr("block_size", 0):
-        raise call.refuse("block_size (blocked quantisation) is not supported")
     dtype = call.input(2).dtype if call.optional(2) is not None else "uint8"
     if call.attr("output_dtype", 0):
         import onnx
@@ -71,9 +78,12 @@ def _quantize(call: Call) -> Value:
         dtype = onnx.TensorProto.DataType.Name(call.attr("output_dtype")).lower()
     if dtype not in RANGES:
         raise call.refuse(f"quantisation to {dtype} is not supported: expected one of {', '.join(RANGES)}")
-    steps = ctx.binary("div", call.input(0), spread(call, call.input(1), rank, axis))
-    zero_point = None if call.optional(2) is None else spread(call, call.input(2), rank, axis)
-    return to_grid(ctx, steps, zero_point, dtype)
+    steps = call.ctx.binary("div", call.input(0), _beside(call, 1))
+    return to_grid(call.ctx, steps, None if call.optional(2) is None else _beside(call, 2), dtype)
+
+
+lowers("DequantizeLinear", domain="com.microsoft", folds=True)(_dequantize)
+lowers("QuantizeLinear", domain="com.microsoft", folds=True)(_quantize)
 
 
 @lowers("DynamicQuantizeLinear")
@@ -82,13 +92,28 @@ def _dynamic_quantize_linear(call: Call) -> list[Value | None]:
 
 
 def _dynamic_quantize(call: Call) -> tuple[Value, Value, Value]:
-    """uint8 over the range of the whole tensor, widened to hold 0."""
+    """uint8 over the range of the whole tensor, widened to hold 0; its scale; its zero point.
+
+    Where the number of frames is open each frame of each sequence has a range of its own, so that the model streams. The
+    frames then come with their scales in them, as float32 beside a scale of 1 and a zero point of 0, so that a product
+    over several frames is right.
+    """
     ctx, x = call.ctx, call.input(0)
+    shape = call.shape(0)
+    if not any(mentions(size, "frames") for size in shape):
+        return _quantized_over(ctx, x, range(len(shape)), keepdims=False)
+    ctx.note(f"{call.place}: each frame is quantised by itself, where the runtime takes one scale for all of them")
+    within = [axis for axis, size in enumerate(shape) if not isinstance(size, Dim)]
+    q, scale, point = _quantized_over(ctx, x, within, keepdims=True)
+    frames = ctx.binary("mul", ctx.binary("sub", as_float(ctx, q), as_float(ctx, point)), scale)
+    return frames, ctx.constant(1.0), ctx.constant(0, "uint8")
+
+
+def _quantized_over(ctx: Lowering, x: Value, axes: Sequence[int], keepdims: bool) -> tuple[Value, Value, Value]:
+    """The uint8 grid, scale and zero point of each part of x that lies along these axes."""
     zero, one = ctx.constant(0.0), ctx.constant(1.0)
-    whole = list(range(call.rank(0)))
     high, low = (
-        ctx.binary(kind, ctx.emit("Reduce", [x], {"kind": kind, "axes": whole, "keepdims": 0}), zero)
-        for kind in ("max", "min")
+        ctx.binary(kind, reductions.reduce(ctx, kind, x, list(axes), keepdims), zero) for kind in ("max", "min")
     )
     scale = ctx.binary("div", ctx.binary("sub", high, low), ctx.constant(255.0))
     scale = ctx.emit("Where", [ctx.binary("equal", scale, zero), one, scale], {}, "float32")
@@ -126,16 +151,20 @@ def integer_matmul(call: Call, a: Value, b: Value, a_zero: Value | None, b_zero:
 
 @lowers("MatMulInteger")
 def _matmul_integer(call: Call) -> Value:
-    out = integer_matmul(call, call.input(0), call.input(1), call.optional(2), call.optional(3))
-    return call.ctx.emit("Cast", [out], {"to": "int32"}, "int32")
+    return _whole(call, integer_matmul(call, call.input(0), call.input(1), call.optional(2), call.optional(3)))
+
+
+def _whole(call: Call, product: Value) -> Value:
+    """A product of integers as int32; one of frames that have their scales in them (_dynamic_quantize) as it is."""
+    if call.input(0).dtype == "float32":
+        return product
+    return call.ctx.emit("Cast", [product], {"to": "int32"}, "int32")
 
 
 @lowers("ConvInteger")
 def _conv_integer(call: Call) -> Value:
-    ctx = call.ctx
-    weight = centred_weight(call, 1, 3)
     x = centred(call, call.input(0), call.optional(2), call.rank(0), 1)
-    return ctx.emit("Cast", [conv(call, x, weight, None)], {"to": "int32"}, "int32")
+    return _whole(call, conv(call, x, centred_weight(call, 1, 3), None))
 
 
 @lowers("MatMulIntegerToFloat", domain="com.microsoft")
@@ -158,31 +187,3 @@ def _dynamic_quantize_matmul(call: Call) -> Value:
 def _scaled(call: Call, out: Value, scale: Value, bias: Value | None) -> Value:
     out = call.ctx.binary("mul", out, scale)
     return out if bias is None else call.ctx.binary("add", out, bias)
-
-
-@lowers("QLinearMatMul")
-def _qlinear_matmul(call: Call) -> Value:
-    """inputs a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero."""
-    ctx = call.ctx
-    out = integer_matmul(call, call.input(0), call.input(3), call.input(2), call.input(5))
-    rank_a, rank_b = call.rank(0), call.rank(3)
-    scale = ctx.binary(
-        "mul", spread(call, call.input(1), rank_a, rank_a - 2), spread(call, call.input(4), rank_b, rank_b - 1)
-    )
-    return _requantized(call, out, scale, call.input(6), call.input(7))
-
-
-@lowers("QLinearConv")
-def _qlinear_conv(call: Call) -> Value:
-    """inputs x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias?"""
-    ctx, rank = call.ctx, call.rank(0)
-    weight = centred_weight(call, 3, 5)
-    bias = None if call.optional(8) is None else known(call.known(8).astype(np.float32))
-    scale = ctx.binary("mul", call.input(1), spread(call, call.input(4), rank, 1))
-    x = centred(call, call.input(0), call.input(2), rank, 1)
-    return _requantized(call, conv(call, x, weight, bias), scale, call.input(6), call.input(7))
-
-
-def _requantized(call: Call, total: Value, scale: Value, y_scale: Value, y_zero: Value) -> Value:
-    ctx = call.ctx
-    return to_grid(ctx, ctx.binary("mul", total, ctx.binary("div", scale, y_scale)), y_zero, y_zero.dtype)
