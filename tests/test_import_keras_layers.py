@@ -185,6 +185,10 @@ LAYERS = {
 }
 # One operation each: what keras.ops has beyond the above.
 OPS = {
+    "amax_amin": lambda o, x: o.amax(x, axis=-1) - o.amin(x, axis=-1),
+    "swapaxes": lambda o, x: o.swapaxes(o.swapaxes(x, 1, 2), -1, -2),
+    "stop_gradient": lambda o, x: o.stop_gradient(x) + o.convert_to_tensor(x),
+    "true_divide": lambda o, x: o.true_divide(x, 3.0),
     "expm1": lambda o, x: o.expm1(x),
     "exp2": lambda o, x: o.exp2(x),
     "logs": lambda o, x: o.log2(o.abs(x)) + o.log10(o.abs(x)) + o.log1p(o.abs(x)),
@@ -254,6 +258,15 @@ FIXED = {  # the frames cannot be free
     ),
     "adaptive_pools": stack(
         lambda L: L.AdaptiveAveragePooling2D((4, 2)), lambda L: L.AdaptiveMaxPooling2D(2), shape=(8, 8, 3)
+    ),
+    "adaptive_pools_of_frames": stack(
+        lambda L: L.AdaptiveAveragePooling1D(6), lambda L: L.AdaptiveMaxPooling1D(3), shape=(12, 4)
+    ),
+    "images": stack(
+        lambda L: L.Cropping2D(((1, 0), (2, 1))),
+        lambda L: L.SpatialDropout2D(0.3),
+        lambda L: L.GlobalMaxPooling2D(),
+        shape=(8, 8, 3),
     ),
     "no_time": stack(lambda L: L.Dense(4, activation="relu"), lambda L: L.Dense(2), shape=(5,)),
 }

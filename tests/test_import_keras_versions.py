@@ -167,6 +167,26 @@ def test_cudnn_lstm():
     close(run(graph, X), [numpy_lstm(X, weights["kernel"], weights["recurrent_kernel"], bias.sum(axis=0), sigmoid)])
 
 
+def test_thresholded_relu_of_keras_2():
+    options = {"name": "t", "theta": 0.5, "batch_input_shape": [None, 6, 4]}
+    close(run(read(h5_file([("ThresholdedReLU", options, {})], "2.9.0")), X), [np.where(X > 0.5, X, 0)])
+
+
+def test_peepholes_of_tensorflow_1():
+    peepholes = {f"{gate}_gate_peephole_weights": normal(5) for gate in ("input", "forget", "output")}
+    cell = {"class_name": "PeepholeLSTMCell", "config": {"units": 5, "recurrent_activation": "sigmoid"}}
+    options = {"name": "r", "cell": cell, "batch_input_shape": [None, 6, 4]}
+    graph = read(h5_file([("RNN", options, {**LSTM_WEIGHTS, **peepholes})], "2.4.0"))
+    kernel, recurrent, bias = LSTM_WEIGHTS.values()
+    to_i, to_f, to_o = peepholes.values()
+    h = c = np.zeros((len(X), 5))
+    for t in range(X.shape[1]):
+        i, f, g, o = np.split(X[:, t] @ kernel + h @ recurrent + bias, 4, axis=1)
+        c = sigmoid(f + c * to_f) * c + sigmoid(i + c * to_i) * np.tanh(g)
+        h = sigmoid(o + c * to_o) * np.tanh(c)
+    close(run(graph, X), [h])
+
+
 def test_cudnn_gru():
     bias = normal(2, 15)
     weights = {**GRU_WEIGHTS, "bias": bias}

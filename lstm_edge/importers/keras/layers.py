@@ -88,6 +88,7 @@ def masking(e: Emit, layer: Layer, call: Call) -> Masked:
 
 
 def identity(e: Emit, layer: Layer, call: Call) -> Value:
+    layer.config.take("data_format")  # of SpatialDropout2D
     return call.x
 
 

@@ -34,6 +34,7 @@ class Weights:
 
 W = {kind: [Weights(gates), Weights(gates)] for kind, gates in GATES.items()}
 ONNX_ORDER = {"LSTM": [0, 3, 1, 2], "GRU": [1, 0, 2], "RNN": [0]}
+NO_MASKS = "has lengths, no masks"
 KERAS_ORDER = {"LSTM": [0, 1, 2, 3], "GRU": [1, 0, 2], "RNN": [0]}
 
 
@@ -69,6 +70,23 @@ def up_to(kind: str, x: Array, lengths: Array) -> Array:
     """y, zero behind each length."""
     y = run(kind, x)[0]
     return y * (np.arange(x.shape[1])[None] < lengths[:, None])[..., None]
+
+
+def masked(kind: str, x: Array, mask: Array, zeroed: bool = False, at: int = 0) -> Array:
+    """y (B,T,H): a masked frame changes no state; its output is the one before, or 0 where that is asked for."""
+    h, c, ys = np.zeros((len(x), HIDDEN)), np.zeros((len(x), HIDDEN)), []
+    for t in range(x.shape[1]):
+        now = mask[:, t, None]
+        new_h, new_c = step(kind, W[kind][at], x[:, t], h, c)
+        h, c = np.where(now, new_h, h), np.where(now, new_c, c)
+        ys.append(h * now if zeroed else h)
+    return np.stack(ys, 1)
+
+
+def both_masked(kind: str, x: Array, mask: Array) -> Array:
+    """As Keras has it: what is masked gives 0."""
+    back = masked(kind, x[:, ::-1], mask[:, ::-1], True, 1)[:, ::-1]
+    return np.concatenate([masked(kind, x, mask, True), back], -1)
 
 
 def onnx(o: Any, kind: str, x: Any, count: int = 1, lengths: Any = None, initial: tuple[Any, ...] = ()) -> list[Any]:
@@ -138,6 +156,7 @@ def _cases(kind: str) -> list[Case]:
     count = {"LSTM": 3, "GRU": 2, "RNN": 2}[kind]
     network = {"gates": "ifgo" if kind == "LSTM" else "rzn"} if kind != "RNN" else {}
     states = tuple(given("B 2") for _ in range(count - 1))
+    mask = given("B T", "bool")
     tflite_word = NONE if kind == "GRU" else "reads its own states"
     return [
         by_name(
@@ -184,6 +203,38 @@ def _cases(kind: str) -> list[Case]:
             lambda n, x, *s: n(
                 kind.lower(), x, **_torch_keys(kind, 0), **dict(zip(("initial_h", "initial_c"), s)), **network
             ),
+        ),
+        by_name(
+            f"{kind}, mask",
+            (given("B T 3"), mask),
+            lambda x, m: masked(kind, x, m),
+            NO_MASKS,
+            NO_MASKS,
+            lambda x, m: weighted(of_keras(kind), keras_weights(kind, 0), x, mask=m),
+            NO_MASKS,
+            NO_MASKS,
+        ),
+        by_name(
+            f"{kind}, mask, zeroed",
+            (given("B T 3"), mask),
+            lambda x, m: masked(kind, x, m, True),
+            NO_MASKS,
+            NO_MASKS,
+            lambda x, m: weighted(of_keras(kind, zero_output_for_mask=True), keras_weights(kind, 0), x, mask=m),
+            NO_MASKS,
+            NO_MASKS,
+        ),
+        by_name(
+            f"{kind}, both directions, mask",
+            (given("B T 3"), mask),
+            lambda x, m: both_masked(kind, x, m),
+            NO_MASKS,
+            NO_MASKS,
+            lambda x, m: weighted(
+                L.Bidirectional(of_keras(kind)), [*keras_weights(kind, 0), *keras_weights(kind, 1)], x, mask=m
+            ),
+            NO_MASKS,
+            NO_MASKS,
         ),
         by_name(
             f"{kind}, lengths",

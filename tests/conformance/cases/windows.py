@@ -20,6 +20,9 @@ _RNG = np.random.default_rng(3)
 KERNEL, BIAS = _RNG.normal(0, 0.5, (5, 3, 3)), _RNG.normal(0, 0.5, 5)  # (outputs, inputs, size)
 IMAGE_KERNEL = _RNG.normal(0, 0.5, (5, 3, 2, 3))
 X = (given("B T 3"),)
+DEPTHS = _RNG.normal(0, 0.5, (6, 1, 2, 3))  # two outputs for each of three channels
+TRANSPOSED = _RNG.normal(0, 0.5, (3, 5, 3))  # (inputs, outputs, size)
+IMAGE_TRANSPOSED = _RNG.normal(0, 0.5, (3, 5, 2, 3))
 IMAGE = (given("B T 4 3"),)  # the height is open
 
 
@@ -143,9 +146,139 @@ def _image_conv(x: Array) -> Array:
     return np.asarray(made(padded, torch.tensor(IMAGE_KERNEL), torch.tensor(BIAS), 2).permute(0, 2, 3, 1))
 
 
+def image_first(x: Array) -> Any:
+    return torch.tensor(x).permute(0, 3, 1, 2)
+
+
+def _depthwise(x: Array) -> Array:
+    made = F.conv2d(image_first(x), torch.tensor(DEPTHS), groups=3)
+    return np.asarray(made.permute(0, 2, 3, 1))
+
+
+def _separable(x: Array) -> Array:
+    depths = np.stack([conv_of_channel(x[..., c], DEPTHS[2 * c + m, 0, 0]) for c in range(3) for m in (0, 1)], -1)
+    return np.asarray(depths @ KERNEL[:, :, :2].reshape(5, 6).T + BIAS)
+
+
+def conv_of_channel(x: Array, kernel: Array) -> Array:
+    """Every row of x (B,T) under one window (3,)."""
+    return np.asarray(sum(x[:, k : x.shape[1] - 2 + k] * kernel[k] for k in range(3)))
+
+
+def _transposed(x: Array, stride: int, cut: tuple[int, int]) -> Array:
+    """Every frame adds its window (3) to the answer, `stride` further on; what lies beyond the cut is left out."""
+    total = (x.shape[1] - 1) * stride + 3
+    y = np.zeros((len(x), total, 5))
+    for t in range(x.shape[1]):
+        y[:, t * stride : t * stride + 3] += np.einsum("bi,iok->bko", x[:, t], TRANSPOSED)
+    return y[:, cut[0] : total - cut[1]] + BIAS
+
+
+def _transposed_convolutions() -> Iterator[Case]:
+    for padding, stride, cut in (("valid", 1, (0, 0)), ("valid", 2, (0, 0)), ("same", 1, (1, 1)), ("same", 2, (0, 1))):
+        yield by_name(
+            f"transposed conv, {padding}, stride {stride}",
+            X,
+            lambda x, s=stride, c=cut: _transposed(x, s, c),
+            lambda o, x, s=stride, c=cut: first(
+                o, x, lambda y: o("ConvTranspose", y, TRANSPOSED, BIAS, strides=[s], pads=list(c))
+            ),
+            lambda x, s=stride, c=cut: F.conv_transpose1d(
+                x.transpose(1, 2), tensor(TRANSPOSED), tensor(BIAS), s
+            ).transpose(1, 2)[:, c[0] : -c[1] if c[1] else None],
+            lambda x, s=stride, p=padding: weighted(
+                L.Conv1DTranspose(5, 3, strides=s, padding=p), [TRANSPOSED.transpose(2, 1, 0), BIAS], x
+            ),
+            NONE,
+            NONE,
+        )
+
+
 CASES: list[Case] = [
     *_convolutions(),
     *_pools(),
+    *_transposed_convolutions(),
+    by_name(
+        "transposed conv over an image, valid, stride 2",
+        (given("B 3 4 3"),),
+        lambda x: F.conv_transpose2d(image_first(x), torch.tensor(IMAGE_TRANSPOSED), torch.tensor(BIAS), 2).permute(
+            0, 2, 3, 1
+        ),
+        lambda o, x: o(
+            "Transpose",
+            o("ConvTranspose", o("Transpose", x, perm=[0, 3, 1, 2]), IMAGE_TRANSPOSED, BIAS, strides=[2, 2]),
+            perm=[0, 2, 3, 1],
+        ),
+        lambda x: F.conv_transpose2d(x.permute(0, 3, 1, 2), tensor(IMAGE_TRANSPOSED), tensor(BIAS), 2).permute(
+            0, 2, 3, 1
+        ),
+        lambda x: weighted(L.Conv2DTranspose(5, (2, 3), strides=2), [IMAGE_TRANSPOSED.transpose(2, 3, 1, 0), BIAS], x),
+        lambda t, x: t(
+            "TRANSPOSE_CONV",
+            [2, 6, 9, 5],
+            IMAGE_TRANSPOSED.transpose(1, 2, 3, 0),
+            x,
+            BIAS,
+            stride_h=2,
+            stride_w=2,
+            padding=1,
+        ),
+        NONE,
+    ),
+    by_name(
+        "depthwise conv over an image, two outputs a channel",
+        IMAGE,
+        _depthwise,
+        lambda o, x: o(
+            "Transpose", o("Conv", o("Transpose", x, perm=[0, 3, 1, 2]), DEPTHS, group=3), perm=[0, 2, 3, 1]
+        ),
+        lambda x: F.conv2d(x.permute(0, 3, 1, 2), tensor(DEPTHS), groups=3).permute(0, 2, 3, 1),
+        lambda x: weighted(
+            L.DepthwiseConv2D((2, 3), depth_multiplier=2, use_bias=False),
+            [DEPTHS[:, 0].reshape(3, 2, 2, 3).transpose(2, 3, 0, 1)],
+            x,
+        ),
+        lambda t, x: t(
+            "DEPTHWISE_CONV_2D",
+            x,
+            DEPTHS.transpose(1, 2, 3, 0),
+            np.zeros(6, np.float32),
+            stride_h=1,
+            stride_w=1,
+            depth_multiplier=2,
+            padding=1,
+        ),
+        NONE,
+    ),
+    by_name(
+        "separable conv over frames",
+        X,
+        _separable,
+        lambda o, x: first(
+            o, x, lambda y: o("Conv", o("Conv", y, DEPTHS[:, :, 0], group=3), KERNEL[:, :, :2].reshape(5, 6, 1), BIAS)
+        ),
+        lambda x: F.conv1d(
+            F.conv1d(x.transpose(1, 2), tensor(DEPTHS[:, :, 0]), groups=3),
+            tensor(KERNEL[:, :, :2].reshape(5, 6, 1)),
+            tensor(BIAS),
+        ).transpose(1, 2),
+        lambda x: weighted(
+            L.SeparableConv1D(5, 3, depth_multiplier=2),
+            [
+                DEPTHS[:, 0, 0].reshape(3, 2, 3).transpose(2, 0, 1),
+                KERNEL[:, :, :2].reshape(5, 6).T[None],
+                BIAS,
+            ],
+            x,
+        ),
+        NONE,
+        lambda n, x: n(
+            "conv1d",
+            n("conv1d", x, kernel=DEPTHS[:, :, 0], groups=3),
+            kernel=KERNEL[:, :, :2].reshape(5, 6, 1),
+            bias=BIAS,
+        ),
+    ),
     by_name(
         "conv over an image, same, stride 2",
         IMAGE,
