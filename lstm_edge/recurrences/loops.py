@@ -104,10 +104,17 @@ def settle(loop: Loop) -> list[Value]:
 def as_recurrence(ctx: Dialect, body: Body) -> tuple[list[Value], dict[str, Value]]:
     """The ops that a loop's body spells: its outputs as (T, ...), and the last values of what it carries by the tensor
     that each is read as. NotACell or an LstmEdgeError where it spells none."""
-    spelling = recognised(body)
+    spelling = recognised(body, _numbers(ctx, body))
     outputs, last = emit(ctx, body, spelling)
     ctx.note(f"{ctx.place}: its body spells {spelling.text}")
     return outputs, last
+
+
+def _numbers(ctx: Dialect, body: Body) -> dict[str, float]:
+    """The values from around the loop that are one number in all their elements, such as zeros of the batch's size."""
+    floats = (t for t in body.outer if body.graph.tensors[t].dtype == "float32")
+    found = {t: ctx.uniform(body.outer[t]) for t in floats}
+    return {t: float(n) for t, n in found.items() if n is not None and not isinstance(n, Dim)}
 
 
 def _unrolled(loop: Loop, why: str) -> list[Value]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
@@ -36,15 +36,20 @@ MOST_DEPTH = (
 class Reader:
     """Tensors of a graph as lists of Sums (side by side along the last axis).
 
-    `leaves` are not looked into. `liftable`: those that are a leaf where they are anything but a linear function of
+    `leaves` are not looked into; those in `numbers` are one number in all their elements. `liftable`: those that are a leaf where they are anything but a linear function of
     leaves. `closed`: a matrix product is a leaf where its input is computed from others by another matrix product, and
     so is every choice; a pass over a whole network reads so, a loop's body is read openly.
     """
 
     def __init__(
-        self, graph: Graph, leaves: Collection[str], liftable: Collection[str] = frozenset(), closed: bool = False
+        self,
+        graph: Graph,
+        leaves: Collection[str],
+        liftable: Collection[str] = frozenset(),
+        closed: bool = False,
+        numbers: Mapping[str, float] = {},
     ):
-        self.graph, self.leaves, self.liftable, self.closed = graph, leaves, liftable, closed
+        self.graph, self.leaves, self.liftable, self.closed, self.numbers = graph, leaves, liftable, closed, numbers
         self.producers = graph.producers()
         self._known: dict[str, list[Sum]] = {}
 
@@ -65,6 +70,8 @@ class Reader:
             return [truth]
         if self.graph.tensors[tensor].dtype == "bool":
             raise NotACell(f"{tensor!r} is no truth value for each row")
+        if tensor in self.numbers:
+            return [constant(np.full(self.width(tensor), self.numbers[tensor]))]
         if tensor in self.leaves:
             return [leaf(tensor, self.width(tensor))]
         if tensor not in self.liftable:

@@ -7,7 +7,7 @@ out of the body (lifting.py), before the recurrences or after them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import NamedTuple
@@ -62,15 +62,16 @@ class Spelling:
         )
 
 
-def recognised(body: Body) -> Spelling:
-    """The recurrences that the body spells (frames found before). NotACell says why it spells none."""
+def recognised(body: Body, numbers: Mapping[str, float] = {}) -> Spelling:
+    """The recurrences that the body spells (frames found before). `numbers`: what has one number in all its elements, by
+    its tensor of the body. NotACell says why it spells none."""
     states = body.states()
     if len(states) + len(body.integers()) < len(body.carried):
         raise NotACell("it carries a value that is neither a state in float nor a count")
     for c in states:
         if body.graph.shape(c.read) != body.graph.shape(c.write):
             raise NotACell(f"state {c.read!r} changes its shape")
-    search = _Search(body)
+    search = _Search(body, numbers)
     while search.left and search.next():
         pass
     return search.spelling()
@@ -79,8 +80,8 @@ def recognised(body: Body) -> Spelling:
 class _Search:
     """The cells of a body, found one after the other."""
 
-    def __init__(self, body: Body):
-        self.body = body
+    def __init__(self, body: Body, numbers: Mapping[str, float]):
+        self.body, self.numbers = body, numbers
         self.left = {c.read: c for c in body.states()}
         self.sequences: set[str] = set()  # tensors of the body that are the hidden state of a cell that was found
         self.matches: list[Match] = []
@@ -93,7 +94,8 @@ class _Search:
         fixed = self._fixed()
         for liftable in (set(), fixed):
             carried = {c.read for c in self.body.carried}
-            reader = Reader(self.body.graph, {*self.body.frames, *carried, *self.body.outer, *self.sequences}, liftable)
+            leaves = {*self.body.frames, *carried, *self.body.outer, *self.sequences}
+            reader = Reader(self.body.graph, leaves, liftable, numbers=self.numbers)
             match = self._cell(reader, {*self.body.frames, *self.sequences, *liftable})
             if match is not None:
                 self._take(match, reader)
