@@ -16,7 +16,7 @@ from .errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelErro
 if TYPE_CHECKING:
     from .check.evaluate import evaluate
     from .check.verify import verify
-    from .convert import convert
+    from .convert import convert, suggest_network
     from .quantize import quantize
 
 __version__ = "0.1.0"
@@ -33,11 +33,18 @@ __all__ = [
     "isas",
     "load",
     "quantize",
+    "suggest_network",
     "verify",
 ]
 
 # Loaded when first used, so that a device that only runs models imports neither importers nor graph.
-_LAZY = {"convert": ".convert", "evaluate": ".check.evaluate", "quantize": ".quantize", "verify": ".check.verify"}
+_LAZY = {
+    "convert": ".convert",
+    "evaluate": ".check.evaluate",
+    "quantize": ".quantize",
+    "suggest_network": ".convert",
+    "verify": ".check.verify",
+}
 
 
 class _Package(_ModuleType):

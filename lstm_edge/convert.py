@@ -28,6 +28,7 @@ def convert(
     states: Mapping[str, str] | None = None,
     overlap: Mapping[str, int] | None = None,
     network: Any = None,
+    assume: bool = False,
     example: Any = None,
     options: Mapping[str, Any] | None = None,
     sample: Mapping[str, np.ndarray] | None = None,
@@ -39,11 +40,13 @@ def convert(
     constants: input name -> value that replaces the input. states: input name -> output name of what carries state;
     None finds the pairs by name, {} pairs nothing. overlap: input name -> values each frame repeats from the one
     before. network: a TOML file (or such a dict) that describes the network whose weights `source` holds,
-    docs/network.md. example: an input that a torch module accepts. options: what one format alone understands,
+    docs/network.md. assume: take the network that weights suggest as it stands (see suggest_network); what is
+    assumed stays in the model's notes. example: an input that a torch module accepts. options: what one format alone understands,
     docs/command-line.md. sample: arrays for the self-test, shaped as Model.run takes them.
     Raises UnsupportedModelError, FormatError (both name the file), OSError.
     """
-    given = {"shapes": shapes, "constants": constants, "network": network, "example": example, "options": options}
+    given = {"shapes": shapes, "constants": constants, "network": network, "assume": assume or None}
+    given |= {"example": example, "options": options}
     graph = to_graph(source, states=states, overlap=overlap, **given)
     if self_test:
         with _named(source):
@@ -68,6 +71,23 @@ def to_graph(
     graph.metadata["converter"] = f"lstm_edge {__version__}"
     graph.metadata["source"] = {**_about(source, kind), **graph.metadata.get("source", {})}
     return graph
+
+
+def suggest_network(
+    source: Any, path: str | os.PathLike[str] | None = None, *, options: Mapping[str, Any] | None = None
+) -> str:
+    """The network that the names and sizes of weights suggest, as the TOML of docs/network.md, every assumption in a line
+    of its own with what else it may be. Read it, correct it, and give it to `convert` as its network.
+
+    source: a file of weights (a path, its bytes) or a state dict. path: where the text is written; None writes none.
+    options: `key`, the entry of a checkpoint, and what is known of the network, docs/command-line.md.
+    Raises UnsupportedModelError where the source holds its network, or weights that suggest none.
+    """
+    with _named(source):
+        text = registry.suggest_network(source, dict(options or {}))
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text
 
 
 def _about(source: Any, kind: str) -> dict[str, Any]:

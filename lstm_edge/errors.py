@@ -6,11 +6,24 @@ from typing import Self
 
 
 class LstmEdgeError(ValueError):
-    """Base of every error the library raises on purpose."""
+    """Base of every error the library raises on purpose.
+
+    below: lines that belong under the message, such as a file that would help; empty with most.
+    """
+
+    below = ""
+
+    @property
+    def message(self) -> str:
+        """What is wrong, without the lines below."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return f"{self.message}\n\n{self.below}" if self.below else self.message
 
     def at(self, place: str) -> Self:
         """The same error with the place it happened at in front of its message."""
-        made = type(self).__new__(type(self), f"{place}: {self}")
+        made = type(self).__new__(type(self), f"{place}: {self.message}")
         made.__dict__.update(self.__dict__)
         return made
 

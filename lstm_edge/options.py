@@ -42,6 +42,7 @@ OPTIONS = {
         ),
         Option("overlap", "--overlap", "integer", "Values each frame repeats from the one before.", of_importer=False),
         Option("network", "--network", "toml", "The network whose weights SOURCE holds.", by_name=False),
+        Option("assume", "--assume", "flag", "Take the network that weights suggest as it stands.", by_name=False),
         Option("example", "--example", "array", "An input that a TorchScript file accepts.", by_name=False),
         Option("options", "--option", "word", "What one format alone understands"),
         Option("sample", "--sample", "array", "An input of the self-test.", of_importer=False),
@@ -63,7 +64,12 @@ def named_as_on_command_line() -> Iterator[None]:
 
 def named(option: str) -> str:
     """The name of an option: shapes in Python, --shape on the command line."""
-    return OPTIONS[option].flag if _ON_COMMAND_LINE.get() else option
+    return spelled(OPTIONS[option].flag, option)
+
+
+def spelled(command_line: str, python: str) -> str:
+    """What exists in both forms under different names, as the reader types it."""
+    return command_line if _ON_COMMAND_LINE.get() else python
 
 
 def as_typed(option: str, key: str = "", value: Any = ...) -> str:
@@ -72,6 +78,8 @@ def as_typed(option: str, key: str = "", value: Any = ...) -> str:
     key: the name that the value is for, where there is one for each. `...` stands for what the reader finds.
     """
     declared = OPTIONS[option]
+    if declared.value == "flag":
+        return spelled(declared.flag, f"{option}=True")
     if _ON_COMMAND_LINE.get():
         if declared.off and value == {}:
             return declared.off[0]

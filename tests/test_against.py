@@ -102,7 +102,7 @@ def test_notes_are_grouped():
         "fused scale into Normalize",
         "node 'l' (Loop): its body spells GRU of 4 units (tanh)",
         "input 'x': dimension 0 ('N') is batch",
-        "assumed from shapes alone: a -> b carries state",
+        "assumed: from shapes alone: a -> b carries state",
         "kept as states of the stream: a -> b",
     ]
     groups = grouped(notes)

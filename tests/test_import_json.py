@@ -187,7 +187,7 @@ def test_guitarml_agrees_with_torch(kind, layers, knobs, bias):
     assert "added to the answer (skip 1)" in notes(document)
     del document["model_data"]["skip"]
     np.testing.assert_allclose(convert(document).run(x), want, rtol=0, atol=1e-5)
-    assert "assumed 1" in notes(document)
+    assert "assumed: skip 1" in notes(document)
     document["model_data"]["skip"] = 0
     np.testing.assert_allclose(convert(document).run(x), want - x[..., :1], rtol=0, atol=1e-5)
 

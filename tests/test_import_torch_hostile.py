@@ -17,10 +17,14 @@ from torch_helpers import saved
 
 from lstm_edge.errors import FormatError, UnsupportedModelError
 from lstm_edge.files import pickles as torch_pickle
-from lstm_edge.importers.torch.model import read
+from lstm_edge.importers import registry
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
+
+
+def read(source):
+    return registry.read(source, {})[1]
 
 
 @pytest.fixture(autouse=True)

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from .. import format
 from .._core import load
 from ..errors import UnsupportedModelError
+from ..ir.notes import assumptions
 from ..reference.samples import difference
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found. errors: largest absolute difference per output, NaN where NaNs do not agree."""
+    """What `verify` found. errors: largest absolute difference per output, NaN where NaNs do not agree. assumed: what the
+    conversion took for granted without anybody having said it."""
 
     source: str
     isa: str
     tolerance: float
     errors: dict[str, float]
+    assumed: list[str]
 
     @property
     def passed(self) -> bool:
@@ -30,7 +33,8 @@ def verify(source: str | os.PathLike[str] | bytes, isa: str | None = None) -> Re
 
     isa: the kernels to use, None for this CPU's best. Raises UnsupportedModelError when the file carries no self-test.
     """
-    test = format.read(source).self_test
+    graph = format.read(source)
+    test = graph.self_test
     if test is None:
         raise UnsupportedModelError("the file carries no self-test; convert the model again without self_test=False")
     model = load(source, isa)
@@ -42,4 +46,5 @@ def verify(source: str | os.PathLike[str] | bytes, isa: str | None = None) -> Re
         model.isa,
         test.tolerance,
         {name: difference(answers[name], want) for name, want in test.outputs.items()},
+        assumptions(graph.metadata),
     )

@@ -83,7 +83,10 @@ def _run(args: Sequence[str] | None) -> int:
         needed = f"expected the module {exc.name!r}, found none; pip install 'lstm-edge[{extra}]'"
         error_line(needed if extra else str(exc))
         return 1
-    except (LstmEdgeError, ImportError, MemoryError) as exc:
+    except LstmEdgeError as exc:
+        error_line(exc.message, exc.below)
+        return 1
+    except (ImportError, MemoryError) as exc:
         error_line(str(exc) or type(exc).__name__)
         return 1
     except Exception as exc:

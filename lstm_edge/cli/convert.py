@@ -9,12 +9,14 @@ import click
 
 import lstm_edge
 
-from ..options import OPTIONS
+from ..errors import FormatError
+from ..ir.notes import assumptions
+from ..options import OPTIONS, named
 from .explain import explain
 from .io import err_console, out_console
 from .options import conversion_options, taken
 from .sinks import check_output, check_replaceable
-from .summary import describe
+from .summary import describe, show_assumptions
 
 
 @click.command("convert")
@@ -27,14 +29,25 @@ from .summary import describe
     help="Default: the source's name with .lstm.",
 )
 @conversion_options(OPTIONS.values())
+@click.option(
+    "--write-network",
+    metavar="NET.toml",
+    type=click.Path(dir_okay=False),
+    help="Write the network that weights suggest to a file to correct, and convert nothing.",
+)
 @click.option("--explain", "explained", is_flag=True, help="List what was folded, fused, recognised and assumed.")
 @click.option("--no-self-test", is_flag=True, help="Store no sample input with its answer.")
-def command(source: str, output: str | None, explained: bool, no_self_test: bool, **given: Any) -> None:
+def command(
+    source: str, output: str | None, write_network: str | None, explained: bool, no_self_test: bool, **given: Any
+) -> None:
     """Convert SOURCE (.onnx .keras .h5 .pt .pt2 .safetensors .tflite .json .nam .npz .toml) to a .lstm file.
 
     Example: lstm-edge convert vad.onnx -o vad.lstm --shape input=1,576 --set sr=16000 --overlap input=64
     """
     options = taken(given)
+    if write_network is not None:
+        _write_network(source, write_network, options)
+        return
     network = options.get("network")
     target = output or os.path.splitext(source)[0] + ".lstm"
     check_output(target, (source, *([network] if network else [])))
@@ -43,8 +56,23 @@ def command(source: str, output: str | None, explained: bool, no_self_test: bool
         model = lstm_edge.convert(source, target, self_test=not no_self_test, **options)
     out_console().print(f"{target}: {os.path.getsize(target):,} bytes, {len(model.ops)} ops", markup=False)
     describe(model, out_console(), notes=False)
+    show_assumptions(assumptions(model.metadata), out_console())
     notes = len(model.metadata.get("notes", []))
     if explained:
         explain(model, out_console())
     elif notes:
         out_console().print(f"notes: {notes}, shown by --explain and by lstm-edge info --notes", markup=False)
+
+
+def _write_network(source: str, path: str, options: dict[str, Any]) -> None:
+    """The network that weights suggest, to a new file: a description that somebody corrected is not written over."""
+    if others := [o for o in options if o != "options"]:
+        raise click.UsageError(f"--write-network goes without {', '.join(named(o) for o in others)}.")
+    check_output(path, (source,))
+    if os.path.exists(path):
+        raise FormatError(f"{path}: expected a new file to write the network to, found one; remove it or give another")
+    lstm_edge.suggest_network(source, path, options=options.get("options"))
+    again = f"lstm-edge convert {source} --network {path}"
+    out_console().print(
+        f"{path}: read it, correct what is marked 'assumed', then {again}", markup=False, soft_wrap=True
+    )

@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from ..ir.notes import ASSUMED
+
 # Heading -> how its notes are told. The first that fits; what fits none is an assumption, which a reader should see.
 GROUPS = {
     "folded": r"^folded|took its \w+ branch|was left out$",
@@ -16,15 +18,15 @@ GROUPS = {
     "states": r"states? of the stream|not paired as states|stream then carries|is stateful|starts at 0|carries state",
     "numbers": r"int8|float16|float32|8-bit|dequantised|full-integer|hard_sigmoid",
 }
-ASSUMED = "assumed"
+GUESSED = "assumed"
 
 
 def grouped(notes: list[str]) -> dict[str, list[str]]:
     """Notes under their headings; every heading is there, so that an empty one says so."""
-    out: dict[str, list[str]] = {name: [] for name in (*GROUPS, ASSUMED)}
+    out: dict[str, list[str]] = {name: [] for name in (*GROUPS, GUESSED)}
     for note in notes:
-        name = next((g for g, pattern in GROUPS.items() if re.search(pattern, note)), ASSUMED)
-        out[ASSUMED if note.startswith("assumed") else name].append(note)
+        name = next((g for g, pattern in GROUPS.items() if re.search(pattern, note)), GUESSED)
+        out[GUESSED if note.startswith(ASSUMED) else name].append(note)
     return out
 
 

@@ -9,9 +9,10 @@ import click
 
 import lstm_edge
 
+from ..ir.notes import assumptions
 from .io import out_console, print_json
 from .options import isa_option, json_option, model_argument
-from .summary import as_dict, describe, python_snippet, quantization_text
+from .summary import as_dict, describe, python_snippet, quantization_text, show_assumptions
 
 
 @click.command("info")
@@ -38,6 +39,7 @@ def command(model_path: str, isa: str | None, show_ops: bool, show_notes: bool, 
         producer = f", made by {source['producer']}" if source.get("producer") else ""
         say(f"from {source.get('name', '?')} ({source.get('format', '?')}{producer})")
     describe(model, console, notes=show_notes)
+    show_assumptions(assumptions(model.metadata), console)
     say(f"quantisation: {quantization_text(model)}")
     test = model.metadata.get("self_test")
     say("self-test: " + (f"answers of {test.get('source')}, tolerance {test.get('tolerance'):g}" if test else "none"))

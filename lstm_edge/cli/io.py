@@ -31,9 +31,11 @@ def err_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def error_line(message: str) -> None:
-    """One red line on stderr; what is no single line becomes one."""
+def error_line(message: str, below: str = "") -> None:
+    """One red line on stderr; what is no single line becomes one. `below`: lines to read or copy, as they are."""
     err_console().print(Text("error: " + " ".join(message.split()), style="red"), soft_wrap=True)
+    if below:
+        err_console().print(Text("\n" + below), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

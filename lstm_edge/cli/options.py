@@ -126,6 +126,7 @@ class ArrayFile(Kind):
 SINGLE: dict[str, dict[str, Any]] = {
     "toml": {"metavar": "NET.toml", "type": click.Path(exists=True, dir_okay=False)},
     "array": {"metavar": "FILE.npy", "type": ArrayFile()},
+    "flag": {"is_flag": True},
 }
 
 
@@ -150,7 +151,8 @@ def _settings_help(option: Option) -> str:
     if option.name != "options":
         return ""
     settings = [setting for importer in IMPORTERS for setting in importer.settings]
-    return ": " + "; ".join(f"{s.name}={'|'.join(s.choices) or 'NAME'} ({s.help})" for s in settings) + "."
+    texts = [f"{s.name}=WORD ({s.help}{': ' * bool(s.choices)}{', '.join(s.choices)})" for s in settings]
+    return f": {'; '.join(texts)}."
 
 
 def taken(given: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +166,7 @@ def taken(given: dict[str, Any]) -> dict[str, Any]:
             found[name] = {}
         elif option.by_name and value:
             found[name] = dict(value)
-        elif not option.by_name and value is not None:
+        elif not option.by_name and value is not None and value is not False:
             found[name] = value
     return found
 

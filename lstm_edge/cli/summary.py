@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from ..ir.notes import assumptions
 from .io import open_sizes
 
 
@@ -34,6 +36,12 @@ def describe(model: Any, console: Console, notes: bool = True) -> None:
         console.print(f"sample rate: {rate:g} Hz", markup=False)
     for note in model.metadata.get("notes", []) if notes else []:
         console.print(f"note: {note}", markup=False)
+
+
+def show_assumptions(assumed: Iterable[str], console: Console) -> None:
+    """Says, on every screen that shows a model, what its answers rest on without anybody having said it."""
+    for text in assumed:
+        console.print(f"ASSUMED: {text}", markup=False, style="yellow", soft_wrap=True)
 
 
 def streams(model: Any) -> bool:
@@ -140,4 +148,11 @@ def as_dict(model: Any) -> dict[str, Any]:
         for role in ("inputs", "outputs", "states")
     }
     ops = [{"op": op, "name": name} for op, name in model.ops]
-    return {**ports, "ops": ops, "isa": model.isa, "bytes_in_memory": model.nbytes, "metadata": model.metadata}
+    return {
+        **ports,
+        "ops": ops,
+        "isa": model.isa,
+        "bytes_in_memory": model.nbytes,
+        "assumed": assumptions(model.metadata),
+        "metadata": model.metadata,
+    }

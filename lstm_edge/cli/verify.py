@@ -13,6 +13,7 @@ from ..check.against import compare
 from ..options import OPTIONS
 from .io import out_console, print_json
 from .options import conversion_options, isa_option, json_option, model_argument, taken
+from .summary import show_assumptions
 
 DIFFERENT = 3
 OF_IMPORTERS = [o for o in OPTIONS.values() if o.of_importer]
@@ -47,11 +48,20 @@ def command(
     report = lstm_edge.verify(model_path, isa=isa)
     if as_json:
         about = {"model": os.path.basename(model_path), "source": report.source, "isa": report.isa}
-        print_json({**about, "tolerance": report.tolerance, "errors": report.errors, "passed": report.passed})
+        print_json(
+            {
+                **about,
+                "tolerance": report.tolerance,
+                "errors": report.errors,
+                "passed": report.passed,
+                "assumed": report.assumed,
+            }
+        )
         return 0 if report.passed else DIFFERENT
     console = out_console()
     for name, error in report.errors.items():
         console.print(f"{name}: largest difference {error:.3g}, tolerance {report.tolerance:.3g}", markup=False)
+    show_assumptions(report.assumed, console)
     verdict = "passed" if report.passed else "FAILED"
     console.print(f"{verdict}: {report.isa} kernels against {report.source}", style="green" if report.passed else "red")
     return 0 if report.passed else DIFFERENT

@@ -79,7 +79,8 @@ class Importer:
     """One front end. It is declared without being loaded: `module` has `read(source, **options) -> Graph`.
 
     claims: the kind of a source by its content, None for a foreign one. extensions, live: kinds by the extension of a file
-    whose content says nothing, and by the top module of a live object's class. options: the names of what it takes.
+    whose content says nothing, and by the top module of a live object's class. options: the names of what it takes. suggests: whether its sources may hold weights alone, for which
+    `module` has `suggest(source, options)`.
     """
 
     module: str
@@ -88,6 +89,7 @@ class Importer:
     options: tuple[str, ...]
     live: Mapping[str, str] = field(default_factory=dict)
     settings: tuple[Setting, ...] = ()
+    suggests: bool = False
 
     def read(self, source: Source, kind: str, options: Options) -> Graph:
         """The Graph of a source under the options given. UnsupportedModelError for an option it has no use for."""
@@ -95,10 +97,21 @@ class Importer:
         for name in said:
             if name not in self.options:
                 raise UnsupportedModelError(f"{named(name)}: not used for {kind} models")
-        for name, value in said.get("options", {}).items():
-            self._check_setting(name, value)
+        self._check_settings(said)
         read: Callable[..., Graph] = import_module(self.module).read
         return read(source.value, **said)
+
+    def suggest(self, source: Source, kind: str, options: Mapping[str, Any]) -> str:
+        """The description of the network that weights suggest. UnsupportedModelError for what holds its network."""
+        if not self.suggests:
+            raise UnsupportedModelError(f"a {kind} model holds its network: nothing is to be suggested, convert it")
+        self._check_settings({"options": options})
+        text: str = import_module(self.module).suggest(source.value, options).text
+        return text
+
+    def _check_settings(self, said: Options) -> None:
+        for name, value in said.get("options", {}).items():
+            self._check_setting(name, value)
 
     def _check_setting(self, name: str, value: Any) -> None:
         setting = next((s for s in self.settings if s.name == name), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from ..errors import UnsupportedModelError
@@ -26,6 +26,13 @@ def read(source: Any, options: Options) -> tuple[str, Graph]:
     found = Source(source)
     importer, kind = (network.IMPORTER, "network") if options.get("network") is not None else find(found)
     return kind, importer.read(found, kind, options)
+
+
+def suggest_network(source: Any, options: Mapping[str, Any]) -> str:
+    """The description that weights suggest. UnsupportedModelError for what holds its network."""
+    found = Source(source)
+    importer, kind = find(found)
+    return importer.suggest(found, kind, options)
 
 
 def kind_of(source: Any) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ..errors import UnsupportedModelError
 from ..ir.dims import Dim, Size, mentions
 from ..ir.graph import Graph, Port, State
+from ..ir.notes import ASSUMED
 from ..options import as_typed
 from .edit import note
 
@@ -135,7 +136,7 @@ def _match_by_shape(graph: Graph, candidates: list[Port], taken: dict[str, str])
         taken[source.name] = target.name
         note(
             graph,
-            f"assumed from shapes alone: {source.name} -> {target.name} {list(graph.shape(source.tensor))} "
+            f"{ASSUMED}from shapes alone: {source.name} -> {target.name} {list(graph.shape(source.tensor))} "
             "carries state "
             f"(say {as_typed('states', value={})} to keep them as input and output)",
         )

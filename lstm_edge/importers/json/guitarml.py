@@ -7,6 +7,7 @@ from typing import Any
 from ...errors import FormatError, UnsupportedModelError
 from ...files.json import array, whole
 from ...ir.graph import Graph
+from ...ir.notes import ASSUMED
 from ...ir.ops import GATES
 from ..dialect import Value
 from ..dialect.recurrences import Weights
@@ -38,7 +39,7 @@ def build(document: dict[str, Any]) -> Graph:
         raise FormatError(f"state_dict: expected rec.* and lin.* only, found also {', '.join(list(weights)[:5])}")
     skip = whole(about.get("skip", 1), "model_data: skip", 0)
     if "skip" not in about:
-        d.note("no skip in model_data: assumed 1, as GuitarML's players do; the input is added to the answer")
+        d.note(f"{ASSUMED}skip 1 where model_data has none, as GuitarML's players do; the input is added to the answer")
     elif skip:
         d.note(f"the input is added to the answer (skip {skip})")
     return d.done(d.skip(x, source, skip) if skip else x, None)

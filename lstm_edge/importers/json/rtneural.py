@@ -7,6 +7,7 @@ from typing import Any
 from ...errors import FormatError, UnsupportedModelError
 from ...files.json import array, whole
 from ...ir.graph import Graph
+from ...ir.notes import ASSUMED
 from ..dialect import Value, arithmetic, known, norms, windows
 from ..dialect.activations import Activation, activate, activation
 from ..dialect.recurrences import KERAS_GATES, Weights
@@ -143,7 +144,7 @@ def _gained(d: Layers, x: Value, document: dict[str, Any], key: str) -> Value:
 def _skipped(d: Layers, x: Value, source: Value, document: dict[str, Any]) -> Value:
     if "in_skip" not in document:
         if document["in_shape"][-1] == 1 == d.width(x):
-            d.note("no in_skip in the file: assumed that the input is not added to the answer")
+            d.note(f"{ASSUMED}the input is not added to the answer, as the file has no in_skip")
         return x
     skip = whole(document["in_skip"], "in_skip", 0)
     if skip > 1:

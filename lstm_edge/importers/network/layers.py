@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ir.dims import Dim
 from ...ir.ops import OPS
-from ..dialect import Value, arithmetic, known, movement, norms, products, selection, windows
+from ..dialect import Value, arithmetic, known, movement, norms, products, reductions, selection, windows
 from ..dialect.activations import Activation, activate, activation
 from .keys import Keys, size_of
 from .tensors import Network
@@ -195,6 +195,10 @@ def _last(net: Network, k: Keys) -> Value:
     return movement.index(net, source(net, k), 1, -1)
 
 
+def _mean(net: Network, k: Keys) -> Value:
+    return reductions.reduce(net, "mean", source(net, k), [1], keepdims=False)
+
+
 def _dropout(net: Network, k: Keys) -> Value:
     k.number("rate", 0)
     return source(net, k)
@@ -229,5 +233,6 @@ LAYERS: dict[str, Layer] = {
     "scale": _scale,
     "reshape": _reshape,
     "last": _last,
+    "mean": _mean,
     "dropout": _dropout,
 }

@@ -10,17 +10,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...ir.graph import RUN_DTYPES, Graph
-from ...options import as_typed
-from ..torch.state import build as build_from_names
+from ...options import as_typed, named, spelled
 from .keys import Keys, size_of
 from .layers import LAYERS, raw_op
 from .recurrent import recurrent
+from .suggestion import Suggestion, suggested
 from .tensors import Network
-from .weights import read_weights
+from .weights import Weights, read_weights
 
 CONVENTIONS = ("torch", "keras")
 HARMLESS = ("num_batches_tracked",)  # counters of training
@@ -28,14 +26,18 @@ MAX_TOML = 1 << 20
 MAX_LAYERS = 4096
 
 
-def read(source: Any, *, network: Any = None) -> Graph:
+def read(source: Any, *, network: Any = None, options: Mapping[str, str] | None = None, assume: bool = False) -> Graph:
     """The Graph of weights (a path, bytes, or a dict of arrays) under a description: a path of a TOML file or a dict.
 
-    Without `network`, a TOML source names its weights file itself (`weights = "file.npz"`), and other weights are read
-    by the names of torch's state dicts. FormatError names the line and key of what is wrong in the description.
+    Without `network`, a TOML source names its weights file itself (`weights = "file.npz"`). Other weights are refused with
+    the description that their names and sizes suggest, or built from it where that is to be assumed. options: `key`, the
+    entry of a checkpoint, and what is known of the network (see `suggest`). FormatError names the line and key of what is
+    wrong in the description.
     """
     if network is None and not _is_toml(source):
-        return _undescribed(source)
+        return _undescribed(source, options, assume)
+    if assume:
+        raise UnsupportedModelError(f"{named('assume')}: nothing is left to assume where a network is described")
     document, text, place = _description(source if network is None else network)
     top = Keys(document, place, text)
     own = top.text_of("weights", None)
@@ -43,10 +45,8 @@ def read(source: Any, *, network: Any = None) -> Graph:
         if own is None:
             top.fail(f"names no weights: write weights = 'file.npz', or give it to the weights ({as_typed('network')})")
         source = Path(source).parent / own
-    key = top.text_of("key", None)
-    arrays, notes = (dict(source), []) if isinstance(source, Mapping) else read_weights(source, key)
-    graph = _build(top, {k: np.asarray(v) for k, v in arrays.items()})
-    graph.metadata["notes"] = notes + graph.metadata["notes"]
+    weights = read_weights(source, top.text_of("key", None) or (options or {}).get("key"))
+    graph = _build(top, weights)
     graph.metadata["source"] = {"kind": "network", "network": place}
     if text:
         graph.metadata["source"]["network_sha256"] = hashlib.sha256(text.encode()).hexdigest()
@@ -57,15 +57,40 @@ def _is_toml(source: Any) -> bool:
     return isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == ".toml"
 
 
-def _undescribed(source: Any) -> Graph:
-    arrays, notes = read_weights(source)
+def suggest(source: Any, options: Mapping[str, str] | None = None) -> Suggestion:
+    """The network that weights suggest. options: `key` and the answers that are known, as IMPORTER.settings declare them.
+    UnsupportedModelError lists the tensors where they make no network."""
+    return _suggested(source, options)[1]
+
+
+def _suggested(source: Any, options: Mapping[str, str] | None) -> tuple[Weights, Suggestion]:
+    answers = dict(options or {})
+    weights = read_weights(source, answers.pop("key", None), described=False)
+    name = Path(source).name if isinstance(source, str | os.PathLike) else "the weights"
     try:
-        graph = build_from_names(dict(arrays), "weights")
+        return weights, suggested(weights.arrays, name, answers, weights.key)
     except UnsupportedModelError as why:
         raise UnsupportedModelError(
             f"weights without a network ({why}); describe the network in a TOML file and pass it with {as_typed('network')}"
         ) from None
-    graph.metadata["notes"] = notes + graph.metadata.get("notes", [])
+
+
+def _undescribed(source: Any, options: Mapping[str, str] | None, assume: bool) -> Graph:
+    weights, suggestion = _suggested(source, options)
+    if not assume:
+        write = spelled("--write-network net.toml", "lstm_edge.suggest_network(source, 'net.toml')")
+        refusal = UnsupportedModelError(
+            f"weights without a network. Their names and sizes suggest the one below, which rests on "
+            f"{len(suggestion.assumptions)} assumptions: write it to a file ({write}), correct it and convert with "
+            f"{as_typed('network', value='net.toml')}; or take it as it stands with {as_typed('assume')}"
+        )
+        refusal.below = suggestion.text
+        raise refusal
+    top = Keys(tomllib.loads(suggestion.text), "the suggested network", suggestion.text)
+    top.take("key", None)  # the weights were read with it
+    graph = _build(top, weights)
+    graph.metadata["notes"] += [*suggestion.notes, *suggestion.assumptions]
+    graph.metadata["source"] = {"kind": "state dict"}
     return graph
 
 
@@ -88,8 +113,8 @@ def _description(network: Any) -> tuple[dict[str, Any], str, str]:
 # ---- building --------------------------------------------------------------------------------------------------------
 
 
-def _build(top: Keys, arrays: dict[str, np.ndarray]) -> Graph:
-    net = Network(arrays, top.word("convention", CONVENTIONS))
+def _build(top: Keys, weights: Weights) -> Graph:
+    net = Network(weights.arrays, top.word("convention", CONVENTIONS))
     inputs, layers = top.take("inputs"), top.take("layer")
     outputs, ignore = top.take("outputs", None), top.names("ignore", [])
     metadata = top.take("metadata", {})
@@ -106,7 +131,7 @@ def _build(top: Keys, arrays: dict[str, np.ndarray]) -> Graph:
     _outputs(net, top, outputs)
     _all_used(net, top, ignore)
     net.graph.metadata.update(metadata)
-    net.graph.metadata["notes"] = net.notes
+    net.graph.metadata["notes"] = weights.notes + net.notes
     return net.graph
 
 

@@ -5,7 +5,8 @@ Nothing a file names is run, and what it claims is checked before memory is take
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,51 +18,67 @@ from ...files import hdf5, json, npz, pickles, safetensors
 from ...files.json import array, whole
 from ...files.pickles import Inert
 from ..keras.files import NOT_WEIGHTS
-from ..torch.checkpoint import PREFERRED_KEYS, state_dict
+from .checkpoint import PREFERRED_KEYS, named_tensors, state_dict
 
 ZIP_MAGIC = b"PK\x03\x04"
 MAX_DEPTH = 64  # of containers in containers
 
 
-def read_weights(
-    source: str | os.PathLike[str] | bytes, key: str | None = None
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """name -> array of a file (a path, or its bytes), and notes on what was chosen.
+@dataclass
+class Weights:
+    """name -> array, the entry of a checkpoint that they come from, and notes on what was chosen."""
 
-    Nested dictionaries and lists give names joined by dots. `key` picks one entry of a checkpoint. FormatError for what
-    is damaged or carries code, UnsupportedModelError for what holds no arrays.
+    arrays: dict[str, np.ndarray]
+    key: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def read_weights(source: Any, key: str | None = None, described: bool = True) -> Weights:
+    """The arrays of a file (a path, or its bytes) or of a live state dict.
+
+    Nested dictionaries and lists give names joined by dots. `key` picks one entry of a checkpoint; where no network is
+    `described`, the entry that holds one is looked for. FormatError for what is damaged or carries code,
+    UnsupportedModelError for what holds no arrays.
     """
+    if isinstance(source, Mapping):
+        return _checked(_chosen(source, "the dictionary", key, described))
     place = "bytes" if isinstance(source, bytes) else Path(source).name
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     if data.startswith(hdf5.MAGIC):
         with hdf5.opened(data, place) as file:
-            return _checked(file.arrays(NOT_WEIGHTS)), []
+            return _checked(Weights(file.arrays(NOT_WEIGHTS)))
     if data.startswith(npz.MAGIC):
-        return _checked(_named(npz.read_npy(data, place), "")), []
+        return _checked(Weights(_named(npz.read_npy(data, place), "")))
     if data.startswith(ZIP_MAGIC) and npz.is_npz(data):
-        return _checked(_flat(npz.read_npz(data))), []
+        return _checked(Weights(_flat(npz.read_npz(data))))
     if safetensors.is_safetensors(data, len(data)):
-        return _checked(safetensors.read(data, place)), []
+        return _checked(Weights(safetensors.read(data, place)))
     if data[:64].lstrip()[:1] == b"{":
-        return _checked(_from_json(json.load(data))), []
-    return _pickled(pickles.load(data, place), place, key)
+        return _checked(Weights(_from_json(json.load(data))))
+    return _checked(_chosen(pickles.load(data, place), place, key, described))
 
 
-def _pickled(value: Any, place: str, key: str | None) -> tuple[dict[str, np.ndarray], list[str]]:
+def _chosen(value: Any, place: str, key: str | None, described: bool) -> Weights:
     """A checkpoint (its entry `key`, or the one that holds a network), or any dictionaries and lists of arrays."""
-    checkpoint = isinstance(value, dict) and any(isinstance(value.get(k), (dict, Inert)) for k in PREFERRED_KEYS)
-    if key is not None or checkpoint or isinstance(value, Inert):
-        found, notes = state_dict(value, place, key)
-        return _checked(found), notes
-    return _checked(_named(value, "")), []
+    mapping = isinstance(value, Mapping)
+    checkpoint = mapping and any(isinstance(value.get(k), (Mapping, Inert)) for k in PREFERRED_KEYS)
+    if key is not None or checkpoint or isinstance(value, Inert) or not described:
+        found, entries = state_dict(value, place, key)
+        notes = [f"tensors taken from entry {e!r} of the checkpoint" for e in entries if e != key]
+        return Weights(found, entries[0] if entries else None, notes)
+    return Weights(named_tensors(value) if mapping and not _nested(value) else _named(value, ""))
 
 
-def _checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    if not arrays:
+def _nested(value: Mapping[str, Any]) -> bool:
+    return any(isinstance(v, (Mapping, list, tuple)) for v in value.values())
+
+
+def _checked(weights: Weights) -> Weights:
+    if not weights.arrays:
         raise UnsupportedModelError("a file without arrays; expected weights by name")
-    if len(arrays) > npz.MAX_ARRAYS:
-        raise FormatError(f"{len(arrays)} arrays in one file; expected at most {npz.MAX_ARRAYS}")
-    return arrays
+    if len(weights.arrays) > npz.MAX_ARRAYS:
+        raise FormatError(f"{len(weights.arrays)} arrays in one file; expected at most {npz.MAX_ARRAYS}")
+    return weights
 
 
 # ---- nested containers -----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModelError
+from ...ir.notes import ASSUMED
 from ...options import as_typed
 
 BATCH_SIZE, FRAME_COUNTS = 5, (61, 1021, 16001)  # of made-up examples: primes, so that no two sizes meet by chance
@@ -150,7 +151,7 @@ def _candidates(module: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
                 ""
                 if layer is module and isinstance(layer, nn.RNNBase)
                 else (
-                    f"assumed from layer {name or type(layer).__name__!r}: the input {required[0].name!r} has shape "
+                    f"{ASSUMED}from layer {name or type(layer).__name__!r}: the input {required[0].name!r} has shape "
                     f"{tuple(x.shape)} for a batch of {b} and {t} frames; give {as_typed('example')} if it has not"
                 ),
             )

@@ -16,6 +16,7 @@ from ...files import pickles
 from ...files.pickles import Inert
 from ...files.zips import read_entry
 from ...ir.dims import BATCH, FRAMES, Size
+from ...ir.notes import ASSUMED
 from ...options import as_typed
 from .program import leaves
 
@@ -159,7 +160,7 @@ def input_candidates(
             text = ", ".join(map(str, found.shape))
             yield (
                 [(name, found)],
-                f"assumed from the first layer's weights: the input {name!r} has shape ({text}); give {as_typed('shapes')} if not",
+                f"{ASSUMED}from the first layer's weights: the input {name!r} has shape ({text}); give {as_typed('shapes')} if not",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,28 +28,29 @@ OTHER_STATE = ("optim", "sched", "scaler", "loss", "args", "config", "history", 
 
 
 def state_dict(value: Any, place: str, key: str | None = None) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The tensors by name inside what `load` gave, and notes on what was chosen.
+    """The tensors by name inside what a pickle holds or a live mapping is, and the entries that were chosen on the way.
 
     `key` picks one entry of a checkpoint that holds several networks. UnsupportedModelError when there is none or a
     choice is needed; the message lists the candidates.
     """
-    notes: list[str] = []
+    entries: list[str] = []
     if key is not None:
-        if not isinstance(value, dict) or key not in value:
+        if not isinstance(value, Mapping) or key not in value:
             raise UnsupportedModelError(f"{place}: no entry {key!r}: found {_keys(value)}")
         value = value[key]
+        entries.append(key)
     for _ in range(4):
-        nested = value if isinstance(value, dict) else {}
-        candidates = {k: v for k, v in nested.items() if _named_tensors(v) or _nested(v)}
+        nested = value if isinstance(value, Mapping) else {}
+        candidates = {k: v for k, v in nested.items() if named_tensors(v) or _nested(v)}
         candidates = {k: v for k, v in candidates.items() if not any(o in str(k).lower() for o in OTHER_STATE)}
         preferred = [k for k in PREFERRED_KEYS if k in candidates]
-        own = _named_tensors(value)
+        own = named_tensors(value)
         if own and not preferred:
-            return own, notes
+            return own, entries
         chosen = preferred[:1] if preferred else list(candidates)
         if len(chosen) != 1:
             break
-        notes.append(f"tensors taken from entry {chosen[0]!r} of the checkpoint")
+        entries.append(chosen[0])
         value = candidates[chosen[0]]
     raise UnsupportedModelError(
         f"{place}: expected one dictionary of named tensors, found {_keys(value)}; name the entry that "
@@ -56,17 +58,26 @@ def state_dict(value: Any, place: str, key: str | None = None) -> tuple[dict[str
     )
 
 
-def _named_tensors(value: Any) -> dict[str, np.ndarray]:
+def named_tensors(value: Any) -> dict[str, np.ndarray]:
     """name -> array of a state dict, of a dict of dicts of arrays, or of a pickled nn.Module."""
     if isinstance(value, Inert):
         return _module_tensors(value, "")
-    if not isinstance(value, dict):
+    if not isinstance(value, Mapping):
         return {}
-    return {str(k): np.asarray(v) for k, v in value.items() if isinstance(v, np.ndarray)}
+    arrays = {str(k): _array(v) for k, v in value.items()}
+    return {k: v for k, v in arrays.items() if v is not None}
+
+
+def _array(value: Any) -> np.ndarray | None:
+    """The array of a live torch tensor or of what a pickle holds; None of what is neither."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = (value.float() if str(value.dtype) in ("torch.bfloat16", "torch.float16") else value).numpy()
+    return np.asarray(value) if isinstance(value, np.ndarray) else None
 
 
 def _nested(value: Any) -> bool:
-    return isinstance(value, dict) and any(_named_tensors(v) for v in value.values())
+    return isinstance(value, Mapping) and any(named_tensors(v) for v in value.values())
 
 
 def _module_tensors(module: Inert, prefix: str, depth: int = 0) -> dict[str, np.ndarray]:
@@ -87,6 +98,6 @@ def _module_tensors(module: Inert, prefix: str, depth: int = 0) -> dict[str, np.
 
 
 def _keys(value: Any) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return "a dict with entries " + ", ".join(repr(k) for k in list(value)[:20])
     return value.name if isinstance(value, Inert) else type(value).__name__

@@ -9,8 +9,10 @@ import pytest
 from shared import MODELS, needs_models
 from torch_helpers import B, Classifier, T, agrees, run, saved
 
+import lstm_edge
 from lstm_edge.errors import UnsupportedModelError
-from lstm_edge.importers.torch.model import read, read_tensors
+from lstm_edge.importers.network.model import read
+from lstm_edge.importers.network.weights import read_weights
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
@@ -24,7 +26,7 @@ def _seed():
 @needs_models
 def test_cwru():
     ref = np.load(MODELS / "cwru/lstm_model.ref.npz")
-    graph = read(MODELS / "cwru/lstm_model.pt")
+    graph = read(MODELS / "cwru/lstm_model.pt", assume=True)
     assert np.abs(run(graph, ref["x"])[0] - ref["y"]).max() <= 1e-5
     assert any("last frame" in n for n in graph.metadata["notes"])
 
@@ -33,12 +35,12 @@ def test_cwru():
 def test_real_checkpoints_are_read_as_tensors():
     safetensors = pytest.importorskip("safetensors.numpy")
     path = MODELS / "silero_vad/silero_vad_16k.safetensors"
-    ours, theirs = read_tensors(path)[0], safetensors.load_file(path)
+    ours, theirs = read_weights(path).arrays, safetensors.load_file(path)
     assert ours.keys() == theirs.keys() and all(np.array_equal(ours[k], theirs[k]) for k in ours)
     with pytest.raises(UnsupportedModelError, match="stft_conv"):
         read(path)
     path = MODELS / "gtcrn/stream_model_trained_on_dns3.tar"
-    ours, theirs = read_tensors(path)[0], torch.load(path, map_location="cpu")["model"]
+    ours, theirs = read_weights(path).arrays, torch.load(path, map_location="cpu")["model"]
     assert ours.keys() == theirs.keys() and all(np.array_equal(ours[k], theirs[k].numpy()) for k in ours)
 
 
@@ -65,8 +67,9 @@ def test_every_tensor_of_both_formats(new, protocol):
         new,
         protocol,
     )
-    found, notes = read_tensors(data)
-    assert found.keys() == tensors.keys() and "model" in notes[0]
+    weights = read_weights(data)
+    found = weights.arrays
+    assert found.keys() == tensors.keys() and weights.key == "model" and "model" in weights.notes[0]
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(
             found[name], tensor.detach().float().numpy() if name == "bfloat16" else tensor.detach().numpy()
@@ -76,16 +79,16 @@ def test_every_tensor_of_both_formats(new, protocol):
 @pytest.mark.parametrize("new", [True, False])
 def test_a_pickled_module_gives_its_state_dict(new):
     module = Classifier()
-    found, _ = read_tensors(saved(module, new))
+    found = read_weights(saved(module, new)).arrays
     assert {k: v.shape for k, v in found.items()} == {k: tuple(v.shape) for k, v in module.state_dict().items()}
-    agrees(read(saved(module, new), options={"output": "softmax"}), module, torch.randn(B, T, 4))
+    agrees(read(saved(module, new), options={"output": "softmax"}, assume=True), module, torch.randn(B, T, 4))
 
 
 def test_cuda_tags_and_dataparallel_prefixes_do_not_matter():
     module = Classifier()
     prefixed = {f"module.{k}": v for k, v in module.state_dict().items()}
     data = saved({"state_dict": prefixed}, new=False).replace(b"cpu", b"gpu")  # the location of every storage
-    agrees(read(data, options={"output": "softmax"}), module, torch.randn(B, T, 4))
+    agrees(read(data, options={"output": "softmax"}, assume=True), module, torch.randn(B, T, 4))
 
 
 class Stack(nn.Module):
@@ -113,18 +116,18 @@ class Stack(nn.Module):
 )
 def test_stacks_are_recognised_from_names_and_shapes(kind, layers, both, more):
     module = Stack(kind, layers, both, **more)
-    graph = read(saved(module.state_dict()))
+    graph = read(saved(module.state_dict()), assume=True)
     assert any("relu between Linear" in n for n in graph.metadata["notes"])
     agrees(graph, module, torch.randint(0, 11, (B, T)))
     live = {k: v for k, v in module.state_dict().items()}
-    agrees(read(live), module, torch.randint(0, 11, (B, T)))
+    agrees(read(live, assume=True), module, torch.randint(0, 11, (B, T)))
 
 
 def test_safetensors_in_alphabetical_order():
     safetensors = pytest.importorskip("safetensors.torch")
     module = Stack("GRU")
     data = safetensors.save(module.state_dict())
-    graph = read(data)
+    graph = read(data, assume=True)
     assert [n.op for n in graph.nodes][:2] == ["Gather", "GRU"]
     agrees(graph, module, torch.randint(0, 11, (B, T)))
 
@@ -136,10 +139,12 @@ def test_options_change_what_is_assumed():
         def forward(self, x):
             return torch.sigmoid(module["out"](module["rnn"](x)[0]))
 
-    graph = read(module.state_dict(), options={"head": "every", "nonlinearity": "relu", "output": "sigmoid"})
+    graph = read(
+        module.state_dict(), options={"head": "every", "nonlinearity": "relu", "output": "sigmoid"}, assume=True
+    )
     agrees(graph, Every(), torch.randn(B, T, 3))
-    with pytest.raises(UnsupportedModelError, match="head"):
-        read(module.state_dict(), options={"head": "first"})
+    with pytest.raises(UnsupportedModelError, match="head.*expected one of last, every, mean, final"):
+        lstm_edge.convert(module.state_dict(), options={"head": "first"}, assume=True)
 
 
 def test_ambiguous_weights_are_listed():

@@ -29,16 +29,16 @@ class Layer:
     layers: list[list[Weights]] = field(default_factory=list)
 
 
-def recognised(tensors: dict[str, np.ndarray], place: str) -> tuple[list[Layer], list[str]]:
-    """The layers in the order in which they run, and notes. UnsupportedModelError lists the tensors when they do not make
-    one network."""
+def recognised(tensors: dict[str, np.ndarray], place: str) -> tuple[list[Layer], list[str], str]:
+    """The layers in the order in which they run, notes, and what stands before every name. UnsupportedModelError lists
+    the tensors when they do not make one network."""
     tensors, stripped = _without_prefix(tensors)
     modules = [_recognise(m, tensors, place) for m in _grouped(tensors)]
     notes = [f"name prefix {stripped!r} dropped"] if stripped else []
     ordered, reordered = _ordered(modules, tensors, place)
     if reordered:
         notes.append("layers put in the only order in which their sizes fit: " + ", ".join(m.name for m in ordered))
-    return ordered, notes
+    return ordered, notes, stripped
 
 
 def _without_prefix(tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
