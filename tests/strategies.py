@@ -301,6 +301,46 @@ def rnn(b: Builder) -> None:
     b.add("RNN", inputs, attrs)
 
 
+@strategy
+def integerlstm(b: Builder) -> None:
+    features, hidden, batch, frames = (
+        b.draw(WIDTHS),
+        b.draw(WIDTHS),
+        b.draw(SMALL),
+        b.draw(st.sampled_from([0, 1, 2, 7])),
+    )
+    projected, normed = b.flag(), b.flag()
+    width = b.draw(WIDTHS) if projected else hidden
+
+    def whole(most: int, *shape: int) -> np.ndarray:
+        return b.rng.integers(-most - 1, most + 1, shape).astype(np.int32)
+
+    def constant(most: int, *shape: int) -> str:
+        return b.case.graph.constant(whole(most, *shape))
+
+    def state(most: int, size: int) -> str:
+        return b.maybe(lambda: b.at_run(whole(most, 1, batch, size), (1, BATCH, size)))
+
+    inputs = [
+        b.at_run(whole(255, batch, frames, features), (BATCH, FRAMES, features)),
+        constant(127, 1, 4 * hidden, features),
+        constant(127, 1, 4 * hidden, width),
+        b.maybe(lambda: constant(40000, 1, 4 * hidden)),
+        state(255, width),
+        state(2**15 - 1, hidden),
+        b.maybe(lambda: constant(2**15 - 1, 1, 3, hidden)),
+        constant(2**15 - 1, 1, 4, hidden) if normed else "",
+        constant(127, 1, width, hidden) if projected else "",
+        b.maybe(lambda: constant(40000, 1, width)) if projected else "",
+    ]
+    scales = {"x_scale": 4, "h_scale": 4, "peephole_scale": 3, "norm_scale": 4}
+    attrs: dict[str, Any] = {key: np.exp2(b.values(count, low=-12, high=1)).tolist() for key, count in scales.items()}
+    attrs |= {"hidden_scale": b.one_of(2.0**-23, 7.5e-8, 0.0), "proj_scale": b.one_of(0.004, 0.021)}
+    attrs |= {"hidden_bounds": b.one_of([-128, 127], [-137, 118]), "state_bounds": b.one_of([-128, 127], [-60, 40])}
+    attrs |= {"cell_bits": b.draw(st.integers(9, 15))} | b.given({"cell_limit": b.one_of(0, 9000)})
+    b.add("IntegerLSTM", inputs, attrs | ({} if b.flag() else {"coupled": b.one_of("none", "i=1-f")}))
+
+
 # ---- dense and convolution -------------------------------------------------------------------------------------------
 
 

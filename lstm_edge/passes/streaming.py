@@ -165,12 +165,13 @@ def _carry(graph: Graph, node: Node, plan: Carry) -> None:
             graph,
             f"{node.name}.{name.removesuffix('0')}",
             _state_shape(graph, node, name),
+            graph.tensors[node.outputs[0]].dtype,
             initial=initial if initial is not None and np.any(initial) else None,
         )
         node.inputs[index] = state.read if initial is not None else _computed_start(graph, state, node.inputs[index])
         if not node.outputs[after]:
             written = graph.fresh(f"{state.name}.next")
-            graph.tensors[written] = Tensor(written, "float32", state.shape)
+            graph.tensors[written] = Tensor(written, state.dtype, state.shape)
             node.outputs[after] = written
         state.write = node.outputs[after]
     graph.nodes.append(node)

@@ -7,11 +7,12 @@ import numpy as np
 from ..ir.graph import Node
 from ..ir.ops import op_spec, place, read_attrs, spatial_axes
 from ..ir.shapes import Result, infer
-from . import elementwise, layers, movement, over_axes, recurrent
+from . import elementwise, integer, layers, movement, over_axes, recurrent
 from .arrays import RUN_AS, Array, Attrs, Rule, Shaped, dtype_of
 
 RULES: dict[str, Rule] = {
     **recurrent.RULES,
+    **integer.RULES,
     **layers.RULES,
     **elementwise.RULES,
     **over_axes.RULES,

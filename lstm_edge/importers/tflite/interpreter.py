@@ -85,7 +85,7 @@ def _evaluate(call: Call) -> list[Value]:
     for n, (info, value) in enumerate(zip(call.out_infos, values)):
         if info.quantization is None or value.array is not None or value.items is not None:
             pass
-        elif not (call.kind in MOVEMENT and on_same_grid(call, info)):
+        elif not (call.on_grid or call.kind in MOVEMENT and on_same_grid(call, info)):
             values[n] = value = fake_quantize(ctx, value, info)
         if value.is_run and value.tensor:
             ctx.rename(value, info.name, since)

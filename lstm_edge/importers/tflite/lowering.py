@@ -81,12 +81,14 @@ class TfLowering(Dialect):
         """What an operator means in this context alone; None when it means what it always does."""
         return None
 
-    def state(self, name: str, shape: Sequence[Size], initial: np.ndarray | None = None) -> State:
+    def state(
+        self, name: str, shape: Sequence[Size], initial: np.ndarray | None = None, dtype: str = "float32"
+    ) -> State:
         """A new state of the stream; its `write` is set later."""
         read = self.graph.fresh(name)
-        self.graph.tensors[read] = Tensor(read, "float32", tuple(shape))
-        start = None if initial is None or not np.any(initial) else initial.astype(np.float32)
-        state = State(read, read, read, tuple(shape), initial=start)
+        self.graph.tensors[read] = Tensor(read, dtype, tuple(shape))
+        start = None if initial is None or not np.any(initial) else initial.astype(dtype)
+        state = State(read, read, read, tuple(shape), initial=start, dtype=dtype)
         self.graph.states.append(state)
         return state
 
@@ -115,6 +117,7 @@ class Call(OperatorCall):
         self.intermediates = [graph.tensors[i] for i in op.intermediates if i >= 0]
         self.name = self.out_infos[0].name if self.out_infos else op.kind
         self.inputs: list[Value | None] = [self._bound(i, graph) for i in op.inputs]
+        self.on_grid = False  # whether the output is rounded to its grid already
 
     def _bound(self, index: int, graph: SubGraph) -> Value | None:
         if index < 0:

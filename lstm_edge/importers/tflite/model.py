@@ -156,10 +156,6 @@ def _frames_of(source: _Source, declared: Mapping[str, Declared], axis: int) -> 
         return []
     if any(isinstance(s, OpenSize) and s.axis > 0 for sizes in declared.values() for s in sizes or ()):
         return []
-    if source.exact and any(
-        o.kind in RECURRENT and any(is_quantized(main.tensors[i]) for i in o.inputs[:1]) for o in main.operators
-    ):
-        return []  # the runtime's integers are spelled out step by step
     found = []
     for index in main.inputs:
         info, name = main.tensors[index], source.names[index]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ...errors import UnsupportedModelError
 from ...options import as_typed
-from ..dialect import Value, known, movement
+from ..dialect import Value
 from .lowering import Call, Operation, TfLowering
 from .schema import TensorInfo
 
@@ -94,57 +92,6 @@ def to_integers(ctx: TfLowering, x: Value, info: TensorInfo) -> Value:
     return ctx.emit("Cast", [ctx.unary("clip", q, low, high)], {"to": "int32"}, "int32")
 
 
-# ---- the integer LSTM ------------------------------------------------------------------------------------------------
-
-GATE_STEP = 2.0**-12  # gate arguments: int16 with 3 integer bits
-UNIT_STEP = 2.0**-15  # gates: int16 for [-1, 1)
-
-
-def _int16(ctx: TfLowering, x: Value, step: float) -> Value:
-    return round_to(ctx, x, step, -32768, 32767)
-
-
-def lstm_step(ctx: TfLowering, zx: Value, h: Value, c: Value, cell: IntegerCell) -> tuple[Value, Value]:
-    """One step of the 8x8->16 cell, (h', c'). zx (B,4H): rounded input side of i, f, g, o; h (B,P); c (B,H)."""
-    zh = _int16(ctx, ctx.emit("Dense", [h, cell.w_hh]), GATE_STEP)
-    z = ctx.unary("clip", ctx.binary("add", zx, zh), -32768 * GATE_STEP, 32767 * GATE_STEP)
-    i, f, g, o = movement.split(ctx, z, 1, [cell.hidden] * 4)
-    f, o = (_int16(ctx, ctx.unary("sigmoid", v), UNIT_STEP) for v in (f, o))
-    g = _int16(ctx, ctx.unary("tanh", g), UNIT_STEP)
-    i = ctx.binary("sub", ctx.constant(1.0), f) if cell.coupled else _int16(ctx, ctx.unary("sigmoid", i), UNIT_STEP)
-    kept = _int16(ctx, ctx.binary("mul", f, c), cell.cell_step)
-    new = _int16(ctx, ctx.binary("mul", i, g), cell.cell_step)
-    bound = cell.cell_clip or 32768 * cell.cell_step
-    c = ctx.unary("clip", ctx.binary("add", kept, new), -bound, min(bound, 32767 * cell.cell_step))
-    act = _int16(ctx, ctx.unary("tanh", c), UNIT_STEP)
-    low, high = RANGES["int8"]
-    h = round_to(ctx, ctx.binary("mul", o, act), cell.hidden_step, low - cell.hidden_zero, high - cell.hidden_zero)
-    if cell.w_proj is not None:
-        h = round_to(
-            ctx,
-            ctx.emit("Dense", [h, cell.w_proj, cell.b_proj]),
-            cell.state_step,
-            low - cell.state_zero,
-            high - cell.state_zero,
-        )
-        if cell.proj_clip:
-            h = ctx.unary("clip", h, -cell.proj_clip, cell.proj_clip)
-    return h, c
-
-
-class IntegerCell:
-    """Weights (real numbers) and grids of a full-integer LSTM."""
-
-    def __init__(self, w_ih: np.ndarray, w_hh: np.ndarray, bias: np.ndarray, coupled: bool):
-        self.hidden = w_ih.shape[0] // 4
-        self.w_ih, self.w_hh, self.bias = known(w_ih), known(w_hh), known(bias)
-        self.coupled = coupled
-        self.w_proj: Value | None = None
-        self.b_proj: Value | None = None
-        self.cell_step = self.hidden_step = self.state_step = 1.0
-        self.hidden_zero = self.state_zero = 0
-        self.cell_clip = self.proj_clip = 0.0
-
-    def input_side(self, ctx: TfLowering, x: Value) -> Value:
-        """(B,T,I) -> (B,T,4H), rounded as the runtime rounds the input's share of a gate."""
-        return _int16(ctx, ctx.emit("Dense", [x, self.w_ih, self.bias]), GATE_STEP)
+def to_steps(ctx: TfLowering, x: Value, info: TensorInfo) -> Value:
+    """x, real numbers on the grid of `info`, as whole numbers less the zero point, int32."""
+    return ctx.cast(ctx.unary("round", ctx.binary("mul", x, ctx.constant(1.0 / grid(info)[0]))), "int32")

@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.dims import Dim, Size, mentions
+from ...ir.dims import Size, mentions
 from ...ir.graph import State
-from ...options import as_typed
-from ..dialect import Value, known, movement, recurrences
+from ..dialect import Value, movement, recurrences
 from ..dialect.recurrences import Run, Weights
+from .integer_lstm import integer_lstm, why_not
 from .lowering import ACTIVATIONS, Call, lowers
-from .quant import IntegerCell, grid, is_quantized, lstm_step
+from .quant import is_quantized
 
 GATES = ("input", "forget", "cell", "output")
-MAX_UNROLLED_NODES = 20000
-NODES_PER_STEP = 40
 BASIC_KERNEL = 1
 
 
@@ -154,61 +152,21 @@ def _lstm(call: Call) -> list[Value]:
 
 def _fused(call: Call, x: Value, time_major: bool) -> Value:
     """x and y (B,T,.), or (T,B,.) where time_major."""
-    ctx = call.ctx
-    cell = _Direction(call, 1, 5, 9, 12, 16)
-    _refuse_what_no_row_has(call, [cell], 20)
-    batch, frames = ctx.shape(x)[:2][:: -1 if time_major else 1]
-    h0, h_state = state_input(call, 18, [batch, cell.w_hh.shape[1]], "h")
-    c0, c_state = state_input(call, 19, [batch, cell.hidden], "c")
-    info = call.infos[0]
+    ctx, info = call.ctx, call.infos[0]
     if info is not None and is_quantized(info) and ctx.exact:
-        why = _not_exact(call, cell, frames)
+        why = why_not(call)
         if not why:
-            batch_first = movement.swap_axes(ctx, x, 0, 1) if time_major else x
-            y = _integer_lstm(call, cell, batch_first, [h0, c0], [h_state, c_state])
+            y = integer_lstm(call, movement.swap_axes(ctx, x, 0, 1) if time_major else x)
             return movement.swap_axes(ctx, y, 0, 1) if time_major else y
         ctx.note(f"{call.place}: runs in float32 on dequantised weights, not on the runtime's integers: {why}")
+    cell = _Direction(call, 1, 5, 9, 12, 16)
+    _refuse_what_no_row_has(call, [cell], 20)
+    batch = ctx.shape(x)[1 if time_major else 0]
+    h0, h_state = state_input(call, 18, [batch, cell.w_hh.shape[1]], "h")
+    c0, c_state = state_input(call, 19, [batch, cell.hidden], "c")
     options = {**_lstm_options(call, cell.coupled), "time_major": time_major, "initial": [h0, c0]}
     run = _run(call, "LSTM", x, [cell.weights()], [h_state, c_state], **options)
     return run.frames(ctx, time_major)
-
-
-def _not_exact(call: Call, cell: _Direction, frames: Size) -> str:
-    """Why a full-integer LSTM cannot be spelled out step by step; '' when it can."""
-    states = [i for i in call.infos[18:20] if i is not None and is_quantized(i)]
-    if [s.dtype for s in states] != ["int8", "int16"] or len(call.intermediates) != 5:
-        return "its states are not 8 and 16 bits wide"
-    if isinstance(frames, Dim):
-        return f"the number of frames is open (give it, {as_typed('shapes')}, to have the runtime's integers)"
-    if frames * NODES_PER_STEP > MAX_UNROLLED_NODES:
-        return f"{frames} frames are more than can be spelled out"
-    return "it has peepholes" if cell.peephole is not None else ""
-
-
-def _integer_lstm(call: Call, cell: _Direction, x: Value, initial: list[Value | None], states: list[Any]) -> Value:
-    """Step by step, rounding where the runtime rounds."""
-    ctx = call.ctx
-    batch, (frames,) = ctx.shape(x)[0], movement.fixed_sizes(ctx, ctx.shape(x)[1:2], "spells out frames")
-    integer = IntegerCell(cell.w_ih, cell.w_hh, cell.bias, cell.coupled)
-    h_info, c_info = call.infos[18], call.infos[19]
-    assert h_info is not None and c_info is not None
-    integer.cell_step, _ = grid(c_info)
-    integer.state_step, integer.state_zero = grid(h_info)
-    integer.hidden_step, integer.hidden_zero = grid(call.intermediates[4])
-    integer.cell_clip, integer.proj_clip = (float(call.option(n, 0.0)) for n in ("cell_clip", "proj_clip"))
-    if cell.w_proj is not None:
-        integer.w_proj = known(cell.w_proj)
-    zx = integer.input_side(ctx, x)
-    widths = (cell.w_hh.shape[1], cell.hidden)
-    h, c = (ctx.fill(0.0, [batch, w]) if v is None else ctx.reshape(v, [batch, w]) for v, w in zip(initial, widths))
-    rows = []
-    for t in range(frames):
-        h, c = lstm_step(ctx, movement.index(ctx, zx, 1, t), h, c, integer)
-        rows.append(ctx.reshape(h, [batch, 1, widths[0]]))
-    for state, value, width in zip(states, (h, c), widths):
-        if state is not None:
-            state.write = ctx.tensor(ctx.reshape(value, [1, batch, width]))
-    return movement.concat(ctx, rows, 1)
 
 
 def _basic_lstm(call: Call) -> list[Value]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from ..activations import ACTIVATIONS
 from ..dims import Dim, Size
-from ..spec import Attr, Call, Each, OpSpec, Result, Shape, Time, each, integer, number, row, word
+from ..spec import Attr, Call, Each, OpSpec, Result, Shape, Time, each, integer, integers, number, row, word
 
 # The blocks of rows of w_ih, w_hh and the biases, a letter a gate, in the order they have in the file.
-GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}
+GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h", "IntegerLSTM": "ifgo"}
 # What a recurrence starts from, and the output that continues it.
 STATES = {"h0": "h_n", "c0": "c_n"}
 
@@ -88,6 +88,45 @@ def _rnn(c: Call) -> Result:
     return [_y(c, b, t, d * h), ("float32", (d, b, h))]
 
 
+def _integer_lstm(c: Call) -> Result:
+    batch, frames, features = c.rank("x", 3)
+    c.dtype("x", "int32")
+    rows = c.rank("w_ih", 3)[1]
+    gates = len(GATES[c.node.op])
+    if isinstance(rows, Dim) or rows % gates or rows == 0:
+        raise c.fail("rows of w_ih", f"a multiple of {gates}", rows)
+    hidden = rows // gates
+    width = c.rank("w_proj", 3)[1] if c.has("w_proj") else hidden
+    shapes = {
+        "w_ih": (1, rows, features),
+        "w_hh": (1, rows, width),
+        "bias": (1, rows),
+        "h0": (1, batch, width),
+        "c0": (1, batch, hidden),
+        "peephole": (1, 3, hidden),
+        "norm": (1, gates, hidden),
+        "w_proj": (1, width, hidden),
+        "b_proj": (1, width),
+    }
+    for name, shape in shapes.items():
+        c.expect(name, *shape, dtype="int32")
+    for key, count in {"x_scale": 4, "h_scale": 4, "peephole_scale": 3, "norm_scale": 4}.items():
+        if len(c.attrs[key]) != count or not all(0 <= v < 2**30 for v in c.attrs[key]):
+            raise c.fail(f"attribute {key}", f"{count} numbers of 0 or more, below 2^30", c.attrs[key])
+    for key in ("hidden_scale", "proj_scale"):
+        if not 0 <= c.attrs[key] < 2**30:
+            raise c.fail(f"attribute {key}", "a number of 0 or more, below 2^30", c.attrs[key])
+    for key in ("hidden_bounds", "state_bounds"):
+        bounds = c.attrs[key]
+        if len(bounds) != 2 or not -255 <= bounds[0] <= bounds[1] <= 255:
+            raise c.fail(f"attribute {key}", "the least and the most, -255 to 255", bounds)
+    for key, low, high in (("cell_bits", 9, 15), ("cell_limit", 0, 2**15 - 1)):
+        if not low <= c.attrs[key] <= high:
+            raise c.fail(f"attribute {key}", f"{low} to {high}", c.attrs[key])
+    shapes_out = ((batch, frames, width), (1, batch, width), (1, batch, hidden))
+    return [("int32", shape) for shape in shapes_out]
+
+
 def _attributes(*activations: str) -> dict[str, Attr]:
     return {
         "direction": word(("forward", "reverse", "bidirectional"), "forward"),
@@ -123,6 +162,23 @@ OPS: dict[str, OpSpec] = {
         _attributes("sigmoid", "sigmoid", "tanh"),
         weights=_WEIGHTS,
         reset_after=integer(1),
+    ),
+    "IntegerLSTM": row(
+        "x w_ih w_hh bias? h0? c0? peephole? norm? w_proj? b_proj?",
+        "y h_n? c_n?",
+        _integer_lstm,
+        RECURS,
+        x_scale=Attr("floats"),
+        h_scale=Attr("floats"),
+        peephole_scale=Attr("floats"),
+        norm_scale=Attr("floats"),
+        hidden_scale=number(),
+        proj_scale=number(),
+        hidden_bounds=integers(),
+        state_bounds=integers(),
+        cell_bits=integer(),
+        cell_limit=integer(0),
+        coupled=word(("none", "i=1-f"), "none"),
     ),
     "RNN": row("x w_ih w_hh bias? h0? lengths? mask?", "y h_n?", _rnn, RECURS, _attributes("tanh"), weights=_WEIGHTS),
 }

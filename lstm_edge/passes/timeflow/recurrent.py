@@ -26,7 +26,7 @@ def _recurrence(a: Analysis, node: Node, flows: list[Flow]) -> list[Flow]:
         a.only_still_beside(node, flows)
         return [x] + [x.at(1)] * 2
     a.need_pure(node)
-    if attrs["direction"] != "forward":
+    if attrs.get("direction", "forward") != "forward":
         a.refuse(node, f"is {attrs['direction']}: its answer at a frame depends on frames to come")
     if "lengths" in given:
         a.refuse(node, "takes the sequences' lengths, which a chunk does not know")
