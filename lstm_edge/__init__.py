@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .check.evaluate import evaluate
     from .check.verify import verify
     from .convert import convert, suggest_network
+    from .importers.plugins import register_layer, register_op
     from .quantize import quantize
 
 __version__ = "0.1.0"
@@ -33,6 +34,8 @@ __all__ = [
     "isas",
     "load",
     "quantize",
+    "register_layer",
+    "register_op",
     "suggest_network",
     "verify",
 ]
@@ -42,6 +45,8 @@ _LAZY = {
     "convert": ".convert",
     "evaluate": ".check.evaluate",
     "quantize": ".quantize",
+    "register_layer": ".importers.plugins",
+    "register_op": ".importers.plugins",
     "suggest_network": ".convert",
     "verify": ".check.verify",
 }

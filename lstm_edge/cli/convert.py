@@ -14,7 +14,7 @@ from ..ir.notes import assumptions
 from ..options import OPTIONS, named
 from .explain import explain
 from .io import err_console, out_console
-from .options import conversion_options, taken
+from .options import conversion_options, plugin_option, taken
 from .sinks import check_output, check_replaceable
 from .summary import describe, show_assumptions
 
@@ -35,6 +35,7 @@ from .summary import describe, show_assumptions
     type=click.Path(dir_okay=False),
     help="Write the network that weights suggest to a file to correct, and convert nothing.",
 )
+@plugin_option
 @click.option("--explain", "explained", is_flag=True, help="List what was folded, fused, recognised and assumed.")
 @click.option("--no-self-test", is_flag=True, help="Store no sample input with its answer.")
 def command(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import numpy as np
 
+from ..importers import plugins
 from ..importers.registry import IMPORTERS
 from ..options import OPTIONS, Option
 from .io import open_array
@@ -171,6 +172,20 @@ def taken(given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _load_plugins(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:
+    for path in value:
+        plugins.load(path)
+
+
+plugin_option = click.option(
+    "--plugin",
+    metavar="FILE.py",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    callback=_load_plugins,
+    expose_value=False,
+    help="Your own code, which is run: layers and operators that it registers (docs/plugins.md).",
+)
 isa_option = click.option(
     "--isa", metavar="NAME", help="Kernels to use (scalar, avx2, ...); default: the best of this CPU."
 )

@@ -12,7 +12,7 @@ import lstm_edge
 from ..check.against import compare
 from ..options import OPTIONS
 from .io import out_console, print_json
-from .options import conversion_options, isa_option, json_option, model_argument, taken
+from .options import conversion_options, isa_option, json_option, model_argument, plugin_option, taken
 from .summary import show_assumptions
 
 DIFFERENT = 3
@@ -28,6 +28,7 @@ OF_IMPORTERS = [o for o in OPTIONS.values() if o.of_importer]
     help="Compare op by op with the model that the file was converted from.",
 )
 @conversion_options(OF_IMPORTERS, help="With --against: as it was given to convert.")
+@plugin_option
 @click.option("--tolerance", type=float, help="With --against: times the largest value of a tensor; default 1e-4.")
 @isa_option
 @json_option

@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import FormatError, UnsupportedModelError
+from ...ir.notes import ASSUMED
+from .. import plugins
 from ..dialect import Value, movement, reductions
 from . import ops
 from .config import CELL_OPS, MODELS, Layer
@@ -34,11 +36,13 @@ def check_supported(model: Layer) -> None:
             or layer.cls in ("InputLayer", "TimeDistributed", "StackedRNNCells")
         )
         known = kind_of(layer) in ops.RULES if layer.is_op else known
-        if layer.custom or not known:
+        if layer.rule is None and (layer.custom or not known):
             kind = "custom class" if layer.custom else "operation" if layer.is_op else "layer"
             advice = _ADVICE.get(layer.written, "rebuild the model from standard layers, or export it to ONNX")
             name = kind_of(layer) if layer.is_op else layer.written
-            unknown.append(f"{layer.place}: {kind} {name} is not supported; {advice}")
+            called = layer.name if layer.written == "Lambda" else layer.written
+            door = "" if layer.is_op else f"; or {plugins.way_out(f'register_layer({called!r}, rule)')}"
+            unknown.append(f"{layer.place}: {kind} {name} is not supported; {advice}{door}")
     if unknown:
         raise UnsupportedModelError("\n".join(unknown[:20]))
 
@@ -269,6 +273,8 @@ def _refuse_training(layer: Layer) -> None:
 
 
 def _handled(e: Emit, layer: Layer, call: Call) -> list[Masked]:
+    if layer.rule is not None:
+        return _registered(e, layer, call, layer.rule)
     handler = HANDLERS[layer.cls]
     result = handler.rule(e, layer, call)
     outputs = result if isinstance(result, list) else [Masked(result) if isinstance(result, Value) else result]
@@ -276,6 +282,16 @@ def _handled(e: Emit, layer: Layer, call: Call) -> list[Masked]:
         return outputs
     mask = call.mask()
     return [Masked(o.value, mask) for o in outputs]
+
+
+def _registered(e: Emit, layer: Layer, call: Call, rule: plugins.Rule) -> list[Masked]:
+    """A layer that the user described."""
+    for key in layer.config.values:
+        layer.config.take(key)
+    if any(i.mask is not None for i in call.inputs):
+        e.note(f"{ASSUMED}{layer.place} does not use the mask of its input, and no layer after it does")
+    values = plugins.apply(rule, e, [i.value for i in call.inputs], layer.config.values, layer.weights)
+    return [Masked(v) for v in values]
 
 
 def _refuse_unread(layer: Layer, call: Call) -> None:

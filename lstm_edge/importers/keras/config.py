@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError, ShapeError, UnsupportedModelError
+from .. import plugins
 from .v1 import modernise
 
 MAX_DEPTH = 32  # models within models
@@ -193,6 +194,11 @@ class Layer:
     @property
     def place(self) -> str:
         return self.config.place
+
+    @property
+    def rule(self) -> plugins.Rule | None:
+        """What the user registered for it: for its class, or for the name of a Lambda."""
+        return plugins.layer_rule(self.name if self.written == "Lambda" else self.written)
 
     def weight(self, key: str, shape: Sequence[int | None], data: np.ndarray | None = None) -> np.ndarray:
         """The array `key` (or `data` in its place), its shape checked (None: any size)."""

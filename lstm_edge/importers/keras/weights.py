@@ -46,6 +46,8 @@ _OWNED = {
 def variables(layer: Layer) -> list[Var]:
     """What `layer` itself owns (children apart), in Keras's order."""
     config, cls = layer.config, layer.cls
+    if layer.rule is not None:
+        return []
     if cls in CELL_OPS:
         return _recurrent_variables(layer)
     if cls == "EinsumDense":
@@ -117,7 +119,7 @@ def _assign_groups(model: Layer, groups: dict[str, list[tuple[str, np.ndarray]]]
     for layer in model.children:
         wanted = list(_slots(layer, True))
         order = [s for s in wanted if s[2]] + [s for s in wanted if not s[2]]
-        found = groups.get(layer.name, [])
+        found = _without_registered(layer, groups.get(layer.name, []))
         if not wanted:
             if found and not layer.is_op:
                 raise UnsupportedModelError(
@@ -130,6 +132,22 @@ def _assign_groups(model: Layer, groups: dict[str, list[tuple[str, np.ndarray]]]
         for (owner, var, _), (name, array) in zip(order, found):
             _check_name(owner, var, name)
             owner.weights[var.name] = array
+
+
+def _without_registered(layer: Layer, found: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
+    """What is left of a list when layers that the user described have taken the arrays below their names."""
+    for inner in walk(layer):
+        if inner.rule is None:
+            continue
+        parts = {n: n.removesuffix(":0").split("/") for n, _ in found}
+        own = [(n, a) for n, a in found if inner is layer or inner.name in parts[n]]
+        for name, array in own:
+            below = parts[name][::-1]
+            below = below[: below.index(inner.name)] if inner.name in below else below[:1]
+            inner.weights["/".join(below[::-1])] = array
+        taken = {n for n, _ in own}
+        found = [(n, a) for n, a in found if n not in taken]
+    return found
 
 
 def _slots(layer: Layer, trainable: bool) -> Iterator[_Slot]:
@@ -208,6 +226,9 @@ def _flip_theano_kernels(layer: Layer) -> None:
 
 def _assign_paths(layer: Layer, paths: dict[str, np.ndarray], names: dict[str, str], prefix: str) -> None:
     """Own variables lie at prefix/holder/vars/0, 1...; children below attributes or, in lists, below class counters."""
+    if layer.rule is not None:
+        layer.weights = _below(paths, prefix)
+        return
     counts: dict[str, int] = {}
     for var in variables(layer):
         index = counts.get(var.holder, 0)
@@ -228,6 +249,13 @@ def _assign_paths(layer: Layer, paths: dict[str, np.ndarray], names: dict[str, s
         _assign_paths(child, paths, names, _join(prefix, attribute))
 
 
+def _below(paths: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Every array below a place, by its path without `vars`: 0, 1 and dense/0, in the order of their numbers."""
+    start = f"{prefix}/"
+    found = {p[len(start) :].replace("vars/", ""): a for p, a in paths.items() if p.startswith(start)}
+    return dict(sorted(found.items(), key=lambda f: [(len(p), p) if p.isdigit() else (0, p) for p in f[0].split("/")]))
+
+
 def _assign_container(layer: Layer, paths: dict[str, np.ndarray], names: dict[str, str], containers: list[str]) -> None:
     """Layers of a list are stored as class, class_1, class_2... in order. Keras 2.12 to 2.15 counted some layers
     twice, so the
@@ -235,7 +263,8 @@ def _assign_container(layer: Layer, paths: dict[str, np.ndarray], names: dict[st
     must agree."""
     owners: dict[str, list[Layer]] = {}
     for child in layer.children:
-        if any(True for _ in _slots(child, True)):
+        registered = child.rule is not None and any(_counted(paths, c, snake_case(child.written)) for c in containers)
+        if registered or any(True for _ in _slots(child, True)):
             owners.setdefault(snake_case(child.written), []).append(child)
     for base, children in owners.items():
         container, found = next(((c, f) for c in containers if (f := _counted(paths, c, base))), (containers[0], []))

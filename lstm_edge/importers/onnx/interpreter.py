@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
 from ...ir.dims import Size
+from .. import plugins
 from ..dialect import Value, check_growth, known
 from ..dialect.call import lowering
 from .files import tensor_array
@@ -58,7 +59,7 @@ def _attributes(node: Any) -> dict[str, Any]:
 def _evaluate(call: Call) -> list[Value | None]:
     ctx, since = call.ctx, len(call.ctx.graph.nodes)
     given = all(v is None or v.array is not None for v in call.inputs) and call.op not in ("If", "Loop", "Scan")
-    values = fold(call) if given else None
+    values = fold(call) if given and plugins.op_rule(call.domain, call.op) is None else None
     if values is None:
         values = _lowered(call)
     if given and all(v is None or v.array is not None for v in values):
@@ -71,6 +72,9 @@ def _evaluate(call: Call) -> list[Value | None]:
 
 
 def _lowered(call: Call) -> list[Value | None]:
+    rule = plugins.op_rule(call.domain, call.op)
+    if rule is not None:
+        return _by_rule(call, rule)
     function = LOWER.get((call.domain, call.op))
     result = _by_definition(call) if function is None else function(call)
     if function is not None:
@@ -78,12 +82,21 @@ def _lowered(call: Call) -> list[Value | None]:
     return result if isinstance(result, list) else [result]
 
 
+def _by_rule(call: Call, rule: plugins.Rule) -> list[Value | None]:
+    """An operator that the user described."""
+    known_inputs = {n: v.data for n, v in zip(call.proto.input, call.inputs) if v is not None and v.is_known}
+    values = plugins.apply(rule, call.ctx, call.all_inputs(), call.attrs, known_inputs, len(call.proto.output))
+    return list(values)
+
+
 def _by_definition(call: Call) -> Value | list[Value | None]:
     """An operator that ONNX itself defines by others: those are lowered in its place."""
     import onnx
 
     domain = f" of domain {call.domain!r}" if call.domain else ""
-    refusal = call.refuse(f"operator {call.op}{domain} is not supported; docs/onnx.md lists those that are")
+    door = plugins.way_out(f"register_op({call.domain!r}, {call.op!r}, rule)")
+    advice = f"{door}, or ask for it" if call.domain else "docs/onnx.md lists those that are"
+    refusal = call.refuse(f"operator {call.op}{domain} is not supported; {advice}")
     try:
         schema: Any = onnx.defs.get_schema(call.op, call.opset, call.domain)
     except onnx.defs.SchemaError as e:

@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import LstmEdgeError, UnsupportedModelError
 from ...ir.dims import Dim, Size
 from ...ir.graph import Graph
+from .. import plugins
 from ..dialect import Dialect, Value, known
 from ..dialect.value import MEANINGLESS
 from .folding import fold
@@ -76,14 +77,28 @@ class Lowering(Dialect):
             folded = fold(step.target, args, kwargs)
             if folded is not None:
                 return folded
+        rule = plugins.op_rule(library, step.base)
+        if rule is not None:
+            return self._by_rule(rule, args, kwargs)
         if function is None:
-            raise self.refuse(f"the call {step.target} is not supported")
+            own = library in ("aten", "prim", "prims", "operator", "math")
+            door = "" if own else f"; {plugins.way_out(f'register_op({library!r}, {step.base!r}, rule)')}"
+            raise self.refuse(f"the call {step.target} is not supported{door}")
         try:
             return function(self, *args, **kwargs)
         except LstmEdgeError:
             raise
         except MEANINGLESS as e:
             raise self.refuse(f"arguments of {step.target} are not understood ({type(e).__name__}: {e})") from e
+
+    def _by_rule(self, rule: plugins.Rule, args: Any, kwargs: Any) -> Any:
+        """A custom operator that the user described: its value, or several as a list."""
+        given = {**{str(n): v for n, v in enumerate(args)}, **kwargs}
+        inputs = [v for v in leaves(list(given.values())) if isinstance(v, Value)]
+        config = {k: v for k, v in given.items() if not any(isinstance(leaf, Value) for leaf in leaves([v]))}
+        weights = {k: v.data for k, v in given.items() if isinstance(v, Value) and v.is_known}
+        values = plugins.apply(rule, self, inputs, config, weights)
+        return values[0] if len(values) == 1 else values
 
     def _resolve(self, value: Any) -> Any:
         if isinstance(value, Ref):
