@@ -29,6 +29,7 @@ def convert(
     overlap: Mapping[str, int] | None = None,
     network: Any = None,
     assume: bool = False,
+    architecture: Any = None,
     example: Any = None,
     options: Mapping[str, Any] | None = None,
     sample: Mapping[str, np.ndarray] | None = None,
@@ -41,12 +42,13 @@ def convert(
     None finds the pairs by name, {} pairs nothing. overlap: input name -> values each frame repeats from the one
     before. network: a TOML file (or such a dict) that describes the network whose weights `source` holds,
     docs/network.md. assume: take the network that weights suggest as it stands (see suggest_network); what is
-    assumed stays in the model's notes. example: an input that a torch module accepts. options: what one format alone understands,
-    docs/command-line.md. sample: arrays for the self-test, shaped as Model.run takes them.
+    assumed stays in the model's notes. architecture: the file (or the object in it) that model.to_json() wrote, where
+    `source` holds a Keras model's weights alone. example: an input that a torch module accepts. options: what one format
+    alone understands, docs/command-line.md. sample: arrays for the self-test, shaped as Model.run takes them.
     Raises UnsupportedModelError, FormatError (both name the file), OSError.
     """
     given = {"shapes": shapes, "constants": constants, "network": network, "assume": assume or None}
-    given |= {"example": example, "options": options}
+    given |= {"architecture": architecture, "example": example, "options": options}
     graph = to_graph(source, states=states, overlap=overlap, **given)
     if self_test:
         with _named(source):

@@ -43,6 +43,9 @@ OPTIONS = {
         Option("overlap", "--overlap", "integer", "Values each frame repeats from the one before.", of_importer=False),
         Option("network", "--network", "toml", "The network whose weights SOURCE holds.", by_name=False),
         Option("assume", "--assume", "flag", "Take the network that weights suggest as it stands.", by_name=False),
+        Option(
+            "architecture", "--architecture", "json", "The network (model.to_json()) of Keras weights.", by_name=False
+        ),
         Option("example", "--example", "array", "An input that a TorchScript file accepts.", by_name=False),
         Option("options", "--option", "word", "What one format alone understands"),
         Option("sample", "--sample", "array", "An input of the self-test.", of_importer=False),

@@ -46,6 +46,7 @@ ALIASES = {
     "GlobalMaxPool2D": "GlobalMaxPooling2D",
 }
 MODELS = ("Sequential", "Functional")
+LAST_MINOR = 99  # where a version says its first number alone: the last of that number is meant
 CELL_OPS = {
     "LSTM": "LSTM",
     "GRU": "GRU",
@@ -75,7 +76,8 @@ class Version:
     @staticmethod
     def parse(text: str) -> Version:
         numbers = re.match(r"(\d+)(?:\.(\d+))?", text)
-        major, minor = (int(numbers[1]), int(numbers[2] or 0)) if numbers else (3, 0)
+        major = int(numbers[1]) if numbers else 3
+        minor = int(numbers[2]) if numbers and numbers[2] else LAST_MINOR if major >= 2 else 0
         return Version(text or "3", major, minor, "tf" in text or (major, minor) >= (2, 4))
 
     @property

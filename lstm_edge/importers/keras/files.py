@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
+import json as stdlib_json
 import sys
 import zipfile
 from dataclasses import dataclass, field
@@ -13,10 +13,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
-from ...files import hdf5
+from ...files import hdf5, json
 from ...files.hdf5 import Hdf5
 from ...files.zips import read_entry
 from ...options import as_typed
+from ..importer import HEAD_BYTES
+from . import is_architecture
 
 MAX_JSON = 64 << 20
 MAX_RATIO = 50  # uncompressed to compressed; real weights compress by about 1.1, configs by 20
@@ -28,11 +30,10 @@ NOT_WEIGHTS = ("optimizer", "metrics")  # how the paths start that are no part o
 class Source:
     """What a Keras file or live model says, before it is understood.
 
-    `config` is the serialised model ({class_name, config}). Weights are either `groups` (top-level layer name ->
-    ordered
-    [(weight name, array)], as HDF5 models and live layers give them) or `paths` (normalised path -> array, as in a
-    .keras zip).
-    `names` maps a group of the .keras weights to the layer name written beside it, where there is one.
+    `config` is the serialised model ({class_name, config}). Weights are either `groups` (top-level layer name -> ordered
+    [(weight name, array)], as HDF5 models and live layers give them) or `paths` (normalised path -> array, as in a .keras
+    zip). `names` maps a group of the .keras weights to the layer name written beside it, where there is one. `notes`:
+    what was assumed of the source.
     """
 
     config: dict[str, Any]
@@ -42,10 +43,11 @@ class Source:
     groups: dict[str, list[tuple[str, np.ndarray]]] | None = None
     paths: dict[str, np.ndarray] | None = None
     names: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_file(source: str | Path | bytes) -> Source:
-    """Opens a path or the bytes of a file. FormatError when damaged, UnsupportedModelError when it is another kind of
+    """Opens a path or the bytes of a file that holds a whole model. FormatError when damaged, UnsupportedModelError when it is another kind of
     file."""
     if isinstance(source, bytes):
         return _read_stream(io.BytesIO(source), "bytes")
@@ -83,13 +85,12 @@ def _read_zip(stream: BinaryIO, place: str) -> Source:
                 raise FormatError(
                     f"{place}: expected config.json in the zip, found {', '.join(sorted(members)[:8]) or 'nothing'}"
                 )
-            config = _json(
-                read_entry(archive, members["config.json"], place, MAX_RATIO, MAX_JSON), f"{place}: config.json"
+            config, metadata = (
+                json_object(read_entry(archive, members[name], place, MAX_RATIO, MAX_JSON), f"{place}: {name}")
+                if name in members
+                else {}
+                for name in ("config.json", "metadata.json")
             )
-            metadata = {}
-            if "metadata.json" in members:
-                packed = read_entry(archive, members["metadata.json"], place, MAX_RATIO, MAX_JSON)
-                metadata = _json(packed, f"{place}: metadata.json")
             if "model.weights.h5" not in members:
                 raise UnsupportedModelError(
                     f"{place}: expected model.weights.h5 in the zip, found {', '.join(sorted(members)[:8])}; "
@@ -98,40 +99,58 @@ def _read_zip(stream: BinaryIO, place: str) -> Source:
             weights = read_entry(archive, members["model.weights.h5"], place, MAX_RATIO, hdf5.MAX_BYTES)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as e:
         raise FormatError(f"{place}: damaged zip: {e}") from e
-    arrays, names = _weights(weights, f"{place}: model.weights.h5")
+    with hdf5.opened(weights, f"{place}: model.weights.h5") as h5:
+        arrays, names = paths_of(h5)
     return Source(config, str(metadata.get("keras_version", "")), "keras", paths=arrays, names=names)
 
 
-def _weights(data: bytes, place: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def paths_of(h5: Hdf5) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Every weight by its path, and the layer names written beside groups."""
-    with hdf5.opened(data, place) as h5:
-        groups = [p for p in h5.objects if p.endswith("/vars") and h5.has_attribute("name", p)]
-        return h5.arrays(NOT_WEIGHTS), {p.removesuffix("/vars"): h5.attribute("name", p) for p in groups}
+    groups = [p for p in h5.objects if p.endswith("/vars") and h5.has_attribute("name", p)]
+    return h5.arrays(NOT_WEIGHTS), {p.removesuffix("/vars"): h5.attribute("name", p) for p in groups}
 
 
-def _json(text: bytes | str, place: str) -> dict[str, Any]:
+def json_object(data: bytes | str, place: str) -> dict[str, Any]:
+    """The object that a text spells, also where it was written twice, as a JSON string of JSON."""
+    data = data.encode() if isinstance(data, str) else data
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as e:
-        raise FormatError(f"{place}: not JSON: {e}") from e
-    if not isinstance(value, dict):
-        raise FormatError(f"{place}: expected a JSON object, found {type(value).__name__}")
-    return value
+        if data.lstrip()[:1] == b'"' and isinstance(inner := stdlib_json.loads(data), str):
+            data = inner.encode()
+        return json.load(data)
+    except FormatError as error:
+        raise error.at(place) from None
+    except ValueError as why:
+        raise FormatError(f"{place}: not readable JSON ({why})") from None
 
 
 # ---- HDF5 ------------------------------------------------------------------------------------------------------------
+
+
+def opens_like_architecture(path: Path) -> bool:
+    """Whether a file starts like model.to_json()."""
+    with path.open("rb") as file:
+        return is_architecture(file.read(HEAD_BYTES))
 
 
 def _h5_model(h5: Hdf5, place: str) -> Source:
     if not h5.has_attribute("model_config"):
         roots = [p for p in h5.objects if "/" not in p]
         layers = h5.names("layer_names") or [n for n in ("layers", "_layer_checkpoint_dependencies") if n in roots]
+        beside = [p for p in sorted(Path(place).parent.glob("*.json")) if p.is_file() and opens_like_architecture(p)]
+        named = beside[0].name if len(beside) == 1 and Path(place).is_file() else ...
         raise UnsupportedModelError(
             f"{place}: no model_config attribute, found {', '.join((layers or roots)[:12])}; this file holds "
-            "weights without a network: save the whole model (model.save('model.keras')), or describe the network in a "
-            f"TOML file and pass it with {as_typed('network')}"
+            f"weights without a network: give its architecture, as model.to_json() writes it ({as_typed('architecture', value=named)}), "
+            "save the whole model (model.save('model.keras')), or describe the network in a TOML file "
+            f"({as_typed('network')})"
         )
-    config = _json(h5.attribute("model_config"), f"{place}: attribute model_config")
+    config = json_object(h5.attribute("model_config"), f"{place}: attribute model_config")
+    version = h5.attribute("keras_version") or "1"
+    return Source(config, version, "h5", backend=h5.attribute("backend"), groups=groups_of(h5, place))
+
+
+def groups_of(h5: Hdf5, place: str) -> dict[str, list[tuple[str, np.ndarray]]]:
+    """The weights of every layer in the order that the file lists them, of a whole model or of weights alone."""
     root = "model_weights" if "model_weights" in h5.objects else ""
     groups: dict[str, list[tuple[str, np.ndarray]]] = {}
     for layer in h5.names("layer_names", root):
@@ -144,7 +163,7 @@ def _h5_model(h5: Hdf5, place: str) -> Source:
             if not h5.is_dataset(path):
                 raise FormatError(f"{place}: weight_names of {base} lists {weight!r}, expected a dataset, found none")
             groups[layer].append((weight, h5.array(path)))
-    return Source(config, h5.attribute("keras_version") or "1", "h5", backend=h5.attribute("backend"), groups=groups)
+    return groups
 
 
 # ---- live models -----------------------------------------------------------------------------------------------------
@@ -165,8 +184,8 @@ def read_live(model: Any) -> Source:
         reason = str(e)
     else:
         reason = "its config has no layers"
-    config = json.loads(
-        json.dumps(config, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
+    config = stdlib_json.loads(
+        stdlib_json.dumps(config, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
     )  # tuples as in files
     layers = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
     if not layers:

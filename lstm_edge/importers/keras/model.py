@@ -15,23 +15,30 @@ from ...ir.sizes import Sizes
 from ..dialect import Value
 from ..dialect.input_sizes import InputSizes
 from ..dialect.open_sizes import freest
+from .architecture import read_beside, read_pair
 from .build import build_model, check_supported, endpoints
 from .config import Layer, Version, parse_model
 from .emit import Emit, Masked
-from .files import Source, is_live, read_file, read_live
+from .files import Source, is_live, opens_like_architecture, read_file, read_live
 from .inputs import Port, input_sizes, ports_of
 from .weights import assign
 
 
-def read(source: str | Path | bytes | Any, *, shapes: dict[str, Sequence[int | str | None]] | None = None) -> Graph:
-    """The Graph of a Keras model: a path, the bytes of a file, or a live model.
+def read(
+    source: str | Path | bytes | Any,
+    *,
+    shapes: dict[str, Sequence[int | str | None]] | None = None,
+    architecture: Any = None,
+) -> Graph:
+    """The Graph of a Keras model: a path, the bytes of a file, or a live model; or of weights with the JSON file (or the
+    object in it) that has their `architecture`.
 
     The batch is free, and so is the number of frames wherever the network allows it, even when the file names one.
     `shapes` sets inputs by name: {'input': ['batch', 50, 25]}, entries being numbers, 'batch' or 'frames'. FormatError
     for a damaged file, UnsupportedModelError naming the layer for what lstm_edge does not do, ShapeError where weights
     and shapes disagree.
     """
-    read_source = read_live(source) if is_live(source) else read_file(source)
+    read_source = _source(source, architecture)
     version = Version.parse(read_source.version)
     try:
         model = parse_model(read_source.config, version)
@@ -46,6 +53,17 @@ def read(source: str | Path | bytes | Any, *, shapes: dict[str, Sequence[int | s
         raise FormatError("model config: nested too deeply") from e
     except (KeyError, IndexError, TypeError, AttributeError, OverflowError, MemoryError) as e:
         raise FormatError(f"model config: not as Keras writes it: {type(e).__name__}: {e}") from e
+
+
+def _source(source: Any, architecture: Any) -> Source:
+    if is_live(source):
+        return read_live(source)
+    if architecture is not None:
+        return read_pair(source, architecture)
+    if isinstance(source, bytes):
+        return read_file(source)
+    path = Path(source)
+    return read_beside(path) if path.is_file() and opens_like_architecture(path) else read_file(path)
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,11 @@ def _lowered(plan: _Plan, sizes: Sizes) -> Graph:
     _drop_unread_states(graph)
     _share_constants(graph)
     graph.drop_unused()
-    _describe(graph, plan, [*_frames_notes(plan, sizes), *_activation_notes(graph, plan.version), *e.notes])
+    _describe(
+        graph,
+        plan,
+        [*plan.source.notes, *_frames_notes(plan, sizes), *_activation_notes(graph, plan.version), *e.notes],
+    )
     return graph
 
 
