@@ -12,6 +12,7 @@ import lstm_edge
 from lstm_edge.errors import FormatError, UnsupportedModelError
 from lstm_edge.importers import registry
 from lstm_edge.importers.keras.model import read
+from lstm_edge.ir.notes import assumptions
 
 h5py = pytest.importorskip("h5py")
 
@@ -36,7 +37,7 @@ def test_weights_with_their_architecture(pair):
     for given in (architecture, str(architecture), json.loads(architecture.read_text())):
         close(run(read(weights, architecture=given), x), [wanted])
     close(run(read(weights.read_bytes(), architecture=architecture), x), [wanted])
-    assert any("neither file names the Keras" in n for n in read(weights, architecture=architecture).metadata["notes"])
+    assert not assumptions(read(weights, architecture=architecture).metadata)
 
 
 def test_an_architecture_finds_the_weights_of_its_name(pair, tmp_path):
@@ -44,7 +45,7 @@ def test_an_architecture_finds_the_weights_of_its_name(pair, tmp_path):
     assert registry.kind_of(architecture) == "keras"
     graph = read(architecture)
     close(run(graph, x), [wanted])
-    assert "weights read from net.weights.h5, which lies beside net.json" in graph.metadata["notes"]
+    assert assumptions(graph.metadata) == ["the weights of net.json are those of net.weights.h5, which lies beside it"]
     model = lstm_edge.convert(architecture, tmp_path / "net.lstm")
     np.testing.assert_allclose(model.run(x), wanted, atol=1e-5)
     (tmp_path / "net.h5").write_bytes(weights.read_bytes())
@@ -83,7 +84,19 @@ def test_what_is_no_architecture(pair, tmp_path):
         read(weights, architecture=architecture)
 
 
-@pytest.mark.parametrize("said", ["architecture", "weights"])
+def test_masks_of_an_unknown_keras_3(keras, tmp_path):
+    """Since 3.4 they are joined anew, and neither file names a version."""
+    L = keras.layers
+    tokens = keras.Input((7,), dtype="int32")
+    a, b = (L.Embedding(6, 4, mask_zero=True)(tokens) for _ in range(2))
+    model = keras.Model(tokens, L.LSTM(3)(L.Add()([a, b])))
+    architecture = json.loads(model.to_json())
+    model.save_weights(tmp_path / "net.weights.h5")
+    graph = read(tmp_path / "net.weights.h5", architecture=architecture)
+    assert any("Keras 3.4 or later made the model" in text for text in assumptions(graph.metadata))
+
+
+@pytest.mark.parametrize("said", ["architecture", "weights", "neither"])
 def test_weights_of_keras_2(tmp_path, said):
     """Its save_weights lists layers and weights by name; hard_sigmoid had another slope."""
     options = {"name": "lstm_1", "units": 5, "recurrent_activation": "hard_sigmoid", "batch_input_shape": [None, 6, 4]}
@@ -98,4 +111,5 @@ def test_weights_of_keras_2(tmp_path, said):
             f[f"lstm_1/lstm_1/{name}:0"] = array
     graph = read(architecture)
     close(run(graph, X), [numpy_lstm(X, *LSTM_WEIGHTS.values(), hard_sigmoid_2)])
-    assert graph.metadata["source"]["producer"] == "keras 2.2.4"
+    assert graph.metadata["source"]["producer"] == ("keras 2" if said == "neither" else "keras 2.2.4")
+    assert any("last Keras 2 wrote" in text for text in assumptions(graph.metadata)) == (said == "neither")

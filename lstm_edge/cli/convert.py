@@ -49,9 +49,9 @@ def command(
     if write_network is not None:
         _write_network(source, write_network, options)
         return
-    network = options.get("network")
+    beside = [options[name] for name in ("network", "architecture") if name in options]
     target = output or os.path.splitext(source)[0] + ".lstm"
-    check_output(target, (source, *([network] if network else [])))
+    check_output(target, (source, *beside))
     check_replaceable(target)
     with err_console().status(f"converting {os.path.basename(source)}"):
         model = lstm_edge.convert(source, target, self_test=not no_self_test, **options)

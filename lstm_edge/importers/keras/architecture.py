@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import FormatError, UnsupportedModelError
 from ...files import hdf5
+from ...ir.notes import ASSUMED
 from ...options import as_typed
 from .files import Source, groups_of, json_object, paths_of
 
@@ -31,14 +32,14 @@ def read_pair(weights: str | Path | bytes, architecture: Any) -> Source:
         )
     with hdf5.opened(data, place) as h5:
         said = str(config.get("keras_version") or h5.attribute("keras_version"))
-        version = said or ("3" if "module" in config else "2")
+        version = said or ("3" if "module" in config else "2")  # Keras 3 writes no version
         made = Source(config, version, "json", backend=str(config.get("backend") or h5.attribute("backend")))
         if "model_weights" in h5.objects or h5.names("layer_names"):
             made.groups = groups_of(h5, place)
         else:
             made.paths, made.names = paths_of(h5)
-    if not said:
-        made.notes.append(f"neither file names the Keras that wrote it: read by the rules of the last Keras {version}")
+    if version == "2":
+        made.notes.append(f"{ASSUMED}the last Keras 2 wrote the files, which name no version")
     return made
 
 
@@ -48,7 +49,7 @@ def read_beside(path: Path) -> Source:
     found = [p for p in (path.with_name(form.format(path.stem)) for form in BESIDE) if p.is_file()]
     if len(found) == 1:
         made = read_pair(found[0], path)
-        made.notes.append(f"weights read from {found[0].name}, which lies beside {path.name}")
+        made.notes.append(f"{ASSUMED}the weights of {path.name} are those of {found[0].name}, which lies beside it")
         return made
     others = found or sorted(p for p in path.parent.iterdir() if p.suffix in (".h5", ".hdf5"))
     there = f"beside it lie {', '.join(p.name for p in others[:8])}" if others else "no .h5 file lies beside it"

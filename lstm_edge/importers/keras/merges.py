@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...ir.notes import ASSUMED
 from ..dialect import Value, arithmetic, movement, norms, products
-from .config import Layer
+from .config import LAST_MINOR, Layer
 from .emit import Call, Emit, Masked, Rule
 
 _MERGES = {"Add": "add", "Subtract": "sub", "Multiply": "mul", "Average": "add", "Maximum": "max", "Minimum": "min"}
@@ -81,6 +82,8 @@ def _merged_mask(e: Emit, layer: Layer, masks: list[Value | None]) -> Value | No
         if there and not _modern(layer):
             e.note(f"{layer.place}: Keras {layer.version.text} loses the mask here, and so does the conversion")
         return None
+    if layer.version.major == 3 and layer.version.minor == LAST_MINOR:
+        e.note(f"{ASSUMED}Keras 3.4 or later made the model, of which no version is known: {layer.place} joins masks")
     return _joined(e, "or" if _modern(layer) else "and", there)
 
 
