@@ -17,10 +17,11 @@ from .io import err_console, out_console
 from .options import conversion_options, plugin_option, taken
 from .sinks import check_output, check_replaceable
 from .summary import describe, show_assumptions
+from .trial import check
 
 
 @click.command("convert")
-@click.argument("source", type=click.Path(exists=True))
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(exists=True))
 @click.option(
     "-o",
     "--output",
@@ -35,20 +36,34 @@ from .summary import describe, show_assumptions
     type=click.Path(dir_okay=False),
     help="Write the network that weights suggest to a file to correct, and convert nothing.",
 )
+@click.option("--check", "trial", is_flag=True, help="Try files and folders, write nothing, print which convert.")
 @plugin_option
 @click.option("--explain", "explained", is_flag=True, help="List what was folded, fused, recognised and assumed.")
 @click.option("--no-self-test", is_flag=True, help="Store no sample input with its answer.")
 def command(
-    source: str, output: str | None, write_network: str | None, explained: bool, no_self_test: bool, **given: Any
-) -> None:
+    sources: tuple[str, ...],
+    output: str | None,
+    write_network: str | None,
+    trial: bool,
+    explained: bool,
+    no_self_test: bool,
+    **given: Any,
+) -> int:
     """Convert SOURCE (.onnx .keras .h5 .pt .pt2 .safetensors .tflite .json .nam .npz .toml) to a .lstm file.
 
     Example: lstm-edge convert vad.onnx -o vad.lstm --shape input=1,576 --set sr=16000 --overlap input=64
     """
     options = taken(given)
+    if trial:
+        if output or write_network or explained:
+            raise click.UsageError("--check writes nothing: it goes without -o, --write-network and --explain.")
+        return check(sources, not no_self_test, options)
+    if len(sources) > 1:
+        raise click.UsageError(f"expected one SOURCE, found {len(sources)}; --check tries many and writes none.")
+    source = sources[0]
     if write_network is not None:
         _write_network(source, write_network, options)
-        return
+        return 0
     beside = [options[name] for name in ("network", "architecture") if name in options]
     target = output or os.path.splitext(source)[0] + ".lstm"
     check_output(target, (source, *beside))
@@ -63,6 +78,7 @@ def command(
         explain(model, out_console())
     elif notes:
         out_console().print(f"notes: {notes}, shown by --explain and by lstm-edge info --notes", markup=False)
+    return 0
 
 
 def _write_network(source: str, path: str, options: dict[str, Any]) -> None:

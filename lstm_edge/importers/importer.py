@@ -79,8 +79,8 @@ class Importer:
     """One front end. It is declared without being loaded: `module` has `read(source, **options) -> Graph`.
 
     claims: the kind of a source by its content, None for a foreign one. extensions, live: kinds by the extension of a file
-    whose content says nothing, and by the top module of a live object's class. options: the names of what it takes. suggests: whether its sources may hold weights alone, for which
-    `module` has `suggest(source, options)`.
+    whose content says nothing, and by the top module of a live object's class. options: the names of what it takes.
+    suggests: whether its sources may hold weights alone, for which `module` has `suggest(source, options)`.
     """
 
     module: str

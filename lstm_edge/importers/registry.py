@@ -35,6 +35,11 @@ def suggest_network(source: Any, options: Mapping[str, Any]) -> str:
     return importer.suggest(found, kind, options)
 
 
+def extensions() -> set[str]:
+    """Of files that some importer takes."""
+    return {e for i in IMPORTERS for e in i.extensions}
+
+
 def kind_of(source: Any) -> str:
     """The kind of a source, by its content first and its name second; for a live object by the module of its class."""
     return find(Source(source))[1]
@@ -66,7 +71,7 @@ def _unknown(source: Source) -> NoReturn:
         found = f"{source.size} bytes"
     else:
         found = f"an object of type {type(source.value).__name__}"
-    known = ", ".join(sorted(e for i in IMPORTERS for e in i.extensions))
+    known = ", ".join(sorted(extensions()))
     raise UnsupportedModelError(
         f"expected a model as a file or object of a kind among {known}, a live torch or Keras model; found {found}"
     )
