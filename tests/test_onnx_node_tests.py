@@ -30,7 +30,24 @@ DECIDED_OTHERWISE = re.compile(
 
 
 # Operators that the onnx package has no node case for, or only with strings; tests of test_import_onnx*.py cover them.
-TESTED_APART = {"GlobalLpPool", "If", "Loop", "Scan", "Scatter", "Upsample", "Constant", "Gemm"}
+TESTED_APART = {
+    "ConcatFromSequence",
+    "SequenceAt",
+    "SequenceConstruct",
+    "SequenceEmpty",
+    "SequenceErase",
+    "SequenceInsert",
+    "SequenceLength",
+    "SplitToSequence",
+    "GlobalLpPool",
+    "If",
+    "Loop",
+    "Scan",
+    "Scatter",
+    "Upsample",
+    "Constant",
+    "Gemm",
+}
 
 
 def supported_section(domain):

@@ -14,9 +14,18 @@ from functools import cached_property
 import numpy as np
 
 from ..importers.dialect import TO_END, Value, known
-from ..ir.dims import Size
+from ..ir.dims import Dim, Size
 from ..ir.graph import Graph, Node
 from .polynomials import NotACell
+
+OPPOSITES = {
+    "less": "greater_equal",
+    "less_equal": "greater",
+    "greater": "less_equal",
+    "greater_equal": "less",
+    "equal": "not_equal",
+    "not_equal": "equal",
+}
 
 
 @dataclass
@@ -125,26 +134,39 @@ class Body:
         """How often the body runs: at most as often as given, and as long as `condition` ('' for always) holds after it."""
         counts = [c for c in [at_most, *self._counts(condition)] if c is not None]
         counts = [c for c in counts if not (isinstance(c, int) and c >= TO_END - 1)]
-        if not counts or any(c != counts[0] for c in counts):
-            raise NotACell(f"its number of trips is not one known size (found {counts or 'no bound'})")
-        return counts[0]
+        if not counts:
+            raise NotACell("its number of trips has no bound")
+        least = counts[0]
+        for count in counts[1:]:
+            more = count - least
+            if isinstance(more, Dim):
+                raise NotACell(f"its number of trips is not one known size (found {counts})")
+            least = count if more < 0 else least
+        return least
 
-    def _counts(self, condition: str) -> list[Size]:
-        if not condition:
+    def _counts(self, condition: str, holds: bool = True) -> list[Size]:
+        """The numbers of trips after each of which one part of a condition ends the loop; `holds`: the loop goes on while
+        the condition is true, or while it is false."""
+        data = self.graph.tensors[condition].data if condition else np.bool_(True)
+        if data is not None and bool(np.all(data)) == holds:
             return []
         node = self.producers.get(condition)
         if node is not None and node.op in ("Cast", "Reshape"):
-            return self._counts(node.inputs[0])
-        kind = node.attrs["kind"] if node is not None and node.op == "Binary" else ""
-        if kind == "and":
-            return [c for i in node.inputs for c in self._counts(i)] if node is not None else []
-        if node is None or kind not in ("less", "less_equal", "greater", "greater_equal"):
+            return self._counts(node.inputs[0], holds)
+        kind = node.attrs["kind"] if node is not None and node.op in ("Binary", "Unary") else ""
+        if node is not None and kind == "not":
+            return self._counts(node.inputs[0], not holds)
+        if node is not None and kind == ("and" if holds else "or"):
+            return [c for i in node.inputs for c in self._counts(i, holds)]
+        kind = kind if holds else OPPOSITES.get(kind, "")
+        if node is None or kind not in OPPOSITES or kind == "equal":
             raise NotACell("its condition is no comparison of the number of the trip with a size")
         (a, b), (c, d) = (self.affine(i) for i in node.inputs)
-        slope, left = (c - a, d - b) if kind.startswith("less") else (a - c, b - d)
-        if slope != -1:
+        upward = kind.startswith("less") or kind == "not_equal" and a > c
+        slope, left = (c - a, d - b) if upward else (a - c, b - d)
+        if slope != -1 or kind == "not_equal" and isinstance(left, int) and left < 0:
             raise NotACell("its condition does not count trips one by one")
-        return [left + (2 if kind.endswith("_equal") else 1)]
+        return [left + (2 if kind.endswith("_equal") and kind != "not_equal" else 1)]
 
     # ---- frames -------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..ir.dims import product
 from ..ir.graph import Graph, Node
-from ..ir.ops import PARAMETERS, TO_END, each, read_attrs
+from ..ir.ops import GATES, PARAMETERS, TO_END, each, read_attrs
 from .polynomials import (
     Act,
     Leaf,
@@ -27,6 +27,7 @@ from .polynomials import (
     times,
     times_matrix,
 )
+from .step import one_step
 
 MOST_DEPTH = (
     60  # nodes between a cell's inputs and its new state; the deepest known (bidirectional GRU of Keras) has 14
@@ -87,6 +88,8 @@ class Reader:
         if t.data is not None:
             return [constant(_row(t.data, tensor))] if t.dtype == "float32" else self.leaf(tensor)
         node = self.producers.get(tensor)
+        if node is not None and node.op in GATES and not self.closed:
+            return [one_step(self.graph, node, lambda t: self.parts(t, depth + 1))[node.outputs.index(tensor)]]
         read = READERS.get(node.op) if node is not None else None
         if node is None or read is None or node.outputs[0] != tensor or depth > MOST_DEPTH:
             return self.leaf(tensor)

@@ -17,9 +17,10 @@ TESTS = Path(__file__).parents[1]
 
 CASES = [case for cases in SUBJECTS.values() for case in cases]
 # Quantised arithmetic, control flow, sequences of constants, what is folded, and forms that other operators have replaced.
-ONNX_WITHOUT = """CastLike Constant ConvInteger DFT DequantizeLinear Dropout DynamicQuantizeLinear EyeLike
-    GlobalLpPool If Loop MatMulInteger NonZero QLinearConv QLinearMatMul QuantizeLinear Range STFT Scan Scatter
-    SimplifiedLayerNormalization Size Unique Upsample"""
+ONNX_WITHOUT = """CastLike ConcatFromSequence Constant ConvInteger DFT DequantizeLinear Dropout DynamicQuantizeLinear
+    EyeLike GlobalLpPool If Loop MatMulInteger NonZero QLinearConv QLinearMatMul QuantizeLinear Range STFT
+    Scan Scatter SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength
+    SimplifiedLayerNormalization Size SplitToSequence Unique Upsample"""
 # Quantised arithmetic, control flow, variables, lists of tensors, what is folded, and single steps of recurrences.
 TFLITE_WITHOUT = """ASSIGN_VARIABLE BIDIRECTIONAL_SEQUENCE_RNN CALL CALL_ONCE DEQUANTIZE FAKE_QUANT FILL
     FlexTensorListFromTensor FlexTensorListGetItem FlexTensorListLength FlexTensorListReserve FlexTensorListSetItem

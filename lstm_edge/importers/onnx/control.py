@@ -17,6 +17,7 @@ from ...recurrences.polynomials import NotACell
 from ..dialect import Value, known
 from .interpreter import lower_block, used_names
 from .lowering import Call, Lowering, lowers
+from .sequences import Frames, Growing, frames
 
 
 @lowers("If")
@@ -80,6 +81,7 @@ class _WithBody(Loop):
         self.outputs = [o.name for o in self.graph.output]
         pairs = zip(self.outputs[self.going :], self.inputs[self.before :], range(count))
         self.same = [_same(self.graph, o, i) for o, i, _ in pairs]
+        self.grown: dict[int, Growing] = {}  # by the place of a carried sequence: what a trip adds to it
 
     def trip(self, number: int, carried: list[Value], frames: list[Value]) -> Trip:
         leading = [known(np.asarray(number, np.int64)), known(np.asarray(True))][: self.before]
@@ -100,6 +102,7 @@ class _WithBody(Loop):
         names = self.inputs[self.before :]
         for value, name, same in zip(self.carried, names, self.same):
             bindings[name] = outside.brought_in(name, value) if same else _declared(inner, ctx, name, value)
+        sequences = [n for n, same in enumerate(self.same) if not same and self.carried[n].items is not None]
         for frame, name in zip(self.frames, names[len(self.carried) :]):
             shape, at = ctx.shape(frame.source), frame.axis
             tensor = inner.graph.input(name, (*shape[:at], *shape[at + 1 :]), ctx.run_dtype(frame.source))
@@ -110,11 +113,12 @@ class _WithBody(Loop):
         trip = self._trip(_given(self.call, self.graph, scope))
         self.reads = [bindings[name].tensor for name in names[: len(self.carried)]]
         body.carried = [
-            Carried(read, inner.tensor(value), first)
-            for read, value, first, same in zip(self.reads, trip.carried, self.carried, self.same)
-            if not same
+            Carried(self.reads[n], inner.tensor(trip.carried[n]), self.carried[n])
+            for n, same in enumerate(self.same)
+            if not same and n not in sequences
         ]
-        body.outputs = [inner.tensor(v) for v in trip.collected]
+        self.grown = {n: _grown(names[n], trip.carried[n]) for n in sequences}
+        body.outputs = [inner.tensor(v) for v in (*trip.collected, *(g.added[0] for g in self.grown.values()))]
         body.count()
         self._count(body, inner, trip.goes_on)
         return body
@@ -129,8 +133,16 @@ class _WithBody(Loop):
     def finish(self, body: Body, last: Mapping[str, Value], outputs: list[Value]) -> list[Value]:
         assert body.total is not None
         ends = {**last, **{c.read: body.final(c, body.total) for c in body.integers()}}
-        carried = [v if same else ends[read] for v, read, same in zip(self.carried, self.reads, self.same)]
-        return [*carried, *(self._laid_out(y, c) for y, c in zip(outputs, self.collected))]
+        count = len(self.collected)
+        grown = {n: (y, added.in_front) for (n, added), y in zip(self.grown.items(), outputs[count:])}
+        carried = [
+            v if same else self._sequence(*grown[n]) if n in grown else ends[read]
+            for n, (v, read, same) in enumerate(zip(self.carried, self.reads, self.same))
+        ]
+        return [*carried, *(self._laid_out(y, c) for y, c in zip(outputs[:count], self.collected))]
+
+    def _sequence(self, y: Value, in_front: bool) -> Value:
+        return frames(flipped(self.ctx, y, 0) if in_front else y)
 
     def _laid_out(self, y: Value, collected: Collected) -> Value:
         y = flipped(self.ctx, y, 0) if collected.backward else y
@@ -228,6 +240,10 @@ class _Outside(MutableMapping[str, Value]):
         self._known: dict[int, Value] = {}
 
     def brought_in(self, name: str, value: Value) -> Value:
+        if isinstance(value, Frames):
+            return frames(self.brought_in(name, value.whole))
+        if value.items is not None:
+            return Value(value.dtype, items=[self.brought_in(f"{name}.{n}", v) for n, v in enumerate(value.items)])
         if not value.is_run:
             return value
         if id(value) not in self._known:
@@ -259,9 +275,20 @@ class _Outside(MutableMapping[str, Value]):
 
 
 def _declared(inner: Lowering, outer: Lowering, name: str, value: Value) -> Value:
-    """A carried value as an input of the body's graph."""
+    """A carried value as an input of the body's graph; a sequence that is empty before the loop as one that grows."""
+    if value.items is not None:
+        if value.items or isinstance(value, Frames | Growing):
+            raise NotACell(f"it carries {name!r}, a sequence that is not empty before it")
+        return Growing(value.dtype, items=[])
     dtype = "int32" if value.dtype.startswith(("int", "uint")) else outer.run_dtype(value)
     return Value(value.dtype, tensor=inner.graph.input(name, outer.shape(value), dtype))
+
+
+def _grown(name: str, value: Value) -> Growing:
+    """What a trip adds to a carried sequence; NotACell unless it is one tensor."""
+    if not isinstance(value, Growing) or len(value.added) != 1:
+        raise NotACell(f"it changes {name!r}, a sequence, by other than one tensor a trip")
+    return value
 
 
 def _same(body: Any, output: str, name: str) -> bool:

@@ -21,7 +21,7 @@ from ...options import as_typed
 from ..dialect import Value, known, run_dtype
 from ..dialect.input_sizes import InputSizes
 from ..dialect.open_sizes import freest
-from . import control, layers, movement, ops, qlinear, recurrent, selection  # noqa: F401  (they register their operators)
+from . import control, layers, movement, ops, qlinear, recurrent, selection, sequences  # noqa: F401  (they register their operators)
 from .dims import declared
 from .files import element_dtype, load_model, tensor_array
 from .interpreter import lower_block, subgraphs, used_names
