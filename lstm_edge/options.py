@@ -105,3 +105,8 @@ def _literal(value: Any) -> str:
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that say something: neither None nor empty."""
     return {k: v for k, v in options.items() if v is not None and not (isinstance(v, Mapping) and not v)}
+
+
+def without_self_test() -> str:
+    """What is typed to convert without a self-test."""
+    return "--no-self-test" if _ON_COMMAND_LINE.get() else "self_test=False"

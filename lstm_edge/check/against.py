@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,14 @@ from .. import format, reference
 from .._core import Model
 from ..errors import LstmEdgeError, UnsupportedModelError
 from ..importers import registry
-from ..importers.onnx.files import load_model
 from ..ir.graph import Graph, Port
 from ..reference.samples import Arrays, difference, sample_inputs
-from .originals import Runner, onnxruntime_session, original_answers
+from .frameworks.question import Answer
+from .originals import original_answers
+from .self_test import ask
 
 TOLERANCE = 1e-4  # times the largest value of a tensor when that is above 1; float32 against float32 stays below 1e-5
+AS_IMPORTED = "this project's own reference on the model as imported"
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class Compared:
 @dataclass(frozen=True)
 class Comparison:
     """`ops`: outputs that could be compared, in the order of the file. `source`: what gave the original's values. `total`: how
-    many outputs the ops of the file have; those without a row have no counterpart of the same name and shape."""
+    many outputs the ops of the file have; those without a row have no counterpart of the same name and shape. `why`: why
+    it was no framework; '' where one gave the values, or at least the model's outputs."""
 
     source: str
     isa: str
     ops: list[Compared]
     total: int
+    why: str = ""
 
     @property
     def first(self) -> Compared | None:
@@ -56,6 +60,18 @@ class Comparison:
     def passed(self) -> bool:
         return self.first is None
 
+    @property
+    def by(self) -> str:
+        """'framework', or 'reference' where the original's values are this project's own reading of it."""
+        return "reference" if self.why else "framework"
+
+    @property
+    def words(self) -> str:
+        """One line: what was compared with what."""
+        verdict = "passed" if self.passed else "FAILED"
+        said = f"{verdict}: {self.isa} kernels against {self.source}, {len(self.ops)} of {self.total} values compared"
+        return f"{said} (no framework ran the original: {self.why})" if self.why else said
+
 
 def compare(
     path: str | os.PathLike[str] | bytes,
@@ -63,14 +79,16 @@ def compare(
     *,
     isa: str | None = None,
     inputs: Mapping[str, np.ndarray] | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     **options: Any,
 ) -> Comparison:
     """Runs a .lstm file and `original` (what it was converted from) on the same inputs, with every value between exposed.
 
-    inputs: shaped as Model.run takes them; without them the self-test's, else random ones. options: as
-    they were given to convert. An ONNX model runs in onnxruntime where that is installed; any other, and ONNX without it,
-    runs as imported, before any pass, in reference.py. Raises UnsupportedModelError when nothing can be compared.
+    inputs: shaped as Model.run takes them; without them the self-test's, else random ones. tolerance: times the largest
+    value of a tensor; without it 1e-4, or what the file states of its original's arithmetic. options: as they were given
+    to convert. The values of an ONNX model are onnxruntime's where that is installed; those of any other are the
+    reference's on the model as imported, before any pass, but for its outputs, which are its own framework's where that
+    runs it. Raises UnsupportedModelError when nothing can be compared.
     """
     graph = format.read(path)
     given = dict(inputs or (graph.self_test.inputs if graph.self_test is not None else sample_inputs(graph)))
@@ -78,28 +96,16 @@ def compare(
     model = Model(format.to_bytes(exposed), isa)
     answers = model.run(*[given[p.name] for p in model.inputs])
     own = answers if isinstance(answers, dict) else {model.outputs[0].name: answers}
-    runner, names, source = _original(original, options)
-    ours = {*graph.tensors, *(p.name for p in graph.outputs)}
-    shared = [n for n in dict.fromkeys(names) if n in ours]
-    theirs = _answers(_with_outputs(graph, shared), runner, given) if shared else {}
-    rows = _rows(graph, own, theirs, tolerance)
+    theirs = _original(graph, original, options, given)
+    if tolerance is None:
+        tolerance = max(TOLERANCE, graph.metadata.get("arithmetic", {}).get("relative", 0.0))
+    rows = _rows(graph, own, theirs.outputs or {}, tolerance)
     if not rows:
         raise UnsupportedModelError(
             "no value of the file has the name and shape of one of the original: is it the model "
             "that the file was converted from?"
         )
-    return Comparison(source, model.isa, rows, sum(bool(o) for n in graph.nodes for o in n.outputs))
-
-
-def _answers(graph: Graph, runner: Runner, inputs: Arrays) -> Arrays:
-    try:
-        return original_answers(graph, runner, inputs)
-    except LstmEdgeError:
-        raise
-    except Exception as why:  # whatever a runtime raises
-        raise UnsupportedModelError(
-            f"the original did not run on the inputs of the file ({type(why).__name__}: {why})"[:500]
-        ) from why
+    return Comparison(theirs.name, model.isa, rows, sum(bool(o) for n in graph.nodes for o in n.outputs), theirs.why)
 
 
 def _rows(graph: Graph, own: Arrays, theirs: Arrays, tolerance: float) -> list[Compared]:
@@ -108,7 +114,7 @@ def _rows(graph: Graph, own: Arrays, theirs: Arrays, tolerance: float) -> list[C
     for node in graph.nodes:
         for tensor in node.outputs:
             port = ports.get(tensor, tensor)
-            want, got = theirs.get(tensor, theirs.get(port)), own.get(port)
+            want, got = theirs.get(port, theirs.get(tensor)), own.get(port)
             if not tensor or want is None or got is None or np.shape(want) != np.shape(got):
                 continue
             finite = np.abs(np.asarray(want, np.float64)[np.isfinite(want)])
@@ -129,45 +135,52 @@ def _exposed(graph: Graph) -> Graph:
     return out
 
 
-def _with_outputs(graph: Graph, names: list[str]) -> Graph:
-    """The graph as original_answers reads it: the values wanted, by name."""
-    out = copy.copy(graph)
-    out.outputs = [Port(n, n) for n in names]
-    return out
+def _original(graph: Graph, source: Any, options: dict[str, Any], inputs: Arrays) -> Answer:
+    """The original's values that have names of the file's. Raises UnsupportedModelError where it fails on these inputs."""
+    kind = registry.kind_of(source)
+    constants = dict(options.get("constants") or {})
+    about = copy.copy(graph)
+    about.metadata = {**graph.metadata, "source": {**graph.metadata.get("source", {}), "format": kind}}
+    if kind == "onnx":
+        answer = ask(
+            _with_outputs(about, {*graph.tensors, *(p.name for p in graph.outputs)}), source, constants, inputs, True
+        )
+        if answer.outputs is not None:
+            return answer
+    else:
+        answer = ask(about, source, constants, inputs)
+    if answer.fault:
+        raise UnsupportedModelError(f"the original did not run on the inputs of the file: {answer.why}")
+    between = _as_imported(graph, source, options, inputs)
+    if answer.outputs is None:
+        return Answer(between, AS_IMPORTED, answer.why)
+    return Answer({**between, **answer.outputs}, f"{answer.name} at the outputs, {AS_IMPORTED} before them")
 
 
-def _original(source: Any, options: dict[str, Any]) -> tuple[Runner, list[str], str]:
-    """What runs the original with every value exposed, the names of those, and what it is."""
-    if registry.kind_of(source) == "onnx":
-        try:
-            return _onnxruntime(source, dict(options.get("constants") or {}))
-        except ImportError:
-            pass
-    return _imported(source, options)
-
-
-def _onnxruntime(source: Any, constants: dict[str, Any]) -> tuple[Runner, list[str], str]:
-    import onnx
-    import onnxruntime
-
-    model = onnx.ModelProto()
-    model.CopyFrom(load_model(source)[0])
-    shown = {o.name for o in model.graph.output}
-    every = [o for n in model.graph.node for o in n.output if o and o not in shown]
-    model.graph.output.extend(onnx.ValueInfoProto(name=o) for o in every)
-    run = onnxruntime_session(model.SerializeToString(), constants)
-    return run, [*shown, *every], f"onnxruntime {onnxruntime.__version__}"
-
-
-def _imported(source: Any, options: dict[str, Any]) -> tuple[Runner, list[str], str]:
+def _as_imported(graph: Graph, source: Any, options: dict[str, Any], inputs: Arrays) -> Arrays:
+    """The values of the source as its importer reads it, before any pass, from the reference."""
     fresh = registry.read(source, options)[1]
     exposed = _exposed(fresh)
     shown = {p.name for p in fresh.outputs}
     exposed.outputs += [Port(p.tensor, p.tensor) for p in fresh.outputs if p.tensor not in shown]
     ports = {p.name for p in fresh.inputs}
+    ours = {*graph.tensors, *(p.name for p in graph.outputs)}
 
     def run(feed: Arrays) -> Arrays:
         answers, _ = reference.run(exposed, {k: v for k, v in feed.items() if k in ports})
         return {k: v for k, v in answers.items() if v is not None}
 
-    return run, [p.name for p in exposed.outputs], "lstm_edge.reference on the model as imported"
+    try:
+        return original_answers(_with_outputs(graph, {p.name for p in exposed.outputs} & ours), run, inputs)
+    except LstmEdgeError:
+        raise
+    except Exception as why:  # inputs that do not fit the original
+        reason = f"{type(why).__name__}: {why}"
+        raise UnsupportedModelError(f"the original did not run on the inputs of the file ({reason})"[:500]) from why
+
+
+def _with_outputs(graph: Graph, names: Collection[str]) -> Graph:
+    """The graph as original_answers reads it: the values wanted, by name."""
+    out = copy.copy(graph)
+    out.outputs = [Port(n, n) for n in sorted(names)]
+    return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .. import format
 from .._core import load
@@ -14,18 +14,44 @@ from ..reference.samples import difference
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found. errors: largest absolute difference per output, NaN where NaNs do not agree. assumed: what the
-    conversion took for granted without anybody having said it."""
+    """What `verify` found. errors: largest absolute difference per output, infinite where NaNs do not agree.
+
+    by: 'framework' where the stored answer is that of the framework `source`, 'reference' where it is this project's own;
+    `why` then says why no framework answered. assumed: what the conversion took for granted without anybody having said it.
+    """
 
     source: str
     isa: str
     tolerance: float
     errors: dict[str, float]
-    assumed: list[str]
+    by: str = "framework"
+    why: str = ""
+    assumed: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
+        """Whether this machine's answer is the stored one."""
         return all(e <= self.tolerance for e in self.errors.values())
+
+    @property
+    def verified(self) -> bool:
+        """Whether the answer is that of the framework the model came from."""
+        return self.passed and self.by == "framework"
+
+    @property
+    def words(self) -> str:
+        """One line: equal to what, and how far from it."""
+        worst = max(self.errors.values(), default=0.0)
+        figures = f"largest difference {worst:.3g}, allowed {self.tolerance:.3g}"
+        if not self.passed:
+            return f"FAILED: differs from what {self.source} answered, {figures}"
+        if self.verified:
+            return f"verified: equal to what {self.source} answered, {figures}"
+        own = "this project's own reference" if self.source == "lstm_edge.reference" else self.source
+        why = self.why or "the file does not say why"
+        return (
+            f"not verified by a framework: equal to {own}, {figures} (no framework ran this model at conversion: {why})"
+        )
 
 
 def verify(source: str | os.PathLike[str] | bytes, isa: str | None = None) -> Report:
@@ -46,5 +72,7 @@ def verify(source: str | os.PathLike[str] | bytes, isa: str | None = None) -> Re
         model.isa,
         test.tolerance,
         {name: difference(answers[name], want) for name, want in test.outputs.items()},
+        test.by,
+        test.why,
         assumptions(graph.metadata),
     )

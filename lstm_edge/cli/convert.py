@@ -18,6 +18,7 @@ from .options import conversion_options, plugin_option, taken
 from .sinks import check_output, check_replaceable
 from .summary import describe, show_assumptions
 from .trial import check
+from .verify import say_verdict
 
 
 @click.command("convert")
@@ -73,6 +74,8 @@ def command(
     out_console().print(f"{target}: {os.path.getsize(target):,} bytes, {len(model.ops)} ops", markup=False)
     describe(model, out_console(), notes=False)
     show_assumptions(assumptions(model.metadata), out_console())
+    if not no_self_test:
+        say_verdict(lstm_edge.verify(target))
     notes = len(model.metadata.get("notes", []))
     if explained:
         explain(model, out_console())

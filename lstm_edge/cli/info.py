@@ -12,7 +12,7 @@ import lstm_edge
 from ..ir.notes import assumptions
 from .io import out_console, print_json
 from .options import isa_option, json_option, model_argument
-from .summary import as_dict, describe, python_snippet, quantization_text, show_assumptions
+from .summary import as_dict, describe, python_snippet, quantization_text, self_test_text, show_assumptions
 
 
 @click.command("info")
@@ -42,7 +42,7 @@ def command(model_path: str, isa: str | None, show_ops: bool, show_notes: bool, 
     show_assumptions(assumptions(model.metadata), console)
     say(f"quantisation: {quantization_text(model)}")
     test = model.metadata.get("self_test")
-    say("self-test: " + (f"answers of {test.get('source')}, tolerance {test.get('tolerance'):g}" if test else "none"))
+    say("self-test: " + self_test_text(test))
     if show_ops:
         for op, name in model.ops:
             say(f"op: {op} {name}")

@@ -108,6 +108,14 @@ def quantization_text(model: Any) -> str:
     return f"{report.get('weights', '?')} in {len(narrow)} of {len(report.get('ops', []))} ops with weights{error}"
 
 
+def self_test_text(test: dict[str, Any] | None) -> str:
+    """Whose answer the file carries (its metadata `self_test`), and why not a framework's."""
+    if not test:
+        return "none"
+    said = f"answers of {test.get('source')}, allowed difference {test.get('tolerance'):g}"
+    return f"{said}; no framework ran the model: {test['why']}" if test.get("why") else said
+
+
 def python_snippet(model: Any, name: str) -> list[str]:
     """Lines that load the model and run it once, on zeros: a step where it streams, else a whole input."""
     step = streams(model)

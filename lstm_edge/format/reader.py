@@ -403,8 +403,9 @@ class Reader:
             not isinstance(about, dict)
             or not isinstance(about.get("source"), str)
             or not isinstance(about.get("tolerance"), (int, float))
+            or not isinstance(about.get("why", ""), str)
         ):
-            raise self.error("section META", "self_test with source and tolerance", about)
+            raise self.error("section META", "self_test with source and tolerance, and why as text", about)
         section = self.sections[b"TEST"]
         arrays = self.npz(self.content[section.offset : section.offset + section.size])
         return SelfTest(
@@ -412,6 +413,7 @@ class Reader:
             {k[4:]: v for k, v in arrays.items() if k.startswith("out:")},
             about["source"],
             float(about["tolerance"]),
+            about.get("why", ""),
         )
 
     def npz(self, content: bytes) -> dict[str, np.ndarray]:

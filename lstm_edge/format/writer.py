@@ -279,7 +279,8 @@ def _metadata_bytes(graph: Graph, lengths: list[str]) -> bytes:
     if lengths:
         metadata["lengths"] = lengths
     if graph.self_test is not None:
-        metadata["self_test"] = {"source": graph.self_test.source, "tolerance": graph.self_test.tolerance}
+        test = graph.self_test
+        metadata["self_test"] = {"source": test.source, "tolerance": test.tolerance, "by": test.by, "why": test.why}
     return json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -53,6 +53,12 @@ class SelfTest:
     outputs: dict[str, np.ndarray]
     source: str  # "onnxruntime 1.31.1", "torch 2.13.0", "lstm_edge.reference"
     tolerance: float = 1e-5
+    why: str = ""  # why the answer is not a framework's
+
+    @property
+    def by(self) -> str:
+        """'framework', or 'reference' where the answer is this project's own."""
+        return "reference" if self.why or self.source.startswith("lstm_edge") else "framework"
 
 
 @dataclass

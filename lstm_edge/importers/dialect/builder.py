@@ -51,6 +51,13 @@ class Dialect:
         if text not in self.notes:
             self.notes.append(text)
 
+    def rounds(self, relative: float, why: str, steps: float = 0.0) -> None:
+        """Says that the source's own runtime computes more coarsely than float32: its answers may differ from this project's
+        by `relative` of an output's scale, and whole numbers by `steps`. The coarsest that was said counts."""
+        said = self.graph.metadata.get("arithmetic", {"relative": 0.0})
+        if relative > said["relative"]:
+            self.graph.metadata["arithmetic"] = {"relative": relative, "steps": steps, "why": why}
+
     def refuse(self, message: str) -> UnsupportedModelError:
         """The error for what has no meaning here, to be raised; the place in the source goes in front."""
         return UnsupportedModelError(f"{self.place}: {message}" if self.place else message)

@@ -89,6 +89,18 @@ def tensor_array(proto: Any, place: str, folder: Path | None = None) -> np.ndarr
     return array if dtype_name(array.dtype) == dtype else array.astype(dtype)
 
 
+def whole(model: Any, folder: Path | None) -> Any:
+    """A copy of the model that holds the initialisers which lie in other files, checked as `tensor_array` checks them."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for tensor in copy.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            tensor.CopyFrom(_with_external(tensor, f"tensor {tensor.name!r}", folder))
+    return copy
+
+
 def _with_external(proto: Any, name: str, folder: Path | None) -> Any:
     """A copy of the tensor with its external data read in: only from a plain file below the model's own folder."""
     import onnx

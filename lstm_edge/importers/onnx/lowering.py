@@ -19,6 +19,10 @@ MAX_NODES = 16000  # interpreted beyond those of the file, as unrolled loops ask
 MAX_UNROLLED_NODES = 16000  # of one loop
 
 
+# What the rounding of every value to so few bits adds up to over a network, of an output's scale.
+SHORT_FLOATS = {"float16": 1e-2, "bfloat16": 8e-2}
+
+
 class Lowering(Dialect):
     """A Dialect that knows the opsets of a file, the names that something reads, and how much may yet be interpreted."""
 
@@ -28,6 +32,11 @@ class Lowering(Dialect):
         self.used = used  # every ONNX name that something reads
         self.folded = 0
         self.budget = Budget(MAX_NODES, MAX_UNROLLED_NODES, "nodes")
+
+    def rounds_to_16_bits(self, dtype: str) -> None:
+        """Says so where the file's own element type is one of the short floats; computed in float32 here."""
+        if dtype in SHORT_FLOATS:
+            self.rounds(SHORT_FLOATS[dtype], f"{dtype} arithmetic in the runtime, float32 here")
 
 
 class Call(OperatorCall):

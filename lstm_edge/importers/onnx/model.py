@@ -198,6 +198,7 @@ def _declare_inputs(
         scope[info.name] = Value(dtype, tensor=tensor)
         if _declared_dtype(info) != run:
             dtypes[info.name] = _declared_dtype(info)
+        ctx.rounds_to_16_bits(_declared_dtype(info))
     if dtypes:
         ctx.graph.metadata["input_dtypes"] = dtypes
 

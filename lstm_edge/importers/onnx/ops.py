@@ -141,6 +141,7 @@ def _cast(call: Call) -> Value:
     dtype = call.input(1).dtype if call.op == "CastLike" else element_dtype(call.require_attr("to"), call.place)
     if call.op == "Cast" and call.attr("to") in (10, 16) and not call.input(0).is_known:
         call.ctx.note("float16 arithmetic is done in float32")
+        call.ctx.rounds_to_16_bits("float16" if call.attr("to") == 10 else "bfloat16")
     return arithmetic.cast(call.ctx, call.input(0), dtype)
 
 

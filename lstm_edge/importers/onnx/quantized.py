@@ -52,6 +52,8 @@ def as_float(ctx: Lowering, value: Value) -> Value:
 
 def to_grid(ctx: Lowering, steps: Value, zero_point: Value | None, dtype: str) -> Value:
     """The integers of `dtype` nearest to a number of steps from the zero point."""
+    if not steps.is_known:
+        ctx.rounds(2e-2, "8-bit integers: a value between two of them becomes either one", steps=1)
     q = ctx.unary("round", steps)
     if zero_point is not None:
         q = ctx.binary("add", q, as_float(ctx, zero_point))

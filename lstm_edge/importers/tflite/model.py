@@ -126,6 +126,7 @@ def _first_that_converts(source: _Source) -> Graph:
             continue  # what is in the way stands below, where every size is as in the file
         sizes = {graph.shape(p.tensor)[axis] for p in graph.inputs if p.name in (f.input for f in freed)}
         if sizes == {FRAMES}:
+            graph.metadata["source"]["frames"] = next(f.made_with for f in freed)
             return graph
         if not any(isinstance(size, Dim) for size in sizes):
             held = held or graph
@@ -250,3 +251,4 @@ def _note_hybrid(ctx: TfLowering, file: ModelFile) -> None:
             f"{count} weights of 8 bits or fewer became the float32 numbers they stand for; where the runtime rounds "
             "activations to 8 bits before it multiplies (hybrid kernels), its answers differ by that rounding"
         )
+        ctx.rounds(3e-2, "the runtime's rounding of activations to 8 bits before it multiplies (hybrid kernels)")

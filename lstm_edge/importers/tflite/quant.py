@@ -31,8 +31,18 @@ def round_to(ctx: TfLowering, x: Value, scale: float, low: float, high: float) -
     return ctx.binary("mul", ctx.unary("clip", q, low, high), ctx.constant(scale))
 
 
+def state_integers(ctx: TfLowering) -> None:
+    """Says how far a full-integer model's answers may be from its runtime's."""
+    if ctx.exact:
+        ctx.rounds(2e-2, "8-bit integers: a value between two of them becomes either one", steps=2)
+    else:
+        ctx.rounds(6e-2, "a full-integer model computed without the roundings of its runtime", steps=6)
+
+
 def fake_quantize(ctx: TfLowering, x: Value, info: TensorInfo) -> Value:
     """x rounded to the grid of a quantised tensor, where exactness is asked for."""
+    if is_quantized(info):
+        state_integers(ctx)
     if not ctx.exact or not is_quantized(info):
         return x
     assert info.quantization is not None

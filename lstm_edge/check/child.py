@@ -1,0 +1,168 @@
+"""Questions to a framework about a file go to a child process: a framework that crashes, hangs or prints does so there.
+
+The child is started for the first question, answers those that follow, and ends by itself when none comes. It is started
+with subprocess, not multiprocessing, which would run the user's own script again where that has no main guard.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from typing import Any
+
+from .frameworks.question import Answer, Question
+from .jobs import FRAMEWORKS, answered
+from .serve import READY, receive, send
+
+START_SECONDS = 60.0  # for Python and NumPy to be there, on a busy board
+ANSWER_SECONDS = 120.0  # the import of the framework included
+
+
+class NotStarted(Exception):
+    """The child cannot be had; the text says why."""
+
+
+class Child:
+    """One process that answers Questions. It belongs to the process that made it, not to a fork of that."""
+
+    def __init__(self) -> None:
+        command = [_python(), "-P", "-m", "lstm_edge.check.serve"]
+        self.owner = os.getpid()
+        self.timed_out = False
+        try:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
+            )
+        except OSError as why:
+            raise NotStarted(str(why)) from why
+        try:
+            if self._within(START_SECONDS, self._receive) == READY:
+                return
+        except (EOFError, OSError, pickle.UnpicklingError):
+            pass
+        self.kill()
+        raise NotStarted(f"{command[0]} does not run lstm_edge.check.serve")
+
+    def ask(self, question: Question) -> Answer:
+        """EOFError or OSError when the child ended instead of answering."""
+
+        def talk() -> Any:
+            assert self.process.stdin is not None
+            send(self.process.stdin, question)
+            return self._receive()
+
+        answer: Answer = self._within(ANSWER_SECONDS, talk)
+        return answer
+
+    def _receive(self) -> Any:
+        assert self.process.stdout is not None
+        return receive(self.process.stdout)
+
+    def _within(self, seconds: float, work: Any) -> Any:
+        """What `work` gives; the child is killed when that takes longer, and when anything else ends the wait."""
+        timer = threading.Timer(seconds, self._time_out)
+        timer.daemon = True
+        timer.start()
+        try:
+            return work()
+        except BaseException as why:
+            if not isinstance(why, (EOFError, OSError)):
+                self.kill()  # the answer to this question must not be taken for that to the next
+            raise
+        finally:
+            timer.cancel()
+
+    def _time_out(self) -> None:
+        self.timed_out = True
+        self.process.kill()
+
+    def end(self) -> str:
+        """How it ended, in words; '' where it ended by itself as it should."""
+        code = self.process.wait()
+        self.kill()
+        if self.timed_out:
+            return f"gave no answer within {ANSWER_SECONDS:g} s"
+        if code < 0:
+            known = code in {-s.value for s in signal.Signals}
+            return f"died ({signal.Signals(-code).name if known else f'signal {-code}'})"
+        return f"ended the process with exit code {code}" if code else ""
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            try:
+                if stream is not None:
+                    stream.close()
+            except OSError:  # bytes that a dead child did not take
+                pass
+
+
+_lock = threading.Lock()
+_child: Child | None = None
+
+
+def ask(question: Question) -> Answer:
+    """The framework's answer: from the child for a file, from this process for a live object, which cannot leave it."""
+    if not isinstance(question.source, str | bytes):
+        return answered(question)
+    try:
+        with _lock:
+            return _from_child(question)
+    except NotStarted as why:
+        answer = answered(question)
+        return replace(
+            answer, notes=[*answer.notes, f"the framework ran in this process, a child did not start: {why}"]
+        )
+
+
+def _from_child(question: Question) -> Answer:
+    name = FRAMEWORKS[question.kind].name
+    for _ in range(2):  # a child that had just ended by itself is started once more
+        child = _running()
+        try:
+            return child.ask(question)
+        except (EOFError, OSError):
+            how = child.end()
+            _forget()
+            if how:
+                return Answer(why=f"{name} {how} on this model", fault=True)
+    return Answer(why=f"{name} ended without an answer on this model", fault=True)
+
+
+def _running() -> Child:
+    global _child
+    if _child is not None and _child.owner != os.getpid():
+        _child = None  # a fork: the pipes belong to the parent
+    if _child is None:
+        _child = Child()
+    return _child
+
+
+def _forget() -> None:
+    global _child
+    _child = None
+
+
+@atexit.register
+def _at_exit() -> None:
+    if _child is not None and _child.owner == os.getpid():
+        _child.kill()
+
+
+def _python() -> str:
+    """This Python. NotStarted where sys.executable is another program that has Python in it: that must not run again."""
+    if getattr(sys, "frozen", False) or "python" not in os.path.basename(sys.executable or "").lower():
+        raise NotStarted(f"sys.executable is {sys.executable!r}, no Python")
+    return sys.executable
+
+
+def _environment() -> dict[str, str]:
+    """With the modules that this process finds, and no others."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in sys.path)}

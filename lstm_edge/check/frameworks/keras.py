@@ -1,0 +1,100 @@
+"""Keras: live models as they are; files in the Keras of their major version.
+
+Keras 3 loads some files of Keras 2 and then computes something else (hard_sigmoid has another slope there): those are
+run by tf_keras, which is Keras 2.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...importers.keras.files import read_file
+from ...ir.graph import Graph
+from ...reference.samples import Arrays
+from .question import NoFramework, Runner, by_order, ports
+
+ZIP = b"PK\x03\x04"
+
+
+def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str]:
+    if isinstance(source, str | bytes):
+        package = _package(graph)
+        model = _loaded(package, source)
+        name = package.__name__
+    else:
+        model, name = source, type(source).__module__.split(".")[0]
+    version = getattr(__import__(name), "__version__", "")
+
+    def run(feed: Arrays) -> Arrays:
+        arrays = [feed[n] for n in ports(graph, "inputs")]
+        answer = model(arrays[0] if len(arrays) == 1 else arrays, training=False)
+        return by_order(graph, [_to_numpy(t) for t in _flat(answer)])
+
+    return run, f"{name} {version}".strip()
+
+
+def package_of(producer: str) -> str:
+    """The package that runs files of this producer ('keras 2.15.0')."""
+    return "keras" if producer.removeprefix("keras ").split(".")[0] in ("3", "") else "tf_keras"
+
+
+def _package(graph: Graph) -> Any:
+    if package_of(graph.metadata.get("source", {}).get("producer", "")) == "tf_keras":
+        import tf_keras
+
+        return tf_keras
+    if "KERAS_BACKEND" not in os.environ:  # Keras's own default is TensorFlow whether installed or not
+        backend = next((b for b in ("tensorflow", "torch", "jax") if find_spec(b)), None)
+        if backend is None:
+            raise NoFramework("Keras needs a backend that is not installed; pip install torch")
+        os.environ["KERAS_BACKEND"] = backend
+    import keras
+
+    return keras
+
+
+def _loaded(package: Any, source: str | bytes) -> Any:
+    """The model of a file. NoFramework where code lies in it: old Keras runs that while it loads the file."""
+    found = _holds_code(read_file(source).config)
+    if found:
+        raise NoFramework(f"the file holds {found}, so that Keras was not given it")
+    if isinstance(source, str):
+        return package.models.load_model(Path(source), compile=False)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ("model.keras" if source[:4] == ZIP else "model.h5")
+        path.write_bytes(source)
+        return package.models.load_model(path, compile=False)
+
+
+def _holds_code(config: Any) -> str:
+    """What in a config stands for Python code (a Lambda layer, a serialised function, a class of another package)."""
+    if isinstance(config, list):
+        return next(filter(None, map(_holds_code, config)), "")
+    if not isinstance(config, Mapping):
+        return ""
+    kind, module = config.get("class_name"), str(config.get("module") or "")
+    if kind in ("Lambda", "__lambda__") or (kind == "function" and module.split(".")[0] not in ("keras", "builtins")):
+        return f"Python code ({kind})"
+    if kind and module and module.split(".")[0] not in ("keras", "tf_keras", "builtins"):
+        return f"a class of {module}"
+    return next(filter(None, map(_holds_code, config.values())), "")
+
+
+def _to_numpy(tensor: Any) -> np.ndarray:
+    tensor = tensor.detach().cpu() if hasattr(tensor, "detach") else tensor
+    return np.asarray(tensor)
+
+
+def _flat(answer: Any) -> list[Any]:
+    if isinstance(answer, Mapping):
+        answer = list(answer.values())
+    if isinstance(answer, list | tuple):
+        return [t for part in answer for t in _flat(part)]
+    return [answer]

@@ -1,0 +1,64 @@
+"""ONNX models in onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ...errors import FormatError
+from ...importers.onnx.files import load_model, whole
+from ...ir.graph import Graph
+from ...reference.samples import Arrays
+from .question import Runner
+
+
+def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str]:
+    import onnxruntime
+
+    model = os.fspath(source) if isinstance(source, str | os.PathLike) else bytes(source)
+    return _session(model, constants)[0], f"onnxruntime {onnxruntime.__version__}"
+
+
+def values(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str, list[str]]:
+    """The model with every value between an output; its weights read in, since the changed model lies beside none.
+
+    Raises FormatError for one of more than 2 GiB, which onnxruntime takes as a file only.
+    """
+    import onnx
+    import onnxruntime
+
+    model = whole(*load_model(source))
+    shown = {o.name for o in model.graph.output}
+    every = [o for n in model.graph.node for o in n.output if o and o not in shown]
+    model.graph.output.extend(onnx.ValueInfoProto(name=o) for o in every)
+    try:
+        content = model.SerializeToString()
+    except ValueError as e:  # protobuf's limit
+        raise FormatError("a model with more than 2 GiB of weights is not compared op by op") from e
+    run, names = _session(content, constants)
+    return run, f"onnxruntime {onnxruntime.__version__}", names
+
+
+def _session(model: str | bytes, constants: dict[str, np.ndarray]) -> tuple[Runner, list[str]]:
+    """A model as inputs by name to outputs by name, and the names of its outputs."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    dtypes = {i.name: _dtype(i.type) for i in session.get_inputs()}
+    outputs = [o.name for o in session.get_outputs()]
+
+    def run(feed: Arrays) -> Arrays:
+        given = {**constants, **feed}
+        return dict(zip(outputs, session.run(None, {k: v.astype(dtypes[k]) for k, v in given.items() if k in dtypes})))
+
+    return run, outputs
+
+
+def _dtype(text: str) -> str:
+    word = text.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(word, word)

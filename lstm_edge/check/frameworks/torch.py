@@ -1,0 +1,107 @@
+"""Torch: live modules and exported programs as they are, TorchScript files as torch.jit.load reads them.
+
+A .pt2 file is not given to torch.export.load, which unpickles what the file names (torch 2.13 calls torch.load with
+weights_only=False); programs.py calls torch's operators one by one instead.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...importers.torch.modules import attributes, prepared, restore
+from ...ir.graph import Graph
+from ...reference.samples import Arrays
+from .question import NO_NETWORK, NoFramework, Runner, by_order, ports
+
+# What TorchScript code may not hold to be loaded: torch runs __setstate__ while it loads, and these touch files.
+TOUCHES_FILES = re.compile(r"\b(?:torch|aten)\.(save|from_file)\(")
+FOREIGN_OPERATORS = re.compile(r"\bops\.(?!aten\.|prim\.)(\w+)\.")
+
+
+def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str]:
+    import torch
+
+    name = f"torch {torch.__version__.split('+')[0]}"
+    if isinstance(source, str | bytes):
+        return _file_runner(source, graph), name
+    if hasattr(source, "graph_signature"):  # an ExportedProgram; its guards name the sizes of the example
+        return _called(source.module(check_guards=False), graph), name
+    if isinstance(source, torch.nn.Module):
+        return _called(prepared(source), graph), name
+    raise NoFramework(NO_NETWORK)
+
+
+def _file_runner(source: str | bytes, graph: Graph) -> Runner:
+    import torch
+
+    kind = graph.metadata.get("source", {}).get("kind", "")
+    data = Path(source).read_bytes() if isinstance(source, str) else source
+    if kind == "TorchScript":
+        _refuse_what_touches_files(data)
+        load: Callable[..., Any] = torch.jit.load
+        return _called(_in_float32(load(io.BytesIO(data), map_location="cpu").eval()), graph)
+    raise NoFramework(NO_NETWORK)
+
+
+def _refuse_what_touches_files(data: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for name in archive.namelist():
+            code = archive.read(name).decode("utf-8", "replace") if name.endswith(".py") else ""
+            found = TOUCHES_FILES.search(code) or FOREIGN_OPERATORS.search(code)
+            if found:
+                raise NoFramework(f"its code calls {found[0].rstrip('(.')}, so that torch was not given the file")
+
+
+def _in_float32(module: Any) -> Any:
+    """As the converted model computes; what is float32 already is left alone."""
+    kinds = {str(t.dtype) for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()}
+    return module.float() if kinds - {"torch.float32"} else module
+
+
+def _called(module: Any, graph: Graph) -> Runner:
+    import torch
+
+    arguments = graph.metadata.get("source", {}).get("arguments") or [ports(graph, "inputs"), {}]
+
+    def run(feed: Arrays) -> Arrays:
+        args, kwargs = _filled(arguments, {n: torch.from_numpy(_for_torch(a)) for n, a in feed.items()})
+        before = [] if isinstance(module, torch.jit.ScriptModule) else attributes(module)
+        try:
+            with torch.no_grad():
+                answer = module(*args, **kwargs)
+        finally:
+            restore(before)  # forward may keep a hidden state in the module; every run starts anew
+        return by_order(
+            graph, [t.float().numpy() if t.dtype == torch.bfloat16 else t.numpy() for t in _tensors(answer)]
+        )
+
+    return run
+
+
+def _filled(names: Any, tensors: dict[str, Any]) -> Any:
+    """The structure of names with the tensors in their places; lists below the first level stand for tuples."""
+    if isinstance(names, dict):
+        return {k: _filled(v, tensors) for k, v in names.items()}
+    if isinstance(names, (list, tuple)):
+        return tuple(_filled(v, tensors) for v in names)
+    return tensors[names]
+
+
+def _for_torch(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.int64) if array.dtype == np.int32 else array
+
+
+def _tensors(answer: Any) -> list[Any]:
+    """The tensors of an answer in order, however they are nested."""
+    if isinstance(answer, Mapping):
+        answer = list(answer.values())
+    if isinstance(answer, list | tuple):
+        return [t for part in answer for t in _tensors(part)]
+    return [answer] if hasattr(answer, "dtype") else []

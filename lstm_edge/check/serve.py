@@ -1,0 +1,77 @@
+"""The child process: it answers Questions, one after the other, until nobody asks. child.py is the other end.
+
+Frameworks print, and some end the process; both stay here. `python -m lstm_edge.check.serve` reads its questions from
+stdin and answers on what stdout was when it started; what frameworks print goes nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import struct
+import sys
+import threading
+from typing import IO, Any
+
+from .jobs import answered
+
+LENGTH = struct.Struct("<Q")
+READY = "ready"
+IDLE_SECONDS = 10.0  # without a question for so long, the child ends
+
+
+def send(stream: IO[bytes], message: Any) -> None:
+    """One message: its length, then its pickle."""
+    content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    stream.write(LENGTH.pack(len(content)))
+    stream.write(content)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> Any:
+    """The next message; EOFError when the other end has closed its own."""
+    head = stream.read(LENGTH.size)
+    content = stream.read(LENGTH.unpack(head)[0]) if len(head) == LENGTH.size else b""
+    if not content:
+        raise EOFError
+    return pickle.loads(content)
+
+
+def main() -> None:
+    answers = _private_stdout()
+    questions: queue.Queue[Any] = queue.Queue()
+    threading.Thread(target=_read, args=(sys.stdin.buffer, questions), daemon=True).start()
+    send(answers, READY)
+    while True:
+        try:
+            question = questions.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            question = None
+        if question is None:
+            os._exit(0)  # threads that a framework left running do not keep it
+        send(answers, answered(question))
+
+
+def _private_stdout() -> IO[bytes]:
+    """The pipe to the parent, which from now on nothing but this module can write to."""
+    kept = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    return os.fdopen(kept, "wb")
+
+
+def _read(stream: IO[bytes], questions: queue.Queue[Any]) -> None:
+    """Hands on every question as it comes; None when the parent is gone."""
+    try:
+        while True:
+            questions.put(receive(stream))
+    except (EOFError, OSError):
+        pass
+    finally:
+        questions.put(None)
+
+
+if __name__ == "__main__":
+    main()
