@@ -18,6 +18,17 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 
+NETWORK = """
+convention = "torch"
+inputs = { x = ["batch", "frames", 3] }
+
+[[layer]]
+type = "rnn"
+kernel = "w_ih"
+recurrent = "w_hh"
+"""
+
+
 def converted(tmp_path, name="lstm_relu"):
     path = tmp_path / "model.lstm"
     lstm_edge.convert(GOLDEN / f"{name}.onnx", path)
@@ -72,6 +83,51 @@ def test_without_onnxruntime_the_imported_graph_answers(tmp_path, monkeypatch):
     assert found.passed and "reference" in found.source
     spoil(path, "Dense")
     assert compare(path, GOLDEN / "lstm_relu.onnx").first.op == "Dense"
+
+
+def test_weights_in_another_file(tmp_path):
+    """What torch's exporter writes by default; the runtime is given a changed copy that lies beside no such file."""
+    import onnx
+
+    source, path = tmp_path / "there" / "m.onnx", tmp_path / "m.lstm"
+    source.parent.mkdir()
+    model = onnx.load(GOLDEN / "lstm_relu.onnx")
+    onnx.save(model, source, save_as_external_data=True, location="m.data", size_threshold=0)
+    lstm_edge.convert(source, path)
+    assert lstm_edge.verify(path).verified
+    found = compare(path, source)
+    assert found.passed and found.by == "framework" and found.source.startswith("onnxruntime")
+    os.remove(source.parent / "m.data")
+    with pytest.raises(UnsupportedModelError, match=r"did not run .*external data 'm\.data'"):
+        compare(path, source)
+
+
+def test_what_was_compared_is_said(tmp_path, capsys):
+    weights, path = tmp_path / "w.npz", tmp_path / "m.lstm"
+    rng = np.random.default_rng(0)
+    np.savez(weights, w_ih=rng.normal(size=(4, 3)), w_hh=rng.normal(size=(4, 4)))
+    net = tmp_path / "net.toml"
+    net.write_text(NETWORK)
+    assert command("convert", weights, "--network", net, "-o", path) == 0
+    assert command("verify", path, "--against", weights, "--network", net) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "against this project's own reference on the model as imported" in said
+    assert "no framework ran the original: the source holds weights without their network" in said
+    found = compare(path, weights, network=net)
+    assert found.by == "reference" and found.passed
+
+
+def test_a_live_module_answers_at_the_outputs(tmp_path):
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)).eval()
+    path = tmp_path / "m.lstm"
+    lstm_edge.convert(module, path, example=torch.zeros(5, 3))
+    found = compare(path, module, example=torch.zeros(5, 3))
+    assert found.passed and found.by == "framework" and found.source.startswith("torch ")
+    assert "at the outputs, this project's own reference on the model as imported before them" in found.words
+    with torch.no_grad():
+        module[2].weight += 1
+    assert not compare(path, module, example=torch.zeros(5, 3)).passed
 
 
 def test_another_model_is_refused(tmp_path):

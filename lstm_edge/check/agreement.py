@@ -55,9 +55,10 @@ def allowance(graph: Graph, exact: Arrays, rounded: Arrays, answers: Arrays) -> 
     for name, want in answers.items():
         scale = scale_of(want)
         rounding = min(ROUNDINGS * difference(rounded.get(name), exact[name]), MOST_ROUNDING * scale)
-        steps = stated.get("steps", 0.0) if want.dtype.kind in "iu" else 0.0
-        allowed[name] = max(relative * scale, rounding, steps)
-        if rounding > relative * scale:
+        whole_numbers = want.dtype.kind in "iu" and "steps" in stated
+        known = stated["steps"] if whole_numbers else relative * scale
+        allowed[name] = max(known, rounding)
+        if rounding > known:
             why = f"float32 rounding moves this model by {rounding / ROUNDINGS:.3g} on the sample"
     return Allowance(allowed, why)
 

@@ -21,6 +21,7 @@ from .jobs import FRAMEWORKS, answered
 from .serve import READY, receive, send
 
 START_SECONDS = 60.0  # for Python and NumPy to be there, on a busy board
+IDLE_SECONDS = 10.0  # without a question for so long, the child ends
 ANSWER_SECONDS = 120.0  # the import of the framework included
 
 
@@ -32,7 +33,7 @@ class Child:
     """One process that answers Questions. It belongs to the process that made it, not to a fork of that."""
 
     def __init__(self) -> None:
-        command = [_python(), "-P", "-m", "lstm_edge.check.serve"]
+        command = [_python(), "-P", "-m", "lstm_edge.check.serve", str(IDLE_SECONDS)]
         self.owner = os.getpid()
         self.timed_out = False
         try:
@@ -151,9 +152,11 @@ def _forget() -> None:
 
 
 @atexit.register
-def _at_exit() -> None:
+def stop() -> None:
+    """Ends the child; the next question starts another."""
     if _child is not None and _child.owner == os.getpid():
         _child.kill()
+    _forget()
 
 
 def _python() -> str:

@@ -1,7 +1,8 @@
 """The child process: it answers Questions, one after the other, until nobody asks. child.py is the other end.
 
-Frameworks print, and some end the process; both stay here. `python -m lstm_edge.check.serve` reads its questions from
-stdin and answers on what stdout was when it started; what frameworks print goes nowhere.
+Frameworks print, and some end the process; both stay here. `python -m lstm_edge.check.serve SECONDS` reads its questions
+from stdin and answers on what stdout was when it started; what frameworks print goes nowhere. It ends when stdin does, or
+after so many seconds without a question.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from .jobs import answered
 
 LENGTH = struct.Struct("<Q")
 READY = "ready"
-IDLE_SECONDS = 10.0  # without a question for so long, the child ends
 
 
 def send(stream: IO[bytes], message: Any) -> None:
@@ -39,13 +39,14 @@ def receive(stream: IO[bytes]) -> Any:
 
 
 def main() -> None:
+    idle_seconds = float(sys.argv[1])
     answers = _private_stdout()
     questions: queue.Queue[Any] = queue.Queue()
     threading.Thread(target=_read, args=(sys.stdin.buffer, questions), daemon=True).start()
     send(answers, READY)
     while True:
         try:
-            question = questions.get(timeout=IDLE_SECONDS)
+            question = questions.get(timeout=idle_seconds)
         except queue.Empty:
             question = None
         if question is None:
