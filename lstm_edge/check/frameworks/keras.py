@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple
         name = package.__name__
     else:
         model, name = source, type(source).__module__.split(".")[0]
-    version = getattr(__import__(name), "__version__", "")
+    version = getattr(import_module(name), "__version__", "")
 
     def run(feed: Arrays) -> Arrays:
         arrays = [feed[n] for n in ports(graph, "inputs")]
@@ -46,18 +47,15 @@ def package_of(producer: str) -> str:
 
 
 def _package(graph: Graph) -> Any:
-    if package_of(graph.metadata.get("source", {}).get("producer", "")) == "tf_keras":
-        import tf_keras
-
-        return tf_keras
-    if "KERAS_BACKEND" not in os.environ:  # Keras's own default is TensorFlow whether installed or not
+    name = package_of(graph.metadata.get("source", {}).get("producer", ""))
+    if (
+        name == "keras" and "KERAS_BACKEND" not in os.environ
+    ):  # Keras's own default is TensorFlow whether installed or not
         backend = next((b for b in ("tensorflow", "torch", "jax") if find_spec(b)), None)
         if backend is None:
             raise NoFramework("Keras needs a backend that is not installed; pip install torch")
         os.environ["KERAS_BACKEND"] = backend
-    import keras
-
-    return keras
+    return import_module(name)
 
 
 def _loaded(package: Any, source: str | bytes) -> Any:
