@@ -137,7 +137,7 @@ def _exposed(graph: Graph) -> Graph:
 
 def _original(graph: Graph, source: Any, options: dict[str, Any], inputs: Arrays) -> Answer:
     """The original's values that have names of the file's. Raises UnsupportedModelError where it fails on these inputs."""
-    kind = "network" if options.get("network") is not None else registry.kind_of(source)
+    kind = registry.kind_of(source)
     constants = dict(options.get("constants") or {})
     about = copy.copy(graph)
     about.metadata = {**graph.metadata, "source": {**graph.metadata.get("source", {}), "format": kind}}

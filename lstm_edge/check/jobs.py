@@ -44,7 +44,7 @@ def framework_of(kind: str, graph: Graph) -> Framework | None:
 def why_none(kind: str, graph: Graph) -> str:
     """Why no framework can answer for such a source here; '' where one can be asked. Nothing is imported."""
     framework = framework_of(kind, graph)
-    if kind == "network" or (kind == "torch" and graph.metadata.get("source", {}).get("kind") in WEIGHTS_ALONE):
+    if graph.metadata.get("source", {}).get("kind") in WEIGHTS_ALONE:
         return NO_NETWORK
     if framework is None:
         return f"no framework runs a {kind} file" if kind else "the source is not known"
