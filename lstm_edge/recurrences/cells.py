@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ class Cell:
     hidden: str
     cell: str = ""
 
-    @property
+    @cached_property
     def key(self) -> tuple[object, ...]:
         """Equal for cells of the same weights and attributes."""
         return (

@@ -54,6 +54,10 @@ class Reader:
         self.producers = graph.producers()
         self._known: dict[str, list[Sum]] = {}
 
+    def forget(self) -> None:
+        """To be called when there are more leaves than before."""
+        self._known.clear()
+
     def sum(self, tensor: str) -> Sum:
         parts = self.parts(tensor)
         if len(parts) != 1:
