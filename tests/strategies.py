@@ -176,6 +176,7 @@ SUMS = {
     "LSTM",
     "GRU",
     "RNN",
+    "ConvLSTM",
     "Dense",
     "MatMul",
     "Conv",
@@ -299,6 +300,24 @@ def rnn(b: Builder) -> None:
     s, attrs, inputs = recurrent(b, 1, 1)
     inputs += [bias(b, s, 1), initial(b, s, s.hidden), *lengths_and_mask(b, s, attrs)]
     b.add("RNN", inputs, attrs)
+
+
+@strategy
+def convlstm(b: Builder) -> None:
+    axes, hidden = b.one_of(1, 2), b.draw(WIDTHS)
+    batch, frames = b.draw(st.sampled_from([1, 1, 2, 3])), b.draw(st.sampled_from([0, 1, 2, 5]))
+    image = [b.one_of(1, 2, 3, 9) for _ in range(axes)]
+    kernel = [b.one_of(1, 2, 3, 4) for _ in range(axes)]
+    w_hh = b.values(4 * hidden, hidden, *kernel)
+    w_hh *= np.float32(CONTRACTION) / np.abs(w_hh).sum(axis=tuple(range(1, w_hh.ndim)), keepdims=True)
+    x = b.at_run(b.values(batch, frames, *image, 4 * hidden), (BATCH, FRAMES, *image, 4 * hidden))
+    chosen = [b.activation(("exp", "thresholded_relu")) for _ in range(5)]
+    attrs = dict(zip(("activations", "activation_alpha", "activation_beta"), map(list, zip(*chosen))))
+
+    def state() -> str:
+        return b.maybe(lambda: b.at_run(b.values(1, batch, *image, hidden), (1, BATCH, *image, hidden)))
+
+    b.add("ConvLSTM", [x, b.weight(w_hh, 1, False), state(), state()], attrs if b.flag() else {})
 
 
 @strategy

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from keras_helpers import RNG, check, close, graph_of, merged, run, stack
 
+import lstm_edge
 from lstm_edge.importers.keras.model import read
 
 ACTIVATIONS = (
@@ -52,6 +53,27 @@ LAYERS = {
         lambda L: L.Bidirectional(
             L.LSTM(4, return_sequences=True), backward_layer=L.GRU(4, go_backwards=True, return_sequences=True)
         )
+    ),
+    "conv_lstm": stack(lambda L: L.ConvLSTM2D(3, (2, 3), return_sequences=True), shape=(None, 5, 6, 2)),
+    "conv_lstm_last": stack(
+        lambda L: L.ConvLSTM2D(3, 3, strides=2, padding="same", activation="relu", use_bias=False), shape=(7, 5, 6, 2)
+    ),
+    "conv_lstm_dilated": stack(
+        lambda L: L.ConvLSTM2D(3, 2, dilation_rate=2, recurrent_activation="hard_sigmoid"), shape=(None, 5, 6, 2)
+    ),
+    "conv_lstm_channels_first": stack(
+        lambda L: L.ConvLSTM2D(3, 2, data_format="channels_first", return_sequences=True), shape=(None, 2, 5, 6)
+    ),
+    "conv_lstm_backwards": stack(
+        lambda L: L.ConvLSTM1D(3, 2, go_backwards=True, return_sequences=True), shape=(None, 6, 2)
+    ),
+    "conv_lstm_network": stack(
+        lambda L: L.TimeDistributed(L.Conv2D(2, 2)),
+        lambda L: L.ConvLSTM2D(3, 2, padding="same", return_sequences=True),
+        lambda L: L.BatchNormalization(),
+        lambda L: L.TimeDistributed(L.Flatten()),
+        lambda L: L.LSTM(4),
+        shape=(7, 5, 6, 2),
     ),
     "time_distributed_dense": stack(
         lambda L: L.LSTM(4, return_sequences=True), lambda L: L.TimeDistributed(L.Dense(3, activation="relu"))
@@ -226,6 +248,28 @@ def test_operations(keras, tmp_path, name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers(keras, tmp_path, name):
     check(LAYERS[name](keras), tmp_path, frames=9 if name == "embedding_float_input" else 7)
+
+
+def test_conv_lstm_carries_its_states(keras):
+    L = keras.layers
+    x = keras.Input((None, 5, 2))
+    y = L.ConvLSTM1D(3, 2, padding="same", return_sequences=True)(x)
+    model = keras.Model(x, L.TimeDistributed(L.Flatten())(L.ConvLSTM1D(2, 3, return_sequences=True)(y)))
+    converted = lstm_edge.convert(model)
+    frames = RNG.normal(0, 1, (2, 9, 5, 2)).astype(np.float32)
+    stream = converted.stream(batch=2)
+    pieces = [stream.run(np.ascontiguousarray(frames[:, a:b])) for a, b in ((0, 1), (1, 5), (5, 9))]
+    whole = converted.run(frames)
+    np.testing.assert_array_equal(np.concatenate(pieces, 1), whole)
+    np.testing.assert_allclose(whole, model.predict(frames, verbose=0), atol=1e-5)
+
+
+def test_conv_lstm_states_in_and_out(keras, tmp_path):
+    L = keras.layers
+    x, y = keras.Input((None, 5, 6, 2)), keras.Input((None, 4, 5, 3))
+    _, h, c = L.ConvLSTM2D(3, 2, return_state=True)(x)
+    out = L.ConvLSTM2D(3, 2, padding="same", return_sequences=True)(y, initial_state=[h, c])
+    check(keras.Model([x, y], [out, h, c]), tmp_path)
 
 
 FIXED = {  # the frames cannot be free

@@ -33,7 +33,7 @@ def sequential(*layers, version="2.9.0", weights=None):
             "layer 'lam'.*Lambda.*never run",
         ),
         (("Mine>Attention", "att", {}, {}), UnsupportedModelError, "'att'.*custom class"),
-        (("ConvLSTM2D", "cl", {"filters": 2}, {}), UnsupportedModelError, "'cl'.*ConvLSTM2D"),
+        (("ConvLSTM3D", "cl", {"filters": 2}, {}), UnsupportedModelError, "'cl'.*ConvLSTM3D"),
         (
             ("Dense", "d", {"units": 2, "activation": "my_function"}, {"kernel": normal(4, 2), "bias": normal(2)}),
             UnsupportedModelError,

@@ -233,7 +233,8 @@ def unaligned(array: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "op", ["LSTM", "GRU", "RNN", "Dense", "MatMul", "Conv", "ConvTranspose", "Pool", "Unary", "Binary", "Reduce"]
+    "op",
+    ["LSTM", "GRU", "RNN", "ConvLSTM", "Dense", "MatMul", "Conv", "ConvTranspose", "Pool", "Unary", "Binary", "Reduce"],
 )
 def test_unaligned_arrays_give_the_same_bits(op):
     @settings(max_examples=15)

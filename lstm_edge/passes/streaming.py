@@ -8,6 +8,7 @@ import numpy as np
 from ..ir.dims import Dim, Size, symbols
 from ..ir.graph import Graph, Node, State, Tensor
 from ..ir.ops import GATES, STATES, TO_END, axes_of_frames, each, input_of, op_spec, read_attrs, spatial_axes
+from ..ir.shapes import infer
 from .edit import note, replace_by, retrace
 from .timeflow import Carry, Cumulative, NotStreamable, Prefix, Running, Window, analyse
 
@@ -155,6 +156,7 @@ def _carry(graph: Graph, node: Node, plan: Carry) -> None:
     """h and c become states; a recurrence that has them as paired inputs already only gets its masked output mended."""
     spec = op_spec(node)
     starts = [name for name in STATES if name in spec.input_names]
+    shapes = [shape for _, shape in infer(node, [graph.tensors[t] if t else None for t in node.inputs])]
     node.inputs += [""] * (max(map(spec.index, starts)) + 1 - len(node.inputs))
     node.outputs += [""] * (len(starts) + 1 - len(node.outputs))
     for name in starts:
@@ -164,7 +166,7 @@ def _carry(graph: Graph, node: Node, plan: Carry) -> None:
         state = _new_state(
             graph,
             f"{node.name}.{name.removesuffix('0')}",
-            _state_shape(graph, node, name),
+            shapes[spec.output_names.index(STATES[name])],
             graph.tensors[node.outputs[0]].dtype,
             initial=initial if initial is not None and np.any(initial) else None,
         )
@@ -188,13 +190,6 @@ def _computed_start(graph: Graph, state: State, start: str) -> str:
         started.write = graph.add1("Binary", [started.read, always], {"kind": "or"}, f"{STARTED}.next")
     note(graph, f"{start} is read when a stream starts; the stream then carries what became of it as {state.name}")
     return graph.add1("Where", [started.read, state.read, start], {}, f"{state.name}.start")
-
-
-def _state_shape(graph: Graph, node: Node, name: str) -> tuple[Size, ...]:
-    """(D, B, P) for h0, (D, B, H) for c0."""
-    batch = graph.shape(node.inputs[0])[axes_of_frames(node.attrs)[0]]
-    directions, rows, fed_back = graph.shape(input_of(node, "w_hh"))
-    return directions, batch, fed_back if name == "h0" else rows // len(GATES[node.op])
 
 
 def _mend_masked_output(graph: Graph, node: Node, h0: str, mask: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from .. import format
 from .._core import Model
 from ..ir.graph import Graph, Node, Port
-from ..ir.ops import GATES, channel_axis, each, read_attrs
+from ..ir.ops import channel_axis, each, op_spec, read_attrs
 
 # Of the mean second moment, added to the diagonal after shrinking: the less a sample stands for real input, the closer rounding stays to plain.
 # Measured on DTLN, whose cleaned recording has 33.5 dB SNR when all weights are rounded plainly: 45.5 dB at 0.001, 45.6 at 0.01, 45.4 at 0.03 with a
@@ -109,14 +109,14 @@ def second_moments(graph: Graph, runs: list[dict[str, np.ndarray]], numbers: lis
 
 def _taps(node: Node) -> list[str]:
     """The tensors that tell what the node's weights multiply."""
-    return [node.inputs[0], node.outputs[0]] if node.op in GATES else [node.inputs[0]]
+    return [node.inputs[0], node.outputs[0]] if "w_ih" in op_spec(node).weights else [node.inputs[0]]
 
 
 def _moments(graph: Graph, node: Node, values: dict[str, np.ndarray | None]) -> dict[str, Moments]:
     x = values.get(node.inputs[0])
     if x is None or node.op == "Gather":
         return {}
-    if node.op in GATES:
+    if "w_ih" in op_spec(node).weights:
         found = {"w_ih": _square(x)}
         y = values.get(node.outputs[0])
         if y is not None:

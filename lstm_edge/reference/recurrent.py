@@ -174,4 +174,30 @@ def _clip(z: Array, bound: float) -> Array:
     return np.minimum(np.maximum(z, -bound), bound) if bound > 0 else z
 
 
-RULES: dict[str, Rule] = {"LSTM": lstm, "GRU": gru, "RNN": rnn}
+def conv_lstm(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
+    """Shi et al., 2015, without peepholes; x (B,T,*S,4H) is the input's convolution. Returns y, h_n, c_n (1,B,*S,H)."""
+    x, w_hh, h0, c0 = arrays
+    shape = (x.shape[0], *x.shape[2:-1], w_hh.shape[1])
+    h, c = (np.zeros(shape) if start is None else start[0] for start in (h0, c0))
+    act_i, act_f, act_g, act_o, act_h = _activations(attrs, 0, 5)
+    y = np.zeros((*x.shape[:-1], w_hh.shape[1]))
+    for t in range(x.shape[1]):
+        z_i, z_f, z_g, z_o = np.split(x[:, t] + _same_convolution(h, w_hh), 4, axis=-1)
+        c = act_f(z_f) * c + act_i(z_i) * act_g(z_g)
+        h = y[:, t] = act_o(z_o) * act_h(c)
+    return [y, h[None], c[None]]
+
+
+def _same_convolution(h: Array, w: Array) -> Array:
+    """h (B,*S,H) under w (O,H,*K), zeros around it so that it keeps its size; of an even kernel the larger half lies
+    behind."""
+    kernel, sizes = w.shape[2:], h.shape[1:-1]
+    padded = np.pad(h, [(0, 0), *(((k - 1) // 2, k // 2) for k in kernel), (0, 0)])
+    total = np.zeros((*h.shape[:-1], w.shape[0]))
+    for tap in np.ndindex(*kernel):
+        window = tuple(slice(at, at + size) for at, size in zip(tap, sizes))
+        total += padded[(slice(None), *window)] @ w[(slice(None), slice(None), *tap)].T
+    return total
+
+
+RULES: dict[str, Rule] = {"LSTM": lstm, "GRU": gru, "RNN": rnn, "ConvLSTM": conv_lstm}

@@ -66,7 +66,8 @@ static le_status read_sizes(le_pack_ctx *ctx, int gates, le_recurrence *r) {
     return LE_OK;
 }
 
-static le_status read_activations(le_pack_ctx *ctx, const le_recurrence_spec *spec, le_recurrence *r) {
+le_status le_recurrence_activations(le_pack_ctx *ctx, le_recurrence *r) {
+    const le_recurrence_spec *spec = r->spec;
     const int per = spec->n_activations, count = per * r->directions;
     float alpha[2 * LE_MAX_GATE_ACTIVATIONS] = {0}, beta[2 * LE_MAX_GATE_ACTIVATIONS] = {0};
     int n_alpha, n_beta;
@@ -112,7 +113,7 @@ le_status le_recurrence_open(le_pack_ctx *ctx, const le_recurrence_spec *spec, l
     r->reverse = direction == 1;
     r->directions = direction == 2 ? 2 : 1;
     r->masked_zero = masked_output == 1;
-    LE_TRY(read_activations(ctx, spec, r));
+    LE_TRY(le_recurrence_activations(ctx, r));
     return read_sizes(ctx, spec->gates, r);
 }
 

@@ -52,6 +52,8 @@ struct le_recurrence {
 
 /* Reads the shared attributes and sizes: H from w_ih's rows, P from w_hh's columns. The op then packs gates and sets step. */
 le_status le_recurrence_open(le_pack_ctx *ctx, const le_recurrence_spec *spec, le_recurrence *r);
+/* The activations of every direction: the spec's, or those that the node names. */
+le_status le_recurrence_activations(le_pack_ctx *ctx, le_recurrence *r);
 le_status le_recurrence_clip(le_pack_ctx *ctx, const char *key, float *clip);
 bool le_recurrence_uses(const le_recurrence *r, const le_act *activations);
 

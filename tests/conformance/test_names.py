@@ -59,7 +59,7 @@ def test_tflite_operators() -> None:
 KERAS_ELSEWHERE = {
     "test_import_keras_layers.py": """Abs Activation ActivityRegularization AdaptiveAveragePooling1D
         AdaptiveAveragePooling2D AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdditiveAttention AlphaDropout Amax Amin
-        AveragePooling2D ConvertToTensor Cropping2D DepthwiseConv1D Dropout ELU FullLike GRUCell GaussianDropout
+        AveragePooling2D ConvLSTM1D ConvLSTM2D ConvertToTensor Cropping2D DepthwiseConv1D Dropout ELU FullLike GRUCell GaussianDropout
         GaussianNoise GlobalAveragePooling2D GlobalMaxPooling2D LSTMCell LeakyReLU MaxPooling2D MultiHeadAttention NanToNum
         Normalization OnesLike RNN ReLU SeparableConv2D SimpleRNNCell SpatialDropout1D SpatialDropout2D StopGradient
         TimeDistributed TrueDivide UpSampling1D ZeroPadding2D""",

@@ -125,7 +125,7 @@ def recurrence(
     if mask is not None:
         given["mask"] = d.transpose(d.cast(mask, "bool"), [1, 0]) if op_time_major else d.cast(mask, "bool")
     attrs: dict[str, Any] = {"direction": direction, "time_major": int(op_time_major)}
-    attrs.update(_activation_attrs(d, op, activations, count))
+    attrs.update(activation_attrs(d, op, activations, count))
     if op == "GRU":
         attrs["reset_after"] = int(reset_after)
     if op == "LSTM":
@@ -303,7 +303,7 @@ def _absorbed(d: Dialect, x: Value, time_major: bool) -> tuple[Value, bool]:
     return x, time_major
 
 
-def _activation_attrs(d: Dialect, op: str, activations: Sequence[Activation] | None, directions: int) -> dict[str, Any]:
+def activation_attrs(d: Dialect, op: str, activations: Sequence[Activation] | None, directions: int) -> dict[str, Any]:
     if activations is None:
         return {}
     count = len(OPS[op].attrs["activations"].default.values)

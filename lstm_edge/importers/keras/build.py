@@ -19,8 +19,6 @@ from .weights import walk
 _HARMLESS_KWARGS = ("training", "name", "mask")
 _ADVICE = {
     "Lambda": "it holds Python code, which is never run; replace it by layers or keras.ops and save again",
-    "ConvLSTM2D": "rebuild it without ConvLSTM",
-    "ConvLSTM1D": "rebuild it without ConvLSTM",
     "ConvLSTM3D": "rebuild it without ConvLSTM",
 }
 

@@ -10,16 +10,12 @@ from ...options import as_typed
 from ..dialect import Value, arithmetic, movement, reductions, windows
 from .activations import Finish
 from .config import Layer
-from .emit import Call, Emit, Rule, channel_axis, spatial_axes
-
-
-def _rank(layer: Layer) -> int:
-    return 2 if "2D" in layer.cls else 1
+from .emit import Call, Emit, Rule, channel_axis, spatial_axes, spatial_rank
 
 
 def _channels_last(e: Emit, layer: Layer, x: Value) -> bool:
     """Where the channels are, of an input that has the rank the layer works on."""
-    rank = _rank(layer) + 2
+    rank = spatial_rank(layer) + 2
     if e.rank(x) != rank:
         raise e.unsupported(
             f"expected an input of rank {rank}, found shape {e.shape(x)}",
@@ -28,9 +24,9 @@ def _channels_last(e: Emit, layer: Layer, x: Value) -> bool:
     return channel_axis(e, x, layer) == rank - 1
 
 
-def _window(layer: Layer) -> dict[str, Any]:
+def window_of(layer: Layer) -> dict[str, Any]:
     """Strides, dilations and padding, as windows.conv takes them."""
-    config, rank = layer.config, _rank(layer)
+    config, rank = layer.config, spatial_rank(layer)
     return {
         "strides": config.sizes("strides", rank),
         "dilations": config.sizes("dilation_rate", rank),
@@ -38,7 +34,7 @@ def _window(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _core_kernel(kernel: np.ndarray) -> np.ndarray:
+def core_kernel(kernel: np.ndarray) -> np.ndarray:
     """(*S, in, out) as (out, in, *S)."""
     return kernel.transpose(kernel.ndim - 1, kernel.ndim - 2, *range(kernel.ndim - 2))
 
@@ -61,14 +57,14 @@ def _spatial_kernel(layer: Layer, key: str, rank: int) -> np.ndarray:
 
 
 def conv(e: Emit, layer: Layer, call: Call) -> Value:
-    rank, config, x = _rank(layer), layer.config, e.real(call.x)
+    rank, config, x = spatial_rank(layer), layer.config, e.real(call.x)
     last = _channels_last(e, layer, x)
     shape = (*config.sizes("kernel_size", rank), None, config.size("filters"))
     kernel = layer.weight("kernel", shape, _spatial_kernel(layer, "kernel", rank))
-    weight, groups = e.weight(_core_kernel(kernel), "w"), config.size("groups", 1)
+    weight, groups = e.weight(core_kernel(kernel), "w"), config.size("groups", 1)
     end = Finish(e, layer)
     y = windows.conv(
-        e, x, weight, end.bias, **_window(layer), groups=groups, channels_last=last, activation=end.activation
+        e, x, weight, end.bias, **window_of(layer), groups=groups, channels_last=last, activation=end.activation
     )
     return end(e, y, "conv")
 
@@ -76,7 +72,7 @@ def conv(e: Emit, layer: Layer, call: Call) -> Value:
 def conv_transpose(e: Emit, layer: Layer, call: Call) -> Value:
     """Kernel (*S, out, in). Output sizes: valid (n-1) s + max(k, s), same n s; with output_padding (n-1) s + k + op -
     2 p."""
-    rank, config, x = _rank(layer), layer.config, e.real(call.x)
+    rank, config, x = spatial_rank(layer), layer.config, e.real(call.x)
     last = _channels_last(e, layer, x)
     size, strides = config.sizes("kernel_size", rank), config.sizes("strides", rank)
     kernel = layer.weight("kernel", (*size, config.size("filters"), None))
@@ -92,7 +88,7 @@ def conv_transpose(e: Emit, layer: Layer, call: Call) -> Value:
     y = windows.conv_transpose(
         e,
         x,
-        e.weight(_core_kernel(kernel), "w"),
+        e.weight(core_kernel(kernel), "w"),
         end.bias,
         strides=strides,
         pads=pads,
@@ -112,7 +108,7 @@ def _wanted(kernel: int, stride: int, word: str, given: int | None) -> int:
 
 def _depthwise(e: Emit, layer: Layer, x: Value, end: Finish | None) -> Value:
     """One group per channel: kernel (*S, in, multiplier) -> (in * multiplier, 1, *S)."""
-    rank, config = _rank(layer), layer.config
+    rank, config = spatial_rank(layer), layer.config
     _refuse_groups(e, layer)
     size, multiplier = config.sizes("kernel_size", rank), config.size("depth_multiplier", 1)
     kernel = layer.weight("depthwise_kernel", (*size, None, multiplier))
@@ -123,7 +119,7 @@ def _depthwise(e: Emit, layer: Layer, x: Value, end: Finish | None) -> Value:
         x,
         e.weight(weight, "depthwise"),
         end.bias if end else None,
-        **_window(layer),
+        **window_of(layer),
         groups=channels,
         channels_last=_channels_last(e, layer, x),
         activation=end.activation if end else None,
@@ -137,13 +133,13 @@ def depthwise_conv(e: Emit, layer: Layer, call: Call) -> Value:
 
 def separable_conv(e: Emit, layer: Layer, call: Call) -> Value:
     x = e.named(_depthwise(e, layer, e.real(call.x), None), "depths")
-    point = layer.weight("pointwise_kernel", (*[1] * _rank(layer), None, layer.config.size("filters")))
-    weight, last, end = e.weight(_core_kernel(point), "pointwise"), _channels_last(e, layer, x), Finish(e, layer)
+    point = layer.weight("pointwise_kernel", (*[1] * spatial_rank(layer), None, layer.config.size("filters")))
+    weight, last, end = e.weight(core_kernel(point), "pointwise"), _channels_last(e, layer, x), Finish(e, layer)
     return end(e, windows.conv(e, x, weight, end.bias, channels_last=last, activation=end.activation), "conv")
 
 
 def pool(e: Emit, layer: Layer, call: Call) -> Value:
-    rank, config = _rank(layer), layer.config
+    rank, config = spatial_rank(layer), layer.config
     last = _channels_last(e, layer, call.x)
     size = config.sizes("pool_size", rank, 2)
     strides = size if config.take("strides") is None else config.sizes("strides", rank)
@@ -156,14 +152,14 @@ def global_pool(e: Emit, layer: Layer, call: Call) -> Value:
     """Max or mean over the spatial axes; GlobalAveragePooling1D averages over the unmasked frames alone."""
     last = _channels_last(e, layer, call.x)
     keep, mask = layer.config.flag("keepdims"), call.mask()
-    if "Average" in layer.cls and _rank(layer) == 1 and mask:
+    if "Average" in layer.cls and spatial_rank(layer) == 1 and mask:
         return _masked_mean(e, call.x, mask, spatial_axes(e, call.x, layer)[0], keep)
     kind = "max" if "Max" in layer.cls else "mean"
-    return windows.global_pool(e, call.x, kind, _rank(layer), channels_last=last, keepdims=keep)
+    return windows.global_pool(e, call.x, kind, spatial_rank(layer), channels_last=last, keepdims=keep)
 
 
 def adaptive_pool(e: Emit, layer: Layer, call: Call) -> Value:
-    wanted = layer.config.sizes("output_size", _rank(layer))
+    wanted = layer.config.sizes("output_size", spatial_rank(layer))
     kind = "max" if "Max" in layer.cls else "average"
     return windows.adaptive_pool(e, call.x, kind, wanted, _channels_last(e, layer, call.x))
 

@@ -122,6 +122,11 @@ def spatial_axes(e: Emit, x: Value, layer: Layer) -> list[int]:
     return [a for a in range(1, e.rank(x)) if a != channels]
 
 
+def spatial_rank(layer: Layer) -> int:
+    """How many axes a layer works over, as its name says."""
+    return 2 if "2D" in layer.cls else 1
+
+
 def unsupported(layer: Layer, what: str, advice: str) -> UnsupportedModelError:
     return UnsupportedModelError(f"{layer.place}: {what}; {advice}")
 

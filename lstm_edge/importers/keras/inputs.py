@@ -86,7 +86,7 @@ def _declared(layer: Layer) -> list[Any] | None:
 def _works_over_time(layer: Layer) -> bool:
     """Whether axis 1 of a layer's input is a sequence."""
     named = layer.cls in (*RECURRENT, "Bidirectional", "TimeDistributed", "Masking")
-    return named or "1D" in layer.cls or "Attention" in layer.cls
+    return named or any(word in layer.cls for word in ("1D", "Attention", "ConvLSTM"))
 
 
 def _port(layer: Layer, name: str) -> Port:

@@ -10,7 +10,7 @@ import numpy as np
 from ...ir.sizes import require_equal
 from ..dialect import Value, arithmetic, movement, products, reductions, selection
 from ..dialect.activations import activate
-from . import attention, conv, merges, norms, recurrent, shaping
+from . import attention, conv, conv_recurrent, merges, norms, recurrent, shaping
 from .activations import Finish, apply_activation, layer_activation, relu_layer
 from .config import Layer
 from .emit import Call, Emit, Masked, Rule
@@ -149,6 +149,7 @@ _OTHERS: dict[str, Rule] = {
     **merges.RULES,
     **recurrent.RULES,
     **conv.RULES,
+    **conv_recurrent.RULES,
     **attention.RULES,
 }
 HANDLERS = {

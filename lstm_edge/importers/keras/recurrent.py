@@ -89,7 +89,7 @@ def _cell(layer: Layer) -> Cell:
     if layer.cls == "PeepholeLSTMCell":
         peephole = np.stack([layer.weights[f"{g}_gate_peephole_weights"] for g in ("input", "forget", "output")])
     weights = Weights(kernel, recurrent, bias, bias_hh, peephole)
-    return Cell(op, units, weights, _activations(layer, op), reset_after)
+    return Cell(op, units, weights, gate_activations(layer, op), reset_after)
 
 
 def _from_cudnn(layer: Layer, op: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,7 +99,7 @@ def _from_cudnn(layer: Layer, op: str) -> tuple[np.ndarray, np.ndarray, np.ndarr
         raise ShapeError(f"{layer.place}: {error}") from error
 
 
-def _activations(layer: Layer, op: str) -> list[Activation]:
+def gate_activations(layer: Layer, op: str) -> list[Activation]:
     """The activations of the core's op; defaults are those of the Keras that wrote the file."""
     config, version = layer.config, layer.version
     gate, cell = Activation("sigmoid"), Activation("tanh")
@@ -114,7 +114,7 @@ def _activations(layer: Layer, op: str) -> list[Activation]:
 # ---- one op ----------------------------------------------------------------------------------------------------------
 
 
-class _Flags:
+class Flags:
     """The options of a recurrent layer that shape its outputs."""
 
     def __init__(self, e: Emit, layer: Layer) -> None:
@@ -132,7 +132,7 @@ class _Flags:
 
 
 def _run(
-    e: Emit, cells: list[Cell], x: Masked, flags: _Flags, direction: str, initial: list[Value], part: str, zero: bool
+    e: Emit, cells: list[Cell], x: Masked, flags: Flags, direction: str, initial: list[Value], part: str, zero: bool
 ) -> Run:
     """`cells`: one per direction. `initial`: states (B,H), direction by direction."""
     first = cells[0]
@@ -177,7 +177,7 @@ def _initial(e: Emit, states: list[Value], count: int, part: str) -> list[Value]
 
 
 def _stack(
-    e: Emit, cells: list[Cell], x: Masked, flags: _Flags, initial: list[Value], part: str = ""
+    e: Emit, cells: list[Cell], x: Masked, flags: Flags, initial: list[Value], part: str = ""
 ) -> tuple[Run, list[Value]]:
     """Cells one above the other, as one op each: the last one's run, and the states of all. A masked frame carries every
     state, so the mask goes to each; only the last one's masked outputs may be zeroed."""
@@ -193,7 +193,7 @@ def _stack(
     return run, states + _states(run)
 
 
-def _last(e: Emit, run: Run, x: Masked, started: bool, flags: _Flags) -> Value:
+def _last(e: Emit, run: Run, x: Masked, started: bool, flags: Flags) -> Value:
     """The last output: the final h, but where a mask can make them differ (all frames masked after a given state,
     zeroed outputs)."""
     if x.mask and (started or flags.zero):
@@ -207,8 +207,8 @@ def _last(e: Emit, run: Run, x: Masked, started: bool, flags: _Flags) -> Value:
 
 def recurrent(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     """LSTM, GRU, SimpleRNN, CuDNNLSTM, CuDNNGRU, RNN(cells)."""
-    x, initial = _arguments(e, layer, call)
-    flags = _Flags(e, layer)
+    x, initial = arguments(e, layer, call)
+    flags = Flags(e, layer)
     run, states = _stack(e, cells_of(layer), x, flags, initial)
     if flags.return_sequences:
         y = run.frames(e, flags.time_major)
@@ -227,9 +227,9 @@ def bidirectional(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     mode = layer.config.take("merge_mode", "concat")
     if mode not in _MERGES:
         raise e.unsupported(f"merge_mode {mode!r}", "expected concat, sum, mul, ave or null")
-    x, initial = _arguments(e, layer, call)
+    x, initial = arguments(e, layer, call)
     sides = [cells_of(forward), cells_of(backward)]
-    flags = [_Flags(e, forward), _Flags(e, backward)]
+    flags = [Flags(e, forward), Flags(e, backward)]
     # Since tf.keras a Bidirectional that returns sequences zeroes masked outputs, whatever its layers say.
     zero = flags[0].return_sequences if layer.version.is_tf or layer.version.major >= 3 else flags[0].zero
     flags[0].zero = flags[1].zero = zero
@@ -241,7 +241,7 @@ def bidirectional(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     return [*(Masked(o, mask) for o in outs), *(Masked(s) for s in states if flags[0].return_state)]
 
 
-def _alike(sides: list[list[Cell]], flags: list[_Flags]) -> bool:
+def _alike(sides: list[list[Cell]], flags: list[Flags]) -> bool:
     a, b = sides[0][0], sides[1][0]
     return (
         len(sides[0]) == len(sides[1]) == 1
@@ -253,7 +253,7 @@ def _alike(sides: list[list[Cell]], flags: list[_Flags]) -> bool:
 
 
 def _fused(
-    e: Emit, sides: list[Cell], x: Masked, initial: list[Value], flags: _Flags, mode: str | None
+    e: Emit, sides: list[Cell], x: Masked, initial: list[Value], flags: Flags, mode: str | None
 ) -> tuple[list[Value], list[Value]]:
     whole = mode == "concat" and flags.return_sequences
     run = _run(e, sides, x, flags, "bidirectional", initial, "" if whole else "both", flags.zero)
@@ -275,7 +275,7 @@ def _fused(
 
 
 def _apart(
-    e: Emit, sides: list[list[Cell]], x: Masked, initial: list[Value], flags: list[_Flags], mode: str | None
+    e: Emit, sides: list[list[Cell]], x: Masked, initial: list[Value], flags: list[Flags], mode: str | None
 ) -> tuple[list[Value], list[Value]]:
     half = len(initial) // 2
     outs: list[Value] = []
@@ -296,7 +296,7 @@ def _merge(e: Emit, pair: list[Value], mode: str | None) -> list[Value]:
     return pair if mode is None else [merged(e, pair, _MERGES[mode])]
 
 
-def _arguments(e: Emit, layer: Layer, call: Call) -> tuple[Masked, list[Value]]:
+def arguments(e: Emit, layer: Layer, call: Call) -> tuple[Masked, list[Value]]:
     """The sequence (with an explicit mask= in place) and the initial states, however the call spelled them."""
     x, *rest = call.inputs
     given = call.kwargs.pop("initial_state", None)

@@ -48,7 +48,7 @@ def variables(layer: Layer) -> list[Var]:
     config, cls = layer.config, layer.cls
     if layer.rule is not None:
         return []
-    if cls in CELL_OPS:
+    if cls in CELL_OPS or cls.startswith("ConvLSTM"):
         return _recurrent_variables(layer)
     if cls == "EinsumDense":
         return [Var("kernel")] + [Var("bias")] * (config.take("bias_axes") is not None)
@@ -76,7 +76,8 @@ def _named(layer: Layer, names: str) -> list[Var]:
 
 
 def _recurrent_variables(layer: Layer) -> list[Var]:
-    cls, holder = layer.cls, "cell" if layer.cls in ("LSTM", "GRU", "SimpleRNN") else ""
+    cls = layer.cls
+    holder = "cell" if cls in ("LSTM", "GRU", "SimpleRNN") or cls.startswith("ConvLSTM") else ""
     gates = _KERAS1_GATES.get(cls)
     if layer.version.major == 1 and gates and layer.config.values.get("consume_less", "cpu") != "gpu":
         return [Var(f"{kind}_{gate}") for gate in gates for kind in ("W", "U", "b")]

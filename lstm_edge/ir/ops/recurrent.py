@@ -10,7 +10,7 @@ from ..dims import Dim, Size
 from ..spec import Attr, Call, Each, OpSpec, Result, Shape, Time, each, integer, integers, number, row, word
 
 # The blocks of rows of w_ih, w_hh and the biases, a letter a gate, in the order they have in the file.
-GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h", "IntegerLSTM": "ifgo"}
+GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h", "IntegerLSTM": "ifgo", "ConvLSTM": "ifgo"}
 # What a recurrence starts from, and the output that continues it.
 STATES = {"h0": "h_n", "c0": "c_n"}
 
@@ -35,6 +35,16 @@ def _recurrent(c: Call, projected: Size | None = None) -> tuple[Size, Size, int,
     fed_back = hidden if projected is None else projected
     c.expect("w_ih", directions, rows, x[2])
     c.expect("w_hh", directions, rows, fed_back)
+    _activations_fit(c, directions)
+    for key in ("clip", "cell_clip", "proj_clip"):
+        if c.attrs.get(key, 0) < 0:
+            raise c.fail(f"attribute {key}", "0 or more", c.attrs[key])
+    c.expect("lengths", batch, dtype="int32")
+    c.expect("mask", *_laid_out(c, batch, frames), dtype="bool")
+    return batch, frames, directions, hidden, fed_back
+
+
+def _activations_fit(c: Call, directions: int) -> None:
     per_direction = len(c.spec.attrs["activations"].default.values)
     activations = each(c.attrs["activations"], directions)
     if len(activations) != per_direction * directions:
@@ -42,12 +52,6 @@ def _recurrent(c: Call, projected: Size | None = None) -> tuple[Size, Size, int,
     for key in ("activation_alpha", "activation_beta"):
         if len(each(c.attrs[key], len(activations))) != len(activations):
             raise c.fail(f"attribute {key}", f"{len(activations)} values", c.attrs[key])
-    for key in ("clip", "cell_clip", "proj_clip"):
-        if c.attrs.get(key, 0) < 0:
-            raise c.fail(f"attribute {key}", "0 or more", c.attrs[key])
-    c.expect("lengths", batch, dtype="int32")
-    c.expect("mask", *_laid_out(c, batch, frames), dtype="bool")
-    return batch, frames, directions, hidden, fed_back
 
 
 def _laid_out(c: Call, batch: Size, frames: Size) -> Shape:
@@ -127,13 +131,34 @@ def _integer_lstm(c: Call) -> Result:
     return [("int32", shape) for shape in shapes_out]
 
 
+def _conv_lstm(c: Call) -> Result:
+    x = c.rank("x", 4, 5)
+    c.dtype("x", "float32")
+    rows, hidden, *_ = c.rank("w_hh", len(x) - 1)
+    gates = len(GATES[c.node.op])
+    if isinstance(rows, Dim) or rows == 0 or rows != gates * hidden:
+        raise c.fail("rows of w_hh", f"{gates} for each of {hidden} channels", rows)
+    c.equal(rows, x[-1], "channels of x", rows, x[-1])
+    _activations_fit(c, 1)
+    state = (1, x[0], *x[2:-1], hidden)
+    c.expect("h0", *state)
+    c.expect("c0", *state)
+    return [("float32", (*x[:-1], hidden)), ("float32", state), ("float32", state)]
+
+
+def _gate_activations(*activations: str) -> dict[str, Attr]:
+    return {
+        "activations": Attr("strs", Each(activations), ACTIVATIONS),
+        "activation_alpha": Attr("floats", Each((0.0,))),
+        "activation_beta": Attr("floats", Each((0.0,))),
+    }
+
+
 def _attributes(*activations: str) -> dict[str, Attr]:
     return {
         "direction": word(("forward", "reverse", "bidirectional"), "forward"),
         "time_major": integer(0),
-        "activations": Attr("strs", Each(activations), ACTIVATIONS),
-        "activation_alpha": Attr("floats", Each((0.0,))),
-        "activation_beta": Attr("floats", Each((0.0,))),
+        **_gate_activations(*activations),
         "clip": number(0.0),
         "masked_output": word(("previous", "zero"), "previous"),
     }
@@ -179,6 +204,14 @@ OPS: dict[str, OpSpec] = {
         cell_bits=integer(),
         cell_limit=integer(0),
         coupled=word(("none", "i=1-f"), "none"),
+    ),
+    "ConvLSTM": row(
+        "x w_hh h0? c0?",
+        "y h_n? c_n?",
+        _conv_lstm,
+        RECURS,
+        _gate_activations("sigmoid", "sigmoid", "tanh", "sigmoid", "tanh"),
+        weights={"w_hh": 1},
     ),
     "RNN": row("x w_ih w_hh bias? h0? lengths? mask?", "y h_n?", _rnn, RECURS, _attributes("tanh"), weights=_WEIGHTS),
 }
