@@ -1,6 +1,7 @@
 """README and docs: what they show runs, what they link to exists, and every page can be reached from README.
 
-A fenced `python` or `sh` block runs, those of a page in order, in a folder that holds examples/. `sh norun` is shown only.
+A fenced `python` or `sh` block runs, those of a page in order, in a folder that holds examples/ and the small models that a page
+names. `sh norun` is shown only, commands of `sh refused` end with exit code 1.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from shared import ROOT
 
 from lstm_edge.cli import _run
 
-RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in ("python", "streaming", "command-line"))]
+PAGES = ("python", "streaming", "command-line", "keras", "torch", "refused")
+RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in PAGES)]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
-FENCE = re.compile(r"^```(\w+)( norun)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w+)( norun| refused)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def pages() -> list[Path]:
@@ -57,21 +59,96 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+# ---- models that docs/refused.md names -------------------------------------------------------------------------------
+
+
+def make_vad():
+    """vad.onnx, which holds two networks and takes a sample rate that chooses one; and a folder that holds a copy."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    node, rng = helper.make_node, np.random.default_rng(0)
+    rate = numpy_helper.from_array(np.array(16000), "rate")
+    weights = {n: rng.standard_normal(s).astype(np.float32) for n, s in {"W": (1, 9, 4), "R": (1, 9, 3)}.items()}
+    gru = node("GRU", ["x", "W", "R"], ["h"], hidden_size=3)
+    other = node("GRU", ["x", "W", "R"], ["g"], hidden_size=3, direction="reverse")
+    then, otherwise = (
+        helper.make_graph([n], f"{o}_branch", [], [helper.make_tensor_value_info(o, TensorProto.FLOAT, None)])
+        for n, o in ((gru, "h"), (other, "g"))
+    )
+    graph = helper.make_graph(
+        [node("Equal", ["sr", "rate"], ["c"]), node("If", ["c"], ["y"], then_branch=then, else_branch=otherwise)],
+        "vad",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["frames", "batch", 4]),
+            helper.make_tensor_value_info("sr", TensorProto.INT64, []),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [rate, *(numpy_helper.from_array(a, n) for n, a in weights.items())],
+    )
+    Path("models").mkdir()
+    for path in ("vad.onnx", "models/vad.onnx"):
+        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+
+
+def make_torch_files():
+    """scripted.pt with x.npy, an input of it, and weights.pt."""
+    torch = pytest.importorskip("torch")
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.out = torch.nn.GRU(4, 5, batch_first=True), torch.nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.out(self.rnn(x)[0])
+
+    torch.jit.script(Net()).save("scripted.pt")
+    np.save("x.npy", np.zeros((1, 6, 4), np.float32))
+    torch.save(Net().state_dict(), "weights.pt")
+
+
+def make_keras_files():
+    """classifier.keras, whose custom layer my_layers.py describes; half.json and half.weights.h5."""
+    keras = pytest.importorskip("keras")
+
+    class MyAttention(keras.layers.Layer):
+        def build(self, shape):
+            self.w, self.v = (self.add_weight(shape=s, name=n) for n, s in (("w", (shape[-1], 3)), ("v", (3, 1))))
+
+        def call(self, x):
+            ops = keras.ops
+            return ops.sum(ops.softmax(ops.matmul(ops.tanh(ops.matmul(x, self.w)), self.v), axis=1) * x, axis=1)
+
+    keras.Sequential([keras.Input((None, 4)), keras.layers.LSTM(5, return_sequences=True), MyAttention()]).save(
+        "classifier.keras"
+    )
+    guide = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    Path("my_layers.py").write_text(FENCE.search(guide).group(3).partition("model = ")[0])
+    half = keras.Sequential([keras.Input((None, 4)), keras.layers.GRU(3)])
+    Path("half.json").write_text(half.to_json())
+    half.save_weights("half.weights.h5")
+
+
+EXIT_CODES = {"": 0, " refused": 1, " norun": None}
+MADE_FOR = {"refused.md": (make_vad, make_torch_files, make_keras_files)}
+
+
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda p: p.name)
 def test_blocks_run(page, folder, capsys):
     ran: dict = {}
-    blocks = [
-        (language, body) for language, norun, body in FENCE.findall(page.read_text(encoding="utf-8")) if not norun
-    ]
+    for model in MADE_FOR.get(page.name, ()):
+        model()
+    found = FENCE.findall(page.read_text(encoding="utf-8"))
+    blocks = [(language, code, body) for language, how, body in found if (code := EXIT_CODES[how]) is not None]
     assert blocks
-    for language, body in blocks:
+    for language, code, body in blocks:
         if language == "python":
             exec(compile(body, str(page), "exec"), ran)
         elif language == "sh":
             for line in body.splitlines():
                 words = shlex.split(line, comments=True)
                 assert words[0] == "lstm-edge", f"{page.name}: {line!r} cannot be run: mark its block norun"
-                assert _run(words[1:]) == 0, (line, capsys.readouterr().err)
+                assert _run(words[1:]) == code, (line, capsys.readouterr().err)
 
 
 def run_example(name: str, *args: str) -> str:

@@ -25,7 +25,7 @@ message given, which names the layer or node. Made by `tools/layer_table.py` fro
 `tests/test_layer_table.py` fails when this page is stale, and has every refused name refused.
 
 What a supported name takes (ranks, attributes, what must be known) is on the pages of the formats: [ONNX](onnx.md),
-[TFLite](tflite.md), [networks in TOML](network.md). An attribute or option with a meaning that is not supported is refused by
+[Keras](keras.md), [PyTorch](torch.md), [TFLite](tflite.md), [networks in TOML](network.md). An attribute or option with a meaning that is not supported is refused by
 name as well.
 """
 

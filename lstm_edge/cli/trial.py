@@ -20,6 +20,7 @@ from ..ir.notes import assumptions
 from .io import err_console, out_console
 from .summary import streams
 
+DATA = (".npz", ".npy")  # more often data than weights: tried where they are named, not where a folder holds them
 SAVED_MODEL = "saved_model.pb"  # a folder with this file is one model
 
 
@@ -53,7 +54,7 @@ def check(sources: Sequence[str], self_test: bool, options: dict[str, Any]) -> i
 
 
 def _files(sources: Iterable[str]) -> Iterator[str]:
-    """The files named, and in folders those of a kind that is known."""
+    """The files named, and in folders those of a kind that is known and that are models by their name."""
     for source in sources:
         if not os.path.isdir(source) or os.path.exists(os.path.join(source, SAVED_MODEL)):
             yield source
@@ -64,6 +65,8 @@ def _files(sources: Iterable[str]) -> Iterator[str]:
 
 
 def _is_known(path: str) -> bool:
+    if path.endswith(DATA):
+        return False
     try:
         registry.kind_of(path)
     except (LstmEdgeError, OSError):

@@ -13,6 +13,7 @@ from ..dialect.recurrences import Weights
 
 RECURRENT = re.compile(r"(weight|bias)_(ih|hh|hr)(?:_l(\d+))?(_reverse)?$")
 KINDS = {4: "LSTM", 3: "GRU", 1: "RNN"}
+SHOWN = 12  # tensors that a refusal lists
 MAX_REORDERED = 7  # layers that are put in order by their sizes; more would be guessing
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
 
@@ -132,7 +133,7 @@ def _refused(why: str, tensors: dict[str, np.ndarray], place: str) -> Unsupporte
 
 def _listed(tensors: dict[str, np.ndarray]) -> str:
     shown = [f"{n} {tuple(a.shape)}" for n, a in tensors.items()]
-    return ", ".join(shown[:40]) + (f" and {len(shown) - 40} more" if len(shown) > 40 else "")
+    return ", ".join(shown[:SHOWN]) + (f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else "")
 
 
 # ---- ordering -------------------------------------------------------------------------------------------------------
