@@ -68,6 +68,10 @@ class Body:
     def producers(self) -> dict[str, Node]:
         return self.graph.producers()
 
+    def read_again(self) -> None:
+        """To be called after a change of the graph's nodes."""
+        self.__dict__.pop("producers", None)
+
     # ---- integers that follow the number of the trip ------------------------------------------------------------------
 
     def count(self) -> None:

@@ -18,6 +18,7 @@ from ..options import as_typed
 from .body import Body, Frame
 from .polynomials import NotACell
 from .spelled import emit, recognised
+from .steps import joined, meet, part, spell_out
 
 
 @dataclass
@@ -104,8 +105,14 @@ def settle(loop: Loop) -> list[Value]:
 def as_recurrence(ctx: Dialect, body: Body) -> tuple[list[Value], dict[str, Value]]:
     """The ops that a loop's body spells: its outputs as (T, ...), and the last values of what it carries by the tensor
     that each is read as. NotACell or an LstmEdgeError where it spells none."""
+    spell_out(body.graph)
+    body.read_again()
+    parted = part(ctx, body)
+    body.read_again()
+    meet(body)
     spelling = recognised(body, _numbers(ctx, body))
     outputs, last = emit(ctx, body, spelling)
+    last = joined(ctx, parted, last)
     ctx.note(f"{ctx.place}: its body spells {spelling.text}")
     return outputs, last
 

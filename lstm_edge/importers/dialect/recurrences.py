@@ -10,6 +10,7 @@ import numpy as np
 
 from ...ir.dims import Dim, Size
 from ...ir.ops import GATES, OPS, PARAMETERS
+from ...ir.sizes import SizeMismatch
 from ...options import as_typed
 from . import arithmetic, movement
 from .builder import Dialect
@@ -234,7 +235,9 @@ def _check(d: Dialect, op: str, w: Weights, shape: Sequence[Size]) -> None:
     hidden = w.w_ih.shape[0] // gates
     out = hidden if w.projection is None else w.projection.shape[0]
     if len(shape) != 3 or isinstance(width, Dim):
-        raise d.refuse(f"expected a sequence (batch, frames, features) with features known, found shape {list(shape)}")
+        raise d.refuse(
+            f"expected a sequence (batch, frames, features) with features known, found shape {list(shape)}"
+        ) from SizeMismatch.between(width, w.w_ih.shape[-1], "features")
     if not hidden or w.w_ih.shape != (gates * hidden, width) or w.w_hh.shape != (gates * hidden, out):
         raise d.refuse(
             f"expected weights of the input ({gates} * hidden, {width}) and of the state ({gates * hidden}, {out}), "
@@ -284,7 +287,7 @@ def initial_state(d: Dialect, state: Initial, directions: int, batch: Size, name
     if given != 1:
         raise d.refuse(
             f"{name} is a constant for {given} sequences and the batch is {batch}; fix the batch ({as_typed('shapes')})"
-        )
+        ) from SizeMismatch.between(given, batch, "batch")
     return d.expand(state, [d.shape(state)[0], batch, d.shape(state)[2]])
 
 

@@ -17,5 +17,5 @@ IMPORTER = Importer(
     claims=_claims,
     extensions={".pt2": "torch"},
     live={"torch": "torch"},
-    options=("shapes", "example"),
+    options=("shapes", "constants", "example"),
 )

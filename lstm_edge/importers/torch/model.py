@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import FormatError, UnsupportedModelError
 from ...ir.graph import Graph
+from ...options import named
 from . import pt2 as torch_pt2
 from . import script
 from .export import traced
@@ -16,28 +17,38 @@ from .lower import lower_freest
 from .modules import read_module
 
 
-def read(source: Any, *, shapes: dict[str, Any] | None = None, example: Any = None) -> Graph:
+def read(
+    source: Any,
+    *,
+    shapes: dict[str, Any] | None = None,
+    constants: dict[str, Any] | None = None,
+    example: Any = None,
+) -> Graph:
     """A Graph from a path or the bytes of a TorchScript or .pt2 file, a live nn.Module or ExportedProgram.
 
     `shapes`: input name -> sizes (an int is fixed; None, 'batch' or 'frames' stay free), `example`: a working input;
-    both for modules and TorchScript. UnsupportedModelError names what has no meaning here, FormatError what is damaged.
-    No pickle is ever run.
+    both for modules and TorchScript. `constants`: arguments of a TorchScript file that are no inputs.
+    UnsupportedModelError names what has no meaning here, FormatError what is damaged. No pickle is ever run.
     """
-    kind, graph = _read(source, shapes, example)
+    kind, graph = _read(source, shapes, constants, example)
+    if constants and kind != "TorchScript":
+        raise UnsupportedModelError(f"{named('constants')}: not used for a {kind}, of TorchScript alone")
     graph.metadata["source"] = {"format": "torch", "kind": kind, **graph.metadata.get("source", {})}
     return graph
 
 
-def _read(source: Any, shapes: dict[str, Any] | None, example: Any) -> tuple[str, Graph]:
+def _read(
+    source: Any, shapes: dict[str, Any] | None, constants: dict[str, Any] | None, example: Any
+) -> tuple[str, Graph]:
     if isinstance(source, (str, Path, bytes)):
-        return _read_file(source, shapes, example)
+        return _read_file(source, shapes, constants, example)
     names = {f"{c.__module__}.{c.__name__}" for c in type(source).__mro__}
     if "torch.jit._script.ScriptModule" in names or "torch._C.ScriptModule" in names:
         import torch
 
         buffer = io.BytesIO()
         torch.jit.save(source, buffer)
-        return "TorchScript", script.read_script(buffer.getvalue(), "the module", shapes, example)
+        return "TorchScript", script.read_script(buffer.getvalue(), "the module", shapes, example, constants)
     if "torch.nn.modules.module.Module" in names:
         return "module", read_module(source, shapes, example)
     if "torch.export.exported_program.ExportedProgram" in names:
@@ -50,13 +61,15 @@ def read_exported(exported: Any) -> Graph:
     return lower_freest(traced(exported))
 
 
-def _read_file(source: str | Path | bytes, shapes: dict[str, Any] | None, example: Any) -> tuple[str, Graph]:
+def _read_file(
+    source: str | Path | bytes, shapes: dict[str, Any] | None, constants: dict[str, Any] | None, example: Any
+) -> tuple[str, Graph]:
     place, data = ("bytes", source) if isinstance(source, bytes) else (str(source), Path(source).read_bytes())
     names = _entries(data, place)
     if torch_pt2.is_pt2(names):
         return "exported program", lower_freest(torch_pt2.traced(data, place))
     if script.is_script(names):
-        return "TorchScript", script.read_script(data, place, shapes, example)
+        return "TorchScript", script.read_script(data, place, shapes, example, constants)
     raise UnsupportedModelError(f"{place}: expected TorchScript or an exported program, found neither")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ....ir.dims import same
+from ....ir.sizes import SizeMismatch
 from ...dialect import Value
 from ...dialect import movement as move
 from ...dialect.recurrences import Activation, Run, Weights, recurrence
@@ -67,6 +69,12 @@ def _run_stack(
         raise c.refuse("a recurrence in training mode with dropout; call eval() before exporting")
     kind, activations = ACTIVATIONS[name]
     finals: list[list[Value]] = [[] for _ in initial]
+    states = stack.layers * (2 if stack.bidirectional else 1)
+    for state in initial:
+        if not same(c.shape(state)[0], states):
+            raise c.refuse(
+                f"initial states for {c.shape(state)[0]} layers and directions; expected {states}"
+            ) from SizeMismatch.between(c.shape(state)[0], states, "layers")
     for n, layer in enumerate(stack.weights(c)):
         at = (n * len(layer), (n + 1) * len(layer))
         own = [s if stack.layers == 1 else slice_axis(c, s, 0, *at) for s in initial]

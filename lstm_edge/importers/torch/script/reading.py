@@ -1,0 +1,123 @@
+"""TorchScript files -> Graph, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ....errors import LstmEdgeError, UnsupportedModelError
+from ....ir.dims import Dim, mentions
+from ....ir.graph import Graph
+from ....ir.ops import GATES
+from ....ir.sizes import Sizes
+from ....options import as_typed
+from ...dialect import Value
+from ...dialect.input_sizes import InputSizes
+from ...dialect.open_sizes import freest
+from ..lowering import Lowering
+from ..program import Program, Step, leaves
+from . import inputs
+from .archive import Script
+from .frames import Frames
+from .inputs import Attempt
+from .library import Raised
+from .machine import Machine
+from .states import Kept
+
+
+def read_script(
+    data: bytes,
+    place: str,
+    shapes: Mapping[str, Any] | None,
+    example: Any,
+    constants: Mapping[str, Any] | None = None,
+) -> Graph:
+    """The Graph of the module's forward. Shapes of inputs are not in the file: they come from `shapes` (input name ->
+    sizes), `example` (arrays in order), or are assumed from the first layer's weights and noted. `constants`: arguments
+    that are no inputs. Buffers that forward writes to become states."""
+    script = Script(data, place)
+    failures: list[str] = []
+    second: Graph | None = None
+    for attempt in inputs.attempts(script, shapes, example, constants):
+        try:
+            graph = _Reading(script, attempt).graph()
+        except LstmEdgeError as e:
+            failures.append(str(e))
+            continue
+        if not attempt.strict or _most_open(graph) <= inputs.MOST_OPEN:
+            return graph
+        second = second or graph
+    if second is not None:
+        return second
+    if len(failures) == 1 or failures and (shapes or example is not None):
+        raise UnsupportedModelError(f"{place}: {failures[0]}")
+    advice = f"give the inputs' shapes, for instance {inputs.as_wanted(script, constants)}, or a working input with "
+    reason = failures[0] if failures else "none to assume"
+    raise UnsupportedModelError(f"{place}: {advice}{as_typed('example')} (assumed shapes failed: {reason})")
+
+
+def _most_open(graph: Graph) -> int:
+    """The most open sizes that one input has."""
+    return max((sum(isinstance(s, Dim) for s in graph.shape(p.tensor)) for p in graph.inputs), default=0)
+
+
+class _Reading:
+    """One attempt at the arguments."""
+
+    def __init__(self, script: Script, attempt: Attempt):
+        self.script, self.attempt = script, attempt
+        self.sizes = InputSizes(attempt.sizes, None)
+        self.kept = Kept(script)
+
+    def graph(self) -> Graph:
+        graph, notes = freest(self._lowered, self.sizes.open)
+        graph.metadata["notes"] = [*self.attempt.notes, *notes, *graph.metadata["notes"]]
+        _check_axes(graph)
+        return graph
+
+    def _lowered(self, sizes: Sizes) -> Graph:
+        """The Graph, made again until no buffer is written to that was taken for a constant."""
+        while True:
+            lowering = Lowering(Program([], {}, [], []))
+            states = self.kept.declare(lowering.graph)
+            machine = Machine(self.script, lowering, states)
+            results = self._run(machine, sizes)
+            if not self.kept.learn(machine):
+                break
+        self.kept.write(machine, states)
+        lowering.finish(results)
+        return lowering.graph
+
+    def _run(self, machine: Machine, sizes: Sizes) -> list[tuple[str, Any]]:
+        """Runs forward; its results with their names."""
+        low, shapes = machine.low, self.sizes
+        given = inputs.arguments(self.attempt, lambda t: low.input(t.name, shapes.shape(t.name, sizes), t.dtype))
+        try:
+            result = machine.method(self.script.module, self.script.forward, [], given)
+        except Raised as e:
+            raise UnsupportedModelError(f"the model itself refuses inputs of these shapes: {e}") from e
+        low.stand_at(Step("", [], {}, "output"))
+        values = result.items() if isinstance(result, dict) else [("", v) for v in _flat(machine, result)]
+        return [(n if isinstance(n, str) else "", machine.memory.now(v)) for n, v in values if isinstance(v, Value)]
+
+
+def _flat(machine: Machine, result: Any) -> Iterator[Any]:
+    if isinstance(result, Frames):
+        yield from result.elements(machine)
+    elif isinstance(result, (list, tuple)):
+        for value in result:
+            yield from _flat(machine, value)
+    else:
+        yield from leaves(result)
+
+
+def _check_axes(g: Graph) -> None:
+    """Refuses a guess under which a recurrence runs over the axis called batch."""
+    for n in g.nodes:
+        if n.op in GATES:
+            first, second = g.shape(n.inputs[0])[:2]
+            batch, frames = (second, first) if n.attrs.get("time_major") else (first, second)
+            if mentions(frames, "batch") and not mentions(batch, "batch"):
+                raise UnsupportedModelError(
+                    f"node {n.name}: batch and frames are the other way round: give {as_typed('shapes')}"
+                )
