@@ -18,7 +18,7 @@ from ..options import as_typed
 from .body import Body, Frame
 from .polynomials import NotACell
 from .spelled import emit, recognised
-from .steps import joined, meet, part, spell_out
+from .states import joined, meet, part
 
 
 @dataclass
@@ -105,8 +105,6 @@ def settle(loop: Loop) -> list[Value]:
 def as_recurrence(ctx: Dialect, body: Body) -> tuple[list[Value], dict[str, Value]]:
     """The ops that a loop's body spells: its outputs as (T, ...), and the last values of what it carries by the tensor
     that each is read as. NotACell or an LstmEdgeError where it spells none."""
-    spell_out(body.graph)
-    body.read_again()
     parted = part(ctx, body)
     body.read_again()
     meet(body)

@@ -40,10 +40,11 @@ class _Step:
     def __init__(self, graph: Graph, node: Node, attrs: dict[str, Any], parts: Parts):
         self.graph, self.node, self.attrs, self.parts = graph, node, attrs, parts
         self.hidden = self.weight("w_hh").shape[1]
-        count = len(attrs["activations"])
+        kinds = each(attrs["activations"], 1)
+        count = len(kinds)
         alphas, betas = (each(attrs[key], count) for key in ("activation_alpha", "activation_beta"))
         self.activations: list[Gate] = [
-            partial(applied, kind, alpha, beta) for kind, alpha, beta in zip(attrs["activations"], alphas, betas)
+            partial(applied, kind, alpha, beta) for kind, alpha, beta in zip(kinds, alphas, betas)
         ]
 
     def weight(self, name: str) -> np.ndarray:
