@@ -214,6 +214,29 @@ def test_a_projection_and_merged_directions():
         close(run(arrays, [{"type": "lstm", "weights": "rec", "merge": merge}], x), want)
 
 
+@pytest.mark.parametrize("kind, gates", [("lstm", 4), ("gru", 3)])
+def test_weights_of_cudnn_layers(kind, gates):
+    """CuDNNLSTM and CuDNNGRU keep every gate as (units, inputs) in the memory of (inputs, units), and two biases."""
+    kernel, recurrent, bias = random(WIDE, gates * H), random(H, gates * H), random(2, gates * H)
+    plain = {
+        "r/kernel:0": kernel,
+        "r/recurrent_kernel:0": recurrent,
+        "r/bias:0": bias if kind == "gru" else bias.sum(0),
+    }
+    cudnn = {
+        "r/kernel:0": np.concatenate([k.T.reshape(k.shape) for k in np.split(kernel, gates, 1)], 1),
+        "r/recurrent_kernel:0": np.concatenate([k.T for k in np.split(recurrent, gates, 1)], 1),
+        "r/bias:0": bias.ravel(),
+    }
+    x, layers = random(B, T, WIDE), [{"type": kind, "weights": "r"}]
+    wanted = run(plain, layers, x, convention="keras")
+    close(run(cudnn, layers, x, convention="keras"), wanted)
+    apart = [{"type": kind, "kernel": "r/kernel:0", "recurrent": "r/recurrent_kernel:0", "bias": "r/bias:0"}]
+    close(run(cudnn, apart, x, convention="keras"), wanted)
+    with pytest.raises(FormatError, match="line|expected cuDNN weights"):
+        run({**cudnn, "r/kernel:0": kernel[:, 1:]}, layers, x, convention="keras")
+
+
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_a_gru_of_keras_resets_by_its_bias(reset_after):
     arrays = {"g/kernel:0": random(WIDE, 3 * H), "g/recurrent_kernel:0": random(H, 3 * H)}

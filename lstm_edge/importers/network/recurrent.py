@@ -11,7 +11,7 @@ from ...ir.dims import Dim
 from ...ir.ops import GATES
 from ..dialect import Value, movement
 from ..dialect.activations import Activation, activation
-from ..dialect.recurrences import ALIASES, KERAS_GATES, PEEPHOLES, Weights, merged, recurrence
+from ..dialect.recurrences import ALIASES, KERAS_GATES, PEEPHOLES, Weights, from_cudnn, merged, recurrence
 from .keys import Keys
 from .layers import column_major, source
 from .tensors import Network
@@ -97,6 +97,8 @@ class _Reader:
         return np.concatenate([np.asarray(blocks.get(g, zeros), np.float32) for g in order])
 
     def weights(self, parts: Parts, peephole: Any, width: int) -> Weights:
+        if self._is_cudnn(parts):
+            return self._from_cudnn(parts)
         w_ih = self.core(self.blocks(parts.get("kernel"), "kernel", self.gates, 2), "kernel")
         hidden = len(w_ih) // len(GATES[self.op])
         if self.joined:
@@ -116,6 +118,29 @@ class _Reader:
             peephole=None if peephole is None else self._peephole(peephole, hidden),
             projection=None if parts.get("projection") is None else self._rows(parts["projection"], "projection", 2),
         )
+
+    def _is_cudnn(self, parts: Parts) -> bool:
+        """Whether the arrays are CuDNNLSTM's or CuDNNGRU's: they say so by one bias that holds both."""
+        named = [parts.get(key) for key in ("recurrent", "bias")]
+        recurrent, bias = (self.net.arrays.get(name) if isinstance(name, str) else None for name in named)
+        if self.op == "RNN" or recurrent is None or bias is None or not self.columns or recurrent.ndim != 2:
+            return False
+        return bias.shape == (2 * len(GATES[self.op]) * recurrent.shape[0],)
+
+    def _from_cudnn(self, parts: Parts) -> Weights:
+        arrays = (self.net.array(parts[key], self.k, key) for key in ("kernel", "recurrent", "bias"))
+        try:
+            kernel, recurrent, bias = from_cudnn(self.op, *arrays)
+        except ValueError as why:
+            self.k.fail(str(why))
+        self.reset_after = True
+        self.net.note(f"{self.k.place}: kernels in cuDNN's layout, as its bias of {bias.size} says")
+        w_ih, w_hh, *biases = (self._packed(rows) for rows in (kernel.T, recurrent.T, *np.atleast_2d(bias)))
+        return Weights(w_ih, w_hh, *biases)
+
+    def _packed(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of all gates, in the order that the layer says, in the core's."""
+        return self.core(dict(zip(self.gates, np.split(rows, len(self.gates)))), "gates")
 
     def _biases(self, parts: Parts, hidden: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """The input's and the state's."""
@@ -137,7 +162,7 @@ class _Reader:
         if self.op != "GRU" or array is None or array.ndim != 2 or len(array) != 2:
             return None
         rows = self.net.array(value, self.k, "bias")
-        return [self.core(dict(zip(self.gates, np.split(b, len(self.gates)))), "bias") for b in rows]
+        return [self._packed(b) for b in rows]
 
     def _settle_reset(self, bias: np.ndarray | None, other: np.ndarray | None) -> None:
         """Where it is not said: torch always, Keras when the bias has two rows."""
