@@ -52,7 +52,8 @@ def convert(
     graph = to_graph(source, states=states, overlap=overlap, **given)
     if self_test:
         with _named(source):
-            graph.self_test = make_self_test(graph, source, constants=constants, sample=sample)
+            whole = source if architecture is None else (source, architecture)
+            graph.self_test = make_self_test(graph, whole, constants=constants, sample=sample)
     if path is None:
         return load(format.to_bytes(graph))
     format.write(graph, path)

@@ -46,8 +46,10 @@ def test_an_architecture_finds_the_weights_of_its_name(pair, tmp_path):
     graph = read(architecture)
     close(run(graph, x), [wanted])
     assert assumptions(graph.metadata) == ["the weights of net.json are those of net.weights.h5, which lies beside it"]
-    model = lstm_edge.convert(architecture, tmp_path / "net.lstm")
-    np.testing.assert_allclose(model.run(x), wanted, atol=1e-5)
+    for source, options in ((architecture, {}), (weights, {"architecture": architecture})):
+        model = lstm_edge.convert(source, tmp_path / "net.lstm", **options)
+        np.testing.assert_allclose(model.run(x), wanted, atol=1e-5)
+        assert lstm_edge.verify(tmp_path / "net.lstm").source.startswith("keras 3")
     (tmp_path / "net.h5").write_bytes(weights.read_bytes())
     with pytest.raises(UnsupportedModelError, match=r"beside it lie net.weights.h5, net.h5.*architecture='net.json'"):
         read(architecture)

@@ -64,7 +64,9 @@ def ask(graph: Graph, source: Any, constants: dict[str, Any], inputs: Arrays, va
 
 
 def _portable(source: Any) -> Any:
-    """A source as another process can have it: a path, bytes; a live object stays what it is."""
+    """A source as another process can have it: a path, bytes, such parts of one; a live object stays what it is."""
+    if isinstance(source, tuple):
+        return tuple(map(_portable, source))
     if isinstance(source, str | os.PathLike):
         return os.path.abspath(source)
     if isinstance(source, bytes | bytearray | memoryview):

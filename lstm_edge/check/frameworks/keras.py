@@ -6,6 +6,7 @@ run by tf_keras, which is Keras 2.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ...importers.keras.files import read_file
+from ...importers.keras.architecture import read_pair, weights_beside
+from ...importers.keras.files import Source, opens_like_architecture, read_file
 from ...ir.graph import Graph
 from ...reference.samples import Arrays
 from .question import NoFramework, Runner, by_order, ports
@@ -25,7 +27,7 @@ ZIP = b"PK\x03\x04"
 
 
 def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str]:
-    if isinstance(source, str | bytes):
+    if isinstance(source, str | bytes | tuple):
         package = _package(graph)
         model = _loaded(package, source)
         name = package.__name__
@@ -58,17 +60,33 @@ def _package(graph: Graph) -> Any:
     return import_module(name)
 
 
-def _loaded(package: Any, source: str | bytes) -> Any:
-    """The model of a file. NoFramework where code lies in it: old Keras runs that while it loads the file."""
-    found = _holds_code(read_file(source).config)
+def _loaded(package: Any, source: str | bytes | tuple[Any, Any]) -> Any:
+    """The model of a file, or of weights and their architecture. NoFramework where code lies in it: old Keras runs that
+    while it loads the file."""
+    if isinstance(source, str) and opens_like_architecture(Path(source)):
+        source = str(weights_beside(Path(source))), source
+    read = read_pair(*source) if isinstance(source, tuple) else read_file(source)
+    found = _holds_code(read.config)
     if found:
         raise NoFramework(f"the file holds {found}, so that Keras was not given it")
+    if isinstance(source, tuple):
+        return _joined(package, read, source[0])
     if isinstance(source, str):
         return package.models.load_model(Path(source), compile=False)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ("model.keras" if source[:4] == ZIP else "model.h5")
         path.write_bytes(source)
         return package.models.load_model(path, compile=False)
+
+
+def _joined(package: Any, read: Source, weights: str | bytes) -> Any:
+    """The model of an architecture and a file of weights, under the ending by which Keras knows their form."""
+    model = package.models.model_from_json(json.dumps(read.config))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ("model.h5" if read.groups else "model.weights.h5")
+        path.write_bytes(weights if isinstance(weights, bytes) else Path(weights).read_bytes())
+        model.load_weights(path)
+    return model
 
 
 def _holds_code(config: Any) -> str:

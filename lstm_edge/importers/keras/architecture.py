@@ -44,13 +44,18 @@ def read_pair(weights: str | Path | bytes, architecture: Any) -> Source:
 
 
 def read_beside(path: Path) -> Source:
-    """The architecture in a file with the weights that lie beside it under its name. UnsupportedModelError where there are
-    none, or several."""
+    """The architecture in a file with the weights that lie beside it under its name (weights_beside)."""
+    weights = weights_beside(path)
+    made = read_pair(weights, path)
+    made.notes.append(f"{ASSUMED}the weights of {path.name} are those of {weights.name}, which lies beside it")
+    return made
+
+
+def weights_beside(path: Path) -> Path:
+    """The file of weights that has the name of an architecture's. UnsupportedModelError where there is none, or several."""
     found = [p for p in (path.with_name(form.format(path.stem)) for form in BESIDE) if p.is_file()]
     if len(found) == 1:
-        made = read_pair(found[0], path)
-        made.notes.append(f"{ASSUMED}the weights of {path.name} are those of {found[0].name}, which lies beside it")
-        return made
+        return found[0]
     others = found or sorted(p for p in path.parent.iterdir() if p.suffix in (".h5", ".hdf5"))
     there = f"beside it lie {', '.join(p.name for p in others[:8])}" if others else "no .h5 file lies beside it"
     raise UnsupportedModelError(
