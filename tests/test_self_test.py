@@ -16,10 +16,13 @@ import lstm_edge
 from lstm_edge import format
 from lstm_edge.check import child
 from lstm_edge.check.agreement import Allowance, aligned, allowance, demand, distance
+from lstm_edge.check.frameworks.exported import _function
 from lstm_edge.check.frameworks.keras import _holds_code
 from lstm_edge.check.frameworks.question import NoFramework
 from lstm_edge.check.frameworks.torch import _refuse_what_touches_files
-from lstm_edge.errors import LstmEdgeError
+from lstm_edge.errors import LstmEdgeError, UnsupportedModelError
+from lstm_edge.importers.torch.folding import fold
+from lstm_edge.importers.torch.program import Step
 from lstm_edge.ir.graph import Graph
 
 RNN = GOLDEN / "tflite" / "hand_rnn.tflite"
@@ -304,15 +307,69 @@ def test_a_file_of_before_says_no_more_than_it_knows(tmp_path):
     assert not report.verified and "the file does not say why" in report.words
 
 
+# ---- torch's files ---------------------------------------------------------------------------------------------------
+
+
+def torch_files(torch, folder):
+    """A TorchScript file in half precision, and an exported program with sizes computed at run time."""
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = torch.nn.Linear(3, 2)
+
+        def forward(self, x):
+            batch, frames, _ = x.shape
+            y = self.dense(x.reshape(batch * frames, 3)).tanh().view(batch, frames, 2)
+            return y, y[:, : frames - 1].mean(1)
+
+    example = torch.zeros(2, 5, 3)
+    module = Net().eval()
+    frames = torch.export.Dim("frames", min=3, max=100)
+    program = torch.export.export(module, (example,), dynamic_shapes=({1: frames},))
+    torch.export.save(program, folder / "program.pt2")
+    torch.jit.save(torch.jit.trace(module, example).half(), folder / "script.pt")
+
+
+def test_torch_answers_for_its_files(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch_files(torch, tmp_path)
+    for name in ("program.pt2", "script.pt"):
+        test = self_test_of(
+            lstm_edge.convert(tmp_path / name, shapes={"x": ("batch", "frames", 3)} if name[0] == "s" else None)
+        )
+        assert test["by"] == "framework" and test["source"].startswith("torch ") and test["tolerance"] < 2e-5, test
+
+
+def test_an_exported_program_runs_torchs_own_operators_alone():
+    pytest.importorskip("torch")
+    for target in (
+        "aten.from_file.default",
+        "aten.save.default",
+        "mine.run.default",
+        "math.while_loop",
+        "operator.call",
+    ):
+        with pytest.raises(NoFramework, match="no plain operator"):
+            _function(Step(target, [], {}, "y"))
+
+
+def test_folding_touches_no_files(tmp_path):
+    pytest.importorskip("torch")
+    with pytest.raises(UnsupportedModelError, match="never run"):
+        fold("aten.from_file.default", [str(tmp_path / "made"), True, 4], {})
+    assert not os.listdir(tmp_path)
+
+
 # ---- files whose framework is not given them -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", ["torch.save(x, 'f')", "ops.aten.save(x, 'f')", "ops.mine.run(x)"])
+@pytest.mark.parametrize("code", ["torch.save(x, 'f')", "ops.aten . save(x, 'f')", "ops.mine.run(x)"])
 def test_torchscript_that_touches_files_is_not_loaded(code):
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as archive:
         archive.writestr("m/code/__torch__.py", f"def f(x):\n  return {code}\n")
-    with pytest.raises(NoFramework, match="its code calls"):
+    with pytest.raises(NoFramework, match="its code names"):
         _refuse_what_touches_files(data.getvalue())
 
 

@@ -1,13 +1,10 @@
-"""Torch: live modules and exported programs as they are, TorchScript files as torch.jit.load reads them.
-
-A .pt2 file is not given to torch.export.load, which unpickles what the file names (torch 2.13 calls torch.load with
-weights_only=False); programs.py calls torch's operators one by one instead.
-"""
+"""Torch: live modules and exported programs as they are, TorchScript files as torch.jit.load reads them, .pt2 files call by
+call (exported.py)."""
 
 from __future__ import annotations
 
+import ast
 import io
-import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ...importers.torch.modules import attributes, prepared, restore
+from ...importers.torch.program import TOUCH_FILES
 from ...ir.graph import Graph
 from ...reference.samples import Arrays
+from . import exported
 from .question import NO_NETWORK, NoFramework, Runner, by_order, ports
 
-# What TorchScript code may not hold to be loaded: torch runs __setstate__ while it loads, and these touch files.
-TOUCHES_FILES = re.compile(r"\b(?:torch|aten)\.(save|from_file)\(")
-FOREIGN_OPERATORS = re.compile(r"\bops\.(?!aten\.|prim\.)(\w+)\.")
+OWN_OPERATORS = ("aten", "prim", "quantized")
 
 
 def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str]:
@@ -47,16 +44,30 @@ def _file_runner(source: str | bytes, graph: Graph) -> Runner:
         _refuse_what_touches_files(data)
         load: Callable[..., Any] = torch.jit.load
         return _called(_in_float32(load(io.BytesIO(data), map_location="cpu").eval()), graph)
+    if kind == "exported program":
+        return _by_calls(exported.outputs(data), graph)
     raise NoFramework(NO_NETWORK)
 
 
+def _by_calls(outputs: Callable[[Arrays], list[Any]], graph: Graph) -> Runner:
+    import torch
+
+    def run(feed: Arrays) -> Arrays:
+        with torch.no_grad():
+            return by_order(graph, _arrays(outputs({n: _for_torch(a) for n, a in feed.items()})))
+
+    return run
+
+
 def _refuse_what_touches_files(data: bytes) -> None:
+    """NoFramework for TorchScript that names an operator of files, or one of a foreign library. torch.jit.load runs code
+    of the file (__setstate__) while it loads it."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for name in archive.namelist():
-            code = archive.read(name).decode("utf-8", "replace") if name.endswith(".py") else ""
-            found = TOUCHES_FILES.search(code) or FOREIGN_OPERATORS.search(code)
-            if found:
-                raise NoFramework(f"its code calls {found[0].rstrip('(.')}, so that torch was not given the file")
+        code = [archive.read(n) for n in archive.namelist() if n.endswith(".py")]
+    for node in (n for part in code for n in ast.walk(ast.parse(part)) if isinstance(n, ast.Attribute)):
+        of_library = isinstance(node.value, ast.Name) and node.value.id == "ops"
+        if node.attr in TOUCH_FILES or (of_library and node.attr not in OWN_OPERATORS):
+            raise NoFramework(f"its code names {ast.unparse(node)}, so that torch was not given the file")
 
 
 def _in_float32(module: Any) -> Any:
@@ -78,9 +89,7 @@ def _called(module: Any, graph: Graph) -> Runner:
                 answer = module(*args, **kwargs)
         finally:
             restore(before)  # forward may keep a hidden state in the module; every run starts anew
-        return by_order(
-            graph, [t.float().numpy() if t.dtype == torch.bfloat16 else t.numpy() for t in _tensors(answer)]
-        )
+        return by_order(graph, _arrays(answer))
 
     return run
 
@@ -96,6 +105,11 @@ def _filled(names: Any, tensors: dict[str, Any]) -> Any:
 
 def _for_torch(array: np.ndarray) -> np.ndarray:
     return array.astype(np.int64) if array.dtype == np.int32 else array
+
+
+def _arrays(answer: Any) -> list[np.ndarray]:
+    """The tensors of an answer in order; NumPy has no bfloat16."""
+    return [(t.float() if str(t.dtype) == "torch.bfloat16" else t).numpy() for t in _tensors(answer)]
 
 
 def _tensors(answer: Any) -> list[Any]:

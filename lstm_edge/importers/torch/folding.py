@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ..dialect import Value, known
-from .program import DType, leaves
+from .program import TOUCH_FILES, DType, leaves
 
 MAX_FOLDED = 1 << 27  # elements of a constant that is computed here
 
@@ -38,6 +38,8 @@ def fold(target: str, args: Any, kwargs: dict[str, Any]) -> Any:
     if not _within_reason(target, args, kwargs):
         raise UnsupportedModelError(f"the call {target} on constants would make more than {MAX_FOLDED} elements")
     _, name, *overload = target.split(".")
+    if name in TOUCH_FILES:
+        raise UnsupportedModelError(f"the call {target} reads or writes a file, and is never run")
     function = getattr(torch.ops.aten, name, None)
     if function is None:
         return None

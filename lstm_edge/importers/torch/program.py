@@ -68,6 +68,9 @@ class Program:
     notes: list[str] = field(default_factory=list)
 
 
+# Calls that read or write files, by names that the model gives: no model gets them run.
+TOUCH_FILES = ("from_file", "save")
+
 # Calls whose result shares memory with their first argument.
 VIEWS = {
     "view",
