@@ -61,6 +61,10 @@ class InputSizes:
             raise UnsupportedModelError(
                 f"{as_typed('shapes', name)}: expected {len(sizes)} sizes (the file has {shown}), found {list(given)}"
             )
+        if given.count("batch") > 1:
+            raise UnsupportedModelError(
+                f"{as_typed('shapes', name)}: 'batch' stands twice in {list(given)}: sequences side by side lie along one axis"
+            )
         out: list[Size | OpenSize] = []
         for size, wanted in zip(sizes, given):
             value = self._checked(name, wanted)

@@ -54,6 +54,11 @@ class OpenSize:
         """The label, where it is a name that a person gave."""
         return "" if _GENERATED_NAME.match(self.label) else self.label
 
+    @property
+    def plain(self) -> str:
+        """The label, where the source itself calls the size as sizes are called here."""
+        return self.label if self.declared and self.label in ("batch", "frames") else ""
+
 
 Lower = Callable[[Sizes], Graph]
 
@@ -61,15 +66,22 @@ Lower = Callable[[Sizes], Graph]
 def with_symbols(opens: Sequence[OpenSize], taken: Sequence[str] = ()) -> list[OpenSize]:
     """The sizes with a symbol each, those of one label with the same. `taken` are symbols that have a meaning already."""
     given: dict[str | tuple[str, int], str] = {}
-    for size in opens:
+    for size in _plain_first(opens):
         key = size.label or (size.input, size.axis)
         if key not in given:
             given[key] = _unique(_guess(size), size, {*taken, *given.values()})
     return [replace(size, symbol=given[size.label or (size.input, size.axis)]) for size in opens]
 
 
+def _plain_first(opens: Sequence[OpenSize]) -> list[OpenSize]:
+    """Those first that the source calls as they are called here: no guess takes their names."""
+    return sorted(opens, key=lambda size: not size.plain)
+
+
 def _guess(size: OpenSize) -> str:
     """batch, frames, or the source's own name where that says that it is neither."""
+    if size.plain:
+        return size.plain
     if _BATCH_NAME.search(size.said):
         return "batch"
     if _FEATURE_NAME.search(size.said):
@@ -190,11 +202,13 @@ def _names(graph: Graph, opens: Sequence[OpenSize]) -> dict[str, str]:
     roles = _roles_in_recurrences(graph)
     mine = {o.symbol for o in opens}
     names = {name: name for name in sorted(left - mine)}
-    for size in opens:
+    for size in _plain_first(opens):
         if size.symbol not in left or size.symbol in names:
             continue
-        role = next(iter(roles[size.symbol])) if len(roles.get(size.symbol, ())) == 1 else _guess(size)
-        if role == "batch" and role in (names.get(other) for other in _beside(graph, size.symbol)):
+        role = _role(size, roles.get(size.symbol, set()))
+        if role == "batch" and _stands_twice(graph, size.symbol):
+            role = size.said or f"size_{size.input}_{size.axis}"
+        elif role == "batch" and role in (names.get(other) for other in _beside(graph, size.symbol)):
             role = "frames"
         taken = set(names.values())
         here = {names[o.symbol] for o in opens if o.input == size.input and o.symbol in names}
@@ -202,6 +216,19 @@ def _names(graph: Graph, opens: Sequence[OpenSize]) -> dict[str, str]:
         is_new = role not in (here if shares_batch else taken)
         names[size.symbol] = role if is_new else _unique(role, size, taken | {role})
     return names
+
+
+def _role(size: OpenSize, seen: set[str]) -> str:
+    """What a size is by the source's own word for it, else by what recurrences take it for, else by the best guess. A
+    source that says batch of an axis along which recurrences run alone has mistaken the layout."""
+    if size.plain == "frames" or len(seen) != 1:
+        return _guess(size)
+    return next(iter(seen))
+
+
+def _stands_twice(graph: Graph, symbol: str) -> bool:
+    """Whether two axes of one input have the size, so that it is no batch."""
+    return any(sum(symbol in symbols(size) for size in graph.shape(p.tensor)) > 1 for p in graph.inputs)
 
 
 def _tells_apart(size: OpenSize, opens: Sequence[OpenSize], names: Mapping[str, str]) -> bool:
