@@ -88,6 +88,11 @@ cdef class Layout:
         if self.batch_axis == self.frames_axis:  # one axis that holds both
             self.batch_axis = -1
 
+    def frames(self, shape, frames, length):
+        """The places of an array of `shape`, of `frames` frames, that its first `length` frames are."""
+        return tuple([slice(0, size // frames * length if symbol == "frames" else size)
+                      for size, (_, symbol) in zip(shape, map(split_size, self.port.shape))])
+
     def without(self, shape, bint batch, bint frames):
         """`shape` without its batch and/or frames axis, where that axis has size 1."""
         drop = {self.batch_axis if batch else -1, self.frames_axis if frames else -1}
@@ -323,9 +328,10 @@ cdef class Model:
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
             part = []
-            for (b, f), value in zip(axes, values):
+            for layout, value in zip(self.in_layouts, values):
+                b = (<Layout>layout).batch_axis
                 value = value if b < 0 else np.take(value, rows, axis=b)
-                part.append(np.ascontiguousarray(value if f < 0 else value[(slice(None),) * f + (slice(0, length),)]))
+                part.append(np.ascontiguousarray(value[(<Layout>layout).frames(value.shape, frames, length)]))
             self._scatter(results, self._run_arrays(part), rows)
         return self._pack(results)
 
@@ -339,15 +345,13 @@ cdef class Model:
 
     def _scatter(self, results, parts, rows):
         for i, (layout, part) in enumerate(zip(self.out_layouts, parts)):
-            b, f = (<Layout>layout).batch_axis, (<Layout>layout).frames_axis
+            b = (<Layout>layout).batch_axis
             if b < 0:
                 raise ShapeError(f"lengths: output {self.outputs[i].name!r} has no batch axis")
             if part is None or results[i] is None:  # too short for an answer
                 continue
-            place = [slice(None)] * part.ndim
+            place = [slice(0, size) for size in part.shape]  # of every axis that frames have a part in
             place[b] = rows
-            if f >= 0:
-                place[f] = slice(0, part.shape[f])
             results[i][tuple(place)] = part
 
     def _pack(self, results):

@@ -85,7 +85,7 @@ static uint64_t lay_out(le_stream *s, lifetime *list, int n, lifetime *placed) {
     return end;
 }
 
-le_status le_plan_arena(le_stream *s) {
+le_status le_plan_arena(le_stream *s, int64_t frames) {
     const le_model *m = s->model;
     size_t items = (size_t)m->n_tensors + (size_t)m->n_nodes + 1;
     lifetime *list = malloc(2 * items * sizeof *list);
@@ -103,7 +103,7 @@ le_status le_plan_arena(le_stream *s) {
     if (!arena) {
         memset(s->capacity, 0, (items - 1) * sizeof *s->capacity);
         return le_fail(&s->error, LE_ERR_MEMORY, "cannot allocate %llu bytes for %lld frames of batch %lld", (unsigned long long)total,
-                       (long long)s->frames, (long long)s->batch);
+                       (long long)frames, (long long)s->batch);
     }
     free(s->arena);
     s->arena = arena;

@@ -15,7 +15,7 @@ static le_status prepare(le_stream *s, int64_t frames) {
         return le_fail(&s->error, LE_ERR_VALUE, "frames: expected 0 to 2^31-1, found %lld", (long long)frames);
     le_status status = le_infer(s, frames, false);
     if (status == LE_OK && (le_plan_grow(s) || !s->arena))
-        status = le_plan_arena(s);
+        status = le_plan_arena(s, frames);
     if (status == LE_OK)
         s->frames = frames;
     return status;

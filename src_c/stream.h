@@ -49,6 +49,6 @@ uint64_t le_tensor_bytes(const le_tensor *t);
 /* Whether the shapes now need more than the capacities; raises them. */
 bool le_plan_grow(le_stream *s);
 /* Lays out and allocates the arena for the capacities; on failure the capacities are 0 and the old arena stays. */
-le_status le_plan_arena(le_stream *s);
+le_status le_plan_arena(le_stream *s, int64_t frames);
 
 #endif

@@ -183,6 +183,36 @@ def test_ragged_batches_give_the_bits_of_one_by_one(direction):
         assert not y[b, n:].any()
 
 
+def scores(masked: bool) -> lstm_edge.Model:
+    """softmax(x x^T), (batch, frames, frames), times a mask of that shape; and its sums."""
+    g = Graph()
+    x = g.input("x", (BATCH, FRAMES, INPUTS))
+    y = g.add1("Softmax", [g.add1("MatMul", [x, x], {"trans_b": 1})], {"axis": -1})
+    if masked:
+        y = g.add1("Binary", [y, g.input("mask", (BATCH, FRAMES, FRAMES))], {"kind": "mul"})
+    g.output("scores", y)
+    g.output("sums", g.add1("Reduce", [y], {"kind": "sum", "axes": [1]}))
+    return lstm_edge.load(format.to_bytes(g))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_ragged_batches_are_cut_along_every_axis_of_frames(masked):
+    model = scores(masked)
+    x, lengths = frames(7, 4), np.array([7, 2, 5, 2])
+    mask = np.random.default_rng(0).random((4, 7, 7), np.float32)
+    found = model.run(x, *([mask] if masked else []), lengths=lengths)
+    for b, n in enumerate(lengths):
+        alone = model.run(x[b : b + 1, :n], *([mask[b : b + 1, :n, :n]] if masked else []))
+        np.testing.assert_array_equal(found["scores"][b, :n, :n], alone["scores"][0])
+        np.testing.assert_array_equal(found["sums"][b].reshape(-1)[:n], alone["sums"][0].reshape(-1))
+        assert not found["scores"][b, n:].any() and not found["scores"][b, :, n:].any()
+
+
+def test_what_does_not_fit_in_memory_is_refused_with_its_size():
+    with pytest.raises(MemoryError, match="cannot allocate [0-9]{11} bytes for 70000 frames of batch 1"):
+        scores(False).run(np.zeros((1, 70000, INPUTS), np.float32))
+
+
 def test_a_model_that_cannot_stream_says_why():
     model = lstm_edge.load(lstm_dense("bidirectional"))
     with pytest.raises(UnsupportedModelError, match="cannot stream.*lstm"):
