@@ -10,6 +10,7 @@ from lstm_edge import reference
 from lstm_edge.errors import UnsupportedModelError
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
+from lstm_edge.ir.notes import ASSUMED
 from lstm_edge.passes import fold, fuse, pipeline, states
 
 RNG = np.random.default_rng(3)
@@ -337,3 +338,50 @@ def test_pipeline_sets_what_the_file_says():
     pipeline(g)
     assert g.metadata["pairs"] == {"h": "hn"} and g.metadata["step"] is True
     assert g.metadata["streaming"] == {"supported": True, "why": "", "multiple": 1}
+
+
+# ---- states known from what recurrences do with them ------------------------------------------------------------------
+
+
+def stepping_lstms(layers=1, order="hc"):
+    """One frame of LSTMs over x: inputs p (h) and q (c), side by side for the layers; outputs y, then u (h) and v (c)."""
+    g = Graph()
+    x = g.input("x", (1, 1, 3))
+    given = {"h": g.input("p", (layers, 1, 3)), "c": g.input("q", (layers, 1, 3))}
+    new: dict[str, list[str]] = {"h": [], "c": []}
+    for layer in range(layers):
+        cut = {"axes": [0], "starts": [layer], "ends": [layer + 1]}
+        h0, c0 = (g.add1("Slice", [given[s]], cut) if layers > 1 else given[s] for s in "hc")
+        w_ih, w_hh = (g.constant(np.ones((1, 12, 3), np.float32)) for _ in range(2))
+        x, h, c = g.add("LSTM", [x, w_ih, w_hh, "", h0, c0])
+        new["h"].append(h)
+        new["c"].append(c)
+    g.output("y", x)
+    for state in order:
+        joined = g.add1("Concat", new[state], {"axis": 0}) if layers > 1 else new[state][0]
+        g.output({"h": "u", "c": "v"}[state], joined)
+    return g
+
+
+@pytest.mark.parametrize("order", ["hc", "ch"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_states_are_paired_by_what_recurrences_do_with_them(layers, order):
+    g = stepping_lstms(layers, order)
+    assert states.pair(g) == {"p": "u", "q": "v"}
+    assert not any(n.startswith(ASSUMED) for n in g.metadata["notes"])
+
+
+def test_a_hidden_state_is_no_cell_though_the_shapes_agree():
+    """Of the outputs beside the first, the one left to pair by its shape is what the cell ends with."""
+    g = stepping_lstms()
+    g.outputs = [p for p in g.outputs if p.name in ("y", "v")]
+    lstm = g.nodes[0]
+    lstm.inputs = lstm.inputs[:5]
+    g.inputs = [p for p in g.inputs if p.name != "q"]
+    assert states.pair(g) == {}
+
+
+def test_the_first_output_is_no_state():
+    g = stepping_lstms()
+    g.outputs = [p for p in g.outputs if p.name != "y"]
+    assert states.pair(g) == {"q": "v"}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from ..errors import UnsupportedModelError
 from ..ir.dims import Dim, Size, mentions
-from ..ir.graph import Graph, Port, State
+from ..ir.graph import Graph, Node, Port, State
 from ..ir.notes import ASSUMED
+from ..ir.ops import GATES, STATES, axes_of_frames, input_of, op_spec, read_attrs
 from ..options import as_typed
 from .edit import note
 
@@ -45,12 +46,15 @@ SIGNAL_WORDS = {
 TWO_WORDS = {f"{s}{mark}": (s, mark) for s in ("h", "c", "state", "hidden", "cell") for mark in ("n", "0", "out", "in")}
 
 
+MOVEMENTS = ("Reshape", "Transpose", "Slice", "Concat")  # ops that leave numbers as they are
+
+
 def pair(graph: Graph, pairs: dict[str, str] | None = None) -> dict[str, str]:
     """Takes paired inputs and outputs out of the graph's ports and keeps them as states that start as zeros.
 
     `pairs` maps input names to output names and is then all that is paired. Without it, pairs are found by name and
-    identical shape and dtype (state/stateN, h0/hn, cache_in/cache_out, past_k/present_k, conv_cache/conv_cache_out, ...);
-    a single pair that is left and agrees by shape alone is taken too and noted as an assumption. The first input is data
+    identical shape and dtype (state/stateN, h0/hn, cache_in/cache_out, past_k/present_k, conv_cache/conv_cache_out, ...),
+    then by use: what recurrences start from, and what they end with. A single pair that is left and agrees by shape alone is taken too and noted as an assumption. The first input is data
     and so never paired by shape; an input with a frames axis is never a state. Returns the pairs that were taken.
     """
     taken = _named(graph, pairs) if pairs is not None else _found(graph)
@@ -89,10 +93,12 @@ def _found(graph: Graph) -> dict[str, str]:
     taken: dict[str, str] = {}
     for stem in (_stem, _stem_without_zero, _stem_without_digits):
         _match_by_name(graph, candidates, stem, taken)
+    uses = _Uses(graph)
+    _match_by_use(graph, candidates, uses, taken)
     if taken and len(taken) == len(graph.inputs):
         note(graph, f"not paired as states, since no input would be left: {_text(taken)}")
         return {}
-    _match_by_shape(graph, candidates, taken)
+    _match_by_shape(graph, candidates, uses, taken)
     if taken:
         note(graph, f"kept as states of the stream: {_text(taken)}")
     return taken
@@ -114,7 +120,59 @@ def _match_by_name(
             taken[source.name] = fits[0].name
 
 
-def _match_by_shape(graph: Graph, candidates: list[Port], taken: dict[str, str]) -> None:
+class _Uses:
+    """Which states of recurrences an input is the start of, and an output the end: (node, "h0" or "c0"). A tensor may hold
+    several, as layers side by side, and be moved about on the way; anything else that happens to it ends the trace."""
+
+    def __init__(self, graph: Graph):
+        producers = graph.producers()
+        starts: dict[str, set[tuple[int, str]]] = {}
+        ends: dict[str, tuple[int, str]] = {}
+        for n, node in enumerate(graph.nodes):
+            if node.op not in GATES:
+                continue
+            spec = op_spec(node)
+            outputs = dict(zip(spec.output_names, node.outputs))
+            for state, new in STATES.items():
+                if state not in spec.input_names:
+                    continue
+                ends[outputs.get(new, "")] = n, state
+                for root in _roots(producers, input_of(node, state)):
+                    starts.setdefault(root, set()).add((n, state))
+            if graph.shape(node.inputs[0])[axes_of_frames(read_attrs(node))[1]] == 1:
+                ends[node.outputs[0]] = n, "h0"
+        self.starts = {p.name: starts.get(p.tensor, set()) for p in graph.inputs}
+        self.ends = {p.name: {ends[r] for r in _roots(producers, p.tensor, ends) if r in ends} for p in graph.outputs}
+
+
+def _roots(producers: Mapping[str, Node], tensor: str, until: Collection[str] = ()) -> set[str]:
+    """The tensors that one is a rearrangement of."""
+    work, roots = [tensor], set()
+    while work:
+        tensor = work.pop()
+        node = producers.get(tensor)
+        if node is None or tensor in until or node.op not in MOVEMENTS:
+            roots.add(tensor)
+        else:
+            work += node.inputs if node.op == "Concat" else node.inputs[:1]
+    return roots
+
+
+def _match_by_use(graph: Graph, candidates: list[Port], uses: _Uses, taken: dict[str, str]) -> None:
+    """Adds pairs of an input that recurrences start from and the one output beside the first that is what they end with."""
+    for source in candidates:
+        targets = [p for p in graph.outputs[1:] if p.name not in taken.values()]
+        fits = [
+            t
+            for t in targets
+            if uses.starts[source.name] == uses.ends[t.name] and _alike(graph, source.tensor, t.tensor)
+        ]
+        if source.name not in taken and uses.starts[source.name] and len(fits) == 1:
+            taken[source.name] = fits[0].name
+
+
+def _match_by_shape(graph: Graph, candidates: list[Port], uses: _Uses, taken: dict[str, str]) -> None:
+    """A single pair; one that recurrences use in different ways is none."""
     sources = [
         p
         for p in candidates
@@ -129,7 +187,10 @@ def _match_by_shape(graph: Graph, candidates: list[Port], taken: dict[str, str])
         (s, t)
         for s in sources
         for t in targets
-        if _alike(graph, s.tensor, t.tensor) and _depends(graph, t.tensor, s.tensor) and _depends(graph, t.tensor, data)
+        if _alike(graph, s.tensor, t.tensor)
+        and not (uses.starts[s.name] and uses.ends[t.name])
+        and _depends(graph, t.tensor, s.tensor)
+        and _depends(graph, t.tensor, data)
     ]
     if len(fits) == 1:
         source, target = fits[0]
