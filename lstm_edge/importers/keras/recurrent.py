@@ -13,6 +13,7 @@ from ..dialect import Value, movement, reductions
 from ..dialect.activations import Activation
 from ..dialect.recurrences import KERAS_GATES, Run, Weights, from_cudnn, merged, recurrence
 from .activations import gate_activation
+from .cell_loop import run_cell
 from .config import CELL_OPS, Layer
 from .emit import Call, Emit, Masked, Rule, unsupported
 
@@ -49,12 +50,16 @@ class Cell:
     reset_after: bool = False
 
 
-def cells_of(layer: Layer) -> list[Cell]:
-    """The cells of a recurrent layer, first to last (one but for stacked cells)."""
+def _take_options(layer: Layer) -> None:
     for key in _OPTIONS:
         layer.config.take(key)
     if layer.config.values.get("num_constants"):
         raise unsupported(layer, "constants of a cell are not supported", "pass them as features of the input")
+
+
+def cells_of(layer: Layer) -> list[Cell]:
+    """The cells of a recurrent layer, first to last (one but for stacked cells)."""
+    _take_options(layer)
     if layer.cls != "RNN":
         return [_cell(layer)]
     cell = layer.children[0]
@@ -209,6 +214,8 @@ def recurrent(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     """LSTM, GRU, SimpleRNN, CuDNNLSTM, CuDNNGRU, RNN(cells)."""
     x, initial = arguments(e, layer, call)
     flags = Flags(e, layer)
+    if layer.cls == "RNN" and layer.children[0].rule is not None:
+        return _registered(e, layer, x, flags, initial)
     run, states = _stack(e, cells_of(layer), x, flags, initial)
     if flags.return_sequences:
         y = run.frames(e, flags.time_major)
@@ -217,6 +224,16 @@ def recurrent(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     else:
         out = Masked(_last(e, run, x, bool(initial), flags))
     return [out, *(Masked(movement.squeeze(e, s, [0])) for s in states if flags.return_state)]
+
+
+def _registered(e: Emit, layer: Layer, x: Masked, flags: Flags, initial: list[Value]) -> list[Masked]:
+    """RNN over a cell that the user described."""
+    _take_options(layer)
+    if x.mask or flags.time_major:
+        raise e.unsupported("a mask, or time_major, over a registered cell", "leave it out, or use a cell of Keras")
+    y, states = run_cell(e, layer.children[0], e.real(x.value), [e.real(s) for s in initial], flags.go_backwards)
+    out = y if flags.return_sequences else movement.index(e, y, 1, -1)
+    return [Masked(out), *(Masked(s) for s in states if flags.return_state)]
 
 
 def bidirectional(e: Emit, layer: Layer, call: Call) -> list[Masked]:

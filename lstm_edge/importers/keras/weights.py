@@ -264,7 +264,8 @@ def _assign_container(layer: Layer, paths: dict[str, np.ndarray], names: dict[st
     must agree."""
     owners: dict[str, list[Layer]] = {}
     for child in layer.children:
-        registered = child.rule is not None and any(_counted(paths, c, snake_case(child.written)) for c in containers)
+        described = any(inner.rule is not None for inner in walk(child))
+        registered = described and any(_counted(paths, c, snake_case(child.written)) for c in containers)
         if registered or any(True for _ in _slots(child, True)):
             owners.setdefault(snake_case(child.written), []).append(child)
     for base, children in owners.items():
