@@ -18,6 +18,7 @@ from ...files import hdf5, json, npz, pickles, safetensors
 from ...files.json import array, whole
 from ...files.pickles import Inert
 from ..keras.files import NOT_WEIGHTS
+from . import parametrizations
 from .checkpoint import PREFERRED_KEYS, named_tensors, state_dict
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -78,7 +79,8 @@ def _checked(weights: Weights) -> Weights:
         raise UnsupportedModelError("a file without arrays; expected weights by name")
     if len(weights.arrays) > npz.MAX_ARRAYS:
         raise FormatError(f"{len(weights.arrays)} arrays in one file; expected at most {npz.MAX_ARRAYS}")
-    return weights
+    arrays, notes = parametrizations.computed(weights.arrays)
+    return Weights(arrays, weights.key, weights.notes + notes)
 
 
 # ---- nested containers -----------------------------------------------------------------------------------------------
