@@ -25,6 +25,9 @@ DTYPES = {
     "byte": "uint8",
     "bool": "bool",
     "untyped": "uint8",
+    "qint8": "int8",
+    "quint8": "uint8",
+    "qint32": "int32",
 }
 
 
@@ -59,6 +62,7 @@ class Tensor:
     size: tuple[int, ...]
     stride: tuple[int, ...]
     dtype: str = ""  # given where the storage is untyped
+    quantizer: tuple[Any, ...] = ()  # kind, scale, zero point, or kind, scales, zero points, axis; () for plain numbers
 
 
 class Array:
@@ -130,7 +134,25 @@ def materialise(t: Tensor, place: str) -> np.ndarray:
     view = np.lib.stride_tricks.as_strided(data[t.offset :], t.size, strides, writeable=False)
     if kind == "bfloat16":
         return widened(view)
-    return np.array(view, dtype=np.dtype(kind), order="C")
+    plain = np.array(view, dtype=np.dtype(kind), order="C")
+    return dequantized(plain, t.quantizer, place) if t.quantizer else plain
+
+
+def dequantized(integers: np.ndarray, quantizer: tuple[Any, ...], place: str) -> np.ndarray:
+    """The float32 numbers that a quantised tensor's integers stand for."""
+    kind = getattr(quantizer[0], "name", quantizer[0])
+    found = [materialise(v, place) if isinstance(v, Tensor) else np.asarray(v) for v in quantizer[1:3]]
+    scale, zero = (v.astype(np.float64) for v in found)
+    if kind in ("per_channel_affine", "per_channel_affine_float_qparams"):
+        along = [-1 if d == quantizer[3] else 1 for d in range(integers.ndim)]
+        scale, zero = scale.reshape(along), zero.reshape(along)
+    elif kind != "per_tensor_affine":
+        raise UnsupportedModelError(
+            f"{place}: a tensor quantised as {kind}: expected one scale for all or one per channel"
+        )
+    if kind == "per_channel_affine_float_qparams":
+        return np.asarray(integers * scale + zero, np.float32)
+    return np.asarray((integers - zero) * scale, np.float32)
 
 
 def array_from_state(state: Any, place: str) -> np.ndarray | list[Any]:

@@ -227,6 +227,12 @@ def _rebuild_tensor_v3(
     return tensor
 
 
+def _rebuild_qtensor(storage: Any, offset: int, size: Any, stride: Any, quantizer: Any, *_rest: Any) -> Tensor:
+    tensor = _rebuild_tensor(storage, offset, size, stride)
+    tensor.quantizer = tuple(quantizer)
+    return tensor
+
+
 def _numpy_scalar(dtype: Any, raw: Any = b"") -> Any:
     if not isinstance(dtype, Dtype) or dtype.code[:1] not in "fiub?":
         return Inert("numpy.scalar", (raw,))
@@ -255,6 +261,7 @@ _REBUILD: dict[str, Any] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
+    "torch._utils._rebuild_qtensor": _rebuild_qtensor,
     "torch._utils._rebuild_parameter": lambda data, *_: data,
     "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
     "torch._tensor._rebuild_from_type_v2": lambda func, kind, args, state: _from_type(func, args),

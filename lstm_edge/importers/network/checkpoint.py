@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ...files.pickles import Inert
 from ...options import as_typed
+from . import packed
 
 PREFERRED_KEYS = (
     "state_dict",
@@ -61,11 +62,11 @@ def state_dict(value: Any, place: str, key: str | None = None) -> tuple[dict[str
 def named_tensors(value: Any) -> dict[str, np.ndarray]:
     """name -> array of a state dict, of a dict of dicts of arrays, or of a pickled nn.Module."""
     if isinstance(value, Inert):
-        return _module_tensors(value, "")
+        return packed.unpacked(*_module_entries(value, ""))
     if not isinstance(value, Mapping):
         return {}
-    arrays = {str(k): _array(v) for k, v in value.items()}
-    return {k: v for k, v in arrays.items() if v is not None}
+    entries = {str(k): v if packed.is_packed(str(k), v) else _array(v) for k, v in value.items()}
+    return packed.unpacked({k: v for k, v in entries.items() if v is not None}, {})
 
 
 def _array(value: Any) -> np.ndarray | None:
@@ -80,21 +81,33 @@ def _nested(value: Any) -> bool:
     return isinstance(value, Mapping) and any(named_tensors(v) for v in value.values())
 
 
-def _module_tensors(module: Inert, prefix: str, depth: int = 0) -> dict[str, np.ndarray]:
-    """The parameters and buffers of a pickled nn.Module, by the names its state_dict would have."""
+def _module_entries(module: Inert, prefix: str, depth: int = 0) -> tuple[dict[str, Any], dict[str, int]]:
+    """The parameters, buffers and packed weights of a pickled nn.Module, by the names its state_dict would have, and the
+    directions of its recurrences."""
     state = module.state
     if not isinstance(state, dict) or depth > 64:
-        return {}
+        return {}, {}
     found = {
         prefix + str(k): v
         for group in ("_parameters", "_buffers")
         for k, v in (state.get(group) or {}).items()
         if isinstance(v, np.ndarray)
     }
+    found.update({prefix + n: state[n] for n in ("_packed_params", "param") if packed.is_packed(n, state.get(n))})
+    directions = {prefix: 2 if state["bidirectional"] else 1} if "bidirectional" in state else {}
     for name, child in (state.get("_modules") or {}).items():
         if isinstance(child, Inert):
-            found.update(_module_tensors(child, f"{prefix}{name}.", depth + 1))
-    return found
+            below, of = _module_entries(child, f"{prefix}{name}.", depth + 1)
+            found.update(below)
+            directions.update(of)
+    return found, directions
+
+
+def is_quantized(value: Any) -> bool:
+    """Whether a pickled module or a state dict holds packed weights."""
+    if isinstance(value, Inert):
+        return any(packed.is_packed(k, v) for k, v in _module_entries(value, "")[0].items())
+    return isinstance(value, Mapping) and any(packed.is_packed(str(k), v) or is_quantized(v) for k, v in value.items())
 
 
 def _keys(value: Any) -> str:

@@ -62,9 +62,9 @@ def _weight(name: str, parts: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray
     for kind, wanted in (("weight_norm", ("original0", "original1")), ("weight_norm", ("_g", "_v"))):
         if parts.keys() == set(wanted):
             return kind, _of_norm(name, *(parts[p].astype(np.float64) for p in wanted))
-    for wanted in (("original", "0._u", "0._v"), ("_orig", "_u", "_v")):
-        if parts.keys() == set(wanted):
-            return "spectral_norm", _of_spectrum(name, *(parts[p].astype(np.float64) for p in wanted))
+    for spectral in (("original", "0._u", "0._v"), ("_orig", "_u", "_v")):
+        if parts.keys() == set(spectral):
+            return "spectral_norm", _of_spectrum(name, *(parts[p].astype(np.float64) for p in spectral))
     raise UnsupportedModelError(
         f"{name!r} is kept as {', '.join(sorted(parts))}, a parametrization that is neither weight_norm nor "
         f"spectral_norm: call torch.nn.utils.parametrize.remove_parametrizations(module, {name.rpartition('.')[2]!r}) "

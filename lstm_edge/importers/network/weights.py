@@ -5,6 +5,7 @@ Nothing a file names is run, and what it claims is checked before memory is take
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -18,8 +19,8 @@ from ...files import hdf5, json, npz, pickles, safetensors
 from ...files.json import array, whole
 from ...files.pickles import Inert
 from ..keras.files import NOT_WEIGHTS
-from . import parametrizations
-from .checkpoint import PREFERRED_KEYS, named_tensors, state_dict
+from . import packed, parametrizations
+from .checkpoint import PREFERRED_KEYS, is_quantized, named_tensors, state_dict
 
 ZIP_MAGIC = b"PK\x03\x04"
 MAX_DEPTH = 64  # of containers in containers
@@ -42,7 +43,7 @@ def read_weights(source: Any, key: str | None = None, described: bool = True) ->
     UnsupportedModelError for what holds no arrays.
     """
     if isinstance(source, Mapping):
-        return _checked(_chosen(source, "the dictionary", key, described))
+        return _checked(_chosen(_without_objects(source), "the dictionary", key, described))
     place = "bytes" if isinstance(source, bytes) else Path(source).name
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     if data.startswith(hdf5.MAGIC):
@@ -59,13 +60,25 @@ def read_weights(source: Any, key: str | None = None, described: bool = True) ->
     return _checked(_chosen(pickles.load(data, place), place, key, described))
 
 
+def _without_objects(live: Mapping[str, Any]) -> Any:
+    """A live state dict, packed weights of quantised modules in it as a file has them."""
+    if not any(type(v).__name__ == "ScriptObject" or isinstance(v, tuple) for v in live.values()):
+        return live
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(dict(live), buffer)
+    return pickles.load(buffer.getvalue(), "the dictionary")
+
+
 def _chosen(value: Any, place: str, key: str | None, described: bool) -> Weights:
     """A checkpoint (its entry `key`, or the one that holds a network), or any dictionaries and lists of arrays."""
-    mapping = isinstance(value, Mapping)
+    mapping, quantized = isinstance(value, Mapping), is_quantized(value)
     checkpoint = mapping and any(isinstance(value.get(k), (Mapping, Inert)) for k in PREFERRED_KEYS)
-    if key is not None or checkpoint or isinstance(value, Inert) or not described:
+    if key is not None or checkpoint or isinstance(value, Inert) or not described or quantized:
         found, entries = state_dict(value, place, key)
         notes = [f"tensors taken from entry {e!r} of the checkpoint" for e in entries if e != key]
+        notes += [packed.NOTE] if quantized else []
         return Weights(found, entries[0] if entries else None, notes)
     return Weights(named_tensors(value) if mapping and not _nested(value) else _named(value, ""))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import FormatError, UnsupportedModelError
 from ...ir.graph import Graph
-from ...options import named
+from ...options import as_typed, named
 from . import pt2 as torch_pt2
 from . import script
 from .export import traced
@@ -44,16 +44,47 @@ def _read(
         return _read_file(source, shapes, constants, example)
     names = {f"{c.__module__}.{c.__name__}" for c in type(source).__mro__}
     if "torch.jit._script.ScriptModule" in names or "torch._C.ScriptModule" in names:
-        import torch
-
-        buffer = io.BytesIO()
-        torch.jit.save(source, buffer)
-        return "TorchScript", script.read_script(buffer.getvalue(), "the module", shapes, example, constants)
+        return "TorchScript", _read_live_script(source, shapes, constants, example)
+    if "torch.nn.modules.module.Module" in names and _is_quantized(source):
+        return "TorchScript", _read_live_script(_scripted(source, example), shapes, constants, example)
     if "torch.nn.modules.module.Module" in names:
         return "module", read_module(source, shapes, example)
     if "torch.export.exported_program.ExportedProgram" in names:
         return "exported program", read_exported(source)
     raise UnsupportedModelError(f"expected a path, bytes, nn.Module or ExportedProgram, found {type(source).__name__}")
+
+
+def _read_live_script(
+    source: Any, shapes: dict[str, Any] | None, constants: dict[str, Any] | None, example: Any
+) -> Graph:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.jit.save(source, buffer)
+    return script.read_script(buffer.getvalue(), "the module", shapes, example, constants)
+
+
+def _is_quantized(module: Any) -> bool:
+    """Whether a module's weights lie in packed objects, which torch.export cannot look into."""
+    return any(type(m).__module__.startswith("torch.ao.nn.quantized.") for m in module.modules())
+
+
+def _scripted(module: Any, example: Any) -> Any:
+    """The module as TorchScript: its code, or where that is beyond torch.jit.script, a trace with the example."""
+    import torch
+
+    module = module.eval()
+    try:
+        return torch.jit.script(module)
+    except Exception as why:  # whatever torch.jit raises on code that it cannot compile
+        if example is None:
+            raise UnsupportedModelError(
+                f"the quantised {type(module).__name__} is beyond torch.jit.script ({type(why).__name__}): give a working "
+                f"input to trace it with, {as_typed('example')}"
+            ) from why
+    given = tuple(example) if isinstance(example, (tuple, list)) else (example,)
+    trace: Any = torch.jit.trace  # untyped in torch
+    return trace(module, tuple(map(torch.as_tensor, given)), check_trace=False)
 
 
 def read_exported(exported: Any) -> Graph:

@@ -11,7 +11,7 @@ from ...dialect import Value, movement, selection
 from ..aten.sizes import COMPARISONS
 from ..lowering import Lowering
 from ..program import NUMBERED_DTYPES, DType, Step, leaves
-from . import frames
+from . import frames, quantized
 from .frames import Frames
 from .numbers import ARITHMETIC, NUMBERS, Open, as_numbers, compared, plain
 
@@ -210,11 +210,15 @@ def call(m: Machine, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return _derived(m, *args)
     if name in NUMBERS and (not tensors or name in OF_ANYTHING or isinstance(args[0], list)):
         return number(m, name, args, kwargs)
+    if f"aten.{name}" in quantized.CALLS:
+        return quantized.CALLS[f"aten.{name}"](m, *args, **kwargs)
     return _aten(m, RENAMED.get(name, name), args, kwargs)
 
 
 def custom(m: Machine, target: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
     """A call of another library than torch's own, which a user may have described."""
+    if target in quantized.CALLS:
+        return quantized.CALLS[target](m, *args, **kwargs)
     step = Step(target, [], {}, f"{target.rpartition('.')[2]}.{m.steps}", m.place)
     return m.low.invoke(step, m.memory.now(args), m.memory.now(kwargs))
 

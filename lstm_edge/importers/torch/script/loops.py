@@ -50,6 +50,7 @@ def run(
         outputs, last = as_recurrence(m.low, trial.body)
         last.update({c.read: trial.body.final(c, trial.trips) for c in trial.body.integers()})
         trial.leave(outputs, last)
+        trial.pass_on_notes()
     except (NotACell, LstmEdgeError, Raised, *MEANINGLESS) as why:
         return why
     return None
@@ -307,6 +308,14 @@ class _Trial:
             self._leave_one(name, self.outer[name], self.after[name], value)
         if self.asked:
             m.frames[-1][self.asked] = False
+
+    def pass_on_notes(self) -> None:
+        """Tells the Lowering around what was said inside the body."""
+        low, said = self.m.low, self.inner.graph.metadata.get("arithmetic")
+        for note in self.inner.notes:
+            low.note(note)
+        if said is not None:
+            low.rounds(said["relative"], said["why"], said["steps"])
 
     def _frames(self, name: str, whole: Value) -> Frames:
         """The list that `name` has become: what was in it before, and what the trips gave."""
