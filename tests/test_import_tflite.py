@@ -244,6 +244,17 @@ def test_an_operator_without_a_lowering_is_named():
         tflite.read(with_operator("hand_rnn", "UNIDIRECTIONAL_SEQUENCE_RNN", "STABLEHLO_SORT"))
 
 
+def test_every_operator_without_a_lowering_is_named_at_once(monkeypatch):
+    file = load(GOLDEN / "fused_lstm.tflite")
+    for op, kind in zip(file.subgraphs[0].operators, ("SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM", "RFFT2D", "SVDF")):
+        op.kind = kind
+    monkeypatch.setattr(tflite, "load", lambda source: file)
+    with pytest.raises(
+        UnsupportedModelError, match=r"\(SVDF\): .* not supported; neither are RFFT2D \(operator 2\) of this"
+    ):
+        tflite.read(b"")
+
+
 # ---- damaged files ---------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ..dialect import Value, check_growth, known
 from ..dialect.call import lowering
-from .lowering import LOWER, MAX_OPERATORS, Call, Scope, TfLowering
+from .lowering import IN_LOOPS, LOWER, MAX_OPERATORS, Call, Scope, TfLowering
 from .quant import average_in_steps, fake_quantize, on_same_grid
 from .schema import SubGraph, TensorInfo
 
@@ -77,7 +77,7 @@ def _evaluate(call: Call) -> list[Value]:
     if result is None:
         function = LOWER.get(call.kind)
         if function is None:
-            raise call.refuse("this operator is not supported; docs/tflite.md lists those that are")
+            raise call.refuse(_not_supported(call))
         result = average_in_steps(call, function) if call.kind in AVERAGES else None
         result = function(call) if result is None else result
     values = result if isinstance(result, list) else [result]
@@ -90,3 +90,15 @@ def _evaluate(call: Call) -> list[Value]:
         if value.is_run and value.tensor:
             ctx.rename(value, info.name, since)
     return values
+
+
+def _not_supported(call: Call) -> str:
+    """What is said of an operator that has no lowering, with all others of the file that have none either."""
+    file, seen = call.ctx.file, {call.kind}
+    others = []
+    for op in (op for graph in file.subgraphs for op in graph.operators):
+        if op.kind not in seen | {*LOWER, *IN_LOOPS}:
+            seen.add(op.kind)
+            others.append(f"{op.kind} (operator {op.index})")
+    also = f"; neither are {', '.join(others)} of this file" if others else ""
+    return f"this operator is not supported{also}; docs/tflite.md lists those that are"

@@ -23,6 +23,7 @@ from .schema import ModelFile, Operator, SubGraph, TensorInfo
 Scope = dict[int, Value]  # tensor index -> value
 Operation = Callable[["Call"], "Value | list[Value]"]
 LOWER: dict[str, Operation] = {}
+IN_LOOPS = ("DYNAMIC_UPDATE_SLICE",)  # operators that have a meaning in the body of a loop alone
 ACTIVATIONS = {0: "linear", 1: "relu", 2: "relu_n1_to_1", 3: "relu6", 4: "tanh", 5: "sign"}
 MAX_OPERATORS = 40000  # interpreted beyond those of the file, as unrolled loops ask for
 MAX_UNROLLED = 20000  # of one loop

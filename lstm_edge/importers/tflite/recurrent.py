@@ -86,7 +86,7 @@ class _Direction:
         if (w_hh[0] is None) != self.coupled:
             raise call.refuse("its input gate has only one of input and recurrent weights")
         self.w_ih, self.w_hh = _stacked(w_ih), _stacked(w_hh)
-        self.hidden = self.w_ih.shape[0] // 4
+        self.hidden = next(len(gate) for gate in w_ih if gate is not None)
         biases = _gate_arrays(call, bias, required=False)
         self.bias = np.concatenate([np.zeros(self.hidden, np.float32) if b is None else b for b in biases])
         places = [call.optional(peephole + n) for n in range(3)]
@@ -96,11 +96,6 @@ class _Direction:
             self.peephole = np.stack([zero if p is None else call.known(peephole + n) for n, p in enumerate(places)])
         self.w_proj = call.known(projection).astype(np.float32) if call.optional(projection) is not None else None
         self.b_proj = call.known(projection + 1) if call.optional(projection + 1) is not None else None
-        expected = self.w_proj.shape[0] if self.w_proj is not None else self.hidden
-        if self.w_hh.shape != (4 * self.hidden, expected):
-            raise call.refuse(
-                f"recurrent weights of shape {list(self.w_hh.shape)}: expected [{4 * self.hidden}, {expected}]"
-            )
 
     def weights(self) -> Weights:
         return Weights(self.w_ih, self.w_hh, self.bias, peephole=self.peephole, projection=self.w_proj)
@@ -124,7 +119,7 @@ def _lstm_options(call: Call, coupled: bool) -> dict[str, Any]:
 
 
 def _refuse_what_no_row_has(call: Call, directions: Sequence[_Direction], norms: int) -> None:
-    if any(call.optional(norms + n) is not None for n in range(4)):
+    if any(call.optional(norms + n) is not None for n in range(len(GATES))):
         raise call.refuse("layer normalisation inside the cell is not supported; train without it")
     for d in directions:
         if d.b_proj is not None and np.any(d.b_proj):
@@ -173,7 +168,7 @@ def _basic_lstm(call: Call) -> list[Value]:
     """inputs: x (B,I), h (B,H), w (4H, I+H), bias, c; outputs: h, c and scratch. Gates in the order i, g, f, o."""
     ctx, (batch, features) = call.ctx, call.shape(0)
     weight, bias = call.known(2), call.known(3)
-    hidden = weight.shape[0] // 4
+    hidden = weight.shape[1] - features
     x = movement.unsqueeze(ctx, call.input(0), [1])
     initial, states = zip(*(state_input(call, n, [batch, hidden], name) for name, n in (("h", 1), ("c", 4))))
     weights = Weights(weight[:, :features], weight[:, features:], bias)
