@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 
 from ..errors import UnsupportedModelError
 from ..ir.dims import Dim, Size, mentions
-from ..ir.graph import Graph, Node, Port, State
+from ..ir.graph import Graph, Port, State
 from ..ir.notes import ASSUMED
-from ..ir.ops import GATES, STATES, axes_of_frames, input_of, op_spec, read_attrs
 from ..options import as_typed
+from .by_use import Uses
 from .edit import note
 
 IN_WORDS = {"in", "input", "prev", "previous", "old", "init", "initial", "past", "last"}
@@ -44,9 +44,6 @@ SIGNAL_WORDS = {
 }
 # Spellings of one token that mean two: hn is h, new.
 TWO_WORDS = {f"{s}{mark}": (s, mark) for s in ("h", "c", "state", "hidden", "cell") for mark in ("n", "0", "out", "in")}
-
-
-MOVEMENTS = ("Reshape", "Transpose", "Slice", "Concat")  # ops that leave numbers as they are
 
 
 def pair(graph: Graph, pairs: dict[str, str] | None = None) -> dict[str, str]:
@@ -93,7 +90,7 @@ def _found(graph: Graph) -> dict[str, str]:
     taken: dict[str, str] = {}
     for stem in (_stem, _stem_without_zero, _stem_without_digits):
         _match_by_name(graph, candidates, stem, taken)
-    uses = _Uses(graph)
+    uses = Uses(graph, candidates)
     _match_by_use(graph, candidates, uses, taken)
     if taken and len(taken) == len(graph.inputs):
         note(graph, f"not paired as states, since no input would be left: {_text(taken)}")
@@ -120,58 +117,16 @@ def _match_by_name(
             taken[source.name] = fits[0].name
 
 
-class _Uses:
-    """Which states of recurrences an input is the start of, and an output the end: (node, "h0" or "c0"). A tensor may hold
-    several, as layers side by side, and be moved about on the way; anything else that happens to it ends the trace."""
-
-    def __init__(self, graph: Graph):
-        producers = graph.producers()
-        starts: dict[str, set[tuple[int, str]]] = {}
-        ends: dict[str, tuple[int, str]] = {}
-        for n, node in enumerate(graph.nodes):
-            if node.op not in GATES:
-                continue
-            spec = op_spec(node)
-            outputs = dict(zip(spec.output_names, node.outputs))
-            for state, new in STATES.items():
-                if state not in spec.input_names:
-                    continue
-                ends[outputs.get(new, "")] = n, state
-                for root in _roots(producers, input_of(node, state)):
-                    starts.setdefault(root, set()).add((n, state))
-            if graph.shape(node.inputs[0])[axes_of_frames(read_attrs(node))[1]] == 1:
-                ends[node.outputs[0]] = n, "h0"
-        self.starts = {p.name: starts.get(p.tensor, set()) for p in graph.inputs}
-        self.ends = {p.name: {ends[r] for r in _roots(producers, p.tensor, ends) if r in ends} for p in graph.outputs}
-
-
-def _roots(producers: Mapping[str, Node], tensor: str, until: Collection[str] = ()) -> set[str]:
-    """The tensors that one is a rearrangement of."""
-    work, roots = [tensor], set()
-    while work:
-        tensor = work.pop()
-        node = producers.get(tensor)
-        if node is None or tensor in until or node.op not in MOVEMENTS:
-            roots.add(tensor)
-        else:
-            work += node.inputs if node.op == "Concat" else node.inputs[:1]
-    return roots
-
-
-def _match_by_use(graph: Graph, candidates: list[Port], uses: _Uses, taken: dict[str, str]) -> None:
+def _match_by_use(graph: Graph, candidates: list[Port], uses: Uses, taken: dict[str, str]) -> None:
     """Adds pairs of an input that recurrences start from and the one output beside the first that is what they end with."""
     for source in candidates:
         targets = [p for p in graph.outputs[1:] if p.name not in taken.values()]
-        fits = [
-            t
-            for t in targets
-            if uses.starts[source.name] == uses.ends[t.name] and _alike(graph, source.tensor, t.tensor)
-        ]
-        if source.name not in taken and uses.starts[source.name] and len(fits) == 1:
+        fits = [t for t in targets if uses.continues(source, t) and _alike(graph, source.tensor, t.tensor)]
+        if source.name not in taken and len(fits) == 1:
             taken[source.name] = fits[0].name
 
 
-def _match_by_shape(graph: Graph, candidates: list[Port], uses: _Uses, taken: dict[str, str]) -> None:
+def _match_by_shape(graph: Graph, candidates: list[Port], uses: Uses, taken: dict[str, str]) -> None:
     """A single pair; one that recurrences use in different ways is none."""
     sources = [
         p
@@ -188,7 +143,7 @@ def _match_by_shape(graph: Graph, candidates: list[Port], uses: _Uses, taken: di
         for s in sources
         for t in targets
         if _alike(graph, s.tensor, t.tensor)
-        and not (uses.starts[s.name] and uses.ends[t.name])
+        and not uses.are_states(s, t)
         and _depends(graph, t.tensor, s.tensor)
         and _depends(graph, t.tensor, data)
     ]
