@@ -209,6 +209,76 @@ def loop_lists(rng):
 
 
 @model
+def loop_masked_zero(rng):
+    masked = [L2.Masking(), L2.LSTM(6, return_sequences=True, zero_output_for_mask=True), L2.Dense(3)]
+    return converted(sequential(k2, *masked)), 3
+
+
+@model
+def loop_masked_bidirectional(rng):
+    return converted(sequential(k2, L2.Masking(), L2.Bidirectional(L2.GRU(4, return_sequences=True)))), 3
+
+
+@model
+def loop_masked_bidirectional_zero(rng):
+    layer = L2.LSTM(4, return_sequences=True, zero_output_for_mask=True)
+    return converted(sequential(k2, L2.Masking(), L2.Bidirectional(layer))), 3
+
+
+def from_function(net: Any) -> bytes:
+    return tf.lite.TFLiteConverter.from_concrete_functions([net.get_concrete_function()]).convert()
+
+
+def recurrent_weight() -> np.ndarray:
+    return (np.random.default_rng(1).standard_normal((FEATURES + 4, 4)) * 0.4).astype("f4")
+
+
+@model
+def loop_cast_counter(rng):
+    """A loop by hand: its counter is int64, cast to index the frames and to write the outputs."""
+    weight = recurrent_weight()
+
+    @tf.function(input_signature=[tf.TensorSpec([1, FRAMES, FEATURES])])
+    def net(x):
+        frames = tf.transpose(x, [1, 0, 2])
+        outputs = tf.TensorArray(tf.float32, FRAMES, element_shape=[1, 4])
+
+        def body(i, h, outputs):
+            at = tf.cast(i, tf.int32)
+            h = tf.tanh(tf.concat([tf.gather(frames, at), h], 1) @ weight)
+            return i + 1, h, outputs.write(at, h)
+
+        count = tf.cast(tf.shape(frames)[0], tf.int64)
+        start = [tf.constant(0, tf.int64), tf.zeros([1, 4]), outputs]
+        outputs = tf.while_loop(lambda i, h, outputs: i < count, body, start)[2]
+        return tf.transpose(outputs.stack(), [1, 0, 2])
+
+    return from_function(net), 3
+
+
+@model
+def loop_masked_cast(rng):
+    """A loop by hand: its mask is cast to a number that holds the state and zeroes the output."""
+    weight = recurrent_weight()
+
+    @tf.function(input_signature=[tf.TensorSpec([1, FRAMES, FEATURES])])
+    def net(x):
+        frames = tf.transpose(x, [1, 0, 2])
+        mask = tf.reduce_any(frames != 0, axis=-1, keepdims=True)
+        outputs = tf.TensorArray(tf.float32, FRAMES, element_shape=[1, 4])
+
+        def body(i, h, outputs):
+            keep = tf.cast(tf.gather(mask, i), tf.float32)
+            h = keep * tf.tanh(tf.concat([tf.gather(frames, i), h], 1) @ weight) + (1 - keep) * h
+            return i + 1, h, outputs.write(i, keep * h)
+
+        outputs = tf.while_loop(lambda i, h, outputs: i < FRAMES, body, [0, tf.zeros([1, 4]), outputs])[2]
+        return tf.transpose(outputs.stack(), [1, 0, 2])
+
+    return from_function(net), 3
+
+
+@model
 def loop_unknown(rng):
     """A cell that is none of the three."""
 
