@@ -7,7 +7,7 @@ import numpy as np
 
 from ..ir.dims import Dim, Size, symbols
 from ..ir.graph import Graph, Node, State, Tensor
-from ..ir.ops import GATES, STATES, TO_END, axes_of_frames, each, input_of, op_spec, read_attrs, spatial_axes
+from ..ir.ops import RECURRENT, STATES, TO_END, axes_of_frames, each, input_of, op_spec, read_attrs, spatial_axes
 from ..ir.shapes import infer
 from .edit import note, replace_by, retrace
 from .timeflow import Carry, Cumulative, NotStreamable, Prefix, Running, Window, analyse
@@ -65,7 +65,7 @@ def _refuse_further_lengths(graph: Graph) -> None:
 def _note_fresh_starts(graph: Graph) -> None:
     """A step model's recurrence that starts from a constant forgets between steps, as it does in its own framework."""
     for node in graph.nodes:
-        if node.op in GATES:
+        if node.op in RECURRENT:
             h0 = input_of(node, "h0")
             if not h0 or graph.tensors[h0].is_constant:
                 note(

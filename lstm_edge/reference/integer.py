@@ -9,7 +9,7 @@ from ..ir.ops import GATES
 from . import fixed_point as fixed
 from .arrays import Array, Attrs, Rule
 
-NAMES = GATES["IntegerLSTM"]
+NAMES = GATES["LSTM"]
 LOOKING = "ifo"  # gates that have a peephole
 GATE_BITS = 3  # of a gate's argument before the point
 

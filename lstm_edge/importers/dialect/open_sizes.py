@@ -17,7 +17,7 @@ from itertools import combinations
 from ...errors import LstmEdgeError
 from ...ir.dims import Dim, Size, substitute, symbols
 from ...ir.graph import Graph
-from ...ir.ops import GATES
+from ...ir.ops import RECURRENT
 from ...ir.sizes import NeedsNumber, SizeMismatch, Sizes
 
 MOST_CHOICES = 8  # of sizes to hold at what the source was made with, before all of them are
@@ -250,7 +250,7 @@ def _roles_in_recurrences(graph: Graph) -> dict[str, set[str]]:
     """symbol -> batch, frames or both, as the inputs of recurrences have them."""
     found: dict[str, set[str]] = {}
     for node in graph.nodes:
-        if node.op not in GATES:
+        if node.op not in RECURRENT:
             continue
         shape = graph.shape(node.inputs[0])
         batch, frames = shape[:2][::-1] if node.attrs.get("time_major") else shape[:2]

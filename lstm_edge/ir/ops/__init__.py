@@ -19,7 +19,7 @@ from .elementwise import BINARY_ARITHMETIC, BINARY_COMPARISON, BINARY_LOGIC, UNA
 from .layers import channel_axis, spatial_axes
 from .movement import TO_END
 from .over_axes import REDUCE
-from .recurrent import GATES, STATES, axes_of_frames
+from .recurrent import GATES, RECURRENT, STATES, axes_of_frames
 
 __all__ = [
     "ACTIVATIONS",
@@ -31,6 +31,7 @@ __all__ = [
     "OPS",
     "PARAMETERS",
     "REDUCE",
+    "RECURRENT",
     "RUN_DTYPES",
     "STATES",
     "TO_END",

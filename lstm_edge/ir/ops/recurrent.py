@@ -10,7 +10,7 @@ from ..dims import Dim, Size
 from ..spec import Attr, Call, Each, OpSpec, Result, Shape, Time, each, integer, integers, number, row, word
 
 # The blocks of rows of w_ih, w_hh and the biases, a letter a gate, in the order they have in the file.
-GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h", "IntegerLSTM": "ifgo", "ConvLSTM": "ifgo"}
+GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}
 # What a recurrence starts from, and the output that continues it.
 STATES = {"h0": "h_n", "c0": "c_n"}
 
@@ -96,7 +96,7 @@ def _integer_lstm(c: Call) -> Result:
     batch, frames, features = c.rank("x", 3)
     c.dtype("x", "int32")
     rows = c.rank("w_ih", 3)[1]
-    gates = len(GATES[c.node.op])
+    gates = len(GATES["LSTM"])
     if isinstance(rows, Dim) or rows % gates or rows == 0:
         raise c.fail("rows of w_ih", f"a multiple of {gates}", rows)
     hidden = rows // gates
@@ -135,7 +135,7 @@ def _conv_lstm(c: Call) -> Result:
     x = c.rank("x", 4, 5)
     c.dtype("x", "float32")
     rows, hidden, *_ = c.rank("w_hh", len(x) - 1)
-    gates = len(GATES[c.node.op])
+    gates = len(GATES["LSTM"])
     if isinstance(rows, Dim) or rows == 0 or rows != gates * hidden:
         raise c.fail("rows of w_hh", f"{gates} for each of {hidden} channels", rows)
     c.equal(rows, x[-1], "channels of x", rows, x[-1])
@@ -215,3 +215,5 @@ OPS: dict[str, OpSpec] = {
     ),
     "RNN": row("x w_ih w_hh bias? h0? lengths? mask?", "y h_n?", _rnn, RECURS, _attributes("tanh"), weights=_WEIGHTS),
 }
+
+RECURRENT = tuple(OPS)  # every op that runs over frames; those of GATES are the cells that the algebra knows
