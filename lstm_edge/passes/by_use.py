@@ -20,6 +20,7 @@ from ..ir.ops import RECURRENT, STATES, axes_of_frames, input_of, op_spec
 MOVES = ("Reshape", "Transpose", "Slice", "Concat", "Gather")
 OPEN = 2  # what open sizes are taken to be: enough to tell the first frame from the last
 NOTHING = -1  # the number of an element that no input gave
+FROM_ELSEWHERE = -2  # and of what a recurrence ends in that starts from no input
 MOST = 2**20  # elements of an input; one with more is no state
 Numbers = dict[str, np.ndarray]  # tensor -> the number of each of its elements
 
@@ -63,9 +64,13 @@ class Uses:
         """From the initial states to the last ones, and to the last frame of y."""
         outputs = dict(zip(op_spec(node).output_names, node.outputs))
         for start, end in STATES.items():
-            name = input_of(node, start) if start in op_spec(node).input_names else ""
+            if start not in op_spec(node).input_names:
+                continue
+            name = input_of(node, start)
             initial = self._given.get(name, self._ended.get(name))
             if initial is None:
+                if outputs.get(end):
+                    self._ended[outputs[end]] = np.full(_at(self._graph.shape(outputs[end])), FROM_ELSEWHERE)
                 continue
             self._started.update(initial.reshape(-1).tolist())
             if outputs.get(end):
