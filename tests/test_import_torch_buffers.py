@@ -79,6 +79,68 @@ class OverFrames(nn.Module):
         return torch.stack(out, 1)
 
 
+class Lazy(nn.Module):
+    """Has no state before its first call."""
+
+    h: Tensor | None
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4)
+        self.h = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.h
+        if h is None:
+            h = torch.zeros(1, x.size(0), 4)
+        y, self.h = self.gru(x.unsqueeze(0), h)
+        return y.squeeze(0)
+
+
+class Resets(nn.Module):
+    """Makes its state anew at the first call, and wherever the rate changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(3, 4)
+        self.state, self.rate = torch.zeros(0), 0
+
+    @torch.jit.export
+    def reset(self, batch: int):
+        self.state = torch.zeros(2, batch, 4)
+
+    def forward(self, x: Tensor, rate: int = 16000) -> Tensor:
+        if self.rate != rate:
+            self.reset(x.size(0))
+        h, c = self.cell(x, (self.state[0], self.state[1]))
+        self.state, self.rate = torch.stack([h, c]), rate
+        return h
+
+
+class Held(nn.Module):
+    """Keeps its states in a tuple and a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.cell = nn.LSTM(3, 4), nn.GRUCell(4, 4)
+        self.hc = (torch.ones(1, 1, 4), torch.zeros(1, 1, 4))
+        self.more: dict[str, Tensor] = {"h": torch.zeros(1, 4)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, self.hc = self.lstm(x.unsqueeze(0), self.hc)
+        self.more["h"] = self.cell(y.squeeze(0), self.more["h"])
+        return self.more["h"]
+
+
+class StartsElsewhere(Lazy):
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.h
+        if h is None:
+            h = torch.ones(1, x.size(0), 4)
+        y, self.h = self.gru(x.unsqueeze(0), h)
+        return y.squeeze(0)
+
+
 class Copies(nn.Module):
     """What is a copy keeps its own values, and what is a view does not."""
 
@@ -119,7 +181,10 @@ def loaded(data):
     return torch.jit.load(io.BytesIO(data))
 
 
-@pytest.mark.parametrize("module, name", [(Policy, "obs"), (Pieces, "x"), (Assigned, "x")])
+POLICIES = [(Policy, "obs"), *((module, "x") for module in (Pieces, Assigned, Lazy, Resets, Held))]
+
+
+@pytest.mark.parametrize("module, name", POLICIES)
 def test_buffers_are_states_of_the_stream(module, name):
     data = scripted(module)
     model = lstm_edge.load(to_bytes(to_graph(data, shapes={name: (1, 3)})))
@@ -162,7 +227,14 @@ def test_copies_and_views():
         np.testing.assert_allclose(answer, wanted.numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize("module, why", [(MayBeACopy, "may be a copy"), (Counts, "'calls'.*register it as a buffer")])
+@pytest.mark.parametrize(
+    "module, why",
+    [
+        (MayBeACopy, "may be a copy"),
+        (Counts, r"'calls' is another at every call \(1, then 2\).*register it as a buffer"),
+        (StartsElsewhere, "do not start as zeros: register them as buffers"),
+    ],
+)
 def test_what_only_a_run_can_tell_is_refused(module, why):
     with pytest.raises(UnsupportedModelError, match=why):
         to_graph(scripted(module), shapes={"x": (2, 3)})

@@ -29,6 +29,7 @@ from .numbers import CONVERSIONS, Open, plain
 
 MAX_STEPS, MAX_DEPTH = 200_000, 200
 Variables = dict[str, Any]
+Key = tuple[int, str]  # an attribute: the id of its module, and its name
 
 
 class _Return(Exception):
@@ -53,9 +54,10 @@ class Machine:
     def __init__(self, script: Script, lowering: Lowering, states: Mapping[int, Value]) -> None:
         self.script, self.low, self.memory = script, lowering, Memory(lowering)
         self.frames: list[Variables] = []
-        self.assigned: dict[tuple[int, str], Any] = {}
-        self.first: dict[tuple[int, str], Any] = {}
+        self.assigned: dict[Key, Any] = {}
+        self.first: dict[Key, Any] = {}
         self.held: dict[int, Value] = dict(states)
+        self.containers: dict[int, tuple[Any, Any]] = {}  # lists and dicts of the file, with what stands for them here
         self.steps = 0
         self.path: list[str] = []
 
@@ -279,12 +281,17 @@ class Machine:
         return [self._held(attributes(module)[n]) for n in names]
 
     def _held(self, value: Any) -> Any:
-        """What the file holds, its arrays as Values: each array always as the same one."""
-        if isinstance(value, (list, tuple)) and any(isinstance(v, np.ndarray) for v in value):
-            return type(value)(map(self._held, value))
-        if not isinstance(value, np.ndarray):
+        """What the file holds, its arrays as Values: each array, and each list that holds such, always as the same one."""
+        if isinstance(value, np.ndarray):
+            return self.held.setdefault(id(value), known(value))
+        if not isinstance(value, (list, tuple, dict)):
             return value
-        return self.held.setdefault(id(value), known(value))
+        if id(value) not in self.containers:
+            parts = value.values() if isinstance(value, dict) else value
+            made = list(map(self._held, parts))
+            container = dict(zip(value, made)) if isinstance(value, dict) else type(value)(made)
+            self.containers[id(value)] = value, container
+        return self.containers[id(value)][1]
 
     def _item(self, owner: Any, index: Any) -> Any:
         if isinstance(owner, Frames):

@@ -22,7 +22,7 @@ from .frames import Frames
 from .inputs import Attempt
 from .library import Raised
 from .machine import Machine
-from .states import Kept
+from .states import Kept, same_first_call
 
 
 def read_script(
@@ -68,23 +68,45 @@ class _Reading:
         self.script, self.attempt = script, attempt
         self.sizes = InputSizes(attempt.sizes, None)
         self.kept = Kept(script)
+        self.ends = 0  # of the tensors that the first call makes, which its Graph has as its last outputs
 
     def graph(self) -> Graph:
+        """The model of the calls after the first, which the first is then one of.
+
+        UnsupportedModelError where it is not.
+        """
         graph, notes = freest(self._lowered, self.sizes.open)
+        if self.kept.has_first_call:
+            graph, notes = self._later_calls(graph)
         graph.metadata["notes"] = [*self.attempt.notes, *notes, *graph.metadata["notes"]]
         _check_axes(graph)
         return graph
+
+    def _later_calls(self, first: Graph) -> tuple[Graph, list[str]]:
+        ends, self.kept.started = self.ends, True
+        graph, notes = freest(self._lowered, self.sizes.open)
+        if not same_first_call(first, graph, ends):
+            raise UnsupportedModelError(
+                "the module's first call makes attributes of its own that do not start as zeros: register them as buffers "
+                "with the values that they start from"
+            )
+        return graph, [*notes, "attributes that the first call makes start as zeros, which gives what that call gives"]
 
     def _lowered(self, sizes: Sizes) -> Graph:
         """The Graph, made again until no buffer is written to that was taken for a constant."""
         while True:
             lowering = Lowering(Program([], {}, [], []))
-            states = self.kept.declare(lowering.graph)
+            states, made = self.kept.declare(lowering.graph), self.kept.overlay(lowering.graph)
             machine = Machine(self.script, lowering, states)
+            machine.assigned.update(made)
             results = self._run(machine, sizes)
             if not self.kept.learn(machine):
                 break
-        self.kept.write(machine, states)
+        self.kept.write(machine, states, made)
+        if not self.kept.started:
+            ends = self.kept.ends(machine)
+            self.ends = len(ends)
+            results += [("", end) for end in ends]
         lowering.finish(results)
         return lowering.graph
 
