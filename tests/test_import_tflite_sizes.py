@@ -95,3 +95,86 @@ def test_strided_same_keeps_the_frames_of_a_file_that_has_a_number_and_says_why(
 def test_strided_same_is_refused_where_the_file_leaves_the_frames_open():
     with pytest.raises(UnsupportedModelError, match="SAME padding with stride 2 on an axis of frames"):
         importer.read(strided_after_recurrence([1, -1, 4]))
+
+
+# ---- a signature that leaves the batch open over constants for one sequence ------------------------------------------
+
+X = RNG.standard_normal((3, 6, 4)).astype(np.float32)
+ONE = RNG.standard_normal((1, 6, 2)).astype(np.float32)
+FROM_ONE_STATE = RNG.standard_normal((1, 4)).astype(np.float32)
+SQUARE = RNG.standard_normal((4, 4)).astype(np.float32)
+
+
+def rnn(x: np.ndarray, h: np.ndarray) -> np.ndarray:
+    frames = []
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] @ SQUARE.T + h @ SQUARE.T)
+        frames.append(h)
+    return np.stack(frames, 1)
+
+
+# By what the constant does: the operators, and their answer. The first group holds the batch at 1, the second says nothing of it.
+HOLDING: dict[str, tuple[Any, Any]] = {
+    "joined with the input": (
+        lambda t, x: t("CONCATENATION", x, ONE, axis=2),
+        lambda x: np.concatenate([x, ONE], 2),
+    ),
+    "rows written out": (
+        lambda t, x: t("PACK", t("UNPACK", x, axis=0, num=1), values_count=1, axis=1),
+        lambda x: x[0][:, None],
+    ),
+    "two reshapes, one of them open": (
+        lambda t, x: t("RESHAPE", t("RESHAPE", x, [-1, 24]), [1, 4, 6]),
+        lambda x: x.reshape(1, 4, 6),
+    ),
+}
+BROADCAST: dict[str, tuple[Any, Any]] = {
+    "added to the input": (lambda t, x: t("ADD", x, SQUARE[:1][None]), lambda x: x + SQUARE[:1][None]),
+    "a shape to broadcast to": (
+        lambda t, x: t("BROADCAST_TO", t("MEAN", x, [1], keep_dims=True), [1, 5, 4]),
+        lambda x: np.broadcast_to(x.mean(1, keepdims=True), (len(x), 5, 4)),
+    ),
+    "a state that every run starts from": (
+        lambda t, x: t(
+            "UNIDIRECTIONAL_SEQUENCE_RNN", x, SQUARE, SQUARE, np.zeros(4, np.float32), FROM_ONE_STATE, activation=4
+        ),
+        lambda x: rnn(x, FROM_ONE_STATE),
+    ),
+}
+
+
+def with_open_batch(spelled: Any) -> Graph:
+    t = spell_tflite.Operators()
+    x = t.tensor("float32", [1, 6, 4], [-1, 6, 4])
+    return importer.read(spell_tflite.written(t, [x], [spelled(t, x)]))
+
+
+def check(graph: Graph, x: np.ndarray, answer: Any) -> None:
+    got = reference.run(graph, {graph.inputs[0].name: x})[0][graph.outputs[0].name]
+    np.testing.assert_allclose(got, answer(x.astype(float)), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", HOLDING)
+def test_a_batch_that_constants_hold_at_one_converts_without_a_flag(name):
+    spelled, answer = HOLDING[name]
+    graph = with_open_batch(spelled)
+    assert graph.shape(graph.inputs[0].tensor)[0] == 1
+    assert any("dimension 0 (without a name) is fixed at 1: " in n and "operator" in n for n in graph.metadata["notes"])
+    check(graph, X[:1], answer)
+
+
+@pytest.mark.parametrize("name", BROADCAST)
+def test_a_batch_that_nothing_holds_stays_open_beside_constants_for_one_sequence(name):
+    spelled, answer = BROADCAST[name]
+    graph = with_open_batch(spelled)
+    assert graph.shape(graph.inputs[0].tensor)[0] == BATCH
+    for count in (1, 3):
+        check(graph, X[:count], answer)
+
+
+def test_a_shape_for_an_input_that_there_is_not_names_those_that_there_are():
+    t = spell_tflite.Operators()
+    x = t.tensor("float32", [1, 6, 4], [-1, 6, 4])
+    data = spell_tflite.written(t, [x], [t("RELU", x)])
+    with pytest.raises(UnsupportedModelError, match="'nothing'.*no such input; its inputs are t0"):
+        importer.read(data, shapes={"nothing": [1, 6, 4]})
