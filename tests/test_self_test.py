@@ -23,7 +23,6 @@ from lstm_edge.check.frameworks.torch import _refuse_what_touches_files
 from lstm_edge.errors import LstmEdgeError, UnsupportedModelError
 from lstm_edge.importers.torch.folding import fold
 from lstm_edge.importers.torch.program import Step
-from lstm_edge.ir.graph import Graph
 
 RNN = GOLDEN / "tflite" / "hand_rnn.tflite"
 
@@ -213,17 +212,17 @@ def answers(*values, dtype=np.float32):
 
 
 def test_what_is_allowed_follows_the_arithmetic():
-    graph, exact = Graph(), answers(1.0, -4.0, dtype=np.float64)
-    near = allowance(graph, exact, answers(1.0, -4.0), answers(1.0, -4.0))
+    exact, stated = answers(1.0, -4.0, dtype=np.float64), {}
+    near = allowance(exact, answers(1.0, -4.0), answers(1.0, -4.0), stated)
     assert near.tolerance == pytest.approx(4e-5) and near.why == "float32 arithmetic"
-    sensitive = allowance(graph, exact, answers(1.0, -4.0002), answers(1.0, -4.0))
+    sensitive = allowance(exact, answers(1.0, -4.0002), answers(1.0, -4.0), stated)
     assert sensitive.tolerance == pytest.approx(8e-4, rel=1e-2) and "rounding moves this model" in sensitive.why
-    broken = allowance(graph, exact, answers(1.0, 3.0), answers(1.0, -4.0))
+    broken = allowance(exact, answers(1.0, 3.0), answers(1.0, -4.0), stated)
     assert broken.tolerance == pytest.approx(4e-3)
-    graph.metadata["arithmetic"] = {"relative": 2e-2, "steps": 2, "why": "8-bit integers"}
-    coarse = allowance(graph, exact, answers(1.0, -4.0), answers(1.0, -4.0))
+    stated = {"relative": 2e-2, "steps": 2, "why": "8-bit integers"}
+    coarse = allowance(exact, answers(1.0, -4.0), answers(1.0, -4.0), stated)
     assert coarse.tolerance == pytest.approx(8e-2) and coarse.why == "8-bit integers"
-    assert allowance(graph, exact, answers(1.0, -4.0), answers(1, -4, dtype=np.int32)).tolerance == 2
+    assert allowance(exact, answers(1.0, -4.0), answers(1, -4, dtype=np.int32), stated).tolerance == 2
 
 
 def test_shapes_that_differ_by_sizes_of_one_are_compared_and_noted():

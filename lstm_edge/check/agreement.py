@@ -10,7 +10,7 @@ metadata, `arithmetic`: {"relative": of scale, "steps": for outputs of whole num
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +47,9 @@ def run_core(graph: Graph, inputs: Arrays) -> Arrays:
     return answers if isinstance(answers, dict) else {model.outputs[0].name: answers}
 
 
-def allowance(graph: Graph, exact: Arrays, rounded: Arrays, answers: Arrays) -> Allowance:
-    """exact: the reference's answers in float64; rounded: the core's in float32; answers: those to agree with."""
-    stated = graph.metadata.get("arithmetic", {})
+def allowance(exact: Arrays, rounded: Arrays, answers: Arrays, stated: Mapping[str, Any]) -> Allowance:
+    """exact: the reference's answers in float64; rounded: the core's in float32; answers: those to agree with; stated: the
+    graph's `arithmetic` where a framework gave them, else nothing."""
     relative, why = max(TOLERANCE, stated.get("relative", 0.0)), stated.get("why", "float32 arithmetic")
     allowed = {}
     for name, want in answers.items():
