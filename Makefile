@@ -28,8 +28,9 @@ demo: | $(PY)
 
 test: test-c test-python
 
-# On every core, each with one thread of its own: torch's would only wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(abspath $(PY)) -m pytest -n auto --dist worksteal
+# On every core, each with one thread of its own: torch's would only wait for each other. A file's tests run in order, since
+# they draw from one stream of random numbers.
+PYTEST := OMP_NUM_THREADS=1 $(abspath $(PY)) -m pytest -n auto --dist loadfile
 test-python: build
 	$(PYTEST)
 
