@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 
 import numpy as np
@@ -88,6 +89,20 @@ def sequential(*layers, version="2.9.0", weights=None):
 def test_refused_by_name(layer, error, words):
     with pytest.raises(error, match=words):
         read(sequential(layer))
+
+
+def test_all_that_is_unsupported_is_named_at_once():
+    model = sequential(
+        ("Lambda", "lam", {}, {}),
+        ("LSTM", "l", {"units": 5, "activation": "softmax", "return_sequences": True}, LSTM_WEIGHTS),
+        ("Mine>Attention", "att", {}, {}),
+        ("Dense", "d", {"units": 2, "activation": "my_function"}, {"kernel": normal(5, 2), "bias": normal(2)}),
+    )
+    with pytest.raises(UnsupportedModelError) as refused:
+        read(model)
+    lines = str(refused.value).splitlines()
+    assert [re.match(r"layer '(\w+)'", line)[1] for line in lines] == ["lam", "l", "att", "d"]
+    assert "train the layer with such a one, and apply softmax in a layer behind it" in lines[1]
 
 
 def test_live_lambda_and_custom_layers_are_refused(keras):

@@ -42,14 +42,14 @@ class Section:
 
 
 def keras_layers() -> Section:
-    from lstm_edge.importers.keras.build import _ADVICE
     from lstm_edge.importers.keras.config import ALIASES, CELL_OPS, MODELS
     from lstm_edge.importers.keras.layers import HANDLERS
+    from lstm_edge.importers.keras.supported import ADVICE
 
     known = {*HANDLERS, *MODELS, *CELL_OPS, "StackedRNNCells", "InputLayer", "TimeDistributed"}
     names = {*NAMES["keras_layers"], *known, *ALIASES}
     yes = {n for n in names if ALIASES.get(n, n) in known}
-    advice = {n: f"layer 'name' (NAME): layer NAME is not supported; {text}" for n, text in _ADVICE.items()}
+    advice = {n: f"layer 'name' (NAME): layer NAME is not supported; {text}" for n, text in ADVICE.items()}
     return Section(
         "Keras layers",
         sorted(yes),

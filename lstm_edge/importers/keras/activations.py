@@ -38,15 +38,19 @@ def activation_name(spec: Any, place: str) -> str | dict[str, Any]:
 
 
 def gate_activation(spec: Any, version: Version, place: str) -> Activation:
-    """The core's activation for a gate, a cell or the output of Dense and Conv. UnsupportedModelError for anything
-    else."""
+    """The core's activation for a gate or a cell. UnsupportedModelError for anything else."""
     act = simple_activation(spec, version, place)
-    if act is None:
+    if act is not None:
+        return act
+    name, known = _text(spec), ", ".join([*_PLAIN, "hard_sigmoid"])
+    if name in COMPOSED:
         raise UnsupportedModelError(
-            f"{place}: activation {_text(spec)!r}: not supported here, expected one of "
-            f"{', '.join([*_PLAIN, 'hard_sigmoid'])}; a custom function must be rebuilt from these"
+            f"{place}: activation {name!r} inside a recurrence: expected one that works number by number ({known}); train "
+            f"the layer with such a one, and apply {name} in a layer behind it"
         )
-    return act
+    raise UnsupportedModelError(
+        f"{place}: activation {name!r} inside a recurrence: expected one of {known}; rebuild a custom function from these"
+    )
 
 
 def simple_activation(spec: Any, version: Version, place: str) -> Activation | None:
@@ -99,8 +103,8 @@ def _squareplus(e: Emit, x: Value) -> Value:
     return e.scaled(e.binary("add", x, root), 0.5)
 
 
-# Activations of several ops.
-COMPOSED: dict[str, Callable[[Emit, Value], Value]] = {
+Composed = Callable[[Emit, Value], Value]  # an activation of several ops
+COMPOSED: dict[str, Composed] = {
     "softmax": reductions.softmax,
     "log_softmax": lambda e, x: reductions.softmax(e, x, log=True),
     "log_sigmoid": arithmetic.log_sigmoid,
@@ -113,12 +117,18 @@ COMPOSED: dict[str, Callable[[Emit, Value], Value]] = {
 
 def apply_activation(e: Emit, spec: Any, x: Value, layer: Layer) -> Value:
     """Any activation on a tensor: one op where the core has it, else a few."""
+    act = known_activation(spec, layer)
+    return activate(e, x, act) if isinstance(act, Activation) else act(e, x)
+
+
+def known_activation(spec: Any, layer: Layer) -> Activation | Composed:
+    """What an activation of a layer is. UnsupportedModelError for an unknown one."""
     act = simple_activation(spec, layer.version, layer.place)
     if act is not None:
-        return activate(e, x, act)
+        return act
     kind = activation_name(spec, layer.place)
     if isinstance(kind, str) and kind in COMPOSED:
-        return COMPOSED[kind](e, x)
+        return COMPOSED[kind]
     raise UnsupportedModelError(
         f"{layer.place}: activation {_text(spec)!r}: not supported, expected one of "
         f"{', '.join([*_PLAIN, 'hard_sigmoid', *COMPOSED])}; rebuild the model with one of these"

@@ -5,44 +5,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import FormatError, UnsupportedModelError
+from ...errors import FormatError
 from ...ir.notes import ASSUMED
 from .. import plugins
 from ..dialect import Value, movement, reductions
 from . import ops
-from .config import CELL_OPS, MODELS, Layer
+from .config import MODELS, Layer
 from .emit import Call, Emit, Masked, unsupported
 from .layers import HANDLERS, LAST_AXIS
-from .operation import kind_of
 from .weights import walk
 
 _HARMLESS_KWARGS = ("training", "name", "mask")
-_ADVICE = {
-    "Lambda": "it holds Python code, which is never run; replace it by layers or keras.ops and save again",
-    "ConvLSTM3D": "rebuild it without ConvLSTM",
-}
-
-
-def check_supported(model: Layer) -> None:
-    """Names every layer of the tree that has no rule, all at once."""
-    unknown = []
-    for layer in walk(model):
-        known = (
-            layer.cls in HANDLERS
-            or layer.cls in MODELS
-            or layer.cls in CELL_OPS
-            or layer.cls in ("InputLayer", "TimeDistributed", "StackedRNNCells")
-        )
-        known = kind_of(layer) in ops.RULES if layer.is_op else known
-        if layer.rule is None and (layer.custom or not known):
-            kind = "custom class" if layer.custom else "operation" if layer.is_op else "layer"
-            advice = _ADVICE.get(layer.written, "rebuild the model from standard layers, or export it to ONNX")
-            name = kind_of(layer) if layer.is_op else layer.written
-            called = layer.name if layer.written == "Lambda" else layer.written
-            door = "" if layer.is_op else f"; or {plugins.way_out(f'register_layer({called!r}, rule)')}"
-            unknown.append(f"{layer.place}: {kind} {name} is not supported; {advice}{door}")
-    if unknown:
-        raise UnsupportedModelError("\n".join(unknown[:20]))
 
 
 def build_model(e: Emit, model: Layer, inputs: list[Masked], prefix: str = "") -> list[Masked]:

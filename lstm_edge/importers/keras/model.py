@@ -16,11 +16,12 @@ from ..dialect import Value
 from ..dialect.input_sizes import InputSizes
 from ..dialect.open_sizes import freest
 from .architecture import read_beside, read_pair
-from .build import build_model, check_supported, endpoints
+from .build import build_model, endpoints
 from .config import Layer, Version, parse_model
 from .emit import Emit, Masked
 from .files import Source, is_live, opens_like_architecture, read_file, read_live
 from .inputs import Port, input_sizes, ports_of
+from .supported import check_supported
 from .weights import assign
 
 
