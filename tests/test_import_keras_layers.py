@@ -67,6 +67,13 @@ LAYERS = {
     "conv_lstm_backwards": stack(
         lambda L: L.ConvLSTM1D(3, 2, go_backwards=True, return_sequences=True), shape=(None, 6, 2)
     ),
+    **{
+        f"conv_lstm_both_{m}_{s}": stack(
+            lambda L, m=m, s=s: L.Bidirectional(L.ConvLSTM1D(3, 2, return_sequences=s), merge_mode=m),
+            shape=(None, 6, 2),
+        )
+        for m, s in (("concat", True), ("ave", True), ("concat", False))
+    },
     "conv_lstm_network": stack(
         lambda L: L.TimeDistributed(L.Conv2D(2, 2)),
         lambda L: L.ConvLSTM2D(3, 2, padding="same", return_sequences=True),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ...ir.dims import Dim, Size
 from ...options import as_typed
 from . import movement
@@ -170,6 +172,11 @@ def conv_transpose(
         **(activation or {}),
     }
     return _batched(d, x, n, lambda x: _windowed(d, "ConvTranspose", [x, weight, bias], attrs, kernel, channels_last))
+
+
+def kernel_first(kernel: np.ndarray) -> np.ndarray:
+    """A kernel (*K, in, out), as TensorFlow and Keras keep it, as (out, in, *K)."""
+    return kernel.transpose(kernel.ndim - 1, kernel.ndim - 2, *range(kernel.ndim - 2))
 
 
 def _kernel(d: Dialect, weight: Value) -> list[int]:

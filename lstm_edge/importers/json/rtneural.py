@@ -113,7 +113,7 @@ def _conv(d: Layers, x: Value, layer: dict[str, Any], units: int, act: Activatio
     size, dilation = (whole(layer[k], f"{place}: {k}") for k in ("kernel_size", "dilation"))
     groups = whole(layer.get("groups", 1), f"{place}: groups")
     weights = layer["weights"]
-    w = array(weights[0], f"{place}: kernel", (size, d.width(x) // groups, units)).transpose(2, 1, 0)
+    w = windows.kernel_first(array(weights[0], f"{place}: kernel", (size, d.width(x) // groups, units)))
     bias = array(weights[1], f"{place}: bias", (units,)) if len(weights) > 1 else None
     y = windows.conv(
         d,

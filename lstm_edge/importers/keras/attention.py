@@ -52,8 +52,7 @@ def _given_masks(e: Emit, call: Call, q_mask: Value | None, v_mask: Value | None
 
 
 def _additive_scores(e: Emit, layer: Layer, query: Value, key: Value) -> Value:
-    """sum over features of scale * tanh(query + key), for every pair; Attention's concat mode scales inside the
-    tanh."""
+    """sum over features of scale * tanh(query + key), for every pair; Attention's concat mode scales inside the tanh."""
     total = e.binary("add", movement.unsqueeze(e, query, [2]), movement.unsqueeze(e, key, [1]))
     scale = layer.weights.get("scale", np.float32(1))
     if layer.cls == "Attention":

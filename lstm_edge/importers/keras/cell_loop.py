@@ -79,8 +79,8 @@ class CellLoop(Loop):
 def run_cell(e: Emit, cell: Layer, x: Value, initial: list[Value], go_backwards: bool) -> tuple[Value, list[Value]]:
     """y (B,T,H) in the order in which frames are taken, and the last states (B,H).
 
-    UnsupportedModelError where the cell does not tell how wide its states are, or its loop can be no recurrence and its
-    number of frames is open.
+    UnsupportedModelError where the cell does not tell how wide its states are, or its loop can be no recurrence and
+    its number of frames is open.
     """
     for key in cell.config.values:
         cell.config.take(key)

@@ -152,19 +152,13 @@ class Config:
 
 
 _NEUTRAL = frozenset(
-    """
-    name trainable dtype batch_input_shape batch_shape input_shape input_dtype sparse ragged seed noise_shape rate
-    dropout
-    recurrent_dropout implementation unroll stateful unit_forget_bias input_length input_dim use_cudnn build_config
-    shared_object_id
-    consume_less init inner_init forget_bias_init dropout_W dropout_U momentum renorm renorm_clipping renorm_momentum
-    fused
-    virtual_batch_size synchronized autocast optional lora_rank lora_alpha weights layers experimental_autocast
-    force_generator
-    recurrent_dropout_seed input_shapes beta_1 activity_regularizer W_learning_rate_multiplier
-    b_learning_rate_multiplier
-    original_keras_version p sigma stddev l1 l2 jit_compile l2_lambda cast_inputs
-    query_shape key_shape value_shape""".split()
+    """name trainable dtype batch_input_shape batch_shape input_shape input_dtype sparse ragged seed noise_shape rate
+    dropout recurrent_dropout implementation unroll stateful unit_forget_bias input_length input_dim use_cudnn
+    build_config shared_object_id consume_less init inner_init forget_bias_init dropout_W dropout_U momentum renorm
+    renorm_clipping renorm_momentum fused virtual_batch_size synchronized autocast optional lora_rank lora_alpha
+    weights layers experimental_autocast force_generator recurrent_dropout_seed input_shapes beta_1
+    activity_regularizer W_learning_rate_multiplier b_learning_rate_multiplier original_keras_version p sigma stddev
+    l1 l2 jit_compile l2_lambda cast_inputs query_shape key_shape value_shape""".split()
 )
 _NEUTRAL_ENDINGS = ("_initializer", "_regularizer", "_constraint", "_init")
 

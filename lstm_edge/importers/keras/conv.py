@@ -34,11 +34,6 @@ def window_of(layer: Layer) -> dict[str, Any]:
     }
 
 
-def core_kernel(kernel: np.ndarray) -> np.ndarray:
-    """(*S, in, out) as (out, in, *S)."""
-    return kernel.transpose(kernel.ndim - 1, kernel.ndim - 2, *range(kernel.ndim - 2))
-
-
 def _refuse_groups(e: Emit, layer: Layer) -> None:
     if layer.config.take("groups", 1) not in (1, None):
         raise e.unsupported(f"groups {layer.config.take('groups')}", "expected 1")
@@ -61,7 +56,7 @@ def conv(e: Emit, layer: Layer, call: Call) -> Value:
     last = _channels_last(e, layer, x)
     shape = (*config.sizes("kernel_size", rank), None, config.size("filters"))
     kernel = layer.weight("kernel", shape, _spatial_kernel(layer, "kernel", rank))
-    weight, groups = e.weight(core_kernel(kernel), "w"), config.size("groups", 1)
+    weight, groups = e.weight(windows.kernel_first(kernel), "w"), config.size("groups", 1)
     end = Finish(e, layer)
     y = windows.conv(
         e, x, weight, end.bias, **window_of(layer), groups=groups, channels_last=last, activation=end.activation
@@ -88,7 +83,7 @@ def conv_transpose(e: Emit, layer: Layer, call: Call) -> Value:
     y = windows.conv_transpose(
         e,
         x,
-        e.weight(core_kernel(kernel), "w"),
+        e.weight(windows.kernel_first(kernel), "w"),
         end.bias,
         strides=strides,
         pads=pads,
@@ -134,7 +129,8 @@ def depthwise_conv(e: Emit, layer: Layer, call: Call) -> Value:
 def separable_conv(e: Emit, layer: Layer, call: Call) -> Value:
     x = e.named(_depthwise(e, layer, e.real(call.x), None), "depths")
     point = layer.weight("pointwise_kernel", (*[1] * spatial_rank(layer), None, layer.config.size("filters")))
-    weight, last, end = e.weight(core_kernel(point), "pointwise"), _channels_last(e, layer, x), Finish(e, layer)
+    weight, end = e.weight(windows.kernel_first(point), "pointwise"), Finish(e, layer)
+    last = _channels_last(e, layer, x)
     return end(e, windows.conv(e, x, weight, end.bias, channels_last=last, activation=end.activation), "conv")
 
 

@@ -1,12 +1,13 @@
-"""ConvLSTM1D and ConvLSTM2D of Keras."""
+"""ConvLSTM1D and ConvLSTM2D of Keras, one way or both ways."""
 
 from __future__ import annotations
 
-from ..dialect import Value, movement
+from ..dialect import Value, movement, windows
 from ..dialect.image_recurrences import conv_lstm
 from ..dialect.recurrences import KERAS_GATES
+from . import recurrent
 from .config import Layer
-from .conv import core_kernel, window_of
+from .conv import window_of
 from .emit import Call, Emit, Masked, Rule, spatial_rank
 from .recurrent import Flags, arguments, gate_activations
 
@@ -29,14 +30,14 @@ def conv_recurrent(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     filters, size = layer.config.size("filters"), layer.config.sizes("kernel_size", rank)
     gates = len(KERAS_GATES["LSTM"])
     kernel = layer.weight("kernel", (*size, None, gates * filters))
-    recurrent = layer.weight("recurrent_kernel", (*size, filters, gates * filters))
+    fed_back = layer.weight("recurrent_kernel", (*size, filters, gates * filters))
     layer.config.take("use_bias")
     bias = layer.weight("bias", (gates * filters,)) if "bias" in layer.weights else None
     run = conv_lstm(
         e,
         movement.flip(e, images, [1]) if flags.go_backwards else images,
-        core_kernel(kernel),
-        core_kernel(recurrent),
+        windows.kernel_first(kernel),
+        windows.kernel_first(fed_back),
         bias,
         gates=KERAS_GATES["LSTM"],
         activations=gate_activations(layer, "LSTM"),
@@ -51,9 +52,25 @@ def conv_recurrent(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     return [Masked(out), *(Masked(_laid_out(e, s, -1, 1, first)) for s in states)]
 
 
+def bidirectional(e: Emit, layer: Layer, call: Call) -> list[Masked]:
+    """Both directions of a ConvLSTM; of any other layer as recurrent.py has it."""
+    if not all(child.cls in CONV_RECURRENT for child in layer.children):
+        return recurrent.bidirectional(e, layer, call)
+    mode, (x, initial) = recurrent.merge_mode(e, layer), arguments(e, layer, call)
+    half = len(initial) // 2
+    ways = []
+    for n, child in enumerate(layer.children):
+        states = [Masked(s) for s in initial[half * n : half * (n + 1)]]
+        ways.append(conv_recurrent(e, child, Call([x, *states])))
+    pair = [way[0].value for way in ways]
+    if layer.children[0].config.flag("return_sequences"):
+        pair[1] = movement.flip(e, pair[1], [1])
+    return [*(Masked(y) for y in recurrent.merge(e, pair, mode)), *(state for way in ways for state in way[1:])]
+
+
 def _laid_out(e: Emit, x: Value, source: int, target: int, moves: bool) -> Value:
     """x with its channels moved, where the layer has them first."""
     return movement.move_axes(e, x, [source], [target]) if moves else x
 
 
-RULES: dict[str, Rule] = dict.fromkeys(CONV_RECURRENT, conv_recurrent)
+RULES: dict[str, Rule] = {**dict.fromkeys(CONV_RECURRENT, conv_recurrent), "Bidirectional": bidirectional}

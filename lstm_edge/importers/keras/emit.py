@@ -66,8 +66,8 @@ class Emit(Dialect):
             self.place, self.node_name, self._since = outer
 
     def named(self, value: Value, part: str = "") -> Value:
-        """The value; the op that makes it is called after the layer (or a part of it), if the layer made it and neither
-        the op nor another has that name yet. Users name these ops, to keep them in float32 for one."""
+        """The value; the op that makes it is called after the layer (or a part of it), if the layer made it and
+        neither the op nor another has that name yet. Users name these ops, to keep them in float32 for one."""
         node, name = self.producer(value), f"{self.node_name}/{part}" if part else self.node_name
         made = any(n is node for n in self.graph.nodes[self._since :])
         if node is not None and made and id(node) not in self._named and name not in self._names:

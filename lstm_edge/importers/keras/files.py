@@ -30,10 +30,10 @@ NOT_WEIGHTS = ("optimizer", "metrics")  # how the paths start that are no part o
 class Source:
     """What a Keras file or live model says, before it is understood.
 
-    `config` is the serialised model ({class_name, config}). Weights are either `groups` (top-level layer name -> ordered
-    [(weight name, array)], as HDF5 models and live layers give them) or `paths` (normalised path -> array, as in a .keras
-    zip). `names` maps a group of the .keras weights to the layer name written beside it, where there is one. `notes`:
-    what was assumed of the source.
+    `config` is the serialised model ({class_name, config}). Weights are either `groups` (top-level layer name ->
+    ordered [(weight name, array)], as HDF5 models and live layers give them) or `paths` (normalised path -> array, as
+    in a .keras zip). `names` maps a group of the .keras weights to the layer name written beside it, where there is
+    one. `notes`: what was assumed of the source.
     """
 
     config: dict[str, Any]
@@ -47,8 +47,8 @@ class Source:
 
 
 def read_file(source: str | Path | bytes) -> Source:
-    """Opens a path or the bytes of a file that holds a whole model. FormatError when damaged, UnsupportedModelError when it is another kind of
-    file."""
+    """Opens a path or the bytes of a file that holds a whole model. FormatError when damaged, UnsupportedModelError
+    when it is another kind of file."""
     if isinstance(source, bytes):
         return _read_stream(io.BytesIO(source), "bytes")
     path = Path(source)

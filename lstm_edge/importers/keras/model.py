@@ -31,13 +31,13 @@ def read(
     shapes: dict[str, Sequence[int | str | None]] | None = None,
     architecture: Any = None,
 ) -> Graph:
-    """The Graph of a Keras model: a path, the bytes of a file, or a live model; or of weights with the JSON file (or the
-    object in it) that has their `architecture`.
+    """The Graph of a Keras model: a path, the bytes of a file, or a live model; or of weights with the JSON file (or
+    the object in it) that has their `architecture`.
 
     The batch is free, and so is the number of frames wherever the network allows it, even when the file names one.
-    `shapes` sets inputs by name: {'input': ['batch', 50, 25]}, entries being numbers, 'batch' or 'frames'. FormatError
-    for a damaged file, UnsupportedModelError naming the layer for what lstm_edge does not do, ShapeError where weights
-    and shapes disagree.
+    `shapes` sets inputs by name: {'input': ['batch', 50, 25]}, entries being numbers, 'batch' or 'frames'.
+    FormatError for a damaged file, UnsupportedModelError naming the layer for what lstm_edge does not do, ShapeError
+    where weights and shapes disagree.
     """
     read_source = _source(source, architecture)
     version = Version.parse(read_source.version)

@@ -184,8 +184,8 @@ def _initial(e: Emit, states: list[Value], count: int, part: str) -> list[Value]
 def _stack(
     e: Emit, cells: list[Cell], x: Masked, flags: Flags, initial: list[Value], part: str = ""
 ) -> tuple[Run, list[Value]]:
-    """Cells one above the other, as one op each: the last one's run, and the states of all. A masked frame carries every
-    state, so the mask goes to each; only the last one's masked outputs may be zeroed."""
+    """Cells one above the other, as one op each: the last one's run, and the states of all. A masked frame carries
+    every state, so the mask goes to each; only the last one's masked outputs may be zeroed."""
     counts = [_STATES[c.op] for c in cells]
     if initial and len(initial) != sum(counts):
         raise ShapeError(f"{e.place}: expected {sum(counts)} initial states, found {len(initial)}")
@@ -241,9 +241,7 @@ def bidirectional(e: Emit, layer: Layer, call: Call) -> list[Masked]:
     forward, backward = layer.children
     if forward.cls not in RECURRENT or backward.cls not in RECURRENT:
         raise e.unsupported(f"wraps {forward.cls}", f"expected one of {', '.join(RECURRENT)}")
-    mode = layer.config.take("merge_mode", "concat")
-    if mode not in _MERGES:
-        raise e.unsupported(f"merge_mode {mode!r}", "expected concat, sum, mul, ave or null")
+    mode = merge_mode(e, layer)
     x, initial = arguments(e, layer, call)
     sides = [cells_of(forward), cells_of(backward)]
     flags = [Flags(e, forward), Flags(e, backward)]
@@ -256,6 +254,14 @@ def bidirectional(e: Emit, layer: Layer, call: Call) -> list[Masked]:
         outs, states = _apart(e, sides, x, initial, flags, mode)
     mask = (x.mask or call.inputs[0].mask) if flags[0].return_sequences else None
     return [*(Masked(o, mask) for o in outs), *(Masked(s) for s in states if flags[0].return_state)]
+
+
+def merge_mode(e: Emit, layer: Layer) -> str | None:
+    """How a Bidirectional joins its directions; None gives them apart."""
+    mode: str | None = layer.config.take("merge_mode", "concat")
+    if mode not in _MERGES:
+        raise e.unsupported(f"merge_mode {mode!r}", "expected concat, sum, mul, ave or null")
+    return mode
 
 
 def _alike(sides: list[list[Cell]], flags: list[Flags]) -> bool:
@@ -283,7 +289,7 @@ def _fused(
         halves = [e.slice_axis(y, 2, d * units, (d + 1) * units) for d in (0, 1)]
         if not flags.return_sequences:  # the frame a direction processed last: the end forward, the beginning backward
             halves = [movement.index(e, h, flags.time_axis, at) for h, at in zip(halves, (-1, 0))]
-        return _merge(e, halves, mode), states
+        return merge(e, halves, mode), states
     if mode == "concat":
         return [run.last(e)], states
     if mode is None:
@@ -306,10 +312,11 @@ def _apart(
         else:
             outs.append(_last(e, run, x, bool(initial), flag))
         states += [movement.squeeze(e, s, [0]) for s in ends if flag.return_state]
-    return _merge(e, outs, mode), states
+    return merge(e, outs, mode), states
 
 
-def _merge(e: Emit, pair: list[Value], mode: str | None) -> list[Value]:
+def merge(e: Emit, pair: list[Value], mode: str | None) -> list[Value]:
+    """The outputs of two directions, joined along the last axis, combined, or as they are."""
     return pair if mode is None else [merged(e, pair, _MERGES[mode])]
 
 

@@ -20,32 +20,26 @@ _RENAMED = {
     "atrous_rate": "dilation_rate",
     "length": "size",
 }
-_EMBEDDING = ("output_dim",)
-_DEFAULT_PADDING = "valid"
 
 
 def modernise(cls: str, values: dict[str, Any], place: str) -> tuple[str, dict[str, Any]]:
     """Class name and config of a Keras 1 layer as Keras 2 would write them."""
-    new = {k if cls == "Embedding" and k in _EMBEDDING else _RENAMED.get(k, k): v for k, v in values.items()}
+    kept = ("output_dim",) if cls == "Embedding" else ()
+    new = {k if k in kept else _RENAMED.get(k, k): v for k, v in values.items()}
     if cls == "Merge":
         return _merge(new, place)
     if cls in ("MaxoutDense", "Highway"):
         raise UnsupportedModelError(
             f"layer {place!r} ({cls}): not supported; rebuild it from Dense layers in a later Keras"
         )
-    if "Convolution" in cls or "Deconvolution" in cls:
-        if "nb_row" in new:
-            new["kernel_size"] = [new.pop("nb_row"), new.pop("nb_col")]
+    if "nb_row" in new:
+        new["kernel_size"] = [new.pop("nb_row"), new.pop("nb_col")]
     if new.get("dim_ordering") in ("th", "tf"):
         new["data_format"] = "channels_first" if new["dim_ordering"] == "th" else "channels_last"
     new.pop("dim_ordering", None)
-    if (
-        cls in ("UpSampling1D", "RepeatVector", "ZeroPadding1D", "Cropping1D")
-        and "size" in new
-        and cls == "RepeatVector"
-    ):
+    if cls == "RepeatVector" and "size" in new:
         new["n"] = new.pop("size")
-    if cls == "BatchNormalization" and new.pop("mode", 0) not in (0,):
+    if cls == "BatchNormalization" and new.pop("mode", 0) != 0:
         raise UnsupportedModelError(
             f"layer {place!r} (BatchNormalization): mode {values['mode']} normalises by the batch at hand; "
             "expected mode 0"

@@ -259,9 +259,8 @@ def _below(paths: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 
 def _assign_container(layer: Layer, paths: dict[str, np.ndarray], names: dict[str, str], containers: list[str]) -> None:
     """Layers of a list are stored as class, class_1, class_2... in order. Keras 2.12 to 2.15 counted some layers
-    twice, so the
-    n-th group that holds weights belongs to the n-th layer of its class that has any; a name written beside a group
-    must agree."""
+    twice, so the n-th group that holds weights belongs to the n-th layer of its class that has any; a name written
+    beside a group must agree."""
     owners: dict[str, list[Layer]] = {}
     for child in layer.children:
         described = any(inner.rule is not None for inner in walk(child))

@@ -98,7 +98,7 @@ def _embedding(net: Network, k: Keys) -> Value:
 def _conv1d(net: Network, k: Keys) -> Value:
     x, found, columns = source(net, k), parameters(net, k, "kernel", "bias"), column_major(net, k)
     w, act = shaped(found["kernel"], 3, k, "kernel"), _activation(k)
-    weight, bias = known(w.transpose(2, 1, 0) if columns else w), _known(found["bias"])
+    weight, bias = known(windows.kernel_first(w) if columns else w), _known(found["bias"])
     options: dict[str, Any] = {
         "strides": [k.whole("stride", 1)],
         "dilations": [k.whole("dilation", 1)],

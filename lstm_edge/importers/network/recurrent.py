@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from ..dialect.recurrences import ALIASES, KERAS_GATES, PEEPHOLES, Weights, from
 from .keys import Keys
 from .layers import column_major, source
 from .tensors import Network
+from .torch_names import RECURRENT
 
 DEFAULT_ACTIVATIONS = {
     "LSTM": {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid", "h": "tanh"},
@@ -23,7 +23,6 @@ DEFAULT_ACTIVATIONS = {
 }
 PARAMETERS = ("kernel", "recurrent", "bias", "recurrent_bias", "projection")
 KERAS_NAMES = {"kernel": "kernel", "recurrent_kernel": "recurrent", "bias": "bias"}
-TORCH_NAME = re.compile(r"(weight|bias)_(ih|hh|hr)(?:_l(\d+))?(_reverse)?$")
 TORCH_ROLES = {
     "weight_ih": "kernel",
     "weight_hh": "recurrent",
@@ -290,7 +289,7 @@ def _levels(net: Network, k: Keys, direction: str | None) -> tuple[list[list[Par
         if not isinstance(one, str):
             k.fail(f"weights: expected a prefix, found {one!r}", "weights")
         for part, name in net.under(one, k).items():
-            match = TORCH_NAME.match(part)
+            match = RECURRENT.match(part)
             if match:
                 level, backwards = int(match[3] or 0), d or int(bool(match[4]))
                 found.setdefault((level, backwards), {})[TORCH_ROLES[f"{match[1]}_{match[2]}"]] = name
