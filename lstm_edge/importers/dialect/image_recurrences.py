@@ -32,9 +32,9 @@ def conv_lstm(
     them; the recurrent one keeps the size. The Run's y is (B,T,*S,H), its states (1,B,*S,H).
     """
     op = "ConvLSTM"
-    own = core_gates(d, "LSTM", gates or GATES[op])
-    kernel, recurrent = (reordered(d, np.asarray(w, np.float32), own, GATES[op]) for w in (kernel, recurrent))
-    offset = None if bias is None else known(reordered(d, np.asarray(bias, np.float32), own, GATES[op]))
+    own = core_gates(d, "LSTM", gates or GATES["LSTM"])
+    kernel, recurrent = (reordered(d, np.asarray(w, np.float32), own, GATES["LSTM"]) for w in (kernel, recurrent))
+    offset = None if bias is None else known(reordered(d, np.asarray(bias, np.float32), own, GATES["LSTM"]))
     frames = d.shape(x)[:2]
     sums = windows.conv(d, movement.merge_axes(d, x, 0, 1), known(kernel), offset, channels_last=True, **window)
     sums = d.reshape(sums, [*frames, *d.shape(sums)[1:]])
