@@ -111,6 +111,7 @@ cdef class Model:
     cdef readonly str isa
     cdef tuple in_layouts, out_layouts
     cdef list lengths  # names of the open lengths beside batch and frames
+    cdef dict ranges  # open size -> (least, most or None, multiple, rest): where the source says that its network holds
     cdef list idle  # streams of finished runs, kept for the next
     cdef bint step_model
 
@@ -140,6 +141,7 @@ cdef class Model:
         if not isinstance(self.metadata, dict):
             raise FormatError(f"section META: expected a JSON object, found {type(self.metadata).__name__}")
         self.lengths = self._length_names()
+        self.ranges = self._checked_ranges()
         self.isa = le_model_isa(self.c).decode()
         self.inputs = self._ports(LE_INPUT)
         self.outputs = self._ports(LE_OUTPUT)
@@ -159,6 +161,20 @@ cdef class Model:
         if not words or len(names) != count or len({*names, "batch", "frames"}) != count + 2:
             raise FormatError(f"section META: lengths: expected {count} names, each once, found {names!r}")
         return names
+
+    cdef dict _checked_ranges(self):
+        ranges = self.metadata.get("ranges", {})
+        if not isinstance(ranges, dict) or not all(map(is_range, ranges.values())):
+            raise FormatError(f"section META: ranges: expected [least, most or null, multiple, rest] by size, found {ranges!r}")
+        return ranges
+
+    def _check_range(self, name, int64_t size, advice=""):
+        """ShapeError where the source's own network is another one at this value of an open size."""
+        least, most, multiple, rest = self.ranges.get(name, (1, None, 1, 0))
+        if size < least or (most is not None and size > most) or size % multiple != rest:
+            limits = f"at least {least}" if most is None else f"{least} to {most}"
+            steps = "" if multiple == 1 else f" that leave {rest} when divided by {multiple}"
+            raise ShapeError(f"{name}: expected {limits}{steps}, for which the model was exported, found {size}{advice}")
 
     cdef tuple _ports(self, le_role role):
         cdef le_port port
@@ -202,6 +218,7 @@ cdef class Model:
         if not streaming.get("supported", False):
             raise UnsupportedModelError(f"this model cannot stream: {streaming.get('why', 'the file does not say that it can')}; "
                                         "run() takes whole sequences")
+        self._check_range("batch", 1 if batch is None else batch)
         return Stream(self, batch)
 
     def run(self, *arrays, lengths=None, **named):
@@ -298,6 +315,8 @@ cdef class Model:
         if batch == 0:
             raise ShapeError("batch: expected at least 1 sequence, found 0")
         batch, frames = max(batch, 1), frames if frames >= 0 else 1
+        for name, size in (("batch", batch), ("frames", frames), *lengths.items()):
+            self._check_range(name, size)
         stream = self._borrow(batch, frames, [lengths[name] for name in self.lengths])
         try:
             return (<Stream>stream)._call(values, frames, count, no_batch, False)
@@ -360,6 +379,15 @@ cdef class Model:
         return {port.name: value for port, value in zip(self.outputs, results)}
 
 
+cdef bint is_range(value):
+    """Whether metadata holds a range of sizes as _check_range reads it."""
+    if not isinstance(value, list) or len(value) != 4:
+        return False
+    least, most, multiple, rest = value
+    numbers = [least, multiple, rest] + ([] if most is None else [most])
+    return all([type(n) is int and 0 <= n < 2**62 for n in numbers]) and multiple > 0
+
+
 cdef tuple split_size(size):
     """(coefficient, symbol) of a size as Port.shape writes it."""
     if isinstance(size, str):
@@ -382,6 +410,8 @@ cdef class Stream:
     cdef void **out_pointers
     cdef Py_buffer *views
     cdef int64_t multiple
+    cdef bint bounded  # whether the model holds only for some numbers of frames, so that they are counted
+    cdef int64_t counted
     # What the last single-input step looked like: the same again needs no analysis.
     cdef uint64_t seen_generation, prepared  # `prepared`: of the last full call, before its run could change states' extents
     cdef int seen_rank
@@ -397,6 +427,7 @@ cdef class Stream:
         if batch is not None and (not isinstance(batch, (int, np.integer)) or batch < 1):
             raise ShapeError(f"batch: expected an int of at least 1 or None, found {batch!r}")
         self.model = model
+        self.bounded = "frames" in model.ranges
         self.batch = n_batch = 1 if batch is None else batch
         streaming = model.metadata.get("streaming", {})
         self.multiple = max(int(streaming.get("multiple", 1)), 1)
@@ -492,14 +523,16 @@ cdef class Stream:
             drop_frames |= no_frames
             drop_batch |= no_batch
         self.model._sizes(full, False, self.batch, self.multiple, False)
+        self._check_count(self.multiple)
         results = self._call(full, self.multiple, -1, drop_batch, drop_frames, out)
+        self.counted += self.multiple
         results = [None if r is not None and r.size == 0 else r for r in results]
         if self.n_in == 1 and self.n_out == 1 and results[0] is not None:
             self._remember(values[0], results[0])
         return self.model._pack(results)
 
     cdef _remember(self, value, result):
-        if value.ndim > LE_MAX_RANK or value.dtype != self.model.inputs[0].dtype:
+        if self.bounded or value.ndim > LE_MAX_RANK or value.dtype != self.model.inputs[0].dtype:
             return
         self.seen_rank = value.ndim
         for d in range(value.ndim):
@@ -535,7 +568,16 @@ cdef class Stream:
         if frames % self.multiple and not lead:
             raise ShapeError(f"frames: expected a multiple of {self.multiple} (the model's hop), found {frames}")
         self.seen_rank = -1
-        return self.model._pack(self._call(values, 1 if lead else frames, count, no_batch, False))
+        self._check_count(frames)
+        results = self._call(values, 1 if lead else frames, count, no_batch, False)
+        self.counted += frames
+        return self.model._pack(results)
+
+    cdef _check_count(self, int64_t frames):
+        """ShapeError where the frames so far are a length that the model was not exported for."""
+        if self.bounded:
+            self.model._check_range("frames", self.counted + frames,
+                                    f" since the stream began ({self.counted} and {frames}): give the first frames in one run, or reset()")
 
     def _call(self, values, int64_t frames, int64_t count, bint no_batch, bint no_frames, out=None):
         """`count` runs (-1: one) on full arrays; a list of outputs, None where absent."""
@@ -613,6 +655,7 @@ cdef class Stream:
         """Every state back to its initial value."""
         self._idle()
         self.seen_rank = -1
+        self.counted = 0
         le_stream_reset(self.c)
 
     def _set_lengths(self, lengths):

@@ -25,7 +25,7 @@ def run(
     Returns outputs by name (None where absent; float64, int32 or bool) and the states after the run.
     `trace`, when given, is filled with every tensor by its name. ShapeError when an array does not fit.
     """
-    sizes = _symbols(graph, inputs)
+    sizes = open_sizes(graph, inputs)
     values: dict[str, Array] = {n: constant(t) for n, t in graph.tensors.items() if t.is_constant}
     for port in graph.inputs:
         values[port.tensor] = np.asarray(inputs[port.name]).astype(RUN_AS[graph.tensors[port.tensor].dtype])
@@ -90,8 +90,9 @@ def _initial(state: State, batch: int) -> Array:
     return np.broadcast_to(0 if state.initial is None else state.initial, shape).astype(RUN_AS[state.dtype])
 
 
-def _symbols(graph: Graph, inputs: dict[str, np.ndarray]) -> dict[str, int]:
-    """Solves the open sizes from the inputs' shapes and checks every declared size. batch and frames default to 1."""
+def open_sizes(graph: Graph, inputs: dict[str, np.ndarray]) -> dict[str, int]:
+    """The value of every open size, from the inputs' shapes; batch and frames default to 1. ShapeError where a shape is not
+    what the graph declares."""
     names = {p.name for p in graph.inputs}
     if set(inputs) != names:
         raise ShapeError(f"inputs: expected {sorted(names)}, found {sorted(inputs)}")

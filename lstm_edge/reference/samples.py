@@ -26,7 +26,15 @@ def enough_frames(graph: Graph, frames: int) -> int:
     frames = -(-frames // multiple) * multiple
     while frames < MOST_FRAMES and any(value(s, 1, frames) <= 0 for p in graph.outputs for s in graph.shape(p.tensor)):
         frames *= 2
-    return frames
+    return _allowed(graph, "frames", frames)
+
+
+def _allowed(graph: Graph, name: str, wanted: int) -> int:
+    """A value of an open size for which the source says that its network holds, not above `wanted` where it can be."""
+    least, most, multiple, rest = graph.metadata.get("ranges", {}).get(name, (1, None, 1, 0))
+    size = max(least, wanted if most is None else min(wanted, most))
+    lower = size - (size - rest) % multiple
+    return int(lower if lower >= least else lower + multiple)
 
 
 def sample_inputs(graph: Graph, frames: int | None = None, seed: int = 0) -> Arrays:
@@ -36,8 +44,11 @@ def sample_inputs(graph: Graph, frames: int | None = None, seed: int = 0) -> Arr
     frames = enough_frames(graph, frames or (trained if 0 < trained <= MOST_FRAMES else FRAMES))
     rng = np.random.default_rng(seed)
     lead = (frames,) if is_framed(graph) else ()
+    batch = _allowed(graph, "batch", 1)
     return {
-        p.name: _draw(rng, graph, p.tensor, lead + tuple(value(s, 1, frames) for s in graph.shape(p.tensor)), frames)
+        p.name: _draw(
+            rng, graph, p.tensor, lead + tuple(value(s, batch, frames) for s in graph.shape(p.tensor)), frames
+        )
         for p in graph.inputs
     }
 
@@ -45,7 +56,7 @@ def sample_inputs(graph: Graph, frames: int | None = None, seed: int = 0) -> Arr
 def _draw(rng: np.random.Generator, graph: Graph, tensor: str, shape: tuple[int, ...], frames: int) -> np.ndarray:
     """N(0,1); numbers within the table for tokens; full length for lengths."""
     dtype = graph.tensors[tensor].dtype
-    use, rows = _use(graph, tensor)
+    use, rows = use_of(graph, tensor)
     if use == "lengths":
         return np.full(shape, rows if rows else frames, dtype)
     if use == "token" or dtype == "int32":
@@ -53,7 +64,7 @@ def _draw(rng: np.random.Generator, graph: Graph, tensor: str, shape: tuple[int,
     return rng.random(shape) < 0.5 if dtype == "bool" else rng.standard_normal(shape).astype(dtype)
 
 
-def _use(graph: Graph, tensor: str) -> tuple[str, int]:
+def use_of(graph: Graph, tensor: str) -> tuple[str, int]:
     """What an input is for: ('token', size of the smallest table it picks from), ('lengths', fixed frames or 0) or
     ('', 0)."""
     reached, tables = {tensor}, []

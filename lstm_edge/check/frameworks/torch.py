@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...importers.torch.modules import attributes, prepared, restore
+from ...importers.torch.original import attributes, prepared, restore
 from ...importers.torch.program import TOUCH_FILES
 from ...ir.graph import Graph
 from ...reference.samples import Arrays

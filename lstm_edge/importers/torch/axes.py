@@ -64,7 +64,8 @@ class Given:
 class Traced:
     """A program as torch exported it, before its inputs have sizes: calls, constants and outputs.
 
-    `shapes`: sizes by value name.
+    `shapes`: sizes by value name. `ranges` (symbol -> least and most, None: any) and `guards` (comparisons in Python): the
+    sizes for which it holds.
     """
 
     steps: list[Step]
@@ -72,6 +73,8 @@ class Traced:
     inputs: list[Given]
     constants: dict[str, np.ndarray]
     outputs: list[tuple[str, Any]]
+    ranges: dict[str, tuple[int, int | None]]
+    guards: list[str]
 
     def with_shapes(self, shape: Callable[[str], tuple[Size, ...]]) -> Program:
         """The program with the shape that `shape` gives to each of its inputs."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,27 +16,61 @@ from ...options import as_typed
 BATCH_SIZE, FRAME_COUNTS = 5, (61, 1021, 16001)  # of made-up examples: primes, so that no two sizes meet by chance
 
 
-def example_inputs(
-    module: Any, shapes: dict[str, Any] | None, example: Any
-) -> tuple[tuple[Any, ...], dict[str, Any], list[str]]:
+@dataclass(frozen=True)
+class Example:
+    """Arguments that forward takes, and notes on how they were come by."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def tensors(self) -> list[Any]:
+        return _tensors_in((self.args, self.kwargs))
+
+
+def _tensors_in(tree: Any) -> list[Any]:
+    import torch
+    from torch.utils import _pytree as pytree
+
+    return [v for v in pytree.tree_leaves(tree) if isinstance(v, torch.Tensor)]
+
+
+def examples(
+    module: Any, shapes: dict[str, Any] | None, example: Any, fixed: dict[str, dict[int, int]]
+) -> list[Example]:
+    """Working inputs to trace `module` with, each with one more axis of size 1 than the one before: torch takes a 1 for a
+    fixed size, and so an example is enlarged first, and taken as it was given where its new sizes become part of the model.
+    """
     if example is not None:
-        example = _tensors(example)
-        if isinstance(example, dict):
-            return (), example, []
-        return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}, []
+        given = _tensors(example)
+        if isinstance(given, dict):
+            plain = Example((), given)
+        else:
+            plain = Example(tuple(given) if isinstance(given, (tuple, list)) else (given,), {})
+        return [*_grown(module, plain, fixed), plain]
     if shapes:
-        return (), _from_shapes(module, shapes), []
+        return _distinct(Example((), _from_shapes(module, shapes, batch)) for batch in (BATCH_SIZE, 1))
     cell = _cell_example(module)
     if cell is not None:
-        return cell, {}, []
+        return [Example(cell, {})]
     for args, note in _candidates(module):
         if _runs(module, args, {}):
-            return args, {}, [note] if note else []
+            notes = (note,) if note else ()
+            single = tuple(x[:1] for x in args)
+            return [Example(args, {}, notes), *([Example(single, {}, notes)] if _runs(module, single, {}) else [])]
     raise UnsupportedModelError(
         f"the input of {type(module).__name__} cannot be derived from its layers: give a working input with "
         "example=tensor, example=(tensor, ...) or example={'name': tensor}, or shapes={'name': "
         "('batch', 'frames', 40)}"
     )
+
+
+def _distinct(examples: Iterable[Example]) -> list[Example]:
+    """Without those whose sizes another one has already."""
+    found: dict[Any, Example] = {}
+    for e in examples:
+        found.setdefault(tuple(tuple(v.shape) for v in e.kwargs.values()), e)
+    return list(found.values())
 
 
 def _tensors(value: Any) -> Any:
@@ -52,10 +87,10 @@ def _tensors(value: Any) -> Any:
     return {k: _tensors(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def _numbers(shape: Any) -> list[int]:
+def _numbers(shape: Any, batch: int) -> list[int]:
     """Sizes for a made-up input: the first unnamed axis is batch, the next one frames."""
-    free = iter((BATCH_SIZE, FRAME_COUNTS[0], 67, 71, 73))
-    named = {"batch": BATCH_SIZE, "frames": FRAME_COUNTS[0], "time": FRAME_COUNTS[0]}
+    free = iter((batch, FRAME_COUNTS[0], 67, 71, 73))
+    named = {"batch": batch, "frames": FRAME_COUNTS[0], "time": FRAME_COUNTS[0]}
     sizes = []
     for s in shape:
         wild = s is None or s == -1
@@ -63,17 +98,17 @@ def _numbers(shape: Any) -> list[int]:
     return sizes
 
 
-def _from_shapes(module: Any, shapes: dict[str, Any]) -> dict[str, Any]:
+def _from_shapes(module: Any, shapes: dict[str, Any], batch: int) -> dict[str, Any]:
     import torch
 
     known = inspect.signature(module.forward).parameters
     unknown = [n for n in shapes if n not in known]
     if unknown:
         raise UnsupportedModelError(f"shapes names {unknown[0]!r}: expected parameters of forward, {', '.join(known)}")
-    floats = {n: torch.randn(_numbers(s)) for n, s in shapes.items()}
+    floats = {n: torch.randn(_numbers(s, batch)) for n, s in shapes.items()}
     if _runs(module, (), floats):
         return floats
-    ints = {n: torch.zeros(_numbers(s), dtype=torch.int64) for n, s in shapes.items()}
+    ints = {n: torch.zeros(_numbers(s, batch), dtype=torch.int64) for n, s in shapes.items()}
     if _runs(module, (), ints):
         return ints
     raise UnsupportedModelError(
@@ -81,7 +116,8 @@ def _from_shapes(module: Any, shapes: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def fixed_axes(module: Any, shapes: dict[str, Any] | None) -> dict[str, dict[int, int]]:
+def fixed_axes(shapes: dict[str, Any] | None) -> dict[str, dict[int, int]]:
+    """The sizes that the caller gives as numbers, by input and axis."""
     return {
         n: {a: s for a, s in enumerate(shape) if isinstance(s, int) and s != -1} for n, shape in (shapes or {}).items()
     }
@@ -157,53 +193,39 @@ def _candidates(module: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
             )
 
 
-def grown(
-    module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], fixed: dict[str, dict[int, int]]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The example with its axes of size 1 repeated where the module allows it: torch.export takes 1 as a fixed size."""
+def _grown(module: Any, plain: Example, fixed: dict[str, dict[int, int]]) -> list[Example]:
+    """The example with its axes of size 1 repeated where the module allows it: batch and frames, then the batch alone."""
     import torch
     from torch.utils import _pytree as pytree
 
-    if any(fixed.values()):
-        return args, kwargs
-
-    def tensors(tree: Any) -> list[Any]:
-        return [v for v in pytree.tree_leaves(tree) if isinstance(v, torch.Tensor)]
-
-    def repeated(tree: Any, axis_of: Any, count: int) -> Any:
+    def repeated(tree: Any, axis_of: Callable[[Any], int | None], count: int) -> Any:
         def grow(v: Any) -> Any:
             axis = axis_of(v) if isinstance(v, torch.Tensor) else None
             return v if axis is None or v.shape[axis] != 1 else v.repeat_interleave(count, axis)
 
         return pytree.tree_map(grow, tree)
 
-    both = (args, kwargs)
-    first = next((v for v in tensors(both) if v.dim() >= 2), None)
-    if first is None:
-        return args, kwargs
-
-    def all_zero(v: Any) -> int | None:
-        return 0 if v.dim() >= 1 else None
-
-    def states_one(v: Any) -> int | None:
-        return (0 if v is first else 1) if v.dim() >= 2 else None
-
-    def all_one(v: Any) -> int | None:
-        return 1 if v.dim() >= 2 else None
-
-    for axis_of, count in ((all_zero, BATCH_SIZE), (states_one, BATCH_SIZE), (all_one, BATCH_SIZE)):
-        candidate = repeated(both, axis_of, count)
-        changed = any(a.shape != b.shape for a, b in zip(tensors(both), tensors(candidate)))
+    both = (plain.args, plain.kwargs)
+    first = next((v for v in _tensors_in(both) if v.dim() >= 2), None)
+    if any(fixed.values()) or first is None:
+        return []
+    found = []
+    axes_of_batch: tuple[Callable[[Any], int | None], ...] = (
+        lambda v: 0 if v.dim() >= 1 else None,
+        lambda v: (0 if v is first else 1) if v.dim() >= 2 else None,  # states have it second
+        lambda v: 1 if v.dim() >= 2 else None,
+    )
+    for axis_of in axes_of_batch:
+        candidate = repeated(both, axis_of, BATCH_SIZE)
+        changed = any(a.shape != b.shape for a, b in zip(_tensors_in(both), _tensors_in(candidate)))
         if changed and _runs(module, *candidate):
             both = candidate
+            found = [Example(*both)]
             break
-    target = next(v for v in tensors(both) if v.dim() >= 2)
+    target = next(v for v in _tensors_in(both) if v.dim() >= 2)
     for axis in range(1, target.dim() - 1):
         if target.shape[axis] == 1:
-            candidate = repeated(
-                both, lambda v, axis=axis, target=target: axis if v is target else None, FRAME_COUNTS[0]
-            )
+            candidate = repeated(both, lambda v, axis=axis: axis if v is target else None, FRAME_COUNTS[0])  # type: ignore[misc]
             if _runs(module, *candidate):
-                both = candidate
-                break
-    return both
+                return [Example(*candidate), *found]
+    return found

@@ -13,6 +13,7 @@ from .program import DType, Ref, Step, run_dtype
 
 def traced(exported: Any) -> Traced:
     """The calls of `exported` (torch.export.ExportedProgram). UnsupportedModelError for what a program cannot say here."""
+    guards = list(getattr(exported, "_guards_code", None) or [])  # torch 2.9 and later
     exported = functional(exported)
     nodes = list(exported.graph.nodes)
     refuse_mutation([(s.kind.name, s.target or s.arg.name) for s in exported.graph_signature.output_specs])
@@ -31,7 +32,13 @@ def traced(exported: Any) -> Traced:
     shapes = {n.name: _sizes(n) for n in nodes if hasattr(n.meta.get("val"), "dtype")}
     values = [_value(v) for v in next(n for n in nodes if n.op == "output").args[0]]
     outputs = list(zip(_output_names(exported, len(values)), values))
-    return Traced(steps, shapes, given, constants, outputs)
+    ranges = {str(name): (_end(r.lower) or 1, _end(r.upper)) for name, r in exported.range_constraints.items()}
+    return Traced(steps, shapes, given, constants, outputs, ranges, guards)
+
+
+def _end(number: Any) -> int | None:
+    """An end of a range; None where it is one of torch's infinities."""
+    return int(number) if number.is_Integer else None
 
 
 def refuse_mutation(outputs: list[tuple[str, str]]) -> None:

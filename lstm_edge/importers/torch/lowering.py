@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import LstmEdgeError, UnsupportedModelError
 from ...ir.dims import Dim, Size
 from ...ir.graph import Graph
+from ...ir.sizes import NeedsNumber
 from .. import plugins
 from ..dialect import Dialect, Value, known
 from ..dialect.value import MEANINGLESS
@@ -86,10 +87,11 @@ class Lowering(Dialect):
             raise self.refuse(f"the call {step.target} is not supported{door}")
         try:
             return function(self, *args, **kwargs)
-        except LstmEdgeError:
-            raise
+        except LstmEdgeError as e:
+            raise e from e.__cause__ or _asking_for_a_number(e, args, kwargs)
         except MEANINGLESS as e:
-            raise self.refuse(f"arguments of {step.target} are not understood ({type(e).__name__}: {e})") from e
+            message = f"arguments of {step.target} are not understood ({type(e).__name__}: {e})"
+            raise self.refuse(message) from _asking_for_a_number(e, args, kwargs) or e
 
     def _by_rule(self, rule: plugins.Rule, args: Any, kwargs: Any) -> Any:
         """A custom operator that the user described: its value, or several as a list."""
@@ -205,6 +207,12 @@ class Lowering(Dialect):
         if not chosen:
             raise UnsupportedModelError("the model returns no tensor: expected at least one")
         self.graph.drop_unused()
+
+
+def _asking_for_a_number(error: Exception, args: Any, kwargs: Any) -> NeedsNumber | None:
+    """What an error means where an open size stands among a call's numbers: the call is understood with a number there."""
+    asked = next((v for v in leaves([args, kwargs]) if isinstance(v, Dim)), None)
+    return NeedsNumber.of(asked, str(error)) if asked is not None else None
 
 
 def _is_constant(leaf: Any) -> bool:

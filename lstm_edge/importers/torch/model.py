@@ -12,6 +12,8 @@ from ...ir.graph import Graph
 from ...options import as_typed, named
 from . import pt2 as torch_pt2
 from . import script
+from .axes import Traced
+from .examples import fixed_axes
 from .export import traced
 from .lower import lower_freest
 from .modules import read_module
@@ -50,7 +52,7 @@ def _read(
     if "torch.nn.modules.module.Module" in names:
         return "module", read_module(source, shapes, example)
     if "torch.export.exported_program.ExportedProgram" in names:
-        return "exported program", read_exported(source)
+        return "exported program", read_exported(source, shapes)
     raise UnsupportedModelError(f"expected a path, bytes, nn.Module or ExportedProgram, found {type(source).__name__}")
 
 
@@ -87,9 +89,20 @@ def _scripted(module: Any, example: Any) -> Any:
     return trace(module, tuple(map(torch.as_tensor, given)), check_trace=False)
 
 
-def read_exported(exported: Any) -> Graph:
+def read_exported(exported: Any, shapes: dict[str, Any] | None = None) -> Graph:
     """The Graph of a live ExportedProgram."""
-    return lower_freest(traced(exported))
+    return _of_program(traced(exported), shapes)
+
+
+def _of_program(program: Traced, shapes: dict[str, Any] | None) -> Graph:
+    """`shapes` fixes sizes at the numbers that the program was exported for."""
+    unknown = sorted((shapes or {}).keys() - {i.name for i in program.inputs})
+    if unknown:
+        raise UnsupportedModelError(
+            f"{as_typed('shapes', unknown[0])}: the program has no such input; its inputs are "
+            f"{', '.join(i.name for i in program.inputs)}"
+        )
+    return lower_freest(program, fixed_axes(shapes))
 
 
 def _read_file(
@@ -98,7 +111,7 @@ def _read_file(
     place, data = ("bytes", source) if isinstance(source, bytes) else (str(source), Path(source).read_bytes())
     names = _entries(data, place)
     if torch_pt2.is_pt2(names):
-        return "exported program", lower_freest(torch_pt2.traced(data, place))
+        return "exported program", _of_program(torch_pt2.traced(data, place), shapes)
     if script.is_script(names):
         return "TorchScript", script.read_script(data, place, shapes, example, constants)
     raise UnsupportedModelError(f"{place}: expected TorchScript or an exported program, found neither")

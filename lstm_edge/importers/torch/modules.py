@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import copy
 import inspect
 import logging
 import warnings
@@ -18,10 +17,12 @@ from typing import Any
 from ...errors import LstmEdgeError, UnsupportedModelError
 from ...ir.graph import Graph
 from ...options import as_typed
-from .examples import FRAME_COUNTS, example_inputs, fixed_axes, grown
+from .axes import Traced
+from .examples import FRAME_COUNTS, Example, examples, fixed_axes
 from .export import traced
 from .lower import lower_freest
 from .opaque import opaque_recurrences
+from .original import Original, Verdict, attributes, prepared, restore
 
 
 def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Graph:
@@ -30,38 +31,66 @@ def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Gra
 
     module = prepared(module)
     before = attributes(module)
-    args, kwargs, notes = example_inputs(module, shapes, example)
-    fixed = fixed_axes(module, shapes)
-    if example is not None:
-        args, kwargs = grown(module, args, kwargs, fixed)
+    fixed = fixed_axes(shapes)
+    tries = examples(module, shapes, example, fixed)
     restore(before)
+    given = Original(module, tries[-1].args, tries[-1].kwargs)
     failures: list[str] = []
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for dynamic in ("all", "batch", "none"):
-            try:
-                exported = _export(module, args, kwargs, fixed, dynamic)
-                restore(before)
-                graph = lower_freest(traced(exported), fixed)
-            except Exception as e:  # torch.export fails with anything at all; the last reason is reported
-                failures.append(f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ''}")
-                if isinstance(e, LstmEdgeError) and dynamic == "none":
-                    raise
-                continue
-            if example is None and not shapes and _made_up_frames(graph):
-                raise UnsupportedModelError(
-                    f"{type(module).__name__} runs a fixed number of frames (a loop over them in forward, "
-                    f"perhaps): give an input with as many as it shall take, {as_typed('example')}"
-                )
-            graph.metadata["notes"] = notes + graph.metadata["notes"]
-            graph.metadata.setdefault("source", {})["arguments"] = _named_arguments(graph, args, kwargs)
-            if dynamic != "all":
-                graph.metadata["notes"].append(f"not every axis could stay free ({failures[0][:200]})")
-            return graph
+        for tried in tries:
+            for dynamic in ("all", "batch", "none"):
+                try:
+                    exported = _export(module, tried.args, tried.kwargs, fixed, dynamic)
+                    restore(before)
+                    program = traced(exported)
+                    kept = _kept(program, tried, tries[0]) if tried is tries[-1] else {}
+                    settled = {name: {**fixed.get(name, {}), **kept.get(name, {})} for name in {**fixed, **kept}}
+                    graph = lower_freest(program, settled, Original(module, tried.args, tried.kwargs))
+                except Exception as e:  # torch.export fails with anything at all; the last reason is reported
+                    failures.append(f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ''}")
+                    if isinstance(e, LstmEdgeError) and dynamic == "none":
+                        raise
+                    continue
+                if not _holds_at(graph, given, strict=example is not None):
+                    failures.append("what it was traced with became part of it")
+                    break
+                if example is None and not shapes and _made_up_frames(graph):
+                    raise UnsupportedModelError(
+                        f"{type(module).__name__} runs a fixed number of frames (a loop over them in forward, "
+                        f"perhaps): give an input with as many as it shall take, {as_typed('example')}"
+                    )
+                graph.metadata["notes"] = [*tried.notes, *_said_of(kept), *graph.metadata["notes"]]
+                graph.metadata.setdefault("source", {})["arguments"] = _named_arguments(graph, tried.args, tried.kwargs)
+                if dynamic != "all":
+                    graph.metadata["notes"].append(f"not every axis could stay free ({failures[0][:200]})")
+                return graph
     raise UnsupportedModelError(
         f"torch.export could not trace {type(module).__name__}: {failures[-1][:500]}. Give a working "
         f"input with {as_typed('example')}, or rewrite what depends on the values of tensors"
     )
+
+
+def _kept(program: Traced, given: Example, enlarged: Example) -> dict[str, dict[int, int]]:
+    """The sizes of the example as it was given that an enlarged one had more of, by input and axis."""
+    kept: dict[str, dict[int, int]] = {}
+    for port, own, more in zip(program.inputs, given.tensors(), enlarged.tensors()):
+        kept[port.name] = {axis: int(a) for axis, (a, b) in enumerate(zip(own.shape, more.shape)) if a != b}
+    return kept
+
+
+def _said_of(kept: dict[str, dict[int, int]]) -> list[str]:
+    return [
+        f"input {name!r}: dimension {axis} is fixed at {size}, as in the example: the module does something else at other sizes"
+        for name, axes in kept.items()
+        for axis, size in axes.items()
+    ]
+
+
+def _holds_at(graph: Graph, given: Original, strict: bool) -> bool:
+    """Whether the graph takes the example as it was given, and says what the module says to it."""
+    values = given.values(graph)
+    return values is not None and given.verdict(graph, values, strict) is not Verdict.OTHER
 
 
 def _named_arguments(graph: Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -79,36 +108,6 @@ def _named_arguments(graph: Graph, args: tuple[Any, ...], kwargs: dict[str, Any]
 def _made_up_frames(graph: Graph) -> bool:
     """Whether a number of frames that nobody asked for has become part of the graph."""
     return any(s in FRAME_COUNTS for p in graph.inputs for s in graph.shape(p.tensor)[1:])
-
-
-def prepared(module: Any) -> Any:
-    """A float32 copy on the CPU in eval mode; the caller's module stays as it is."""
-    tensors = [*module.parameters(), *module.buffers()]
-    floats = [t for t in tensors if t.is_floating_point()]
-    try:
-        module = copy.deepcopy(module)
-    except Exception as e:
-        if any(m.training for m in module.modules()):
-            raise UnsupportedModelError(
-                f"{type(module).__name__} cannot be copied ({e}); call eval() on it first"
-            ) from e
-    module = module.eval()
-    if any(str(t.dtype) != "torch.float32" for t in floats):
-        module = module.float()
-    return module.cpu() if any(t.device.type != "cpu" for t in tensors) else module
-
-
-def attributes(module: Any) -> list[tuple[Any, dict[str, Any], dict[str, Any]]]:
-    """Every submodule with its attributes and buffers: forward may keep a hidden state there."""
-    return [(m, dict(m.__dict__), dict(m._buffers)) for m in module.modules()]
-
-
-def restore(saved: list[tuple[Any, dict[str, Any], dict[str, Any]]]) -> None:
-    for module, attributes, buffers in saved:
-        module.__dict__.clear()
-        module.__dict__.update(attributes)
-        module._buffers.clear()
-        module._buffers.update(buffers)
 
 
 # ---- tracing --------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from .program import NUMBERED_DTYPES, DType, Ref, Step, run_dtype
 # torch._export.serde.schema.ScalarType
 SCALAR_TYPES = {**dict(enumerate(NUMBERED_DTYPES, 1)), 12: "bool", 13: "bfloat16"}
 SYMBOL = re.compile(r"Symbol\('(\w+)'[^)]*\)")
+INFINITE = 1 << 62  # a size beyond this is any size
 OLD_GRAPH, OLD_STATE, OLD_CONSTANTS = (
     "serialized_exported_program.json",
     ("serialized_state_dict.pt", "serialized_state_dict.json"),
@@ -91,7 +92,9 @@ class _Archive:
         steps = [s for n in graph["nodes"] for s in _steps(n, self.place)]
         outputs = [_argument(o, self.place) for o in graph["outputs"]]
         named = list(zip(_output_names(module, len(outputs)), outputs))
-        return Traced(steps, {k: _sizes(v) for k, v in values.items()}, given, constants, named)
+        shapes = {k: _sizes(v) for k, v in values.items()}
+        guards = [str(g) for g in described.get("guards_code") or []]  # torch 2.9 and later
+        return Traced(steps, shapes, given, constants, named, _ranges(described.get("range_constraints") or {}), guards)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
@@ -154,6 +157,15 @@ def _extent(size: dict[str, Any]) -> Any:
     names = frozenset(SYMBOL.findall(text)) or frozenset(re.findall(r"\bs\d+\b", text))
     alone = bool(SYMBOL.fullmatch(text)) or text in names
     return Extent(names, alone, _number(hint)) if names else int(text)
+
+
+def _ranges(constraints: dict[str, Any]) -> dict[str, tuple[int, int | None]]:
+    """symbol -> least and most; an end that is infinite is null, or the largest number in older files."""
+    found = {}
+    for symbol, ends in constraints.items():
+        most = ends["max_val"]
+        found[symbol] = (ends["min_val"] or 1, None if most is None or most >= INFINITE else most)
+    return found
 
 
 def _output_kind(spec: dict[str, Any]) -> tuple[str, str]:
