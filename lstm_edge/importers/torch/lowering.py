@@ -35,6 +35,9 @@ class Lowering(Dialect):
         self.step = Step("", [], {}, "")
         self.graph.metadata["notes"] = self.notes
         self.roles: dict[str, tuple[str, str]] = {}  # tensor -> ("h" or "c", the graph input it continues or "")
+        self.padded: dict[
+            str, tuple[Value, bool]
+        ] = {}  # rows of packed data -> the padded tensor, see aten.recurrences
         self._used = used_items(program)
 
     # ---- the walk -------------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ def _define() -> Any:
         torch.library.register_fake(f"lstm_edge::{name}_packed", _packed_shape, lib=library)
     library.define("pack(Tensor x, Tensor lengths, bool batch_first) -> (Tensor, Tensor)")
     library.define(
-        "unpack(Tensor data, Tensor lengths, bool batch_first, float padding_value, int total) -> (Tensor, Tensor)"
+        "unpack(Tensor data, Tensor batch_sizes, bool batch_first, float padding_value, SymInt total) "
+        "-> (Tensor, Tensor)"
     )
     torch.library.register_fake("lstm_edge::pack", _pack_shape, lib=library)
     torch.library.register_fake("lstm_edge::unpack", _unpack_shape, lib=library)
@@ -54,25 +55,41 @@ def _sequence_shape(x: Any, hx: Any, params: Any, *options: Any) -> tuple[Any, .
     return (x.new_empty((x.shape[0], x.shape[1], width)), *(torch.empty_like(h) for h in hx))
 
 
+# Packed data is traced as a row for every frame of the padded tensor, so that what acts on rows sees rows; batch_sizes has a
+# number for every frame, as in torch.
+
+
 def _packed_shape(x: Any, batch_sizes: Any, hx: Any, params: Any, *options: Any) -> tuple[Any, ...]:
-    states = [h.new_empty((h.shape[0], x.shape[0], h.shape[2])) for h in hx]
-    y, *_ = _sequence_shape(x, states, params, *options, True)
-    return (y, *(h.new_empty((h.shape[0], x.shape[0], h.shape[2])) for h in hx))
+    batch = x.shape[0] // batch_sizes.shape[0]
+    states = [h.new_empty((h.shape[0], 1, h.shape[2])) for h in hx]
+    y, *_ = _sequence_shape(x.unsqueeze(0), states, params, *options, True)
+    return (y.squeeze(0), *(h.new_empty((h.shape[0], batch, h.shape[2])) for h in hx))
 
 
 def _pack_shape(x: Any, lengths: Any, batch_first: bool) -> tuple[Any, ...]:
-    import torch
-
-    return torch.empty_like(x) if batch_first else x.new_empty(
-        (x.shape[1], x.shape[0], *x.shape[2:])
-    ), torch.empty_like(lengths)
+    batch, frames = x.shape[:2] if batch_first else (x.shape[1], x.shape[0])
+    return x.new_empty((batch * frames, *x.shape[2:])), lengths.new_empty((frames,))
 
 
-def _unpack_shape(data: Any, lengths: Any, batch_first: bool, padding_value: float, total: int) -> tuple[Any, ...]:
-    import torch
+def _unpack_shape(data: Any, batch_sizes: Any, batch_first: bool, padding_value: float, total: int) -> tuple[Any, ...]:
+    frames = batch_sizes.shape[0]
+    batch = data.shape[0] // frames
+    shape = (batch, frames) if batch_first else (frames, batch)
+    return data.new_empty((*shape, *data.shape[1:])), batch_sizes.new_empty((batch,))
 
-    y = torch.empty_like(data) if batch_first else data.new_empty((data.shape[1], data.shape[0], *data.shape[2:]))
-    return y, torch.empty_like(lengths)
+
+class _BatchSizes:
+    """A PackedSequence's batch_sizes. torch reads the batch out of it, [0], which is a size of the input here: a number out of
+    a tensor would be one that tracing knows nothing of."""
+
+    def __init__(self, tensor: Any, batch: Any):
+        self.tensor, self.batch = tensor, batch
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.batch if type(at) is int and at == 0 else self.tensor[at]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tensor, name)
 
 
 @contextlib.contextmanager
@@ -84,18 +101,24 @@ def opaque_recurrences() -> Iterator[None]:
 
     def sequence(name: str) -> Any:
         def call(x: Any, second: Any, *rest: Any) -> Any:
-            listed = list(second) if isinstance(second, (list, tuple)) else second
-            if isinstance(rest[0], (list, tuple)) and (isinstance(listed, list) or isinstance(rest[1], bool)):
-                hx = listed if isinstance(listed, list) else [listed]
-                return getattr(ops, name)(x, hx, list(rest[0]), *rest[1:])
-            hx = list(rest[0]) if isinstance(rest[0], (list, tuple)) else [rest[0]]
-            return getattr(ops, f"{name}_packed")(x, second, hx, list(rest[1]), *rest[2:])
+            if isinstance(second, _BatchSizes):
+                hx, params, *options = rest
+                return getattr(ops, f"{name}_packed")(x, second.tensor, _listed(hx), list(params), *options)
+            params, *options = rest
+            return getattr(ops, name)(x, _listed(second), list(params), *options)
 
         return call
 
     replaced = {n: sequence(n) for n in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
-    replaced["_pack_padded_sequence"] = lambda x, lengths, batch_first: ops.pack(x, lengths, batch_first)
-    replaced["_pad_packed_sequence"] = lambda *a: ops.unpack(*a[:3], float(a[3]), 0)
+
+    def pack(x: Any, lengths: Any, batch_first: bool) -> Any:
+        data, batch_sizes = ops.pack(x, lengths, batch_first)
+        return data, _BatchSizes(batch_sizes, x.shape[0 if batch_first else 1])
+
+    def unpack(data: Any, batch_sizes: Any, batch_first: bool, padding_value: Any, total: Any) -> Any:
+        return ops.unpack(data, batch_sizes.tensor, batch_first, float(padding_value), total)
+
+    replaced |= {"_pack_padded_sequence": pack, "_pad_packed_sequence": unpack}
     sort = torch.sort
 
     def sort_unless_packing(x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -121,14 +144,20 @@ def opaque_recurrences() -> Iterator[None]:
 
     for name, function in replaced.items():
         setattr(functions, name, function)
+    vars(rnn)["int"] = lambda size: size if isinstance(size, torch.SymInt) else int(size)  # of batch_sizes[0]
     patched: Any = torch
     patched.sort, patched.max_pool1d = sort_unless_packing, max_pool_as_2d
     try:
         yield
     finally:
         patched.sort, patched.max_pool1d = sort, max_pool
+        del vars(rnn)["int"]
         for name in replaced:
             delattr(functions, name)  # an instance attribute before the lookup of the real one
+
+
+def _listed(states: Any) -> list[Any]:
+    return list(states) if isinstance(states, (list, tuple)) else [states]
 
 
 def _one(size: Any) -> int:

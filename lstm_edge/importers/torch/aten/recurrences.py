@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
-from ....ir.dims import same
+import numpy as np
+
+from ....ir.dims import Dim, Size, same
 from ....ir.sizes import SizeMismatch
-from ...dialect import Value
+from ...dialect import Value, arithmetic, known
 from ...dialect import movement as move
 from ...dialect.recurrences import Activation, Run, Weights, recurrence
 from ..lowering import Lowering
@@ -23,12 +25,19 @@ ACTIVATIONS: dict[str, tuple[str, list[Activation] | None]] = {  # aten name -> 
 }
 
 
-@dataclass(frozen=True)
-class Packed:
-    """A PackedSequence's data: the padded tensor, batch first, with the lengths."""
+@dataclass(eq=False)
+class Packing(Value):
+    """A PackedSequence's batch_sizes: of which only the first, the batch at the first frame, is known; with the lengths.
 
-    x: Value
-    lengths: Value
+    The rows of its data are those of the padded tensor, (batch * frames, ...): padding is computed, too, and never read.
+    """
+
+    lengths: Value = field(default_factory=lambda: known(0))
+    frames: Size = 0
+
+    @property
+    def batch(self) -> Size:
+        return cast(Size, self.data[0])
 
 
 def weights_of(w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None, w_hr: Any = None) -> Weights:
@@ -109,11 +118,14 @@ def _says_nothing(name: str) -> bool:
 
 def _sequence(name: str) -> Any:
     def lowered(c: Lowering, input: Any, *args: Any) -> list[Any]:
-        if isinstance(input, Packed):  # (data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, both)
-            hx, *stack = args[1:8]
+        if isinstance(
+            args[0], Packing
+        ):  # (data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, both)
+            packing, hx, *stack = args[:8]
             states = listed(hx)[: 2 if name == "lstm" else 1]
-            y, *last = _run_stack(c, name, input.x, states, _Stack(*stack), input.lengths, True)
-            return [Packed(y, input.lengths), *last]
+            x = _padded(c, input, packing)
+            y, *last = _run_stack(c, name, x, states, _Stack(*stack), packing.lengths, True)
+            return [_rows(c, y, is_zero_beyond=True), *last]
         hx, *stack = args[:7]
         if c.rank(input) != 3:
             raise c.refuse(f"a recurrence over a tensor of rank {c.rank(input)}; expected 3")
@@ -146,25 +158,57 @@ for _name in ACTIVATIONS:
     OPS[f"{_name}_cell"] = _cell(_name)
 
 
+# ---- packed sequences ------------------------------------------------------------------------------------------------
+
+
+def _rows(c: Lowering, padded: Value, is_zero_beyond: bool = False) -> Value:
+    """The frames of all sequences as rows; `is_zero_beyond`: whether those beyond a sequence's length are zero."""
+    batch, frames, *rest = c.shape(padded)
+    rows = c.reshape(padded, [batch * frames, *rest])
+    c.padded[rows.tensor] = (padded, is_zero_beyond)
+    return rows
+
+
+def _padded(c: Lowering, rows: Value, packing: Packing) -> Value:
+    """The padded tensor, batch first, whose frames `rows` are."""
+    if rows.tensor in c.padded:
+        return c.padded[rows.tensor][0]
+    count, *rest = c.shape(rows)
+    if not same(count, packing.batch * packing.frames):
+        raise c.refuse(f"packed data of {count} rows; expected {packing.batch} sequences of {packing.frames} frames")
+    return c.reshape(rows, [packing.batch, packing.frames, *rest])
+
+
 @op("_pack_padded_sequence", "pack", lazy=True)
 def _pack(c: Lowering, input: Value, lengths: Any, batch_first: bool) -> Any:
-    """The padded tensor with its lengths, in whatever order they come: every sequence is computed on its own."""
+    """Every frame as a row, in whatever order the sequences come: each is computed on its own."""
     if not input.is_run:
         raise c.refuse("packing of a constant")
     x = input if batch_first else move.swap_axes(c, input, 0, 1)
-    c.notes.append(
-        "pad_packed_sequence gives all frames of the input, zeros after each length, not only the longest length"
-    )
-    batch_sizes = move.sizes(c.shape(x)[:1])  # of which only the first, at the first frame, is known
-    return [Packed(x, c.value(lengths, "int32")), batch_sizes]
+    c.note("pad_packed_sequence gives all frames of the input, zeros after each length, not only the longest length")
+    batch, frames, *_ = c.shape(x)
+    first = move.sizes([batch])
+    return [_rows(c, x), Packing(first.dtype, first.array, lengths=c.value(lengths, "int32"), frames=frames)]
 
 
 @op("_pad_packed_sequence", "unpack", lazy=True)
 def _unpack(
-    c: Lowering, data: Any, batch_sizes: Any, batch_first: bool, padding_value: float, total_length: Any
+    c: Lowering, data: Value, batch_sizes: Any, batch_first: bool, padding_value: float, total_length: Any
 ) -> Any:
-    if not isinstance(data, Packed):
+    if not isinstance(batch_sizes, Packing):
         raise c.refuse("unpacking what was not packed")
-    if padding_value:
-        raise c.refuse(f"padding_value {padding_value}; expected 0")
-    return [data.x if batch_first else move.swap_axes(c, data.x, 0, 1), data.lengths]
+    if (isinstance(total_length, Dim) or total_length > 0) and not same(total_length, batch_sizes.frames):
+        raise c.refuse(f"total_length {total_length}; expected the {batch_sizes.frames} frames that were packed")
+    x = _padded(c, data, batch_sizes)
+    _, is_zero_beyond = c.padded.get(data.tensor, (x, False))
+    if padding_value or not is_zero_beyond:
+        x = _filled(c, x, batch_sizes.lengths, padding_value)
+    return [x if batch_first else move.swap_axes(c, x, 0, 1), batch_sizes.lengths]
+
+
+def _filled(c: Lowering, x: Value, lengths: Value, value: float) -> Value:
+    """x with `value` in all frames beyond each sequence's length."""
+    batch, frames, *rest = c.shape(x)
+    ones = [1] * len(rest)
+    inside = c.binary("less", c.positions([1, frames, *ones], 1), c.reshape(lengths, [batch, 1, *ones]))
+    return arithmetic.where(c, inside, x, known(np.float32(value)))
