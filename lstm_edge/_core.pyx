@@ -227,6 +227,8 @@ cdef class Model:
         arrays: one per input, in order or by name, in the model's dtypes; with or without the batch axis.
         lengths: (batch,) frames of each sequence of a ragged batch; each then gives the bits it would give alone, and outputs are
         zero beyond its end.
+        A sequence without frames gives outputs without frames. ShapeError, with the output's name, where an output asks for more
+        frames than there are: the last of none, a mean over none, a window that never fills.
         """
         values = self._arrange(arrays, named)
         if lengths is not None:
@@ -319,10 +321,14 @@ cdef class Model:
             self._check_range(name, size)
         stream = self._borrow(batch, frames, [lengths[name] for name in self.lengths])
         try:
-            return (<Stream>stream)._call(values, frames, count, no_batch, False)
+            results = (<Stream>stream)._call(values, frames, count, no_batch, False)
         finally:
             if len(self.idle) < MOST_IDLE:
                 self.idle.append(stream)
+        for port, value in zip(self.outputs, results):
+            if value is None:
+                raise ShapeError(f"output {port.name!r}: expected a sequence long enough to answer it, found {max(frames, count)} frames")
+        return results
 
     def _borrow(self, int64_t batch, int64_t frames, lengths):
         for i, stream in enumerate(self.idle):
@@ -360,15 +366,13 @@ cdef class Model:
         shapes = (<Stream>stream)._output_shapes(frames)
         if len(self.idle) < MOST_IDLE:
             self.idle.append(stream)
-        return [None if s is None else np.zeros(s, p.dtype) for s, p in zip(shapes, self.outputs)]
+        return [np.zeros(() if s is None else s, p.dtype) for s, p in zip(shapes, self.outputs)]
 
     def _scatter(self, results, parts, rows):
         for i, (layout, part) in enumerate(zip(self.out_layouts, parts)):
             b = (<Layout>layout).batch_axis
             if b < 0:
                 raise ShapeError(f"lengths: output {self.outputs[i].name!r} has no batch axis")
-            if part is None or results[i] is None:  # too short for an answer
-                continue
             place = [slice(0, size) for size in part.shape]  # of every axis that frames have a part in
             place[b] = rows
             results[i][tuple(place)] = part

@@ -545,8 +545,8 @@ REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
     "operands that lack": (lambda d, x: products.einsum(d, "bti,ij->btj", [x]), "expected 2 operands, found 1"),
     "no infinity": (lambda d, x: arithmetic.is_inf(d, x, False, False), "neither infinity"),
     "an unknown reduction": (
-        lambda d, x: selection.scatter_elements(d, x, known([[[0]]]), x, 0, "mul"),
-        "expected 'none' or 'add'",
+        lambda d, x: selection.scatter_elements(d, x, known([[[0]]]), x, 0, "mean"),
+        "expected 'none', 'add', 'mul', 'max' or 'min'",
     ),
     "a huge constant": (lambda d, x: selection.one_hot(d, known([1]), 2**40), "larger than 64 MiB"),
     "a huge broadcast": (

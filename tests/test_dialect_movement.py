@@ -296,8 +296,8 @@ def test_whole_factors_of_open_sizes():
 
 def test_resize_refusals():
     for scales, mode, coordinates, rounding in (
-        ([1, 1.5, 1, 1], "cubic", "half_pixel", "floor"),
-        ([1, 1.5, 1, 1], "nearest", "tf_crop_and_resize", "floor"),
+        ([1, 1.5, 1, 1], "spline", "half_pixel", "floor"),
+        ([1, 1.5, 1, 1], "nearest", "somewhere", "floor"),
         ([1, 1.5, 1, 1], "nearest", "asymmetric", "up"),
     ):
         with pytest.raises(UnsupportedModelError, match=r"mode|rounding"):

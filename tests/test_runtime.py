@@ -380,3 +380,17 @@ def test_lengths_and_masks_inside_a_model_give_the_bits_of_one_by_one(op, direct
         expected = alone.run(x[b, 9 - n :][None])
         np.testing.assert_array_equal(before["y"][b, 9 - n :], expected["y"][0])
         np.testing.assert_array_equal(before["h"][:, b], expected["h"][:, 0])
+
+
+def test_a_sequence_too_short_for_an_output_is_named(tmp_path):
+    """Frames out of no frames are none; the last of none is an error, and so is a window that never fills."""
+    graph = Graph()
+    x = graph.input("x", (BATCH, FRAMES, 2))
+    graph.output("each", graph.add1("Unary", [x], {"kind": "tanh"}))
+    model = lstm_edge.load(format.to_bytes(graph))
+    assert model.run(np.zeros((3, 0, 2), np.float32)).shape == (3, 0, 2)
+    graph.output("mean", graph.add1("Reduce", [x], {"kind": "mean", "axes": [1], "keepdims": 0}))
+    model = lstm_edge.load(format.to_bytes(graph))
+    assert model.run(np.ones((3, 1, 2), np.float32))["mean"].shape == (3, 2)
+    with pytest.raises(ShapeError, match="output 'mean'.*found 0 frames"):
+        model.run(np.zeros((3, 0, 2), np.float32))

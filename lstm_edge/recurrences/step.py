@@ -20,6 +20,8 @@ Gate = Callable[[Sum], Sum]
 def one_step(graph: Graph, node: Node, parts: Parts) -> list[Sum]:
     """y, h_n and, of an LSTM, c_n, from what its inputs are; NotACell for more than one frame, and for what only a whole
     sequence has or the cells here are not read with: two directions, lengths, masks, clips, peepholes, projections."""
+    if node.op not in _STEPS:
+        raise NotACell(f"node {node.name} ({node.op}) is in integers")
     attrs = read_attrs(node)
     frames = graph.shape(input_of(node, "x"))[axes_of_frames(attrs)[1]]
     if frames != 1 or attrs["direction"] == "bidirectional" or attrs["clip"]:

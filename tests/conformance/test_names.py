@@ -17,10 +17,11 @@ TESTS = Path(__file__).parents[1]
 
 CASES = [case for cases in SUBJECTS.values() for case in cases]
 # Quantised arithmetic, control flow, sequences of constants, what is folded, and forms that other operators have replaced.
-ONNX_WITHOUT = """CastLike ConcatFromSequence Constant ConvInteger DFT DequantizeLinear Dropout DynamicQuantizeLinear
-    EyeLike GlobalLpPool If Loop MatMulInteger NonZero QLinearConv QLinearMatMul QuantizeLinear Range STFT
-    Scan Scatter SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength
-    SimplifiedLayerNormalization Size SplitToSequence Unique Upsample"""
+ONNX_WITHOUT = """BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CastLike Col2Im ConcatFromSequence Constant
+    ConvInteger CumProd DFT DequantizeLinear Dropout DynamicQuantizeLinear EyeLike GlobalLpPool If LRN Loop
+    LpPool MatMulInteger NonZero QLinearConv QLinearMatMul QuantizeLinear Range STFT Scan Scatter SequenceAt
+    SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SimplifiedLayerNormalization
+    Size SplitToSequence Unique Upsample"""
 # Quantised arithmetic, control flow, variables, lists of tensors, what is folded, and single steps of recurrences.
 TFLITE_WITHOUT = """ASSIGN_VARIABLE BIDIRECTIONAL_SEQUENCE_RNN CALL CALL_ONCE DEQUANTIZE FAKE_QUANT FILL
     FlexTensorListFromTensor FlexTensorListGetItem FlexTensorListLength FlexTensorListReserve FlexTensorListSetItem

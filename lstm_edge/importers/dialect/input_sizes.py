@@ -78,9 +78,9 @@ class InputSizes:
     def _checked(self, name: str, size: int | str) -> Size:
         if isinstance(size, str) and size in WORDS:
             return WORDS[size]
-        if isinstance(size, str) or size < 1:
+        if isinstance(size, str) or size < 0:
             raise UnsupportedModelError(
-                f"{as_typed('shapes', name)}: expected sizes of at least 1, 'batch' or 'frames', found {size!r}"
+                f"{as_typed('shapes', name)}: expected sizes of at least 0, 'batch' or 'frames', found {size!r}"
             )
         return int(size)
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from ...ir.dims import Dim
 from .builder import Dialect
+from .movement import fixed_sizes
 from .reductions import reduce
-from .value import Value, known
+from .value import Value, check_bytes, known
 
 
 def along(array: np.ndarray, rank: int, axis: int = 1) -> Value:
@@ -130,3 +131,17 @@ def mean_variance(d: Dialect, x: Value, axes: Sequence[int], epsilon: float = 1e
     """(x - mean) / (deviation + epsilon) along the axes."""
     _, centred, variance = moments(d, x, axes)
     return d.binary("div", centred, d.binary("add", d.unary("sqrt", variance), d.constant(epsilon)))
+
+
+def local_response(d: Dialect, x: Value, size: int, alpha: float, beta: float, bias: float) -> Value:
+    """x (B,C,*S), C known, divided by (bias + alpha * the mean of x^2 over `size` channels around each)^beta."""
+    (channels,) = fixed_sizes(d, [d.shape(x)[1]], "compares channels of sizes")
+    check_bytes([channels, channels], d.place)
+    distance = np.arange(channels) - np.arange(channels)[:, None]
+    near = (distance >= -((size - 1) // 2)) & (distance <= size // 2)
+    last = [n for n in range(len(d.shape(x))) if n != 1] + [1]
+    squares = d.transpose(d.binary("mul", x, x), last)
+    sums = d.emit("Dense", [squares, known(near.astype(np.float32))])
+    sums = d.transpose(sums, [last.index(n) for n in range(len(last))])
+    scale = d.binary("add", d.binary("mul", sums, alpha / size), bias)
+    return d.binary("div", x, d.binary("pow", scale, beta))

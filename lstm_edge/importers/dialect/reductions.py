@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ...ir.dims import Dim, Size, product
 from ...options import as_typed
-from . import arithmetic, folding
+from . import arithmetic, folding, movement
 from .builder import Dialect
 from .value import Value
 
@@ -29,8 +30,23 @@ def reduce(d: Dialect, kind: str, x: Value, axes: Sequence[int] | None = None, k
     if not wanted:
         return x
     x = d.computed_in(x, *_REDUCED.get(kind, ("float32",)))
+    if any(d.shape(x)[axis] == 0 for axis in wanted):
+        return _of_nothing(d, kind, x, wanted, keepdims)
     folded = folding.reduced(kind, x, wanted, keepdims) if x.array is not None else None
     return folded or d.emit("Reduce", [x], {"kind": kind, "axes": wanted, "keepdims": int(keepdims)})
+
+
+def _of_nothing(d: Dialect, kind: str, x: Value, axes: Sequence[int], keepdims: bool) -> Value:
+    """A reduction over no elements, as NumPy and ONNX have it: what changes nothing in a sum, a product or an extreme
+    (the lowest number for a maximum), and NaN for a mean."""
+    dtype = d.run_dtype(x)
+    lowest, highest = {"float32": (-math.inf, math.inf), "int32": (-(2.0**31), 2.0**31 - 1), "bool": (0.0, 1.0)}[dtype]
+    neutral = {"prod": 1.0, "max": lowest, "min": highest, "log_sum": -math.inf, "log_sum_exp": -math.inf}
+    if dtype == "float32":
+        neutral["mean"] = math.nan
+    shape = [1 if n in axes else s for n, s in enumerate(d.shape(x)) if keepdims or n not in axes]
+    filled = d.fill(neutral.get(kind, 0.0), shape, dtype)
+    return Value(x.dtype, filled.array, filled.tensor)
 
 
 def any_of(d: Dialect, x: Value, axes: Sequence[int] | None = None, keepdims: bool = True) -> Value:
@@ -101,6 +117,27 @@ def hardmax(d: Dialect, x: Value, axis: int = -1) -> Value:
     axis = d.axis(axis, len(shape))
     best = d.emit("ArgReduce", [x], {"kind": "max", "axis": axis}, "int64")
     return d.cast(d.binary("equal", best, d.positions(shape, axis)), "float32")
+
+
+def cumulative_product(d: Dialect, x: Value, axis: int, exclusive: bool = False, reverse: bool = False) -> Value:
+    """Running products along an axis of fixed size, in as many steps as its size doubles."""
+    axis = d.axis(axis, len(d.shape(x)))
+    (size,) = movement.fixed_sizes(d, [d.shape(x)[axis]], "multiplies along an axis of sizes")
+    x = d.computed_in(x, *_NUMBERS)
+    x = _delayed(d, x, axis, 1, reverse) if exclusive else x
+    step = 1
+    while step < size:
+        x = d.binary("mul", x, _delayed(d, x, axis, step, reverse))
+        step *= 2
+    return x
+
+
+def _delayed(d: Dialect, x: Value, axis: int, by: int, reverse: bool) -> Value:
+    """x moved along an axis by so many places, ones in front (behind with `reverse`)."""
+    none, moved = [0] * len(d.shape(x)), [by if n == axis else 0 for n in range(len(d.shape(x)))]
+    ahead, behind = (none, moved) if reverse else (moved, none)
+    padded = movement.pad(d, x, ahead, behind, value=1.0)
+    return movement.pad(d, padded, [-n for n in behind], [-n for n in ahead])
 
 
 def cumulative_sum(d: Dialect, x: Value, axis: int, exclusive: bool = False, reverse: bool = False) -> Value:

@@ -13,6 +13,7 @@ from .builder import Dialect, Operand
 from .movement import fixed_sizes, squeeze
 from .value import Value, check_bytes, known
 
+REDUCTIONS = ("mul", "max", "min")  # of a scatter, beside none and add
 MOST_PIECES = 16  # of a scatter that becomes a Concat; more become a Gather
 
 
@@ -58,8 +59,15 @@ def gather_elements(d: Dialect, data: Value, indices: Value, axis: int = 0) -> V
     return d.emit("GatherElements", [data, d.cast(indices, "int32")], attrs)
 
 
-def gather_nd(d: Dialect, data: Value, indices: np.ndarray) -> Value:
-    """data at index tuples (..., K) known at conversion, over its first K axes."""
+def gather_nd(d: Dialect, data: Value, indices: np.ndarray, batch_axes: int = 0) -> Value:
+    """data at index tuples (..., K) known at conversion, over its first K axes after those of the batch, which it shares
+    with the tuples."""
+    if batch_axes:
+        lead = indices.shape[:batch_axes]
+        grid = np.stack(np.meshgrid(*(np.arange(n) for n in lead), indexing="ij"), -1)
+        middle = [1] * (indices.ndim - 1 - batch_axes)
+        grid = np.broadcast_to(grid.reshape(*lead, *middle, batch_axes), (*indices.shape[:-1], batch_axes))
+        return gather_nd(d, data, np.concatenate([grid, indices], -1))
     shape, count = d.shape(data), indices.shape[-1]
     outer = fixed_sizes(d, shape[:count])
     flat = _flat_places(d, indices, outer)
@@ -92,13 +100,41 @@ def compress(d: Dialect, x: Value, condition: np.ndarray, axis: int | None) -> V
 def scatter_elements(
     d: Dialect, data: Value, indices: Value, updates: Value, axis: int = 0, reduction: str = "none"
 ) -> Value:
+    """data with updates at places along an axis; `reduction` (none, add, mul, max, min) says how an update meets what is
+    there. All but none and add ask for places known at conversion."""
+    axis = d.axis(axis, len(d.shape(data)))
+    if reduction in REDUCTIONS:
+        if not indices.is_known:
+            raise d.refuse(f"reduction = {reduction!r} at places that only a run knows: expected 'none' or 'add'")
+        coordinates = np.indices(indices.data.shape)
+        coordinates[axis] = indices.data
+        return scatter_nd(d, data, np.moveaxis(coordinates, 0, -1), updates, reduction)
     if reduction not in ("none", "add"):
-        raise d.refuse(f"reduction = {reduction!r}: expected 'none' or 'add'")
-    attrs = {"axis": d.axis(axis, len(d.shape(data))), "reduction": reduction}
+        raise d.refuse(f"reduction = {reduction!r}: expected 'none', 'add', 'mul', 'max' or 'min'")
+    attrs = {"axis": axis, "reduction": reduction}
     return d.emit("ScatterElements", [data, d.cast(indices, "int32"), updates], attrs)
 
 
-def scatter_nd(d: Dialect, data: Value, indices: np.ndarray, updates: Value) -> Value:
+def scatter_nd(d: Dialect, data: Value, indices: np.ndarray, updates: Value, reduction: str = "none") -> Value:
+    """data with updates at index tuples (..., K) known at conversion. Of places named twice the last wins, as in NumPy,
+    or with a `reduction` (add, mul, max, min) each update meets what is there, one after the other."""
+    if reduction == "none":
+        return _replace_nd(d, data, indices, updates)
+    if reduction not in ("add", *REDUCTIONS):
+        raise d.refuse(f"reduction = {reduction!r}: expected 'none', 'add', 'mul', 'max' or 'min'")
+    count = indices.shape[-1]
+    places = _flat_places(d, indices, fixed_sizes(d, d.shape(data)[:count])).reshape(-1)
+    rows = d.reshape(updates, [len(places), *d.shape(data)[count:]])
+    tuples = indices.reshape(len(places), count)
+    nth = np.array([np.count_nonzero(places[:n] == place) for n, place in enumerate(places)], int)
+    for turn in range(int(nth.max(initial=-1)) + 1):  # no place twice in one turn
+        mine = np.flatnonzero(nth == turn)
+        now = gather_nd(d, data, tuples[mine])
+        data = _replace_nd(d, data, tuples[mine], d.binary(reduction, now, gather(d, rows, known(mine), 0)))
+    return data
+
+
+def _replace_nd(d: Dialect, data: Value, indices: np.ndarray, updates: Value) -> Value:
     """data with updates at index tuples (..., K) known at conversion: pieces of both joined along one axis where the
     places are a grid, else a Gather from both; of places named twice the last wins, as in NumPy."""
     shape, count = list(d.shape(data)), indices.shape[-1]

@@ -6,6 +6,7 @@ goes to the end), "same_lower" (to the beginning) or "causal". x may lack the ba
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -276,6 +277,65 @@ def pool(
         return Value(x.dtype, pooled.array, pooled.tensor)
 
     return _batched(d, x, n, emit)
+
+
+def lp_pool(
+    d: Dialect,
+    x: Value,
+    p: int,
+    kernel: Sequence[int],
+    *,
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    padding: Padding = "valid",
+) -> Value:
+    """(sum of |x|^p over each window)^(1/p): x (B,C,*S) with C known, padded with zeros."""
+    (channels,) = movement.fixed_sizes(d, [d.shape(x)[1]], "pools channels of sizes")
+    size = d.unary("abs", x)
+    powers = size if p == 1 else d.binary("pow", size, float(p))
+    ones = known(np.ones((channels, 1, *kernel), np.float32))
+    sums = conv(d, powers, ones, strides=strides, dilations=dilations, padding=padding, groups=channels)
+    return sums if p == 1 else d.binary("pow", sums, 1.0 / p)
+
+
+def col2im(
+    d: Dialect,
+    x: Value,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    *,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Sequence[int],
+) -> Value:
+    """Windows (B, C * prod(kernel), windows) added up where they lie in a picture (B, C, *sizes)."""
+    n, block = len(kernel), math.prod(kernel)
+    counts = [
+        (size + pads[at] + pads[n + at] - dilations[at] * (kernel[at] - 1) - 1) // strides[at] + 1
+        for at, size in enumerate(sizes)
+    ]
+    batch, rows, _ = d.shape(x)
+    (rows,) = movement.fixed_sizes(d, [rows], "windows of sizes")
+    places = np.eye(block, dtype=np.float32).reshape(block, 1, *kernel)
+    weight = known(np.tile(places, (rows // block, *[1] * (n + 1))))
+    extra = [
+        size + pads[at] + pads[n + at] - (counts[at] - 1) * strides[at] - dilations[at] * (kernel[at] - 1) - 1
+        for at, size in enumerate(sizes)
+    ]
+    windows = d.reshape(x, [batch, rows, *counts])
+    parts = [
+        conv_transpose(
+            d,
+            d.slice_axis(windows, 1, at, at + block),
+            known(weight.data[at : at + block]),
+            strides=strides,
+            dilations=dilations,
+            pads=pads,
+            output_padding=extra,
+        )
+        for at in range(0, rows, block)
+    ]
+    return movement.concat(d, parts, 1)
 
 
 def global_pool(

@@ -155,7 +155,8 @@ def _run_function(call: Call, function: Any, defaults: dict[str, Any]) -> list[V
     ctx = call.ctx
     outer = ctx.used, ctx.opsets
     ctx.used = used_names(graph)
-    ctx.opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in function.opset_import} or outer[1]
+    own = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in function.opset_import}
+    ctx.opsets = {**outer[1], **own}
     lower_block(ctx, graph, scope)
     ctx.used, ctx.opsets = outer
     return [scope.get(o) for o in function.output]

@@ -111,6 +111,31 @@ def _global_pool(call: Call) -> Value:
     return windows.global_pool(call.ctx, call.input(0), kind, call.rank(0) - 2)
 
 
+@lowers("LpPool")
+def _lp_pool(call: Call) -> Value:
+    if call.attr("ceil_mode", 0):
+        raise call.refuse("ceil_mode = 1 is not supported")
+    kernel = [int(k) for k in call.require_attr("kernel_shape")]
+    windowed = {"strides": call.attr("strides"), "dilations": call.attr("dilations"), "padding": padding(call)}
+    return windows.lp_pool(call.ctx, call.input(0), int(call.attr("p", 2)), kernel, **windowed)
+
+
+@lowers("Col2Im")
+def _col2im(call: Call) -> Value:
+    sizes, kernel = call.known_ints(1), call.known_ints(2)
+    n = len(sizes)
+    strides, dilations = call.attr("strides", [1] * n), call.attr("dilations", [1] * n)
+    pads = call.attr("pads", [0] * (2 * n))
+    return windows.col2im(call.ctx, call.input(0), sizes, kernel, strides=strides, dilations=dilations, pads=pads)
+
+
+@lowers("LRN")
+def _local_response_norm(call: Call) -> Value:
+    """x / (bias + alpha * the mean over `size` channels of x^2)^beta."""
+    alpha, beta, bias = call.attr("alpha", 1e-4), call.attr("beta", 0.75), call.attr("bias", 1.0)
+    return norms.local_response(call.ctx, call.input(0), int(call.require_attr("size")), alpha, beta, bias)
+
+
 # ---- normalisation --------------------------------------------------------------------------------------------------
 
 

@@ -134,10 +134,27 @@ def _pad(call: Call) -> Value:
 def _resize(call: Call) -> Value:
     coordinates = call.attr("coordinate_transformation_mode", "half_pixel") if call.opset >= 11 else "asymmetric"
     rounding = call.attr("nearest_mode", "round_prefer_floor") if call.opset >= 11 else "floor"
-    call.ignore("cubic_coeff_a", "extrapolation_value", "exclude_outside")
-    if call.attr("antialias", 0):
-        raise call.refuse("antialias = 1 is not supported")
-    return resize(call.ctx, call.input(0), _scales(call), call.attr("mode", "nearest"), coordinates, rounding)
+    return resize(
+        call.ctx,
+        call.input(0),
+        _scales(call),
+        call.attr("mode", "nearest"),
+        coordinates,
+        rounding,
+        _crops(call) if coordinates == "tf_crop_and_resize" else None,
+        cubic=call.attr("cubic_coeff_a", -0.75),
+        inside=bool(call.attr("exclude_outside", 0)),
+        antialias=bool(call.attr("antialias", 0)),
+        beyond=call.attr("extrapolation_value", 0.0),
+    )
+
+
+def _crops(call: Call) -> dict[int, tuple[float, float]]:
+    """By axis, the part of it that the region of interest names: all beginnings and then all ends."""
+    rank = call.rank(0)
+    axes = [call.axis(a, rank) for a in call.attr("axes", range(rank))]
+    roi = [float(v) for v in call.known(1).reshape(-1)]
+    return dict(zip(axes, zip(roi[: len(axes)], roi[len(axes) :])))
 
 
 def _scales(call: Call) -> list[float]:
@@ -147,13 +164,17 @@ def _scales(call: Call) -> list[float]:
     shape, at = call.shape(0), 1 if call.op == "Upsample" or call.opset < 11 else 2
     policy = call.attr("keep_aspect_ratio_policy", "stretch")
     axes = [call.axis(a, len(shape)) for a in call.attr("axes", range(len(shape)))]
-    if policy != "stretch":
-        raise call.refuse(f"keep_aspect_ratio_policy = {policy!r} is not supported")
     given = call.optional(at)
     if given is not None and call.ctx.shape(given) != (0,):
         scales = [float(s) for s in call.known(at).reshape(-1)]
     else:
         scales = scales_to(call.ctx, [shape[a] for a in axes], call.sizes(3))
+        if policy not in ("stretch", "not_larger", "not_smaller"):
+            raise call.refuse(f"keep_aspect_ratio_policy = {policy!r}: expected stretch, not_larger or not_smaller")
+        if policy != "stretch":
+            one = min(scales) if policy == "not_larger" else max(scales)
+            sizes = movement.fixed_sizes(call.ctx, [shape[a] for a in axes], "resizes axes of sizes")
+            scales = [round(size * one) / size for size in sizes]
     by_axis = dict(zip(axes, scales))
     return [by_axis.get(n, 1.0) for n in range(len(shape))]
 

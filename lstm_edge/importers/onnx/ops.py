@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..dialect import Value, arithmetic, known, movement, products, reductions
+from ..dialect import Value, arithmetic, bits, known, movement, products, reductions
 from .files import element_dtype, tensor_array
 from .lowering import Call, lowers
 
@@ -119,6 +119,21 @@ def _mod(call: Call) -> Value:
     return call.ctx.binary("fmod" if call.attr("fmod", 0) else "mod", call.input(0), call.input(1))
 
 
+@lowers("BitwiseAnd", "BitwiseOr", "BitwiseXor", folds=True)
+def _bitwise(call: Call) -> Value:
+    return bits.bitwise(call.ctx, call.op.removeprefix("Bitwise").lower(), call.input(0), call.input(1))
+
+
+@lowers("BitwiseNot", folds=True)
+def _bitwise_not(call: Call) -> Value:
+    return bits.bitwise_not(call.ctx, call.input(0))
+
+
+@lowers("BitShift", folds=True)
+def _bit_shift(call: Call) -> Value:
+    return bits.shift(call.ctx, call.input(0), call.input(1), call.require_attr("direction") == "LEFT")
+
+
 @lowers("Max", "Min", "Sum", folds=True)
 def _variadic(call: Call) -> Value:
     kind = {"Max": "max", "Min": "min", "Sum": "add"}[call.op]
@@ -151,14 +166,14 @@ def _identity(call: Call) -> Value:
 
 
 @lowers("Dropout")
-def _dropout(call: Call) -> Value:
+def _dropout(call: Call) -> list[Value | None]:
+    """What it is at inference: x itself, and a mask that keeps everything."""
     call.ignore("ratio", "seed", "is_test")
     mode = call.optional(2)
     if call.opset >= 12 and mode is not None and (not mode.is_known or mode.data.any()):
         raise call.refuse("training_mode is on; export the model in inference mode")
-    if call.wants(1):
-        raise call.refuse("its mask output is used; export the model in inference mode")
-    return call.input(0)
+    dtype = "bool" if call.opset >= 10 else call.input(0).dtype
+    return [call.input(0), call.ctx.fill(1.0, call.shape(0), dtype) if call.wants(1) else None]
 
 
 # ---- over axes ------------------------------------------------------------------------------------------------------
@@ -214,6 +229,12 @@ def _cum_sum(call: Call) -> Value:
     return reductions.cumulative_sum(call.ctx, call.input(0), call.known_ints(1)[0], exclusive, reverse)
 
 
+@lowers("CumProd")
+def _cum_prod(call: Call) -> Value:
+    exclusive, reverse = bool(call.attr("exclusive", 0)), bool(call.attr("reverse", 0))
+    return reductions.cumulative_product(call.ctx, call.input(0), call.known_ints(1)[0], exclusive, reverse)
+
+
 @lowers("TopK")
 def _top_k(call: Call) -> list[Value | None]:
     k = call.sizes(1)[0] if call.opset >= 10 else call.require_attr("k")
@@ -258,7 +279,11 @@ def _constant(call: Call) -> Value:
 @lowers("Range", folds=True)
 def _range(call: Call) -> Value:
     bounds = [call.input(n) for n in range(3)]
-    if any(v.array is None or v.array.size != 1 for v in bounds):
-        raise call.refuse("its bounds must follow from the shapes of the inputs; they are computed at run time")
+    for n, bound in enumerate(bounds):
+        if bound.array is None or bound.array.size != 1:
+            raise call.refuse(
+                f"input {call.input_name(n)!r} must follow from the shapes of the inputs; it is computed at run time"
+                f"{call.remedy(n)}"
+            )
     first, last, step = (v.data.reshape(-1)[0] for v in bounds)
     return movement.arange(call.ctx, first, last, step, bounds[0].dtype)

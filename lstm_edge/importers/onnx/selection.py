@@ -18,9 +18,7 @@ def _gather_elements(call: Call) -> Value:
 
 @lowers("GatherND")
 def _gather_nd(call: Call) -> Value:
-    if call.attr("batch_dims", 0):
-        raise call.refuse("batch_dims other than 0 is not supported")
-    return selection.gather_nd(call.ctx, call.input(0), call.known(1))
+    return selection.gather_nd(call.ctx, call.input(0), call.known(1), int(call.attr("batch_dims", 0)))
 
 
 @lowers("Compress")
@@ -36,9 +34,7 @@ def _scatter_elements(call: Call) -> Value:
 
 @lowers("ScatterND")
 def _scatter_nd(call: Call) -> Value:
-    if call.attr("reduction", "none") != "none":
-        raise call.refuse(f"reduction = {call.attr('reduction')!r}: expected 'none'")
-    return selection.scatter_nd(call.ctx, call.input(0), call.known(1), call.input(2))
+    return selection.scatter_nd(call.ctx, call.input(0), call.known(1), call.input(2), call.attr("reduction", "none"))
 
 
 @lowers("Trilu")
