@@ -16,8 +16,9 @@ import threading
 from dataclasses import replace
 from typing import Any
 
+from .frameworks import framework_of
 from .frameworks.question import Answer, Question
-from .jobs import FRAMEWORKS, answered
+from .jobs import answered
 from .serve import READY, receive, send
 
 START_SECONDS = 60.0  # for Python and NumPy to be there, on a busy board
@@ -124,7 +125,8 @@ def ask(question: Question) -> Answer:
 
 
 def _from_child(question: Question) -> Answer:
-    name = FRAMEWORKS[question.kind].name
+    framework = framework_of(question.kind, question.graph)
+    name = framework.name if framework else question.kind
     for _ in range(2):  # a child that had just ended by itself is started once more
         child = _running()
         try:

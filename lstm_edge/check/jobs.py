@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from ..ir.graph import Graph, Port
 from ..reference.samples import Arrays
-from .frameworks import keras, onnx, tflite, torch
+from .frameworks import framework_of
 from .frameworks.question import NO_NETWORK, Answer, NoFramework, Question
 from .originals import original_answers
 
 LONGEST_REASON = 300
 WEIGHTS_ALONE = ("state dict", "network")
-
-
-@dataclass(frozen=True)
-class Framework:
-    """packages: any of them will do. install: what to give to pip."""
-
-    name: str
-    packages: tuple[str, ...]
-    install: str
-
-
-FRAMEWORKS = {
-    "onnx": Framework("onnxruntime", ("onnxruntime",), "onnxruntime"),
-    "torch": Framework("torch", ("torch",), "torch"),
-    "keras": Framework("keras", ("keras",), "keras torch"),
-    "tf_keras": Framework("tf_keras", ("tf_keras",), "tf_keras"),
-    "tflite": Framework("LiteRT", tuple(tflite.PACKAGES), "ai-edge-litert"),
-}
-RUNNERS = {"onnx": onnx.runner, "torch": torch.runner, "keras": keras.runner, "tflite": tflite.runner}
-
-
-def framework_of(kind: str, graph: Graph) -> Framework | None:
-    """What runs sources of this kind; None where no framework does."""
-    producer = graph.metadata.get("source", {}).get("producer", "")
-    return FRAMEWORKS.get(keras.package_of(producer) if kind == "keras" else kind)
 
 
 def why_none(kind: str, graph: Graph) -> str:
@@ -55,11 +32,13 @@ def why_none(kind: str, graph: Graph) -> str:
 
 def answered(question: Question) -> Answer:
     """What the framework answers. Whatever it raises becomes the reason why there is no answer."""
-    name = FRAMEWORKS[question.kind].name
+    framework = framework_of(question.kind, question.graph)
+    assert framework is not None
+    name, module = framework.name, import_module(f".frameworks.{framework.module}", __package__)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a framework says of its own model is not for this library's user
-            return _values(question) if question.values else _outputs(question)
+            return _values(question, module) if question.values else _outputs(question, module)
     except NoFramework as why:
         return Answer(why=str(why))
     except ImportError as why:
@@ -69,14 +48,14 @@ def answered(question: Question) -> Answer:
         return Answer(why=f"{name} did not run the model ({reason})"[:LONGEST_REASON], fault=True)
 
 
-def _outputs(question: Question) -> Answer:
-    runner, name = RUNNERS[question.kind](question.source, question.constants, question.graph)
+def _outputs(question: Question, module: Any) -> Answer:
+    runner, name = module.runner(question.source, question.constants, question.graph)
     return Answer(original_answers(question.graph, runner, question.inputs), name)
 
 
-def _values(question: Question) -> Answer:
+def _values(question: Question, module: Any) -> Answer:
     """The values of an ONNX model that have the names of the graph's outputs."""
-    runner, name, names = onnx.values(question.source, question.constants, question.graph)
+    runner, name, names = module.values(question.source, question.constants, question.graph)
     wanted = [n for n in dict.fromkeys(names) if n in {p.name for p in question.graph.outputs}]
     shown = replace(question.graph, outputs=[Port(n, n) for n in wanted])
     answers: Arrays = original_answers(shown, runner, question.inputs) if wanted else {}

@@ -21,6 +21,7 @@ from ...importers.keras.architecture import read_pair, weights_beside
 from ...importers.keras.files import Source, opens_like_architecture, read_file
 from ...ir.graph import Graph
 from ...reference.samples import Arrays
+from . import keras_package
 from .question import NoFramework, Runner, by_order, ports
 
 ZIP = b"PK\x03\x04"
@@ -43,16 +44,9 @@ def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple
     return run, f"{name} {version}".strip()
 
 
-def package_of(producer: str) -> str:
-    """The package that runs files of this producer ('keras 2.15.0')."""
-    return "keras" if producer.removeprefix("keras ").split(".")[0] in ("3", "") else "tf_keras"
-
-
 def _package(graph: Graph) -> Any:
-    name = package_of(graph.metadata.get("source", {}).get("producer", ""))
-    if (
-        name == "keras" and "KERAS_BACKEND" not in os.environ
-    ):  # Keras's own default is TensorFlow whether installed or not
+    name = keras_package(graph)
+    if name == "keras" and "KERAS_BACKEND" not in os.environ:  # its own default is TensorFlow, installed or not
         backend = next((b for b in ("tensorflow", "torch", "jax") if find_spec(b)), None)
         if backend is None:
             raise NoFramework("Keras needs a backend that is not installed; pip install torch")

@@ -10,21 +10,15 @@ import numpy as np
 
 from ...ir.graph import Graph
 from ...reference.samples import Arrays
+from . import LITERT
 from .question import NoFramework, Runner, by_order, ports
-
-# package -> the module that has Interpreter, and the name that an answer bears
-PACKAGES = {
-    "ai_edge_litert": ("ai_edge_litert.interpreter", "LiteRT"),
-    "tflite_runtime": ("tflite_runtime.interpreter", "tflite_runtime"),
-    "tensorflow": ("tensorflow.lite", "TensorFlow Lite of tensorflow"),
-}
 
 
 def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str]:
-    package = next((p for p in PACKAGES if find_spec(p)), None)
+    package = next((p for p in LITERT if find_spec(p)), None)
     if package is None:
         raise NoFramework("no LiteRT is installed")
-    module, name = PACKAGES[package]
+    module, name = LITERT[package]
     given = {"model_path": source} if isinstance(source, str) else {"model_content": source}
     interpreter = import_module(module).Interpreter(**given)
     version = getattr(import_module(package), "__version__", "")
