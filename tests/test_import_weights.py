@@ -10,7 +10,7 @@ from shared import MODELS, needs_models
 from torch_helpers import B, Classifier, T, agrees, run, saved
 
 import lstm_edge
-from lstm_edge.errors import UnsupportedModelError
+from lstm_edge.errors import FormatError, UnsupportedModelError
 from lstm_edge.importers.network.model import read
 from lstm_edge.importers.network.weights import read_weights
 
@@ -158,3 +158,25 @@ def test_ambiguous_weights_are_listed():
         read({**lstm, "l.weight_ih_l0_reverse": torch.zeros(16, 3)})
     with pytest.raises(UnsupportedModelError, match="'generator_a', 'generator_b'"):
         read(saved({"generator_a": lstm, "generator_b": lstm}))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_archives_of_torch_package(tmp_path):
+    module = nn.LSTM(3, 4)
+    optimizer = {"lr": 0.1}
+
+    def packaged(name, **pickled):
+        with torch.package.PackageExporter(tmp_path / name) as archive:
+            archive.extern(["torch.**", "numpy.**"])
+            for resource, value in pickled.items():
+                archive.save_pickle("model", f"{resource}.pkl", value)
+        return tmp_path / name
+
+    one = packaged("one.pt", net=module)
+    several = packaged("several.pt", net=module.state_dict(), optim=optimizer)
+    for weights in (read_weights(one, described=False), read_weights(several, "model/net.pkl")):
+        for name, tensor in module.state_dict().items():
+            np.testing.assert_array_equal(weights.arrays[name], tensor.numpy())
+    data = one.read_bytes()
+    with pytest.raises(FormatError):
+        read_weights(data[: len(data) // 2])

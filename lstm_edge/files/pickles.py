@@ -12,6 +12,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from .zips import read_entry
 
 __all__ = ["Inert", "load"]
 
+PACKAGE_MARK = ".data/extern_modules"  # an entry that every archive of torch.package has
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def load(source: str | Path | bytes, place: str = "", part: str = "data") -> Any:
-    """The object in a file of torch.save (zip, or the stream of pickles before torch 1.6, or the tar before 0.2) or in
-    a plain pickle: dicts, lists, numbers, strings, NumPy arrays for tensors, `Inert` for everything else.
+    """The object in a file of torch.save (zip, or the stream of pickles before torch 1.6, or the tar before 0.2), of
+    torch.package, or in a plain pickle: dicts, lists, numbers, strings, NumPy arrays for tensors, `Inert` for everything else.
 
     bfloat16 tensors become float32; every other dtype stays. FormatError: damaged, or the pickle calls code.
     """
@@ -67,6 +69,9 @@ def _load_zip(data: bytes, place: str, part: str = "data") -> Any:
     """The object of `part`.pkl, whose tensors lie in the folder `part`. TorchScript has a second part, constants."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = {i.filename: i for i in archive.infolist()}
+        package = next((n for n in entries if n.endswith(PACKAGE_MARK)), "")
+        if package and part == "data":
+            return _load_package(archive, entries, package.removesuffix(PACKAGE_MARK), place)
         mains = [n for n in entries if n.rsplit("/", 1)[-1] == f"{part}.pkl"]
         if not mains:
             raise FormatError(
@@ -76,24 +81,52 @@ def _load_zip(data: bytes, place: str, part: str = "data") -> Any:
         root = mains[0][: -len(f"{part}.pkl")]
         order = archive.read(entries[root + "byteorder"])[:6] if root + "byteorder" in entries else b"little"
         big = order == b"big"
-        read: dict[str, Storage] = {}
-
-        def storage(pid: tuple[Any, ...]) -> Storage:
-            kind, key, numel = _storage_id(pid, place)
-            if key not in read:
-                info = entries.get(f"{root}{part}/{key}")
-                if info is None:
-                    raise FormatError(f"{place}: storage {key} is named in {part}.pkl but has no entry in the archive")
-                claimed = numel * itemsize(kind)
-                if info.file_size < claimed:
-                    raise FormatError(
-                        f"{place}: storage {key}: expected {claimed} bytes for {numel} elements, found {info.file_size}"
-                    )
-                raw = read_entry(archive, info, place)
-                read[key] = Storage(kind, numel, elements(raw, kind, numel, big), key)
-            return read[key]
-
+        storage = _storages(archive, entries, lambda key: f"{root}{part}/{key}", big, place)
         return finish(Reader(io.BytesIO(read_entry(archive, entries[mains[0]], place)), storage, place).load(), place)
+
+
+def _load_package(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], root: str, place: str) -> Any:
+    """The object in an archive of torch.package, or where it holds several, each by its name. The Python code beside them
+    is not run."""
+    pickles = [n for n in entries if n.startswith(root) and n.endswith(".pkl") and not n.startswith(f"{root}.data/")]
+    if not pickles:
+        raise FormatError(f"{place}: an archive of torch.package without a pickle")
+    storage = _storages(archive, entries, lambda key: f"{root}.data/{key}.storage", False, place)
+    found = {
+        name.removeprefix(root): finish(
+            Reader(io.BytesIO(read_entry(archive, entries[name], place)), storage, place).load(), place
+        )
+        for name in pickles
+    }
+    return next(iter(found.values())) if len(found) == 1 else found
+
+
+def _storages(
+    archive: zipfile.ZipFile,
+    entries: dict[str, zipfile.ZipInfo],
+    entry_of: Callable[[str], str],
+    big: bool,
+    place: str,
+) -> Callable[[Any], Storage]:
+    """What a persistent id of a pickle stands for: the storage in the entry that `entry_of` gives for its key."""
+    read: dict[str, Storage] = {}
+
+    def storage(pid: Any) -> Storage:
+        kind, key, numel = _storage_id(pid, place)
+        if key not in read:
+            info = entries.get(entry_of(key))
+            if info is None:
+                raise FormatError(f"{place}: storage {key} is named in the pickle but has no entry in the archive")
+            claimed = numel * itemsize(kind)
+            if info.file_size < claimed:
+                raise FormatError(
+                    f"{place}: storage {key}: expected {claimed} bytes for {numel} elements, found {info.file_size}"
+                )
+            raw = read_entry(archive, info, place)
+            read[key] = Storage(kind, numel, elements(raw, kind, numel, big), key)
+        return read[key]
+
+    return storage
 
 
 def _load_stream(data: bytes, place: str) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from ...files.pickles import PACKAGE_MARK
 from ...files.safetensors import is_safetensors
 from ..importer import Importer, Setting, Source
 
@@ -16,7 +17,7 @@ def _claims(source: Source) -> str | None:
     archive = bool(source.entries) and all(n.endswith(".npy") for n in source.entries)
     if archive or head.startswith(b"\x93NUMPY"):
         return "npz"
-    pickled = any(n.endswith("data.pkl") for n in source.entries)
+    pickled = any(n.endswith(("data.pkl", PACKAGE_MARK)) for n in source.entries)
     legacy = len(head) > 1 and head[0] == 0x80 and head[1] in range(2, 6)  # a pickle
     return "torch" if pickled or legacy else None
 
