@@ -63,7 +63,7 @@ def _layer(d: Layers, x: Value, layer: dict[str, Any]) -> Value:
         return _recurrent(d, x, kind.upper(), layer, units)
     act = activation(layer.get("activation"), place)
     if kind == "time-distributed-dense" and "activation" not in layer:
-        d.note(f"{place}: no activation in the file, none assumed")
+        d.note(f"{ASSUMED}{place} has no activation, as the file names none")
     if kind in ("dense", "time-distributed-dense"):
         w = array(weights[0], f"{place}: kernel", (wide, units)).T
         bias = array(weights[1], f"{place}: bias", (units,)) if len(weights) > 1 else None
