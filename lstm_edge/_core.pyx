@@ -316,9 +316,10 @@ cdef class Model:
         batch, frames, count, lengths = self._all_sizes(values, no_batch, -1, -1, lead)
         if batch == 0:
             raise ShapeError("batch: expected at least 1 sequence, found 0")
+        for name, size in {"batch": batch, "frames": frames, **lengths}.items():
+            if size >= 0:
+                self._check_range(name, size)
         batch, frames = max(batch, 1), frames if frames >= 0 else 1
-        for name, size in (("batch", batch), ("frames", frames), *lengths.items()):
-            self._check_range(name, size)
         stream = self._borrow(batch, frames, [lengths[name] for name in self.lengths])
         try:
             results = (<Stream>stream)._call(values, frames, count, no_batch, False)

@@ -68,6 +68,20 @@ class Window(Base):
         return self.head(self.conv(x.mT).mT)
 
 
+class Positions(Base):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, 30, 3))
+
+    def forward(self, x):
+        return self.head(x + self.table[:, : x.size(1)])
+
+
+class LaterPositions(Positions):
+    def forward(self, x):
+        return self.head(x + self.table[:, 2 : 2 + x.size(1)])
+
+
 BRANCHES = [  # module, frames of the example, the range that is stated
     (PadsShort, 7, [5, None, 1, 0]),
     (PadsShort, 3, None),
@@ -79,6 +93,8 @@ BRANCHES = [  # module, frames of the example, the range that is stated
     (Checked, 7, [1, 50, 1, 0]),
     (OneLength, 7, None),
     (Window, 9, None),
+    (Positions, 7, [1, 30, 1, 0]),
+    (LaterPositions, 7, [1, 28, 1, 0]),
     (Base, 7, None),
 ]
 

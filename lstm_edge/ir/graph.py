@@ -5,6 +5,7 @@ docs/ops.md says what each op means; shapes.py infers the shapes, reference.py r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +71,8 @@ class Graph:
     states: list[State] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     self_test: SelfTest | None = None
+    # (graph, frames it was made with): whether the source, where it can be asked, answers as the graph at other numbers
+    ask: Callable[[Graph, int], bool] | None = field(default=None, repr=False, compare=False)
     _last: dict[str, int] = field(default_factory=dict, repr=False, compare=False)  # fresh's last number per base
 
     # ---- building -------------------------------------------------------------------------------------------------

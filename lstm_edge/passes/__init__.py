@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..ir.graph import Graph
-from . import fold, fuse, overlap, recurrences, states, streaming, unrolled
+from . import fold, frames, fuse, overlap, recurrences, states, streaming, unrolled
 
 
 def pipeline(graph: Graph, states_: dict[str, str] | None = None, overlap_: dict[str, int] | None = None) -> Graph:
@@ -21,6 +21,7 @@ def pipeline(graph: Graph, states_: dict[str, str] | None = None, overlap_: dict
     fuse.fuse(graph)
     unrolled.fix_frames(graph)
     recurrences.recognise(graph)
+    frames.free(graph)
     unrolled.tell(graph)
     graph.metadata["pairs"] = states.pair(graph, states_)
     overlap.apply(graph, overlap_ or {})

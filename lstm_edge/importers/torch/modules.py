@@ -64,6 +64,7 @@ def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Gra
                 graph.metadata.setdefault("source", {})["arguments"] = _named_arguments(graph, tried.args, tried.kwargs)
                 if dynamic != "all":
                     graph.metadata["notes"].append(f"not every axis could stay free ({failures[0][:200]})")
+                graph.ask = given.free_of
                 return graph
     raise UnsupportedModelError(
         f"torch.export could not trace {type(module).__name__}: {failures[-1][:500]}. Give a working "

@@ -62,7 +62,18 @@ spell(
 def slice_axis(c: Lowering, x: Value, axis: int, start: Any, end: Any, step: int = 1) -> Value:
     """x[start:end:step] along one axis; None is from the first, or to the last."""
     first, last = (0 if start is None else start), (TO_END if end is None else end)
+    if _is_of_a_table(c, x, axis, first, last, step):
+        places = c.arange(last - first)
+        places = places if first == 0 else c.binary("add", places, c.fill(float(first), [1]))
+        return selection.gather(c, x, c.cast(places, "int32"), axis)
     return move.take(c, x, [axis], [first], [last], [step])
+
+
+def _is_of_a_table(c: Lowering, x: Value, axis: int, first: Any, last: Any, step: int) -> bool:
+    """Whether as many entries as an open size says are taken, from a place that is known, of an axis whose size is not open: a
+    table of positions. The program's guards say that there are as many."""
+    size = c.shape(x)[c.axis_of(x, axis)]
+    return isinstance(size, int) and isinstance(first, int) and first >= 0 and isinstance(last, Dim) and step == 1
 
 
 @op("slice", "slice_copy", lazy=True)
