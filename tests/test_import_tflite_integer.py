@@ -87,6 +87,11 @@ def test_what_the_runtimes_kernel_does_not_take_runs_in_float32_and_says_why(mon
     assert any("runs in float32" in note and why in note for note in graph.metadata["notes"])
 
 
+def test_what_float32_has_not_is_refused_with_the_way_back():
+    with pytest.raises(UnsupportedModelError, match="not supported in float32; leave options=.*integer.* out"):
+        to_graph(GOLDEN / "tflite" / "integer_norm.tflite", options={"integer": "float"})
+
+
 def two_sequences(op: Operator, graph: SubGraph) -> None:
     graph.tensors[op.inputs[0]].shape[0] = graph.tensors[op.inputs[0]].signature[0] = 2
 

@@ -51,7 +51,7 @@ def bound(ctx: TfLowering, graph: SubGraph, index: int, scope: Scope) -> Value:
 
 @lowers("CALL")
 def _call(call: Call) -> list[Value]:
-    return run_subgraph(call.ctx, subgraph(call, "subgraph"), [call.input(n) for n in range(len(call.inputs))])
+    return run_subgraph(call.ctx, subgraph(call, "subgraph"), call.all_inputs())
 
 
 @lowers("IF")

@@ -119,12 +119,8 @@ class BodyLowering(TfLowering):
             return None
         if call.kind == "GATHER" and call.option("axis") != 0 or data.is_run and data.tensor in self.carried:
             raise NotACell("it reads frames along another axis than the first, or of what it carries")
-        source = self.outer.get(data.tensor, data)
-        shape = self.shape(data)[1:] if call.kind != "GATHER" or self.shape(index) == () else (1, *self.shape(data)[1:])
-        name = self.graph.fresh("frame")
-        self.graph.input(name, tuple(shape), self.run_dtype(data))
-        self.frames[name] = Read(source, at)
-        return Value(data.dtype, tensor=name)
+        whole = call.kind == "GATHER" and self.shape(index) != ()
+        return self._frame_of(data, at, [1] if whole else [])
 
     def _slice(self, call: Call) -> Value | None:
         begin, count = call.input(1), call.input(2)
@@ -141,27 +137,28 @@ class BodyLowering(TfLowering):
         end = None if not isinstance(size[0], Dim) and size[0] == -1 else low[0] + size[0]
         x = call.input(0)
         if low[0] == TRIP and end is not None and not isinstance(end - TRIP, Dim) and end - TRIP == 1:
-            return self._frame_slice(x)
+            return self._frame_of(x, TRIP, [1])
         return Part(x.dtype, items=[], source=x, start=low[0], end=end)
 
-    def _frame_slice(self, x: Value) -> Value:
-        """x[trip:trip+1]."""
-        source = self.outer.get(x.tensor, x)
+    def _frame_of(self, x: Value, at: Any, leading: list[int]) -> Value:
+        """x[at] with these axes in front of it, as what a trip is given."""
         name = self.graph.fresh("frame")
-        self.graph.input(name, (1, *self.shape(x)[1:]), self.run_dtype(x))
-        self.frames[name] = Read(source, TRIP)
+        self.graph.input(name, (*leading, *self.shape(x)[1:]), self.run_dtype(x))
+        self.frames[name] = Read(self.outer.get(x.tensor, x), at)
         return Value(x.dtype, tensor=name)
 
     def _concatenation(self, call: Call) -> Value | None:
         """x[:at], element, x[at+1:] spells a write."""
-        parts = [call.input(n) for n in range(len(call.inputs))]
+        parts = call.all_inputs()
         if not any(isinstance(p, Part) for p in parts):
             return None
         before, element, after = parts if len(parts) == 3 else (None, None, None)
-        if not isinstance(before, Part) or not isinstance(after, Part) or element is None or element.items is not None:
-            raise NotACell("it joins parts of a carried tensor in a way that is not known")
         if (
-            before.source is not after.source
+            not isinstance(before, Part)
+            or not isinstance(after, Part)
+            or element is None
+            or element.items is not None
+            or before.source is not after.source
             or before.start != 0
             or after.end is not None
             or before.end is None
@@ -195,7 +192,7 @@ class _While(Loop):
     def __init__(self, call: Call, cond: SubGraph, body: SubGraph):
         self.call, self.ctx, self.budget = call, call.ctx, call.ctx.budget
         self.tf, self.cond, self.graph, self.size = call.ctx, cond, body, len(body.operators)
-        self.carried = [call.input(n) for n in range(len(call.inputs))]
+        self.carried = call.all_inputs()
         self.invariant = [i == o for i, o in zip(body.inputs, body.outputs)]
 
     # ---- trip by trip ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...ir.dims import Size, mentions
 from ...ir.graph import State
+from ...options import as_typed
 from ..dialect import Value, movement, recurrences
 from ..dialect.recurrences import Run, Weights
 from .integer_lstm import integer_lstm, why_not
@@ -119,11 +120,17 @@ def _lstm_options(call: Call, coupled: bool) -> dict[str, Any]:
 
 
 def _refuse_what_no_row_has(call: Call, directions: Sequence[_Direction], norms: int) -> None:
+    what = ""
     if any(call.optional(norms + n) is not None for n in range(len(GATES))):
-        raise call.refuse("layer normalisation inside the cell is not supported; train without it")
-    for d in directions:
-        if d.b_proj is not None and np.any(d.b_proj):
-            raise call.refuse("a bias of the projection is not supported; train the projection without a bias")
+        what = "layer normalisation inside the cell"
+    elif any(d.b_proj is not None and np.any(d.b_proj) for d in directions):
+        what = "a bias of the projection"
+    if not what:
+        return
+    info = call.infos[0]
+    asked = info is not None and is_quantized(info) and not call.ctx.exact and not why_not(call)
+    remedy = f"leave {as_typed('options', 'integer', 'float')} out" if asked else "train without it"
+    raise call.refuse(f"{what} is not supported in float32; {remedy}")
 
 
 # ---- LSTM ------------------------------------------------------------------------------------------------------------
@@ -183,9 +190,8 @@ def _bidirectional_lstm(call: Call) -> list[Value]:
         raise call.refuse("auxiliary inputs are not supported; stack the layers by their outputs instead")
     cells = [_Direction(call, 1, 5, 9, 12, 16), _Direction(call, 18, 22, 26, 29, 33)]
     _refuse_what_no_row_has(call, cells, 48)
-    for part in ("coupled", "hidden"):
-        if getattr(cells[0], part) != getattr(cells[1], part):
-            raise call.refuse(f"its directions differ: {part} is {[getattr(c, part) for c in cells]}")
+    if cells[0].coupled != cells[1].coupled:
+        raise call.refuse("one of its directions has coupled gates, the other has not")
     options = {**_lstm_options(call, cells[0].coupled), "time_major": time_major}
     run = _run(call, "LSTM", call.input(0), [c.weights() for c in cells], **options)
     _start_anew(call, range(35, 39))
