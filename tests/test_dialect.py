@@ -22,7 +22,7 @@ from lstm_edge.importers.dialect import (
     reductions,
     selection,
 )
-from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.dims import BATCH, FRAMES, Dim
 from lstm_edge.ir.dims import value as size_at
 
 OPEN = {"b": BATCH, "t": FRAMES}
@@ -496,6 +496,26 @@ def test_sizes_are_computed_as_the_numbers_they_will_be(
     found = d.binary(kind, known(np.array([a, 7], object)), known(np.array([b, 2], object)))
     wanted = WHOLE[kind](np.array([numbers[0], 7]), np.array([numbers[1], 2]))
     assert at(found, d, batch, frames) == wanted.tolist()
+
+
+@pytest.mark.parametrize("size", [FRAMES * -1, FRAMES * -3, 2 - FRAMES * 2 - BATCH])
+@pytest.mark.parametrize("kind", ["div", "fmod", "mod"])
+def test_negative_sizes_are_rounded_towards_zero(kind: str, size: Any) -> None:
+    """As whole numbers are by every format's division; only mod has the sign of the divisor."""
+    d = Dialect()
+    found = d.binary(kind, known(np.array([size], object)), 4).data.item()
+    for frames in range(1, 9):
+        number = size_at(size, 2, frames)
+        quotient = -(-number // 4) if kind == "div" else number % 4 if kind == "mod" else number + (-number // 4) * 4
+        assert size_at(found, 2, frames) == quotient
+    assert not d.notes and not d.graph.nodes
+
+
+@pytest.mark.parametrize("kind, notes", [("div", 1), ("fmod", 1), ("mod", 0)])
+def test_a_size_that_few_frames_would_make_negative_is_rounded_as_a_size_and_said_so(kind: str, notes: int) -> None:
+    d = Dialect()
+    assert isinstance(d.binary(kind, FRAMES - 3, 2).data.item(), Dim)
+    assert len(d.notes) == notes and all("frames-3 is rounded as a size, so as no less than 0" in n for n in d.notes)
 
 
 def test_what_is_decided_for_every_size_is_known() -> None:

@@ -330,6 +330,8 @@ class Dialect:
         if a.array is not None and b.array is not None:
             folded = folding.binary(kind, a, b, self.place)
             if folded is not None:
+                for size in folding.rounded_as_sizes(kind, a, b):
+                    self.note(f"{self.place}: {size} is rounded as a size, so as no less than 0, where it is divided")
                 return folded
         for x, constant in ((a, b), (b, a)):
             if x.is_run and constant.is_known and self._is_neutral(kind, constant, x is a):

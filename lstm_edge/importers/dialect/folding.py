@@ -116,7 +116,7 @@ def _on_sizes(kind: str, a: Value, b: Value) -> Value | None:
         "mul": lambda x, y: x * y,
         "div": lambda x, y: _divided(x, y, whole),
         "mod": lambda x, y: x - _floored(x, y) * y,
-        "fmod": lambda x, y: x - _floored(x, y) * y,
+        "fmod": lambda x, y: x - _truncated(x, y) * y,
         "max": lambda x, y: x if decided("greater_equal", x, y) else y,
         "min": lambda x, y: x if decided("less_equal", x, y) else y,
     }
@@ -142,12 +142,30 @@ def elementwise(function: _Pair, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _divided(a: Size, b: Size, whole: bool) -> Size:
-    if whole and not isinstance(a, Dim) and not isinstance(b, Dim):
-        return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+    if whole:
+        return _truncated(a, b)
     quotient = _floored(a, b)
-    if not whole and quotient * b != a:
+    if quotient * b != a:
         raise Undecided
     return quotient
+
+
+def _truncated(a: Size, b: Size) -> Size:
+    """a / b rounded towards zero, as whole numbers divide. What is negative for small open sizes alone is taken for a size,
+    which is not (see rounded_as_sizes)."""
+    if not isinstance(a, Dim) and not isinstance(b, Dim):
+        return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+    return -_floored(-a, b) if bounds(a)[1] <= 0 else _floored(a, b)
+
+
+def rounded_as_sizes(kind: str, a: Value, b: Value) -> list[Size]:
+    """The dividends that `binary` rounds as what is no less than 0, though it is so for small open sizes."""
+    if kind not in ("div", "fmod") or a.is_known or a.dtype.startswith("float"):
+        return []
+    low = [size for size in sizes_of(a).flat if bounds(size)[0] < 0 < bounds(size)[1]]
+    return [
+        size for size in low for by in sizes_of(b).flat if not isinstance(by, Dim) and _floored(size, by) * by != size
+    ]
 
 
 def _floored(a: Size, b: Size) -> Size:
