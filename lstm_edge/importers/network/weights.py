@@ -43,6 +43,8 @@ def read_weights(source: Any, key: str | None = None, described: bool = True) ->
     UnsupportedModelError for what holds no arrays.
     """
     if isinstance(source, Mapping):
+        if described and not source:
+            return Weights({})  # of layers that have none
         return _checked(_chosen(_without_objects(source), "the dictionary", key, described))
     place = "bytes" if isinstance(source, bytes) else Path(source).name
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
