@@ -110,3 +110,64 @@ def test_an_old_onnx_package_is_named(monkeypatch):
     monkeypatch.setattr(onnx, "__version__", "1.12.0")
     with pytest.raises(ImportError, match=r"expected 1\.16 or later, found 1\.12\.0; pip install"):
         importer.read(b"")
+
+
+def test_all_that_is_refused_is_listed_at_once():
+    """Also behind what is refused, where an operator is not known at all; not what only lacks its inputs."""
+    nodes = [
+        node("NonMaxSuppression", ["x", "s"], ["boxes"], name="nms"),
+        node("Det", ["x"], ["d"], name="det"),
+        node("Relu", ["d"], ["r"], name="behind"),
+        node("GridSample", ["r", "x"], ["g"], name="first_grid"),
+        node("GridSample", ["g", "x"], ["h"], name="second_grid"),
+        node("Relu", ["x"], ["y"]),
+    ]
+    model = make_model(
+        nodes,
+        [value_info("x", [1, 3, 4, 4]), value_info("s", [1, 1, 3])],
+        [value_info(o, None) for o in ("boxes", "h", "y")],
+    )
+    with pytest.raises(UnsupportedModelError) as caught:
+        importer.read(model)
+    lines = str(caught.value).splitlines()
+    assert "nms" in lines[0] and lines[2] == "also refused:" and len(lines) == 5
+    assert "'det' (Det): operator Det" in lines[3]
+    assert "'first_grid' (GridSample) and 1 more like it: operator GridSample" in lines[4]
+    assert "behind" not in str(caught.value)
+
+
+def test_the_sizes_of_what_comes_before_a_refusal_are_still_solved():
+    nodes = [
+        node("Det", ["m"], ["d"], name="det"),
+        node("Concat", ["x", "one"], ["z"], axis=1),
+        node("GridSample", ["z", "z"], ["g"], name="grid"),
+    ]
+    model = make_model(
+        nodes,
+        [value_info("x", ["batch", "time", 4]), value_info("m", [3, 3])],
+        [value_info("d", None), value_info("g", None)],
+        {"one": np.ones((1, 1, 4), np.float32)},
+    )
+    with pytest.raises(UnsupportedModelError, match=r"(?s)'det' \(Det\).*also refused.*'grid' \(GridSample\)"):
+        importer.read(model)
+
+
+def test_what_must_be_known_is_traced_to_the_models_inputs():
+    branches = {
+        f"{way}_branch": onnx.helper.make_graph([node(op, ["x"], [way])], way, [], [value_info(way, None)])
+        for way, op in (("then", "Relu"), ("else", "Neg"))
+    }
+    nodes = [
+        node("Cast", ["rate"], ["number"], to=FLOAT),
+        node("Greater", ["number", "limit"], ["fast"]),
+        node("If", ["fast"], ["y"], **branches),
+    ]
+    model = make_model(
+        nodes,
+        [value_info("x", [2, 3]), value_info("rate", [], 7)],
+        [value_info("y", None)],
+        {"limit": np.float32(8000)},
+    )
+    with pytest.raises(UnsupportedModelError, match=r"the_If.*comes from the model's input 'rate'.*constants=\{'rate'"):
+        importer.read(model)
+    assert [n.attrs["kind"] for n in importer.read(model, constants={"rate": 16000}).nodes] == ["relu"]

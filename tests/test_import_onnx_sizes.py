@@ -14,6 +14,7 @@ from onnx_helpers import (
     node,
     normal,
     one_node,
+    onnx,
     recurrent_model,
     value_info,
 )
@@ -229,3 +230,37 @@ def test_sort_of_a_free_batch():
         [value_info(o, None, t) for o, t in (("sorted", INT64), ("order", INT64), ("y", FLOAT))],
     )
     against_onnxruntime(model, {"lengths": np.array([3, 9, 3, 1, 9, 5]), "x": normal(6, 4)})
+
+
+def test_four_states_of_unnamed_batches_beside_a_batch_of_one():
+    """As ten-vad is exported: two LSTMs of one frame, whose states have a batch each that nobody named."""
+    names = ["h1", "c1", "h2", "c2"]
+    first, second = (recurrent_model("LSTM", 4) for _ in range(2))
+    weights = {}
+    for n, model in enumerate((first, second)):
+        weights |= {f"{t.name}{n}": onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    weights["W1"] = normal(1, 16, 4)
+    nodes = [
+        *(node("Unsqueeze", [s, "zero"], [f"{s}_in"]) for s in names),
+        node("LSTM", ["x", "W0", "R0", "", "", "h1_in", "c1_in"], ["y1", "h1_n", "c1_n"], hidden_size=4),
+        node("Squeeze", ["y1", "one"], ["z1"]),
+        node("LSTM", ["z1", "W1", "R1", "", "", "h2_in", "c2_in"], ["y2", "h2_n", "c2_n"], hidden_size=4),
+        *(node("Squeeze", [f"{s}_n", "zero"], [f"{s}_out"]) for s in names),
+    ]
+    model = make_model(
+        nodes,
+        [value_info("x", [1, 1, 3]), *(value_info(s, [None, 4]) for s in names)],
+        [value_info("y2", None), *(value_info(f"{s}_out", None) for s in names)],
+        {**weights, "zero": np.array([0]), "one": np.array([1])},
+    )
+    graph = importer.read(model)
+    assert [graph.shape(p.tensor) for p in graph.inputs] == [(1, 1, 3), *[(1, 4)] * 4]
+
+
+def test_a_fixed_initial_state_fixes_the_batch_of_open_inputs():
+    """As AECMOS is exported: h0 for a batch of 1 beside spectra of any batch and any number of frames."""
+    model = recurrent_model("GRU", 4, extra_inputs=("h0",))
+    model.graph.input[1].type.tensor_type.shape.dim[1].ClearField("dim_param")
+    model.graph.input[1].type.tensor_type.shape.dim[1].dim_value = 1
+    graph = importer.read(model)
+    assert [graph.shape(p.tensor) for p in graph.inputs] == [(FRAMES, 1, 3), (1, 1, 4)]

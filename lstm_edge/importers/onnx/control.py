@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import Dim, Size
-from ...options import as_typed
 from ...recurrences.body import Body, Carried, Frame
 from ...recurrences.lifting import flipped
 from ...recurrences.loops import Collected, Loop, Trip, settle
@@ -24,10 +23,7 @@ from .sequences import Frames, Growing, frames
 def _if(call: Call) -> list[Value | None]:
     condition = call.input(0)
     if not condition.is_known:
-        raise call.refuse(
-            f"its condition {call.input_name(0)!r} is known only at run time. If it follows from the shapes of "
-            f"the inputs, fix them ({as_typed('shapes')}); if from an input, give that as a constant ({as_typed('constants')})"
-        )
+        raise call.refuse(f"its condition {call.input_name(0)!r} is known only at run time{call.remedy(0)}")
     taken = bool(np.asarray(condition.array).reshape(-1)[0])
     branch = call.require_attr("then_branch" if taken else "else_branch")
     call.ignore("then_branch", "else_branch")

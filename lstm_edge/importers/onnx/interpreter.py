@@ -16,10 +16,12 @@ from ..dialect.call import lowering
 from .files import tensor_array
 from .folding import fold
 from .lowering import LOWER, MAX_NODES, Call, Lowering
+from .refusals import Refusals
 
 
-def lower_block(ctx: Lowering, graph: Any, scope: ChainMap[str, Value]) -> None:
-    """Interprets the nodes of a graph or subgraph; binds their outputs in `scope`."""
+def lower_block(ctx: Lowering, graph: Any, scope: ChainMap[str, Value], refusals: Refusals | None = None) -> None:
+    """Interprets the nodes of a graph or subgraph; binds their outputs in `scope`. What cannot be lowered is raised at once,
+    or with `refusals` collected there."""
     for tensor in graph.initializer:
         if tensor.name not in scope.maps[0]:
             scope[tensor.name] = known(tensor_array(tensor, "initialiser"))
@@ -27,12 +29,36 @@ def lower_block(ctx: Lowering, graph: Any, scope: ChainMap[str, Value]) -> None:
     if ctx.budget.left < 0:
         raise UnsupportedModelError(f"{ctx.place or 'the graph'}: unrolled, the model has more than {MAX_NODES} nodes")
     for node in graph.node:
+        if refusals is not None and refusals.lost(_read_by(node)):
+            _pass_over(ctx, node, scope, refusals)
+            continue
         call = Call(ctx, node, [_lookup(node, name, scope) for name in node.input], _attributes(node), scope)
-        with lowering(call):
-            values = _evaluate(call)
+        try:
+            with lowering(call):
+                values = _evaluate(call)
+        except UnsupportedModelError as e:
+            if refusals is None:
+                raise
+            refusals.add(node, call.place, e)
+            continue
         for name, value in zip(node.output, values):
             if name and value is not None:
                 scope[name] = value
+
+
+def _read_by(node: Any) -> set[str]:
+    """What a node reads, in its subgraphs, too."""
+    return set(node.input).union(*(used_names(g) for g in subgraphs(node)))
+
+
+def _pass_over(ctx: Lowering, node: Any, scope: ChainMap[str, Value], refusals: Refusals) -> None:
+    """A node whose inputs are not known, since what makes them is refused: refused as well where its operator is."""
+    call = Call(ctx, node, [], {}, scope)
+    known_here = plugins.op_rule(call.domain, call.op) is not None or (call.domain, call.op) in LOWER
+    if known_here or _definition(call) is not None:
+        refusals.pass_over(node)
+    else:
+        refusals.add(node, call.place, _no_such_operator(call))
 
 
 def _lookup(node: Any, name: str, scope: ChainMap[str, Value]) -> Value | None:
@@ -93,14 +119,10 @@ def _by_definition(call: Call) -> Value | list[Value | None]:
     """An operator that ONNX itself defines by others: those are lowered in its place."""
     import onnx
 
-    domain = f" of domain {call.domain!r}" if call.domain else ""
-    door = plugins.way_out(f"register_op({call.domain!r}, {call.op!r}, rule)")
-    advice = f"{door}, or ask for it" if call.domain else "docs/onnx.md lists those that are"
-    refusal = call.refuse(f"operator {call.op}{domain} is not supported; {advice}")
-    try:
-        schema: Any = onnx.defs.get_schema(call.op, call.opset, call.domain)
-    except onnx.defs.SchemaError as e:
-        raise refusal from e
+    refusal = _no_such_operator(call)
+    schema = _definition(call)
+    if schema is None:
+        raise refusal
     if schema.has_context_dependent_function:
         types = [b"" if v is None else _type_proto(v, call.ctx.shape(v)).SerializeToString() for v in call.inputs]
         body = schema.get_context_dependent_function_with_opset_version(
@@ -108,15 +130,31 @@ def _by_definition(call: Call) -> Value | list[Value | None]:
         )
         function = onnx.FunctionProto()
         function.ParseFromString(body)
-    elif schema.has_function:
-        function = schema.function_body
     else:
-        raise refusal
+        function = schema.function_body
     defaults = {n: a.default_value for n, a in schema.attributes.items() if a.default_value.name}
     values = _run_function(call, function, defaults)
     if any(name and (n >= len(values) or values[n] is None) for n, name in enumerate(call.proto.output)):
         raise refusal
     return values
+
+
+def _no_such_operator(call: Call) -> UnsupportedModelError:
+    domain = f" of domain {call.domain!r}" if call.domain else ""
+    door = plugins.way_out(f"register_op({call.domain!r}, {call.op!r}, rule)")
+    advice = f"{door}, or ask for it" if call.domain else "docs/onnx.md lists those that are"
+    return call.refuse(f"operator {call.op}{domain} is not supported; {advice}")
+
+
+def _definition(call: Call) -> Any:
+    """The schema of an operator that ONNX defines by others, else None."""
+    import onnx
+
+    try:
+        schema: Any = onnx.defs.get_schema(call.op, call.opset, call.domain)
+    except onnx.defs.SchemaError:
+        return None
+    return schema if schema.has_context_dependent_function or schema.has_function else None
 
 
 def _type_proto(value: Value, shape: Sequence[Size]) -> Any:

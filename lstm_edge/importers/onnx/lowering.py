@@ -85,10 +85,30 @@ class Call(OperatorCall):
         return output < len(self.proto.output) and self.proto.output[output] in self.ctx.used
 
     def remedy(self, n: int) -> str:
+        """What to give so that an input is known: the model's own inputs that it comes from."""
+        sources = self._sources(n)
+        if not sources:
+            return f"; where it comes from a size give that size ({as_typed('shapes')})"
+        constants = " and ".join(as_typed("constants", name) for name in sources)
         return (
-            f"; where it is an input of the model give it as a constant ({as_typed('constants', self.input_name(n))}), "
-            f"and where it comes from a size give that size ({as_typed('shapes')})"
+            f"; it comes from the model's input {' and '.join(map(repr, sources))}: give that as a constant ({constants}) "
+            f"where its values decide, its shape ({as_typed('shapes', sources[0])}) where that does"
         )
+
+    def _sources(self, n: int) -> list[str]:
+        """The inputs of the graph that input n is computed from."""
+        ports = {p.tensor: p.name for p in self.ctx.graph.inputs}
+        value = self.optional(n)
+        left = [value.tensor] if value is not None and value.is_run else []
+        seen: set[str] = set()
+        while left:
+            tensor = left.pop()
+            if tensor in seen:
+                continue
+            seen.add(tensor)
+            node = None if tensor in ports else self.ctx.producer(Value("float32", tensor=tensor))
+            left += [i for i in node.inputs if i] if node is not None else []
+        return [name for tensor, name in ports.items() if tensor in seen]
 
     def axes(self, input_opset: int) -> list[int] | None:
         """`axes` from the attribute, or from input 1 since `input_opset`; None when absent."""

@@ -26,6 +26,7 @@ from .dims import declared
 from .files import element_dtype, load_model, tensor_array
 from .interpreter import lower_block, subgraphs, used_names
 from .lowering import MAX_NODES, Lowering
+from .refusals import Refusals
 
 MIN_OPSET, MAX_OPSET = 7, 28
 
@@ -90,7 +91,9 @@ def _lowered(source: _Source, inputs: InputSizes, sizes: Sizes) -> Graph:
     ctx.budget.left += len(proto.node)
     scope: ChainMap[str, Value] = ChainMap(dict(source.known))
     _declare_inputs(ctx, source.infos, inputs, sizes, scope)
-    lower_block(ctx, proto, scope)
+    refusals = Refusals()
+    lower_block(ctx, proto, scope, refusals)
+    refusals.settle()
     _declare_outputs(ctx, proto, scope)
     graph = ctx.graph
     graph.drop_unused()
