@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lstm_edge import reference
+from lstm_edge.convert import to_graph
 from lstm_edge.errors import UnsupportedModelError
 from lstm_edge.importers.torch.model import read
 
@@ -67,6 +68,17 @@ class Sine(Backward):
         h = torch.zeros(x.size(1), 6)
         for t in range(x.size(0)):
             h = torch.sin(self.i(x[t]) + self.r(h))
+        return h
+
+
+class Unfolded(Backward):
+    """A liquid cell: three small steps at every frame, none of which is a known cell."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.zeros(x.size(0), 6)
+        for t in range(x.size(1)):
+            for _ in range(3):
+                h = h + 0.1 * torch.sin(self.i(x[:, t]) + self.r(h))
         return h
 
 
@@ -228,3 +240,18 @@ def test_listed_frames_of_known_number(tmp_path):
 def test_an_open_loop_that_is_no_recurrence_is_refused_with_the_reason(tmp_path):
     with pytest.raises(UnsupportedModelError, match=r"no recurrence that can be told \(.*sin.*shapes="):
         read(scripted(Sine(), tmp_path), shapes={"x": ["frames", "batch", 5]})
+
+
+@pytest.mark.parametrize("how", ["script", "trace"])
+def test_what_stays_unrolled_says_so_and_is_for_its_frames_alone(how, tmp_path):
+    module, x = Unfolded().eval(), torch.randn(2, 5, 5)
+    if how == "script":
+        graph = to_graph(scripted(module, tmp_path), shapes={"x": ("batch", 5, 5)})
+    else:
+        torch.jit.trace(module, (x,), check_trace=False).save(str(tmp_path / "m.pt"))
+        graph = to_graph(tmp_path / "m.pt", example=x)
+    assert [str(s) for s in graph.shape(graph.inputs[0].tensor)] == ["batch", "5", "5"]
+    assert any("left unrolled: a loop over the 5 places" in note for note in graph.metadata["notes"])
+    assert sum("unrolled 5 trips into" in note for note in graph.metadata["notes"]) == (how == "script")
+    answer = reference.run(graph, {"x": x.numpy()})[0]["output"]
+    assert np.abs(answer - module(x).detach().numpy()).max() < 2e-6

@@ -18,11 +18,12 @@ LEAST_STEPS = 3  # two may as well be two layers
 
 @dataclass(frozen=True)
 class WrittenOut:
-    """A loop over the `count` places of an axis, and how many `ops` its steps are."""
+    """A loop over the `count` places of an axis, how many `cuts` take them out, and how many `ops` its steps are."""
 
     tensor: str
     axis: int
     count: int
+    cuts: int
     ops: int
 
 
@@ -56,19 +57,19 @@ def _only_reader(graph: Graph, loop: WrittenOut) -> bool:
     """Whether nothing else reads the tensor; its sizes may be read."""
     ports = {p.tensor for p in graph.outputs} | {s.write for s in graph.states}
     readers = [n for n in graph.nodes if loop.tensor in n.inputs[: sizes_from(n)]]
-    return loop.tensor not in ports and len(readers) == loop.count
+    return loop.tensor not in ports and len(readers) == loop.cuts
 
 
 def _written_out(graph: Graph) -> Iterator[WrittenOut]:
     for (tensor, axis), cuts in _places(graph).items():
-        places = [place for place, _ in cuts]
-        if len(places) < LEAST_STEPS or sorted(places) != list(range(len(places))):
+        count = len({place for place, _ in cuts})
+        if count < LEAST_STEPS or {place for place, _ in cuts} != set(range(count)):
             continue
         for order in (1, -1):
-            steps = {node.outputs[0]: n for n, (_, node) in enumerate(sorted(cuts, key=lambda c: order * c[0]))}
-            ops = _ops_of_steps(graph, steps)
+            steps = {node.outputs[0]: place if order == 1 else count - 1 - place for place, node in cuts}
+            ops = _ops_of_steps(graph, steps, count)
             if ops is not None:
-                yield WrittenOut(tensor, axis, len(places), ops)
+                yield WrittenOut(tensor, axis, count, len(cuts), ops)
                 break
 
 
@@ -85,12 +86,12 @@ def _places(graph: Graph) -> dict[tuple[str, int], list[tuple[int, Node]]]:
     return found
 
 
-def _ops_of_steps(graph: Graph, steps: dict[str, int]) -> int | None:
+def _ops_of_steps(graph: Graph, steps: dict[str, int], count: int) -> int | None:
     """How many ops the steps of a loop are, of which each hands on what it computes and all but the first and last must be
-    alike; None where these are no such. `steps`: frame -> number. What follows the loop reads the last frame too: of that
+    alike; None where these are no such. `steps`: frame -> the number of the `count` that it is of, once or several times. What follows the loop reads the last frame too: of that
     step only what the others have as well is counted."""
     reached = dict(steps)
-    ops: list[Counter[str]] = [Counter() for _ in steps]
+    ops: list[Counter[str]] = [Counter() for _ in range(count)]
     handed_on = {0}
     for node in graph.nodes:
         read = {reached[i] for i in node.inputs if i in reached}
@@ -104,6 +105,6 @@ def _ops_of_steps(graph: Graph, steps: dict[str, int]) -> int | None:
     one = ops[-2]
     alike = all(own == one for own in ops[1:-1])
     large = one.total() - one["Reshape"] >= LEAST_OPS or not GATES.keys().isdisjoint(one)
-    if not alike or not large or len(handed_on) < len(steps):
+    if not alike or not large or len(handed_on) < count:
         return None
     return sum(own.total() for own in ops[:-1]) + (one & ops[-1]).total()

@@ -138,7 +138,7 @@ class Reader:
         shape = self.graph.shape(out)
         for tensor in inputs:
             own = self.graph.shape(tensor)
-            if product(own) == product(shape):
+            if own == shape or product(own) == product(shape):
                 continue
             parts = [] if self.closed else self.parts(tensor, depth)
             if not parts or not all(p.is_mask for p in parts) or product(own[:-1]) != product(shape[:-1]):

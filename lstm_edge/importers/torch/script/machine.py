@@ -58,6 +58,8 @@ class Machine:
         self.first: dict[Key, Any] = {}
         self.held: dict[int, Value] = dict(states)
         self.containers: dict[int, tuple[Any, Any]] = {}  # lists and dicts of the file, with what stands for them here
+        self.unrolled: dict[int, Exception] = {}  # loops by the id of their statement, and why they are no recurrences
+        self.unrolling = 0  # how many loops around what runs are unrolled
         self.steps = 0
         self.path: list[str] = []
 
@@ -130,7 +132,7 @@ class Machine:
     def _for(self, s: ast.For) -> None:
         count = self._counted(s.iter)
         if count is not None and isinstance(s.target, ast.Name):
-            why = loops.run(self, s.body, count, counter=s.target.id)
+            why = self.unrolled.get(id(s)) or loops.run(self, s.body, count, counter=s.target.id)
             if why is None:
                 return
             if isinstance(count, Dim):
@@ -142,13 +144,18 @@ class Machine:
             self.run(s.body)
 
     def _unrolled(self, count: int, s: ast.For, why: Exception) -> None:
-        """Trip by trip, which is noted where it makes ops."""
+        """Trip by trip, which is noted where it makes ops, loops in it included."""
         place, before = self.low.place, len(self.low.graph.nodes)
-        for item in range(count):
-            self._assign(s.target, item)
-            self.run(s.body)
+        self.unrolled[id(s)] = why
+        self.unrolling += 1
+        try:
+            for item in range(count):
+                self._assign(s.target, item)
+                self.run(s.body)
+        finally:
+            self.unrolling -= 1
         made = len(self.low.graph.nodes) - before
-        if made and count > 1:
+        if made and count > 1 and not self.unrolling:
             self.low.note(f"{place}: unrolled {count} trips into {made} ops, since it spells no recurrence ({why})")
 
     def _counted(self, e: ast.expr) -> Size | None:
