@@ -21,7 +21,7 @@ NEEDED = ("source", "ports", "pairs", "overlap")  # the metadata that say how th
 class Question:
     """What does the framework of `kind` make of these inputs?
 
-    source: an absolute path, the bytes of a file, or a live object. constants: input name -> array. graph: the converted
+    source: an absolute path, the bytes of a file, a tuple of these for a model in several files, or a live object. constants: input name -> array. graph: the converted
     graph's ports, states and metadata, without its ops and weights. values: False asks for the graph's outputs, True (of an
     ONNX model alone) for whatever values of the original have the names of the graph's outputs.
     """
