@@ -57,6 +57,33 @@ class Interpreter:
 """
 
 
+# onnxruntime's interface, with optimisations that crash.
+ONNXRUNTIME = """
+import os, signal, types
+import lstm_edge
+
+__version__ = "0.1"
+GraphOptimizationLevel = types.SimpleNamespace(ORT_DISABLE_ALL=0)
+set_default_logger_severity = print
+
+class SessionOptions:
+    def add_session_config_entry(self, key, value):
+        pass
+
+class InferenceSession:
+    def __init__(self, model, options, providers):
+        if getattr(options, "graph_optimization_level", 99):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        self.model = lstm_edge.convert(model, self_test=False)
+    def get_inputs(self):
+        return [types.SimpleNamespace(name=p.name, type="tensor(float)") for p in self.model.inputs]
+    def get_outputs(self):
+        return self.model.outputs
+    def run(self, names, feed):
+        return [self.model.run(*feed.values())]
+"""
+
+
 @pytest.fixture
 def litert(tmp_path, monkeypatch):
     """Installs a LiteRT that does `behaviour` when it opens a model, and whose answers are off by `offset`."""
@@ -112,6 +139,19 @@ def test_a_framework_that_fails_does_not_take_the_conversion_with_it(litert, beh
     assert f"self-test: {why}; the answer is this project's own reference" in model.metadata["notes"]
     litert()
     assert self_test_of(lstm_edge.convert(RNN))["by"] == "framework"  # another child answers
+
+
+def test_onnxruntime_is_asked_without_its_optimisations_where_it_dies_of_them(tmp_path, monkeypatch):
+    package = tmp_path / "onnxruntime"
+    package.mkdir()
+    (package / "__init__.py").write_text(ONNXRUNTIME)
+    monkeypatch.syspath_prepend(tmp_path)
+    child.stop()
+    model = lstm_edge.convert(GOLDEN / "onnx" / "lstm_relu.onnx")
+    child.stop()
+    assert self_test_of(model)["source"] == "onnxruntime 0.1", model.metadata["self_test"]
+    said = "self-test: onnxruntime died (SIGSEGV) on this model with its optimisations, and answered without them"
+    assert said in model.metadata["notes"]
 
 
 def test_a_framework_that_hangs_is_ended(litert, monkeypatch):

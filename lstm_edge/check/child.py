@@ -126,18 +126,32 @@ def ask(question: Question) -> Answer:
 
 
 def _from_child(question: Question) -> Answer:
+    """The child's answer. Where it dies of an ONNX model, onnxruntime is asked once more, without its optimisations."""
     framework = framework_of(question.kind, question.graph)
     name = framework.name if framework else question.kind
+    answer, how = _asked(question)
+    if answer is not None:
+        return answer
+    if question.kind == "onnx" and not question.values and how.startswith("died"):
+        answer, _ = _asked(replace(question, careful=True))
+        if answer is not None and answer.outputs is not None:
+            said = f"{name} {how} on this model with its optimisations, and answered without them"
+            return replace(answer, notes=[*answer.notes, said])
+    return Answer(why=f"{name} {how} on this model", fault=True)
+
+
+def _asked(question: Question) -> tuple[Answer | None, str]:
+    """The child's answer, or how the child ended instead."""
     for _ in range(2):  # a child that had just ended by itself is started once more
         child = _running()
         try:
-            return child.ask(question)
+            return child.ask(question), ""
         except (EOFError, OSError):
             how = child.end()
             _forget()
             if how:
-                return Answer(why=f"{name} {how} on this model", fault=True)
-    return Answer(why=f"{name} ended without an answer on this model", fault=True)
+                return None, how
+    return None, "ended without an answer"
 
 
 def _running() -> Child:

@@ -49,7 +49,8 @@ def answered(question: Question) -> Answer:
 
 
 def _outputs(question: Question, module: Any) -> Answer:
-    runner, name = module.runner(question.source, question.constants, question.graph)
+    how = {"careful": True} if question.careful else {}
+    runner, name = module.runner(question.source, question.constants, question.graph, **how)
     return Answer(original_answers(question.graph, runner, question.inputs), name)
 
 

@@ -13,16 +13,17 @@ from ...reference.samples import Arrays
 from .question import Runner
 
 
-def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str]:
+def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph, careful: bool = False) -> tuple[Runner, str]:
+    """`careful`: without onnxruntime's optimisations of the graph, some of which crash on some models."""
     import onnxruntime
 
     name = f"onnxruntime {onnxruntime.__version__}"
     try:
-        return _session(source, constants)[0], name
+        return _session(source, constants, careful)[0], name
     except Exception:  # onnxruntime needs some tensors (the bounds of a slice) in the file itself
         if isinstance(source, bytes):
             raise
-    return _session(whole(*load_model(source)).SerializeToString(), constants)[0], name
+    return _session(whole(*load_model(source)).SerializeToString(), constants, careful)[0], name
 
 
 def values(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str, list[str]]:
@@ -45,7 +46,7 @@ def values(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple
     return run, f"onnxruntime {onnxruntime.__version__}", names
 
 
-def _session(model: str | bytes, constants: dict[str, np.ndarray]) -> tuple[Runner, list[str]]:
+def _session(model: str | bytes, constants: dict[str, np.ndarray], careful: bool = False) -> tuple[Runner, list[str]]:
     """A model as inputs by name to outputs by name, and the names of its outputs."""
     import onnxruntime
 
@@ -55,6 +56,8 @@ def _session(model: str | bytes, constants: dict[str, np.ndarray]) -> tuple[Runn
     # off by 4e-3 of an answer of 2.4.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.intra_op_num_threads = 1
+    if careful:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     dtypes = {i.name: _dtype(i.type) for i in session.get_inputs()}
     outputs = [o.name for o in session.get_outputs()]

@@ -32,6 +32,7 @@ class Question:
     graph: Graph
     inputs: Arrays
     values: bool = False
+    careful: bool = False  # without what the framework does to a model before it runs it, where that can be left out
 
 
 @dataclass(frozen=True)
