@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ....ir.dims import Dim
 from ....recurrences.polynomials import NotACell
 from ...dialect import Value, movement, selection
+from ..aten.recurrences import Packing
 from ..aten.sizes import COMPARISONS
 from ..lowering import Lowering
 from ..program import NUMBERED_DTYPES, DType, Step, leaves
@@ -231,6 +232,8 @@ def _aten(m: Machine, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any
         return [args[0], low.positions(low.shape(args[0]), 0)]
     if name == "unbind" and isinstance(args[0], Value):
         return Frames(args[0], low.axis_of(args[0], args[1] if len(args) > 1 else kwargs.get("dim", 0)))
+    if name == "size" and isinstance(args[0], Packing):  # one for each frame
+        return args[0].frames if len(args) > 1 else [args[0].frames]
     step = Step(f"aten.{name}", [], {}, f"{name}.{m.steps}", m.place)
 
     def made(first: Value) -> Any:

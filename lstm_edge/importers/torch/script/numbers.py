@@ -98,7 +98,8 @@ def as_numbers(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[str,
         kwargs = {}
     return (
         name,
-        [plain(a) if isinstance(a, Value) and a.dtype.startswith(("int", "uint")) else a for a in args],
+        # A packing, which says more than the numbers that it holds, stays what it is.
+        [plain(a) if type(a) is Value and a.dtype.startswith(("int", "uint")) else a for a in args],
         kwargs,
     )
 
