@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from onnx_helpers import (
@@ -11,6 +13,7 @@ from onnx_helpers import (
     node,
     normal,
     onnx,
+    recurrent_model,
     run,
     value_info,
 )
@@ -124,6 +127,21 @@ def test_scatter_at_constant_places(places):
         {"index": index},
     )
     against_onnxruntime(model, {"x": normal(*shape), "u": update})
+
+
+def test_a_recurrence_in_float16():
+    """Computed in float32 from weights that are rounded to float16."""
+    model = recurrent_model("GRU", 4, extra_inputs=("B",), linear_before_reset=1)
+    rounded = copy.deepcopy(model)
+    for one, other in zip(model.graph.initializer, rounded.graph.initializer):
+        array = onnx.numpy_helper.to_array(one).astype(np.float16)
+        one.CopyFrom(onnx.numpy_helper.from_array(array, one.name))
+        other.CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float32), one.name))
+    for info in (*model.graph.input, *model.graph.output):
+        info.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    x = normal(6, 2, 3).astype(np.float16)
+    found, wanted = (run(importer.read(m), {"x": x}) for m in (model, rounded))
+    assert all(np.array_equal(found[o], wanted[o]) for o in ("Y", "Y_h"))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64"])

@@ -64,6 +64,24 @@ class Layers(nn.Module):
         return self.b(torch.relu(self.a(x)))
 
 
+class Spelled(nn.Module):
+    """Three steps of an LSTM in products, as tf2onnx writes the integer LSTM of TFLite: each result on a grid of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.i, self.r, self.after = nn.Linear(6, 20), nn.Linear(5, 20), nn.Linear(5, 2)
+
+    def forward(self, x):
+        h = c = torch.zeros(x.shape[0], 5)
+        rows = []
+        for t in range(3):
+            i, f, g, o = torch.split(self.i(x[:, t]) + self.r(h), 5, 1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+            rows.append(self.after(h))
+        return torch.stack(rows, 1)
+
+
 class Samples(quantization.CalibrationDataReader):
     def __init__(self):
         rng = np.random.default_rng(1)
@@ -107,7 +125,7 @@ def quantised(function, source, target, *args, **options):
     return onnx.load(target)
 
 
-@pytest.mark.parametrize("kind", [Recurrent, Convolved])
+@pytest.mark.parametrize("kind", [Recurrent, Convolved, Spelled])
 @pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("style", ["QDQ", "QOperator"])
 def test_static_quantisation(exported, tmp_path, kind, opset, style):
