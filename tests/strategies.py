@@ -306,7 +306,7 @@ def rnn(b: Builder) -> None:
 def convlstm(b: Builder) -> None:
     axes, hidden = b.one_of(1, 2), b.draw(WIDTHS)
     batch, frames = b.draw(st.sampled_from([1, 1, 2, 3])), b.draw(st.sampled_from([0, 1, 2, 5]))
-    image = [b.one_of(1, 2, 3, 9) for _ in range(axes)]
+    image = [b.one_of(0, 1, 2, 2, 3, 3, 9) for _ in range(axes)]
     kernel = [b.one_of(1, 2, 3, 4) for _ in range(axes)]
     w_hh = b.values(4 * hidden, hidden, *kernel)
     w_hh *= np.float32(CONTRACTION) / np.abs(w_hh).sum(axis=tuple(range(1, w_hh.ndim)), keepdims=True)

@@ -214,6 +214,8 @@ le_status le_run_conv_lstm(le_ctx *ctx) {
     const int h = p->base.hidden;
     job j = {.kernels = ctx->kernels, .p = p, .s = sizes_of(p, ctx->in[X])};
     const int64_t image = j.s.positions * h;
+    if (image == 0)
+        return LE_OK;
     uint8_t *at = ctx->scratch;
     float **const images[] = {&j.h, &j.after, &j.c};
     for (int i = 0; i < 3; i++)
