@@ -170,7 +170,7 @@ cdef class Model:
 
     def _check_range(self, name, int64_t size, advice=""):
         """ShapeError where the source's own network is another one at this value of an open size."""
-        least, most, multiple, rest = self.ranges.get(name, (1, None, 1, 0))
+        least, most, multiple, rest = self.ranges.get(name, (0, None, 1, 0))
         if size < least or (most is not None and size > most) or size % multiple != rest:
             limits = f"at least {least}" if most is None else f"{least} to {most}"
             steps = "" if multiple == 1 else f" that leave {rest} when divided by {multiple}"

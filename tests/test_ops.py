@@ -24,6 +24,7 @@ from strategies import SUMS, Builder, Case, bias, cases, recurrent
 
 import lstm_edge
 from lstm_edge import format, reference
+from lstm_edge.errors import ShapeError
 from lstm_edge.ir.graph import Graph
 from lstm_edge.ir.ops import OPS
 
@@ -57,7 +58,11 @@ UNDEFINED_AT_INFINITY = {"silu", "gelu", "gelu_tanh", "hard_silu", "mish", "soft
 def core_outputs(case: Case, isa: str) -> dict[str, np.ndarray | None]:
     model = lstm_edge.load(format.to_bytes(case.graph), isa=isa)
     assert model.isa == isa
-    result = model.run(*case.inputs.values())
+    try:
+        result = model.run(*case.inputs.values())
+    except ShapeError as why:  # how run says that there is no answer
+        assert "expected a sequence long enough to answer it" in str(why)
+        return {port.name: None for port in case.graph.outputs}
     return result if isinstance(result, dict) else {case.graph.outputs[0].name: result}
 
 
