@@ -8,7 +8,7 @@ import numpy as np
 from .. import reference
 from ..ir.dims import Dim, product, value
 from ..ir.graph import Graph, Node, Tensor, run_array
-from ..ir.ops import OPS, TO_END, each, op_spec, read_attrs, sizes_from
+from ..ir.ops import OPS, each, is_whole_slice, op_spec, read_attrs, sizes_from
 from ..ir.shapes import same
 from .edit import constant_of, note, retrace
 
@@ -116,7 +116,7 @@ def _is_identity(graph: Graph, node: Node) -> bool:
         return bool(attrs["perm"] == sorted(attrs["perm"]))
     if node.op == "Slice":
         return all(
-            step == 1 and start == 0 and (end >= TO_END or _is_number(x.shape[axis]) and end >= x.shape[axis])
+            is_whole_slice(x.shape[axis], start, end, step)
             for axis, start, end, step in zip(
                 attrs["axes"], attrs["starts"], attrs["ends"], each(attrs["steps"], len(attrs["axes"]))
             )
@@ -124,10 +124,6 @@ def _is_identity(graph: Graph, node: Node) -> bool:
     if node.op == "Pad":
         return not any(attrs["pads"])
     return True
-
-
-def _is_number(size: object) -> bool:
-    return not isinstance(size, Dim)
 
 
 def _join(graph: Graph, node: Node, producers: dict[str, Node]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.ops import ACTIVATIONS
-from .polynomials import Act, Atom, Leaf, NotACell, Sum, Terms, digest, products, scaled
+from .polynomials import Act, Atom, Leaf, NotACell, Sum, Terms, digest, leaf, products, scaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,31 +220,21 @@ class _Rows:
         none = np.zeros((self.width, self.width))
         if self.cell_next is None or self.cell == self.hidden:  # both states start as the same zeros
             return none, s
-        if not last:
-            key = (Leaf(self.cell, 0, self.width, self.width).key,)
-            diag, dense = s.diag.get(key), s.dense.get(key)
-            matrix = none + (np.diag(diag[1]) if diag else 0) + (dense[1].T if dense else 0)
-            rest = Sum(
-                s.width, {k: t for k, t in s.diag.items() if k != key}, {k: t for k, t in s.dense.items() if k != key}
-            )
-            return matrix, rest
-        of = self.cell_next.diag
+        of = self.cell_next.diag if last else leaf(self.cell, self.width).diag
         probe = next(iter(of))
         diag, dense = s.diag.get(probe), s.dense.get(probe)
-        if diag is None and dense is None:
+        fits = all((k in s.diag) == (diag is not None) and (k in s.dense) == (dense is not None) for k in of)
+        if fits and diag is not None:
+            fits = all(np.array_equal(s.diag[k][1], diag[1] * of[k][1]) for k in of)
+        if fits and dense is not None:
+            fits = all(np.array_equal(s.dense[k][1], dense[1] * of[k][1][:, None]) for k in of)
+        if not fits and (diag is not None or dense is not None):
+            raise NotACell("the output gate reads the states other than by the new cell")
+        if not fits:
             return none, s
         matrix = none + (np.diag(diag[1]) if diag else 0) + (dense[1].T if dense else 0)
-        fits = all((k in s.diag) == (diag is not None) and (k in s.dense) == (dense is not None) for k in of)
-        if diag is not None:
-            fits = fits and all(np.array_equal(s.diag[k][1], diag[1] * of[k][1]) for k in of)
-        if dense is not None:
-            fits = fits and all(np.array_equal(s.dense[k][1], dense[1] * of[k][1][:, None]) for k in of)
-        if not fits:
-            raise NotACell("the output gate reads the states other than by the new cell")
-        rest = Sum(
-            s.width, {k: t for k, t in s.diag.items() if k not in of}, {k: t for k, t in s.dense.items() if k not in of}
-        )
-        return matrix, rest
+        own_diag, own_dense = ({k: t for k, t in terms.items() if k not in of} for terms in (s.diag, s.dense))
+        return matrix, Sum(s.width, own_diag, own_dense)
 
 
 def _stacked(pieces: Sequence[dict[str, np.ndarray] | None], names: list[str]) -> dict[str, np.ndarray]:

@@ -117,19 +117,20 @@ class Sum:
         """Whether it is made of masks and numbers alone."""
         return not self.dense and all(isinstance(a, Mask) for atoms, _ in self.diag.values() for a in atoms)
 
-    def sole_leaf(self) -> Leaf | None:
-        """The Leaf that this is and nothing else."""
+    def sole_atom(self) -> Atom | None:
+        """The atom that this is and nothing else."""
         if self.dense or len(self.diag) != 1:
             return None
         ((atoms, factor),) = self.diag.values()
-        return atoms[0] if len(atoms) == 1 and isinstance(atoms[0], Leaf) and bool(np.all(factor == 1)) else None
+        return atoms[0] if len(atoms) == 1 and bool(np.all(factor == 1)) else None
+
+    def sole_leaf(self) -> Leaf | None:
+        atom = self.sole_atom()
+        return atom if isinstance(atom, Leaf) else None
 
     def sole_act(self) -> Act | None:
-        """The Act that this is and nothing else."""
-        if self.dense or len(self.diag) != 1:
-            return None
-        ((atoms, factor),) = self.diag.values()
-        return atoms[0] if len(atoms) == 1 and isinstance(atoms[0], Act) and bool(np.all(factor == 1)) else None
+        atom = self.sole_atom()
+        return atom if isinstance(atom, Act) else None
 
 
 def digest(data: bytes) -> str:

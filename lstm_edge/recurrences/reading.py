@@ -153,7 +153,7 @@ def _is_linear(part: Sum) -> bool:
 
 
 def _row(data: np.ndarray, tensor: str) -> np.ndarray:
-    if data.size and np.all(data == data.flat[0]) and data.ndim == 0:
+    if data.ndim == 0:
         return np.full(1, float(data))
     if any(s != 1 for s in data.shape[:-1]):
         raise NotACell(f"constant {tensor!r} of shape {list(data.shape)} varies beside the last axis")

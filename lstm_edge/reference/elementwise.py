@@ -25,7 +25,7 @@ def _power(x: Array, y: Array) -> Array:
     return to_dtype(np.power(x.astype(np.float64), y.astype(np.float64)), "int32")
 
 
-_UNARY: dict[str, Callable[[Array], Array]] = {
+UNARY: dict[str, Callable[[Array], Array]] = {
     "neg": lambda x: -x,
     "abs": np.abs,
     "sqrt": np.sqrt,
@@ -47,7 +47,7 @@ _UNARY: dict[str, Callable[[Array], Array]] = {
     "is_nan": np.isnan,
     "not": np.logical_not,
 }
-_BINARY: dict[str, Callable[[Array, Array], Array]] = {
+BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
@@ -76,11 +76,11 @@ def _unary(node: Node, a: Attrs, arrays: list[Array]) -> Array:
         return to_dtype(np.minimum(np.maximum(x.astype(np.float64), a["alpha"]), a["beta"]), dtype_of(x))
     if kind in ACTIVATIONS:
         return activate(kind, x, a["alpha"], a["beta"])
-    return _UNARY[kind](x)
+    return UNARY[kind](x)
 
 
 def _binary(node: Node, a: Attrs, arrays: list[Array]) -> Array:
-    return np.asarray(_BINARY[a["kind"]](arrays[0], arrays[1]))
+    return np.asarray(BINARY[a["kind"]](arrays[0], arrays[1]))
 
 
 def _where(node: Node, a: Attrs, arrays: list[Array]) -> Array:

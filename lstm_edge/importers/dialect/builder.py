@@ -12,7 +12,7 @@ from ... import reference
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size, substitute
 from ...ir.graph import Graph, Node
-from ...ir.ops import BINARY_COMPARISON, BINARY_LOGIC, TO_END, UNARY_INT
+from ...ir.ops import BINARY_COMPARISON, BINARY_LOGIC, UNARY_INT, is_whole_slice
 from . import folding, size_tensors
 from .value import Value, broadcast, check_bytes, known, run_dtype
 
@@ -283,7 +283,7 @@ class Dialect:
     def slice_axes(self, x: Value, cuts: Sequence[tuple[int, int, int, int]]) -> Value:
         """x[start:end:step] along axes, as one op; what cuts nothing off leaves none. cuts: (axis, start, end, step)."""
         shape = self.shape(x)
-        cuts = [cut for cut in cuts if not _is_whole(shape[cut[0]], *cut[1:])]
+        cuts = [cut for cut in cuts if not is_whole_slice(shape[cut[0]], *cut[1:])]
         if not cuts:
             return x
         if x.array is not None:
@@ -356,11 +356,6 @@ def numbers(sizes: Sequence[Size]) -> list[int]:
     if len(known_sizes) < len(sizes):
         raise TypeError(f"expected sizes known at conversion, found {list(sizes)}")
     return known_sizes
-
-
-def _is_whole(size: Size, start: int, end: int, step: int) -> bool:
-    """Whether a slice of an axis is the axis."""
-    return step == 1 and start == 0 and (end >= TO_END or not isinstance(size, Dim) and end >= size)
 
 
 def _moved_axes(perm: list[int]) -> int:

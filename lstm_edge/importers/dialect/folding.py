@@ -14,35 +14,13 @@ import numpy as np
 
 from ...ir.dims import Dim, Size
 from ...ir.ops import BINARY_COMPARISON, BINARY_LOGIC
+from ...reference.elementwise import BINARY, UNARY
 from .value import Undecided, Value, check_bytes, known
 
 _Pair = Callable[[Any, Any], Any]
-_EXACT: dict[str, _Pair] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "max": np.maximum,
-    "min": np.minimum,
-    "mod": np.mod,
-    "fmod": np.fmod,
-    "equal": np.equal,
-    "not_equal": np.not_equal,
-    "less": np.less,
-    "less_equal": np.less_equal,
-    "greater": np.greater,
-    "greater_equal": np.greater_equal,
-    "and": np.logical_and,
-    "or": np.logical_or,
-    "xor": np.logical_xor,
-}
-_EXACT_UNARY: dict[str, Callable[[Any], Any]] = {
-    "neg": np.negative,
-    "abs": np.abs,
-    "floor": np.floor,
-    "ceil": np.ceil,
-    "round": np.round,
-    "not": np.logical_not,
-}
+# Kinds that NumPy computes exactly in every type; the rest is left to the reference, in float64.
+_EXACT = BINARY.keys() - {"div", "pow", "prelu"}
+_EXACT_UNARY = ("neg", "abs", "floor", "ceil", "round", "not")
 
 
 def sizes_of(value: Value) -> np.ndarray:
@@ -64,7 +42,7 @@ def unary(kind: str, x: Value) -> Value | None:
     if kind in ("floor", "ceil", "round") and (not x.is_known or x.data.dtype.kind in "iu"):
         return x
     if x.is_known:
-        return known(np.asarray(_EXACT_UNARY[kind](x.data)).astype("bool" if kind == "not" else x.dtype))
+        return known(np.asarray(UNARY[kind](x.data)).astype("bool" if kind == "not" else x.dtype))
     if kind == "neg":
         return Value(x.dtype, -x.data)
     return x if kind == "abs" and all(bounds(e)[0] >= 0 for e in x.data.flat) else None
@@ -81,7 +59,7 @@ def binary(kind: str, a: Value, b: Value, place: str) -> Value | None:
         return None
     dtype = "bool" if kind in BINARY_COMPARISON + BINARY_LOGIC else a.dtype
     with np.errstate(all="ignore"):
-        return known(np.asarray(_EXACT[kind](a.data, b.data)).astype(dtype))
+        return known(np.asarray(BINARY[kind](a.data, b.data)).astype(dtype))
 
 
 def _check_growth(values: Sequence[Value], place: str) -> None:

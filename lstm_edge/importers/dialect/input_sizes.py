@@ -8,11 +8,10 @@ from ...errors import UnsupportedModelError
 from ...ir.dims import BATCH, FRAMES, Dim, Size, symbols
 from ...ir.sizes import Sizes
 from ...options import as_typed
-from .open_sizes import OpenSize, with_symbols
+from .open_sizes import Key, OpenSize, with_symbols
 
 WORDS: dict[str, Dim] = {"batch": BATCH, "frames": FRAMES}
 Declared = Sequence[Size | OpenSize] | None  # None: the source does not say how many axes there are
-Key = str | tuple[str, int]  # sizes of one label are one size; one without stands alone
 
 
 class InputSizes:
@@ -39,7 +38,7 @@ class InputSizes:
             size
             for sizes in self._inputs.values()
             for size in sizes
-            if isinstance(size, OpenSize) and _key(size) not in self._given
+            if isinstance(size, OpenSize) and size.key not in self._given
         ]
         taken = {size for size in self._given.values() if isinstance(size, Dim)}
         taken |= {size for sizes in self._inputs.values() for size in sizes if isinstance(size, Dim)}
@@ -68,9 +67,9 @@ class InputSizes:
         out: list[Size | OpenSize] = []
         for size, wanted in zip(sizes, given):
             value = self._checked(name, wanted)
-            if isinstance(size, OpenSize) and self._given.setdefault(_key(size), value) != value:
+            if isinstance(size, OpenSize) and self._given.setdefault(size.key, value) != value:
                 raise UnsupportedModelError(
-                    f"{as_typed('shapes', name)}: {size.place} is {value} here and {self._given[_key(size)]} in another place"
+                    f"{as_typed('shapes', name)}: {size.place} is {value} here and {self._given[size.key]} in another place"
                 )
             out.append(size if isinstance(size, OpenSize) else value)
         return out
@@ -101,9 +100,5 @@ class InputSizes:
     def _value(self, size: Size | OpenSize) -> Size:
         if not isinstance(size, OpenSize):
             return size
-        key = _key(size)
+        key = size.key
         return self._given[key] if key in self._given else self._symbols[size.input, size.axis]
-
-
-def _key(size: OpenSize) -> Key:
-    return size.label or (size.input, size.axis)

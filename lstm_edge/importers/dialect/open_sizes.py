@@ -29,6 +29,9 @@ _STATE_NAME = re.compile(r"^[hc](_?0|n|_?in|x)?$|state|hidden|cache|memory|carry
 _GENERATED_NAME = re.compile(r"^(unk_*\d*|\?|none|dim_?\d*|dynamic_axes_\d+|[su]\d+|.*_dim_\d+|\w*unknown\w*)$", re.I)
 
 
+Key = str | tuple[str, int]  # sizes of one label are one size; one without stands alone
+
+
 @dataclass(frozen=True)
 class OpenSize:
     """A size of an input that may stay open: `axis` of `input`.
@@ -44,6 +47,10 @@ class OpenSize:
     made_with: int | None = None
     declared: bool = True
     symbol: str = ""
+
+    @property
+    def key(self) -> Key:
+        return self.label or (self.input, self.axis)
 
     @property
     def place(self) -> str:
@@ -65,12 +72,11 @@ Lower = Callable[[Sizes], Graph]
 
 def with_symbols(opens: Sequence[OpenSize], taken: Sequence[str] = ()) -> list[OpenSize]:
     """The sizes with a symbol each, those of one label with the same. `taken` are symbols that have a meaning already."""
-    given: dict[str | tuple[str, int], str] = {}
+    given: dict[Key, str] = {}
     for size in _plain_first(opens):
-        key = size.label or (size.input, size.axis)
-        if key not in given:
-            given[key] = _unique(_guess(size), size, {*taken, *given.values()})
-    return [replace(size, symbol=given[size.label or (size.input, size.axis)]) for size in opens]
+        if size.key not in given:
+            given[size.key] = _unique(_guess(size), size, {*taken, *given.values()})
+    return [replace(size, symbol=given[size.key]) for size in opens]
 
 
 def _plain_first(opens: Sequence[OpenSize]) -> list[OpenSize]:

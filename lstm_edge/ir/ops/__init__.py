@@ -17,7 +17,7 @@ from ..spec import MAX_RANK, REQUIRED, RUN_DTYPES, Attr, Each, OpSpec, each
 from . import elementwise, layers, movement, over_axes, recurrent
 from .elementwise import BINARY_ARITHMETIC, BINARY_COMPARISON, BINARY_LOGIC, UNARY, UNARY_FLOAT, UNARY_INT
 from .layers import channel_axis, spatial_axes
-from .movement import TO_END
+from .movement import TO_END, is_whole_slice
 from .over_axes import REDUCE
 from .recurrent import GATES, RECURRENT, STATES, axes_of_frames
 
@@ -43,6 +43,7 @@ __all__ = [
     "channel_axis",
     "each",
     "input_of",
+    "is_whole_slice",
     "op_spec",
     "place",
     "read_attrs",

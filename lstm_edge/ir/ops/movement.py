@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..dims import Size, product, quotient
+from ..dims import Dim, Size, product, quotient
 from ..spec import (
     MAX_RANK,
     NUMBERS,
@@ -118,6 +118,11 @@ def slice_size(size: Size, start: int, end: int, step: int) -> Size:
     if at_large(span) <= 0:
         return 0
     return (span + abs(step) - 1) // abs(step)
+
+
+def is_whole_slice(size: Size, start: int, end: int, step: int) -> bool:
+    """Whether x[start:end:step] is x, on an axis of `size`."""
+    return step == 1 and start == 0 and (end >= TO_END or not isinstance(size, Dim) and end >= size)
 
 
 def _bound(bound: int, size: Size, low: Size, high: Size) -> Size:
