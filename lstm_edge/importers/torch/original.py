@@ -155,15 +155,20 @@ class Original:
 
 
 def _resized(x: Any, shape: tuple[int, ...]) -> Any:
-    """A tensor cut to a shape, or repeated from its beginning; one value all over becomes random numbers."""
+    """A tensor cut to a shape, or repeated from its beginning: floats a little apart each time, so that no two are equal that
+    were not. One value all over becomes random numbers."""
     import torch
 
+    generator = torch.Generator().manual_seed(0)
+    before = x.shape
     for axis, size in enumerate(shape):
         if x.shape[axis] != size:
             x = x.index_select(axis, torch.arange(size) % x.shape[axis])
-    if x.is_floating_point() and x.numel() > 1 and bool((x == x.flatten()[0]).all()):
-        return torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    return x.contiguous()
+    if not x.is_floating_point():
+        return x.contiguous()
+    if x.numel() > 1 and bool((x == x.flatten()[0]).all()):
+        return torch.randn(x.shape, generator=generator)
+    return x.contiguous() if x.numel() <= before.numel() else x * (1 + torch.rand(x.shape, generator=generator) / 64)
 
 
 def _same(own: np.ndarray, theirs: np.ndarray, strict: bool) -> bool:
