@@ -180,6 +180,9 @@ def with_code(code):
         "return torch.mul([1], 10000000000)",
         "return torch.pow(10, 1000000000)",
         "return eval('x')",
+        "return ops.prim.dtype(5)",
+        "return torch.select(x, x, [])",
+        "for i in x:\n  y = i\nreturn y",
     ],
 )
 def test_hostile_torchscript_ends_in_a_named_error(code):

@@ -14,6 +14,7 @@ from ....options import as_typed
 from ...dialect import Value
 from ...dialect.input_sizes import InputSizes
 from ...dialect.open_sizes import freest
+from ...dialect.value import MEANINGLESS
 from ..lowering import Lowering
 from ..program import Program, Step, leaves
 from . import inputs
@@ -118,6 +119,8 @@ class _Reading:
             result = machine.method(self.script.module, self.script.forward, [], given)
         except Raised as e:
             raise UnsupportedModelError(f"the model itself refuses inputs of these shapes: {e}") from e
+        except MEANINGLESS as e:  # code that no version of torch writes, or that is not known here
+            raise machine.unsupported(f"code that is not understood ({type(e).__name__}: {e})") from e
         low.stand_at(Step("", [], {}, "output"))
         values = result.items() if isinstance(result, dict) else [("", v) for v in _flat(machine, result)]
         return [(n if isinstance(n, str) else "", machine.memory.now(v)) for n, v in values if isinstance(v, Value)]
