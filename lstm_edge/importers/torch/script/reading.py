@@ -69,6 +69,7 @@ class _Reading:
         self.script, self.attempt = script, attempt
         self.sizes = InputSizes(attempt.sizes, None)
         self.kept = Kept(script)
+        self.given: dict[str, Any] = {}  # the arguments of the last run
         self.ends = 0  # of the tensors that the first call makes, which its Graph has as its last outputs
 
     def graph(self) -> Graph:
@@ -109,6 +110,9 @@ class _Reading:
             self.ends = len(ends)
             results += [("", end) for end in ends]
         lowering.finish(results)
+        named = _named_arguments(lowering.graph, self.given)
+        if named is not None:
+            lowering.graph.metadata["source"] = {"arguments": [[], named]}
         return lowering.graph
 
     def _run(self, machine: Machine, sizes: Sizes) -> list[tuple[str, Any]]:
@@ -121,9 +125,24 @@ class _Reading:
             raise UnsupportedModelError(f"the model itself refuses inputs of these shapes: {e}") from e
         except MEANINGLESS as e:  # code that no version of torch writes, or that is not known here
             raise machine.unsupported(f"code that is not understood ({type(e).__name__}: {e})") from e
+        self.given = given
         low.stand_at(Step("", [], {}, "output"))
         values = result.items() if isinstance(result, dict) else [("", v) for v in _flat(machine, result)]
         return [(n if isinstance(n, str) else "", machine.memory.now(v)) for n, v in values if isinstance(v, Value)]
+
+
+def _named_arguments(graph: Graph, given: dict[str, Any]) -> dict[str, Any] | None:
+    """The arguments with the names of inputs in the places of tensors, as check/ gives them to torch; None where something
+    else than tensors and tuples is among them."""
+    names = {p.tensor: p.name for p in graph.inputs}
+
+    def named(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [named(v) for v in value]
+        return names.get(value.tensor) if isinstance(value, Value) else None
+
+    found = {name: named(value) for name, value in given.items()}
+    return None if any(leaf is None for leaf in leaves(list(found.values()))) else found
 
 
 def _flat(machine: Machine, result: Any) -> Iterator[Any]:
