@@ -78,3 +78,16 @@ def test_a_caller_may_say_that_two_axes_are_equal():
 def test_names_that_the_model_has_not_are_refused_with_those_it_has():
     with pytest.raises(UnsupportedModelError, match="the model has no such input; its inputs are x, h"):
         InputSizes({"x": [OpenSize("x", 0), 4], "h": [5]}, {"nope": (1, 4)})
+
+
+@pytest.mark.parametrize("kind", ["live", "exported", "traced"])
+def test_torch_refuses_sizes_of_what_is_no_input_beside_an_example(kind):
+    torch = pytest.importorskip("torch")
+    from lstm_edge.convert import to_graph
+
+    x = torch.zeros(1, 7, 4)
+    module = torch.nn.Linear(4, 3).eval()
+    made = {"live": lambda: module, "exported": lambda: torch.export.export(module, (x,))}
+    source = made.get(kind, lambda: torch.jit.trace(module, (x,)))()
+    with pytest.raises(UnsupportedModelError, match="'nope'.*has no such input; its inputs are input"):
+        to_graph(source, shapes={"nope": (1, 7, 4)}, **({} if kind == "exported" else {"example": x}))

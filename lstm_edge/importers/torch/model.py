@@ -33,10 +33,20 @@ def read(
     UnsupportedModelError names what has no meaning here, FormatError what is damaged. No pickle is ever run.
     """
     kind, graph = _read(source, shapes, constants, example)
+    _check_names(shapes or {}, [p.name for p in graph.inputs])
     if constants and kind != "TorchScript":
         raise UnsupportedModelError(f"{named('constants')}: not used for a {kind}, of TorchScript alone")
     graph.metadata["source"] = {"format": "torch", "kind": kind, **graph.metadata.get("source", {})}
     return graph
+
+
+def _check_names(shapes: dict[str, Any], inputs: list[str]) -> None:
+    """UnsupportedModelError for sizes of what is no input, nor an argument whose parts are inputs."""
+    for name in shapes:
+        if name not in inputs and not any(i.startswith((f"{name}_", f"{name}.")) for i in inputs):
+            raise UnsupportedModelError(
+                f"{as_typed('shapes', name)}: the model has no such input; its inputs are {', '.join(inputs)}"
+            )
 
 
 def _read(
