@@ -91,3 +91,11 @@ def test_torch_refuses_sizes_of_what_is_no_input_beside_an_example(kind):
     source = made.get(kind, lambda: torch.jit.trace(module, (x,)))()
     with pytest.raises(UnsupportedModelError, match="'nope'.*has no such input; its inputs are input"):
         to_graph(source, shapes={"nope": (1, 7, 4)}, **({} if kind == "exported" else {"example": x}))
+
+
+def test_a_number_of_frames_that_the_caller_of_torch_gives_is_kept():
+    torch = pytest.importorskip("torch")
+    from lstm_edge.convert import to_graph
+
+    graph = to_graph(torch.nn.GRU(4, 3, batch_first=True).eval(), shapes={"input": ("batch", 7, 4)})
+    assert [str(s) for s in graph.shape(graph.inputs[0].tensor)] == ["batch", "7", "4"]

@@ -32,6 +32,7 @@ def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Gra
     module = prepared(module)
     before = attributes(module)
     fixed = fixed_axes(shapes)
+    numbers = {size for axes in fixed.values() for size in axes.values()}  # that the caller wants as they are
     tries = examples(module, shapes, example, fixed)
     restore(before)
     given = Original(module, tries[-1].args, tries[-1].kwargs)
@@ -64,7 +65,7 @@ def read_module(module: Any, shapes: dict[str, Any] | None, example: Any) -> Gra
                 graph.metadata.setdefault("source", {})["arguments"] = _named_arguments(graph, tried.args, tried.kwargs)
                 if dynamic != "all":
                     graph.metadata["notes"].append(f"not every axis could stay free ({failures[0][:200]})")
-                graph.ask = given.free_of
+                graph.ask = lambda opened, count: count not in numbers and given.free_of(opened, count)
                 return graph
     raise UnsupportedModelError(
         f"torch.export could not trace {type(module).__name__}: {failures[-1][:500]}. Give a working "
