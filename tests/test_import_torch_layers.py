@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from torch_helpers import B, T, agrees, free
 
+import lstm_edge
 from lstm_edge.importers.torch.model import read
 from lstm_edge.ir.dims import BATCH, FRAMES
 
@@ -120,3 +122,25 @@ def test_functions_leave_batch_and_frames_free(name):
     graph = read(module, example=torch.randn(2, 7, 5))
     assert free(graph) == [("x", (BATCH, FRAMES, 5))]
     agrees(graph, module, torch.randn(B, T, 5))
+
+
+def test_a_step_whose_every_output_is_a_state_still_answers():
+    """A GRUCell gives its next state and nothing else: a stream carries it and hands it out."""
+
+    class Cell(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = nn.GRUCell(3, 4)
+
+        def forward(self, x, h):
+            return self.cell(x, h)
+
+    module, h = Cell().eval(), torch.zeros(1, 4)
+    model = lstm_edge.convert(module, example=(torch.randn(1, 3), h))
+    assert [s.name for s in model.states] == ["h"] and len(model.outputs) == 1
+    stream = model.stream()
+    for _ in range(3):
+        x = torch.randn(1, 3)
+        with torch.no_grad():
+            h = module(x, h)
+        np.testing.assert_allclose(stream.step(x[0].numpy()), h[0].numpy(), atol=1e-6)

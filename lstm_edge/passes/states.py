@@ -51,12 +51,17 @@ def pair(graph: Graph, pairs: dict[str, str] | None = None) -> dict[str, str]:
 
     `pairs` maps input names to output names and is then all that is paired. Without it, pairs are found by name and
     identical shape and dtype (state/stateN, h0/hn, cache_in/cache_out, past_k/present_k, conv_cache/conv_cache_out, ...),
-    then by use: what recurrences start from, and what they end with. A single pair that is left and agrees by shape alone is taken too and noted as an assumption. The first input is data
-    and so never paired by shape; an input with a frames axis is never a state. Returns the pairs that were taken.
+    then by use: what recurrences start from, and what they end with. A single pair that is left and agrees by shape
+    alone is taken too and noted as an assumption. The first input is data and so never paired by shape; an input with a
+    frames axis is never a state. A model whose every output is a state (a GRUCell) gives them as answers too. Returns the
+    pairs that were taken.
     """
     taken = _named(graph, pairs) if pairs is not None else _found(graph)
+    answers = list(graph.outputs)
     for source, target in taken.items():
         _keep(graph, source, target)
+    if not graph.outputs:
+        graph.outputs = answers
     return taken
 
 
