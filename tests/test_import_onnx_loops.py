@@ -210,6 +210,30 @@ def test_sequences_of_known_length():
         against_onnxruntime(model, {**feeds, "at": np.array(at)})
 
 
+@pytest.mark.parametrize("place", range(-4, 5))
+def test_places_of_a_sequence_count_from_either_end(place):
+    nodes = [
+        node("SequenceConstruct", ["a", "b", "c"], ["three"]),
+        node("SequenceInsert", ["three", "d", "place"], ["four"]),
+        node("ConcatFromSequence", ["four"], ["joined"], axis=0),
+    ]
+    inputs, output = [value_info(n, [2]) for n in "abcd"], value_info("joined", None)
+    model = make_model(nodes, inputs, [output], {"place": np.array(place)})
+    if -3 <= place <= 3:
+        against_onnxruntime(model, {n: normal(2) for n in "abcd"})
+    else:
+        with pytest.raises(UnsupportedModelError, match=f"place {place} of a sequence of 3 tensors"):
+            importer.read(model.SerializeToString())
+
+
+@pytest.mark.parametrize("op", ["SequenceAt", "SequenceErase"])
+def test_an_empty_sequence_has_no_place(op):
+    nodes = [node("SequenceEmpty", [], ["none"], dtype=1), node(op, ["none", "place"], ["y"])]
+    model = make_model(nodes, [value_info("x", [2])], [value_info("y", None)], {"place": np.array(0)})
+    with pytest.raises(UnsupportedModelError, match="place 0 of a sequence of 0 tensors"):
+        importer.read(model.SerializeToString())
+
+
 @pytest.mark.parametrize("keepdims", [0, 1])
 def test_a_sequence_of_as_many_tensors_as_there_are_frames(keepdims):
     nodes = [

@@ -49,12 +49,13 @@ def _as_many_as_frames(call: Call) -> UnsupportedModelError:
     return call.refuse("a sequence of as many tensors as there are frames is only joined, read and counted")
 
 
-def _place(call: Call, n: int, count: int, default: int) -> int:
-    """The place that input n names among `count`; `default` where it is not given."""
-    place = default if call.optional(n) is None else call.known_ints(n)[0]
-    if not -count <= place <= max(count, 1) - 1:
+def _place(call: Call, n: int, count: int, most: int) -> int:
+    """The place that input n names in a sequence of `count` tensors: 0 to `most`, a negative number from the end. The last
+    tensor's where the input is not given."""
+    place = -1 if call.optional(n) is None else call.known_ints(n)[0]
+    if not -count <= place <= most:
         raise call.refuse(f"place {place} of a sequence of {count} tensors")
-    return place % count if count else 0
+    return place + count if place < 0 else place
 
 
 @lowers("SequenceEmpty", folds=True)
@@ -79,14 +80,14 @@ def _insert(call: Call) -> Value:
             )
         return Growing(new.dtype, items=[], added=(*sequence.added, new), in_front=at == 0)
     items = _tensors(call, 0)
-    at = len(items) if call.optional(2) is None else _place(call, 2, len(items) + 1, 0)
+    at = len(items) if call.optional(2) is None else _place(call, 2, len(items), len(items))
     return Value(new.dtype, items=[*items[:at], new, *items[at:]])
 
 
 @lowers("SequenceErase", folds=True)
 def _erase(call: Call) -> Value:
     items = _tensors(call, 0)
-    at = _place(call, 1, len(items), -1)
+    at = _place(call, 1, len(items), len(items) - 1)
     return Value(call.input(0).dtype, items=[*items[:at], *items[at + 1 :]])
 
 
@@ -98,7 +99,7 @@ def _at(call: Call) -> Value:
         return selection.gather(call.ctx, sequence.whole, call.ctx.reshape(place, []))
     items = _tensors(call, 0)
     if place.is_known:
-        return items[_place(call, 1, len(items), -1)]
+        return items[_place(call, 1, len(items), len(items) - 1)]
     return selection.gather(call.ctx, movement.stack(call.ctx, items, 0), call.ctx.reshape(place, []))
 
 
