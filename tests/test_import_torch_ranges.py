@@ -281,3 +281,9 @@ def test_damaged_ranges_are_refused():
         graph.metadata["ranges"] = ranges
         with pytest.raises(LstmEdgeError, match="ranges"):
             lstm_edge.load(files.to_bytes(graph))
+
+
+def test_a_guard_that_is_too_long_is_not_read_in_part():
+    text = "L['x'].size()[1] <= 8"
+    assert guards.parsed(text) is not None
+    assert guards.parsed(text + "0" * guards.MOST_TEXT) is None

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
 import zipfile
 
 import numpy as np
@@ -14,7 +15,7 @@ from shared import GOLDEN
 
 import lstm_edge
 from lstm_edge import format
-from lstm_edge.check import child
+from lstm_edge.check import child, serve
 from lstm_edge.check.agreement import Allowance, aligned, allowance, demand, distance
 from lstm_edge.check.frameworks.exported import _function
 from lstm_edge.check.frameworks.keras import _holds_code
@@ -403,13 +404,35 @@ def test_folding_touches_no_files(tmp_path):
 # ---- files whose framework is not given them -------------------------------------------------------------------------
 
 
+def torchscript(*entries):
+    data = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(data, "w") as archive:
+        warnings.simplefilter("ignore")  # of two entries under one name
+        for name, text in entries:
+            archive.writestr(name, text)
+    return data.getvalue()
+
+
 @pytest.mark.parametrize("code", ["torch.save(x, 'f')", "ops.aten . save(x, 'f')", "ops.mine.run(x)"])
 def test_torchscript_that_touches_files_is_not_loaded(code):
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        archive.writestr("m/code/__torch__.py", f"def f(x):\n  return {code}\n")
-    with pytest.raises(NoFramework, match="its code names"):
-        _refuse_what_touches_files(data.getvalue())
+    name, touches = "m/code/__torch__.py", f"def f(x):\n  return {code}\n"
+    for entries in ([(name, touches)], [(name.upper(), touches)], [(name, touches), (name, "def f(x):\n  return x\n")]):
+        with pytest.raises(NoFramework, match="its code names"):
+            _refuse_what_touches_files(torchscript(*entries))
+
+
+def test_torchscript_that_says_itself_where_its_code_lies_is_not_loaded():
+    with pytest.raises(NoFramework, match="model.json"):
+        _refuse_what_touches_files(torchscript(("m/model.json", "{}"), ("m/code/__torch__.py", "")))
+
+
+@pytest.mark.parametrize("cut", [0, 3, 8, 20])
+def test_a_child_that_dies_in_the_middle_of_an_answer_has_ended(cut):
+    whole = io.BytesIO()
+    serve.send(whole, "answer " * 10)
+    with pytest.raises(EOFError):
+        serve.receive(io.BytesIO(whole.getvalue()[:cut]))
+    assert serve.receive(io.BytesIO(whole.getvalue())) == "answer " * 10
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,13 @@ def send(stream: IO[bytes], message: Any) -> None:
 
 
 def receive(stream: IO[bytes]) -> Any:
-    """The next message; EOFError when the other end has closed its own."""
+    """The next message; EOFError when the other end has closed its own, be it in the middle of one."""
     head = stream.read(LENGTH.size)
-    content = stream.read(LENGTH.unpack(head)[0]) if len(head) == LENGTH.size else b""
-    if not content:
+    if len(head) < LENGTH.size:
+        raise EOFError
+    (count,) = LENGTH.unpack(head)
+    content = stream.read(count)
+    if len(content) < count:
         raise EOFError
     return pickle.loads(content)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...files.zips import read_entry
 from ...importers.torch.original import attributes, prepared, restore
 from ...importers.torch.program import TOUCH_FILES
 from ...ir.graph import Graph
@@ -20,6 +21,7 @@ from . import exported
 from .question import NO_NETWORK, NoFramework, Runner, by_order, ports
 
 OWN_OPERATORS = ("aten", "prim", "quantized")
+LEGACY_TREE = "model.json"  # says itself where the code lies, which may be anywhere in the archive
 
 
 def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str]:
@@ -63,7 +65,12 @@ def _refuse_what_touches_files(data: bytes) -> None:
     """NoFramework for TorchScript that names an operator of files, or one of a foreign library. torch.jit.load runs code
     of the file (__setstate__) while it loads it."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        code = [archive.read(n) for n in archive.namelist() if n.endswith(".py")]
+        entries = archive.infolist()  # by entry: two may have one name, and torch finds names in either case
+        if any(e.filename.lower().endswith(LEGACY_TREE) for e in entries):
+            raise NoFramework(
+                f"it holds a {LEGACY_TREE}, as TorchScript before 1.1 does, so that torch was not given the file"
+            )
+        code = [read_entry(archive, e, "the file") for e in entries if e.filename.lower().endswith(".py")]
     for node in (n for part in code for n in ast.walk(ast.parse(part)) if isinstance(n, ast.Attribute)):
         of_library = isinstance(node.value, ast.Name) and node.value.id == "ops"
         if node.attr in TOUCH_FILES or (of_library and node.attr not in OWN_OPERATORS):

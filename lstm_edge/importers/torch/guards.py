@@ -74,8 +74,10 @@ def within(axis: Axis, least: int, most: int | None) -> Condition:
 
 def parsed(text: str) -> Condition | None:
     """A guard such as "L['x'].size()[1] <= 8"; None where it is of another form or says nothing of the model."""
+    if len(text) > MOST_TEXT:
+        return None
     try:
-        tree = ast.parse(text[:MOST_TEXT], mode="eval").body
+        tree = ast.parse(text, mode="eval").body
         if _says_nothing(tree):
             return None
         axes = frozenset(_axes(tree))
