@@ -8,7 +8,9 @@ import pytest
 import lstm_edge
 from lstm_edge import reference
 from lstm_edge.convert import to_graph
-from lstm_edge.errors import UnsupportedModelError
+from lstm_edge.errors import FormatError, UnsupportedModelError
+from lstm_edge.files import packed_weights, pickled_tensors
+from lstm_edge.files.unpickler import Inert
 from lstm_edge.importers.network.weights import read_weights
 
 torch = pytest.importorskip("torch")
@@ -102,3 +104,71 @@ def test_two_layers_or_two_directions_are_not_guessed():
     assert "rnn.weight_ih_l1" in read_weights(saved(module), described=False).arrays
     with pytest.raises(UnsupportedModelError, match="'rnn'.*two layers or two directions; save the whole module"):
         read_weights(saved(module.state_dict()), described=False)
+
+
+def test_packed_weights_of_another_module_are_not_left_out():
+    cell = quantized(lambda: nn.Sequential(nn.LSTMCell(5, 6), nn.Linear(6, 2)))
+    with pytest.raises(UnsupportedModelError, match="_packed_weight_ih.*save the whole module as TorchScript"):
+        read_weights(saved(cell.state_dict()), described=False)
+
+
+W, B = np.zeros((4, 3), np.float32), np.zeros(4, np.float32)
+LINEAR, CELL = "m.LinearPackedParamsBase", "m.CellParamsBase"
+
+
+@pytest.mark.parametrize(
+    "read, packed",
+    [
+        (packed_weights.linear, (W, B, B)),
+        (packed_weights.linear, (B, B)),
+        (packed_weights.linear, (W, B[1:])),
+        (packed_weights.linear, (W, "bias")),
+        (packed_weights.linear, 3),
+        (packed_weights.linear, Inert("torch.ScriptObject", state=((W,), LINEAR))),
+        (packed_weights.linear, Inert("torch.ScriptObject", state=("only one",))),
+        (packed_weights.linear, Inert("torch.ScriptObject", state=((W, B), [LINEAR]))),
+        (packed_weights.cell, Inert("torch.ScriptObject", state=((W, B), CELL))),
+        (packed_weights.cell, Inert("torch.ScriptObject", state=((W, B, W, B, (W, W)), CELL))),
+        (packed_weights.cell, Inert("torch.ScriptObject", state=(("quantized_dynamic", 1, 2, 3, 4), CELL))),
+        (packed_weights.cell, Inert("torch.ScriptObject", state=(("quantized_dynamic", 1, 2, 3, [1, 2]), CELL))),
+    ],
+)
+def test_what_is_no_packed_weight_is_refused(read, packed):
+    with pytest.raises(UnsupportedModelError, match="packed weights in"):
+        read(packed)
+
+
+def stored(shape, dtype="int8", quantizer=()):
+    count = int(np.prod(shape))
+    stride = tuple(int(np.prod(shape[d + 1 :])) for d in range(len(shape)))
+    return pickled_tensors.Tensor(
+        pickled_tensors.Storage(dtype, count, np.ones(count, dtype)), 0, shape, stride, quantizer=quantizer
+    )
+
+
+def per_channel(scales, zeros, axis=0):
+    return pickled_tensors.Global("torch", "per_channel_affine"), scales, zeros, axis
+
+
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        per_channel(stored((3,), "float32"), stored((2,), "int64")),
+        per_channel(stored((1, 8), "float32"), stored((1, 8), "int64"), 1),
+        (pickled_tensors.Global("torch", "per_tensor_affine"), stored((1, 8), "float32"), 0),
+        per_channel(
+            stored((2,), quantizer=(pickled_tensors.Global("torch", "per_tensor_affine"), 0.5, 0)),
+            stored((2,), "int64"),
+        ),
+    ],
+)
+def test_scales_that_are_not_one_a_channel_are_refused(quantizer):
+    with pytest.raises(FormatError, match="scales"):
+        pickled_tensors.materialise(stored((2, 1), quantizer=quantizer), "the file")
+
+
+def test_a_scale_a_channel():
+    quantizer = per_channel(stored((2,), "float32"), stored((2,), "int64"), 1)
+    assert np.array_equal(
+        pickled_tensors.materialise(stored((3, 2), quantizer=quantizer), "the file"), np.zeros((3, 2), np.float32)
+    )

@@ -148,6 +148,61 @@ def test_truncated_and_foreign_files():
             read(data)
 
 
+class Module:
+    """Stands for nn.Module in a pickle."""
+
+    __module__ = "torch.nn"
+
+    def __init__(self, **below):
+        self._modules, self._parameters = below, {}
+
+
+class ModulePickler(pickle._Pickler):
+    def save_global(self, obj, name=None):
+        if obj is Module:
+            self.write(b"ctorch.nn\nModule\n")
+        else:
+            super().save_global(obj, name)
+
+
+def test_objects_in_many_places_and_in_themselves_end():
+    entries, module = {"x": 1}, Module()
+    for _ in range(40):
+        entries, module = {"a": entries, "b": entries}, Module(a=module, b=module)
+    entries_in_themselves, module_in_itself = {"w": 1}, Module()
+    entries_in_themselves["a"], module_in_itself._modules["a"] = entries_in_themselves, module_in_itself
+    for held in (entries, module, entries_in_themselves, module_in_itself):
+        file = io.BytesIO()
+        ModulePickler(file, 2).dump(held)
+        with pytest.raises((FormatError, UnsupportedModelError)):
+            read(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    "code, found",
+    [
+        ("n = 3\n    for i in range(60):\n      n = torch.mul(n, n)", "more than 64 bits"),
+        ("n = [1]\n    for i in range(60):\n      _0 = torch.extend(n, n)", "more than 100000 elements"),
+        ("_0 = (self).forward(x, )", "calls itself"),
+    ],
+)
+def test_torchscript_that_grows_without_end_is_refused(code, found):
+    class Doubled(nn.Module):
+        def forward(self, x):
+            return x + x
+
+    plain, changed = io.BytesIO(), io.BytesIO()
+    torch.jit.save(torch.jit.script(Doubled()), plain)
+    with zipfile.ZipFile(plain) as before, zipfile.ZipFile(changed, "w") as after:
+        for name in before.namelist():
+            text = before.read(name)
+            if name.endswith(".py"):
+                text = text.replace(b"    return ", f"    {code}\n    return ".encode())
+            after.writestr(name, text)
+    with pytest.raises(UnsupportedModelError, match=found):
+        registry.read(changed.getvalue(), {"shapes": {"x": ["batch", 3]}})
+
+
 @pytest.mark.parametrize(
     "header",
     [

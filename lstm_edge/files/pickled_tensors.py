@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -141,18 +142,31 @@ def materialise(t: Tensor, place: str) -> np.ndarray:
 def dequantized(integers: np.ndarray, quantizer: tuple[Any, ...], place: str) -> np.ndarray:
     """The float32 numbers that a quantised tensor's integers stand for."""
     kind = getattr(quantizer[0], "name", quantizer[0])
-    found = [materialise(v, place) if isinstance(v, Tensor) else np.asarray(v) for v in quantizer[1:3]]
-    scale, zero = (v.astype(np.float64) for v in found)
+    scale, zero = (_scales(v, place) for v in quantizer[1:3])
+    along = [1] * integers.ndim
     if kind in ("per_channel_affine", "per_channel_affine_float_qparams"):
-        along = [-1 if d == quantizer[3] else 1 for d in range(integers.ndim)]
-        scale, zero = scale.reshape(along), zero.reshape(along)
+        axis = operator.index(quantizer[3])
+        along[axis] = integers.shape[axis]
     elif kind != "per_tensor_affine":
         raise UnsupportedModelError(
-            f"{place}: a tensor quantised as {kind}: expected one scale for all or one per channel"
+            f"{place}: a tensor quantised as {str(kind)[:40]}: expected one scale for all or one per channel"
         )
+    if not scale.size == zero.size == prod(along):
+        raise FormatError(
+            f"{place}: a tensor quantised as {kind}: expected {prod(along)} scales and zero points, found {scale.size} and "
+            f"{zero.size}"
+        )
+    scale, zero = scale.reshape(along), zero.reshape(along)
     if kind == "per_channel_affine_float_qparams":
         return np.asarray(integers * scale + zero, np.float32)
     return np.asarray((integers - zero) * scale, np.float32)
+
+
+def _scales(value: Any, place: str) -> np.ndarray:
+    """Scales or zero points: a number or a tensor, which is not quantised itself."""
+    if isinstance(value, Tensor) and value.quantizer:
+        raise FormatError(f"{place}: a tensor whose scales are quantised themselves")
+    return np.asarray(materialise(value, place) if isinstance(value, Tensor) else value).astype(np.float64)
 
 
 def array_from_state(state: Any, place: str) -> np.ndarray | list[Any]:

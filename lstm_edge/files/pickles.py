@@ -18,10 +18,10 @@ from typing import Any
 
 from ..errors import FormatError, UnsupportedModelError
 from .pickled_tensors import Storage, Tensor, dtype_of_class, elements, itemsize
-from .unpickler import MAX_PICKLE_BYTES, Inert, Reader, finish
+from .unpickler import MAX_PICKLE_BYTES, Inert, Reader, below, finish
 from .zips import read_entry
 
-__all__ = ["Inert", "load"]
+__all__ = ["Inert", "below", "load"]
 
 PACKAGE_MARK = ".data/extern_modules"  # an entry that every archive of torch.package has
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

@@ -7,7 +7,7 @@ import io
 import pickle
 import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ from .pickled_tensors import (
     numpy_dtype,
 )
 
+MAX_PARTS, MAX_NESTED = 1 << 16, 64  # of an object: what is in it, counted wherever it stands, and how deep
 MAX_PICKLE_BYTES = 256 << 20  # an optimizer's or a plain array pickle; zip checkpoints keep tensors outside
 # Calling one of these can only be meant to run code; other unknown globals (a config class) stay inert.
 CODE_MODULES = {
@@ -286,6 +287,25 @@ for _core in ("numpy.core", "numpy._core"):
 def _from_type(function: Any, args: tuple[Any, ...]) -> Any:
     rebuild = _REBUILD.get(function.full) if isinstance(function, Global) else None
     return rebuild(*args) if rebuild else Inert(str(function), args)
+
+
+def below(root: Any, parts_of: Callable[[Any], Mapping[Any, Any]]) -> Iterator[tuple[str, Any]]:
+    """A value and what is in it, as `parts_of` says, in order and by paths joined with dots; the value's own is ''.
+
+    FormatError for more than MAX_PARTS or MAX_NESTED: a small pickle may hold one object in exponentially many places, and
+    in itself.
+    """
+    waiting = [("", root, 0)]
+    for _ in range(MAX_PARTS):
+        if not waiting:
+            return
+        path, value, depth = waiting.pop()
+        if depth > MAX_NESTED:
+            break
+        yield path, value
+        parts = reversed(list(parts_of(value).items()))
+        waiting += [(f"{path}.{name}" if path else str(name), part, depth + 1) for name, part in parts]
+    raise FormatError(f"an object of more than {MAX_PARTS} parts, or nested more than {MAX_NESTED} deep")
 
 
 def finish(value: Any, place: str) -> Any:

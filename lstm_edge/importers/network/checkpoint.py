@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ...files.pickles import Inert
+from ...files.pickles import Inert, below
 from ...options import as_typed
 from . import packed
 
@@ -62,7 +62,7 @@ def state_dict(value: Any, place: str, key: str | None = None) -> tuple[dict[str
 def named_tensors(value: Any) -> dict[str, np.ndarray]:
     """name -> array of a state dict, of a dict of dicts of arrays, or of a pickled nn.Module."""
     if isinstance(value, Inert):
-        return packed.unpacked(*_module_entries(value, ""))
+        return packed.unpacked(*_module_entries(value))
     if not isinstance(value, Mapping):
         return {}
     entries = {str(k): v if packed.is_packed(str(k), v) else _array(v) for k, v in value.items()}
@@ -81,33 +81,46 @@ def _nested(value: Any) -> bool:
     return isinstance(value, Mapping) and any(named_tensors(v) for v in value.values())
 
 
-def _module_entries(module: Inert, prefix: str, depth: int = 0) -> tuple[dict[str, Any], dict[str, int]]:
+def _module_entries(root: Inert) -> tuple[dict[str, Any], dict[str, int]]:
     """The parameters, buffers and packed weights of a pickled nn.Module, by the names its state_dict would have, and the
     directions of its recurrences."""
-    state = module.state
-    if not isinstance(state, dict) or depth > 64:
-        return {}, {}
-    found = {
-        prefix + str(k): v
-        for group in ("_parameters", "_buffers")
-        for k, v in (state.get(group) or {}).items()
-        if isinstance(v, np.ndarray)
-    }
-    found.update({prefix + n: state[n] for n in ("_packed_params", "param") if packed.is_packed(n, state.get(n))})
-    directions = {prefix: 2 if state["bidirectional"] else 1} if "bidirectional" in state else {}
-    for name, child in (state.get("_modules") or {}).items():
-        if isinstance(child, Inert):
-            below, of = _module_entries(child, f"{prefix}{name}.", depth + 1)
-            found.update(below)
-            directions.update(of)
+    found: dict[str, Any] = {}
+    directions: dict[str, int] = {}
+    for path, module in below(root, _children):
+        state = module.state if isinstance(module.state, dict) else {}
+        prefix = f"{path}." if path else ""
+        for group in ("_parameters", "_buffers"):
+            found.update({prefix + str(k): v for k, v in _dict(state, group).items() if isinstance(v, np.ndarray)})
+        found.update({prefix + n: state[n] for n in ("_packed_params", "param") if packed.is_packed(n, state.get(n))})
+        if "bidirectional" in state:
+            directions[prefix] = 2 if state["bidirectional"] else 1
     return found, directions
 
 
+def _children(module: Inert) -> dict[Any, Inert]:
+    modules = _dict(module.state, "_modules") if isinstance(module.state, dict) else {}
+    return {name: child for name, child in modules.items() if isinstance(child, Inert)}
+
+
+def _dict(state: dict[str, Any], name: str) -> dict[Any, Any]:
+    held = state.get(name)
+    return held if isinstance(held, dict) else {}
+
+
 def is_quantized(value: Any) -> bool:
-    """Whether a pickled module or a state dict holds packed weights."""
-    if isinstance(value, Inert):
-        return any(packed.is_packed(k, v) for k, v in _module_entries(value, "")[0].items())
-    return isinstance(value, Mapping) and any(packed.is_packed(str(k), v) or is_quantized(v) for k, v in value.items())
+    """Whether a pickled module, or a state dict at any depth of dictionaries, holds packed weights."""
+    waiting, seen = [value], set()
+    while waiting:
+        held = waiting.pop()
+        if id(held) in seen:  # a pickle may hold one dictionary in many places, itself too
+            continue
+        seen.add(id(held))
+        entries = _module_entries(held)[0] if isinstance(held, Inert) else held
+        if isinstance(entries, Mapping):
+            if any(packed.is_packed(str(k), v) for k, v in entries.items()):
+                return True
+            waiting += [v for v in entries.values() if isinstance(v, (Mapping, Inert))]
+    return False
 
 
 def _keys(value: Any) -> str:

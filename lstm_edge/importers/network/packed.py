@@ -29,7 +29,7 @@ def unpacked(entries: Mapping[str, Any], directions: Mapping[str, int]) -> dict[
     """The entries of a state dict, arrays and packed weights, as arrays in their order. `directions`: those of a recurrence
     by what stands before the names of its weights, where it is known.
 
-    UnsupportedModelError where two layers and two directions look alike.
+    UnsupportedModelError where two layers and two directions look alike, and for packed weights of another module.
     """
     packed = [name for name, held in entries.items() if is_packed(name, held)]
     linears = [name.removesuffix(_LINEAR) for name in packed if name.endswith(_LINEAR)]
@@ -45,9 +45,14 @@ def unpacked(entries: Mapping[str, Any], directions: Mapping[str, int]) -> dict[
             cells = [packed_weights.cell(h) for n, h in entries.items() if _is_cell_of(n, match[1])]
             found.update(_recurrence(match[1], cells, directions.get(match[1]) or _directions(match[1], cells)))
         elif name.endswith(_LINEAR):
-            weight, bias = held if isinstance(held, tuple) else packed_weights.linear(held)
+            weight, bias = packed_weights.linear(held)
             parts = {"weight": weight} | ({} if bias is None else {"bias": bias})
-            found.update({name.removesuffix(_LINEAR) + part: np.asarray(w, np.float32) for part, w in parts.items()})
+            found.update({name.removesuffix(_LINEAR) + part: w for part, w in parts.items()})
+        elif match is None:
+            raise UnsupportedModelError(
+                f"{name!r} holds packed weights that are neither a Linear's nor a recurrence's over a sequence; save the "
+                "whole module as TorchScript"
+            )
     return found
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ....errors import FormatError, UnsupportedModelError
 from ....files import pickles
-from ....files.pickles import Inert
+from ....files.pickles import Inert, below
 from ....files.zips import read_entry
 
 MAX_CODE = 16 << 20
@@ -95,10 +95,6 @@ def attributes(module: Any) -> dict[str, Any]:
     return module.state if isinstance(module, Inert) and isinstance(module.state, dict) else {}
 
 
-def weights(module: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, np.ndarray]]:
+def weights(root: Any) -> Iterator[tuple[str, np.ndarray]]:
     """Every tensor of a module and those below it, by its path."""
-    for name, value in attributes(module).items() if depth < 64 else ():
-        if isinstance(value, np.ndarray):
-            yield f"{prefix}{name}", value
-        elif isinstance(value, Inert):
-            yield from weights(value, f"{prefix}{name}.", depth + 1)
+    return ((path, value) for path, value in below(root, attributes) if isinstance(value, np.ndarray))

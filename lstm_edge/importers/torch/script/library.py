@@ -79,6 +79,8 @@ def _append(found: list[Any], value: Any) -> list[Any]:
 
 
 def _extend(found: list[Any], values: Any) -> list[Any]:
+    if len(found) + len(values) > MAX_LIST:
+        raise IndexError(f"more than {MAX_LIST} elements")
     found.extend(values)
     return found
 
@@ -153,7 +155,10 @@ def number(m: Machine, name: str, args: list[Any], kwargs: dict[str, Any]) -> An
     if name == "pow" and abs(args[1]) > 64:
         raise m.unsupported(f"the power {args[1]}")
     try:
-        return NUMBERS[name](*args)
+        found = NUMBERS[name](*args)
+        if isinstance(found, int) and not -(1 << 63) <= found < 1 << 63:
+            raise OverflowError("more than 64 bits")
+        return found
     except (TypeError, ValueError, IndexError, KeyError, ZeroDivisionError, OverflowError) as e:
         if any(isinstance(a, Dim) for a in args):
             return m.low.invoke(Step(f"operator.{ {'div': 'truediv'}.get(name, name) }", [], {}, name), args, kwargs)

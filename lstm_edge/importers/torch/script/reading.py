@@ -125,6 +125,8 @@ class _Reading:
             raise UnsupportedModelError(f"the model itself refuses inputs of these shapes: {e}") from e
         except MEANINGLESS as e:  # code that no version of torch writes, or that is not known here
             raise machine.unsupported(f"code that is not understood ({type(e).__name__}: {e})") from e
+        except RecursionError as e:
+            raise UnsupportedModelError("its code calls itself, or is nested deeper than can be followed") from e
         self.given = given
         low.stand_at(Step("", [], {}, "output"))
         values = result.items() if isinstance(result, dict) else [("", v) for v in _flat(machine, result)]
