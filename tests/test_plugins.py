@@ -71,11 +71,25 @@ def test_a_plugin_is_a_file_that_its_user_names(keras, tmp_path, capsys):
     command = ["convert", str(tmp_path / "m.keras"), "-o", str(tmp_path / "m.lstm")]
     assert _run(command) == 1 and "--plugin" in capsys.readouterr().err
     assert _run([*command, "--plugin", str(tmp_path / "mine.py")]) == 0
+    capsys.readouterr()
     assert _run(["verify", str(tmp_path / "m.lstm")]) == 0
+    assert "not given it; converting the live model compares it" in capsys.readouterr().out
     (tmp_path / "mine.py").write_text("1 / 0")
     capsys.readouterr()
     assert _run([*command, "--plugin", str(tmp_path / "mine.py")]) == 1
     assert "mine.py: the plugin raised ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_plugin_without_the_rule_is_told_what_it_has(keras, tmp_path, capsys):
+    classifier(keras).save(tmp_path / "m.keras")
+    plugin = tmp_path / "mine.py"
+    command = ["convert", str(tmp_path / "m.keras"), "--plugin", str(plugin)]
+    plugin.write_text("answer = 1")
+    assert _run(command) == 1 and "mine.py: the plugin registers no rule" in capsys.readouterr().err
+    plugin.write_text("import lstm_edge\nlstm_edge.register_layer('Other', lambda *a: a[1][0])")
+    assert _run(command) == 1
+    error = " ".join(capsys.readouterr().err.split())
+    assert "MyAttention is not supported" in error and "there are rules for Other)" in error
 
 
 def test_two_layers_of_a_class_in_a_nested_model_take_their_own_weights(keras, tmp_path):

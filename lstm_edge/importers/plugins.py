@@ -98,12 +98,18 @@ def apply(
 
 def way_out(call: str) -> str:
     """What to do about a layer or operator that nobody knows; `call`: how Python registers it."""
-    return f"describe it yourself ({spelled('--plugin FILE.py', f'lstm_edge.{call}')}, docs/plugins.md)"
+    rules = [*_LAYERS, *(f"{domain}.{name}" for domain, name in _OPS)]
+    there = f"; there are rules for {', '.join(sorted(rules))}" if rules else ""
+    return f"describe it yourself ({spelled('--plugin FILE.py', f'lstm_edge.{call}')}, docs/plugins.md{there})"
 
 
 def load(path: str | Path) -> None:
-    """Runs a file of the user's, which registers rules. LstmEdgeError for what it raises."""
+    """Runs a file of the user's, which registers rules. LstmEdgeError for what it raises, and where there is no rule after it."""
     try:
         runpy.run_path(str(path))
     except Exception as why:  # whatever the user's own code raises
         raise LstmEdgeError(f"{path}: the plugin raised {type(why).__name__}: {why}") from why
+    if not _LAYERS and not _OPS:
+        raise LstmEdgeError(
+            f"{path}: the plugin registers no rule: call lstm_edge.register_layer or lstm_edge.register_op in it"
+        )

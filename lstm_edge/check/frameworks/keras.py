@@ -62,7 +62,9 @@ def _loaded(package: Any, source: str | bytes | tuple[Any, Any]) -> Any:
     read = read_pair(*source) if isinstance(source, tuple) else read_file(source)
     found = _holds_code(read.config)
     if found:
-        raise NoFramework(f"the file holds {found}, so that Keras was not given it")
+        raise NoFramework(
+            f"the file holds {found}, so that Keras was not given it; converting the live model compares it"
+        )
     if isinstance(source, tuple):
         return _joined(package, read, source[0])
     if isinstance(source, str):
@@ -84,7 +86,8 @@ def _joined(package: Any, read: Source, weights: str | bytes) -> Any:
 
 
 def _holds_code(config: Any) -> str:
-    """What in a config stands for Python code (a Lambda layer, a serialised function, a class of another package)."""
+    """What in a config stands for Python code (a Lambda layer, a serialised function, a class of another package or of the
+    user's own)."""
     if isinstance(config, list):
         return next(filter(None, map(_holds_code, config)), "")
     if not isinstance(config, Mapping):
@@ -94,6 +97,9 @@ def _holds_code(config: Any) -> str:
         return f"Python code ({kind})"
     if kind and module and module.split(".")[0] not in ("keras", "tf_keras", "builtins"):
         return f"a class of {module}"
+    registered = next((n for n in (config.get("registered_name"), kind) if isinstance(n, str) and ">" in n), "")
+    if registered:  # package>class: of a program that registered it, which this process is not
+        return f"the custom class {registered.split('>')[-1]}"
     return next(filter(None, map(_holds_code, config.values())), "")
 
 
