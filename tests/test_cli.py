@@ -168,6 +168,22 @@ def test_sources_are_never_overwritten(doubler, tmp_path, capsys):
     assert rows.read_text() == "1,2,3,4\n"
 
 
+def test_a_recurrence_over_a_fixed_number_of_frames_says_how_to_stream(tmp_path, capsys):
+    """ "streaming: yes" alone would read as if its state went from call to call."""
+    shapes = {"rnn.weight_ih_l0": (3, 2), "rnn.weight_hh_l0": (3, 3)}
+    np.savez(tmp_path / "w.npz", **{n: np.ones(s, np.float32) for n, s in shapes.items()})
+    network = 'convention = "torch"\ninputs = { x = [1, FRAMES, 2] }\nlayer = [{ type = "rnn", weights = "rnn" }]\n'
+    for frames, fixed in (("7", True), ('"frames"', False)):
+        (tmp_path / "net.toml").write_text(network.replace("FRAMES", frames))
+        path = str(tmp_path / "w.lstm")
+        assert _run(["convert", str(tmp_path / "w.npz"), "--network", str(tmp_path / "net.toml"), "-o", path]) == 0
+        capsys.readouterr()
+        assert _run(["info", path]) == 0
+        out = capsys.readouterr().out
+        assert ("a whole input of fixed size" in out and "--shape" in out) == fixed
+        assert ("model.run(" in out) == fixed and ("stream.step(" in out) != fixed
+
+
 def test_info_tells_ports_and_ops(doubler, capsys):
     assert _run(["info", doubler]) == 0
     out = capsys.readouterr().out

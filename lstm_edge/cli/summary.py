@@ -11,7 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ..ir.notes import assumptions
+from ..ir.ops import RECURRENT
 from .io import open_sizes
+
+# Shown where a caller who wants a stream of frames has the source's fixed sizes in the way.
+WHOLE_SEQUENCES = (
+    "each call takes a whole input of fixed size and keeps nothing; to go frame by frame, convert again with their "
+    "number open (--shape NAME=..., the word frames in its place), or export the model with it open"
+)
 
 
 def shape_text(shape: tuple[int | str, ...] | None) -> str:
@@ -90,9 +97,17 @@ def output_words(port: Any, model: Any) -> str:
     return f"{words} for the whole input{so_far}"
 
 
+def _takes_whole_sequences(model: Any) -> bool:
+    """Whether it has recurrences that start anew at every call, over a number of frames that its source fixed."""
+    frames = any(_has(port.shape, "frames") for port in model.inputs)
+    return not (frames or model.is_step_model or model.states) and any(op in RECURRENT for op, _ in model.ops)
+
+
 def streaming_text(model: Any) -> str:
     if not streams(model):
         return f"no, {model.metadata.get('streaming', {}).get('why', 'the file does not say that it can')}"
+    if _takes_whole_sequences(model):
+        return WHOLE_SEQUENCES
     if not model.states:
         return "yes, and nothing is kept between calls"
     return "yes, frame by frame" if hop(model) == 1 else f"yes, in multiples of {hop(model)} frames (its hop)"
@@ -118,7 +133,7 @@ def self_test_text(test: dict[str, Any] | None) -> str:
 
 def python_snippet(model: Any, name: str) -> list[str]:
     """Lines that load the model and run it once, on zeros: a step where it streams, else a whole input."""
-    step = streams(model)
+    step = streams(model) and not _takes_whole_sequences(model)
     arrays = ", ".join(_zeros(port, model, step) for port in model.inputs)
     lines = ["import numpy as np, lstm_edge", f"model = lstm_edge.load({name!r})"]
     lines += [f"stream = model.stream(); answer = stream.step({arrays})"] if step else [f"answer = model.run({arrays})"]

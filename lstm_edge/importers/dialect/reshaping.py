@@ -25,7 +25,8 @@ def reshape_target(d: Dialect, shape: Sequence[Size], asked: Sequence[Size], cop
         whole = any(not isinstance(s, Dim) and s < 0 for s in asked)  # then the elements say nothing of the sizes
         raise d.refuse(
             f"cannot reshape {list(shape)} to {list(asked)}: the number of elements differs. The file has a size "
-            f"baked in that its inputs leave open; fix the sizes of the inputs ({as_typed('shapes')})"
+            f"baked in that its inputs leave open; fix the sizes of the inputs ({as_typed('shapes')}), "
+            "or export the model again with these sizes open"
         ) from (None if whole else SizeMismatch.between(total, product(asked), "elements"))
     return target
 
