@@ -9,6 +9,7 @@ from .. import format
 from .._core import load
 from ..errors import UnsupportedModelError
 from ..ir.notes import assumptions
+from ..options import spelled
 from ..reference.samples import difference
 
 
@@ -62,7 +63,8 @@ def verify(source: str | os.PathLike[str] | bytes, isa: str | None = None) -> Re
     graph = format.read(source)
     test = graph.self_test
     if test is None:
-        raise UnsupportedModelError("the file carries no self-test; convert the model again without self_test=False")
+        without = spelled("--no-self-test", "self_test=False")
+        raise UnsupportedModelError(f"the file carries no self-test; convert the model again without {without}")
     model = load(source, isa)
     answers = model.run(*[test.inputs[p.name] for p in model.inputs])
     if not isinstance(answers, dict):

@@ -70,7 +70,8 @@ class Reader:
     def check_header(self) -> None:
         content = self.content
         if content[: len(MAGIC)] != MAGIC:
-            raise self.error("header", f"magic {MAGIC!r}", f"{bytes(content[: len(MAGIC)])!r}; this is no .lstm file")
+            found = f"{bytes(content[: len(MAGIC)])!r}; this is not a .lstm file; convert the model first"
+            raise self.error("header", f"magic {MAGIC!r}", found)
         if len(content) < HEADER.size:
             raise self.error("header", f"{HEADER.size} bytes", f"{len(content)}; the file is truncated")
         _, major, _, crc, size, self.section_count, _ = HEADER.unpack_from(content)
