@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import os
 import struct
 import zipfile
 
@@ -71,6 +72,26 @@ def test_what_is_no_model_is_refused_by_name(tmp_path):
     path.write_bytes(format.to_bytes(network()))
     with pytest.raises(UnsupportedModelError, match=r"again\.lstm: this is a \.lstm file already"):
         to_graph(path)
+
+
+@pytest.mark.parametrize(
+    "content, what",
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "Git LFS pointer"),
+        (b"\n<!DOCTYPE html><html>404</html>", "web page"),
+    ],
+)
+def test_what_a_download_left_in_place_of_a_model_is_told(content, what, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(FormatError, match=what):
+        lstm_edge.convert(tmp_path / "model.onnx")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the folders of this system")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "model.onnx")
+    with pytest.raises(FormatError, match="expected a file, found a pipe"):
+        lstm_edge.convert(tmp_path / "model.onnx")
 
 
 def test_an_argument_without_use_is_refused():

@@ -262,3 +262,31 @@ def test_what_a_sequence_cannot_be_is_refused():
     model = make_model(nodes, [value_info("x", [3])], [value_info("y", None)], {"four": np.array(4)})
     with pytest.raises(UnsupportedModelError, match="the_SequenceAt.*place 4 of a sequence of 1"):
         importer.read(model)
+
+
+def test_a_loop_that_counts_down_from_an_open_length_is_refused_by_name():
+    """In its body the number of frames is a number beside no tensor that has it as a size."""
+    body = onnx.helper.make_graph(
+        [
+            node("Sub", ["frames", "i"], ["left"]),
+            node("Sub", ["left", "one"], ["at"]),
+            node("Gather", ["x", "at"], ["frame"], axis=0),
+            node("Add", ["h", "frame"], ["sum"]),
+            node("Tanh", ["sum"], ["h_next"]),
+            node("Identity", ["going"], ["goes_on"]),
+        ],
+        "body",
+        [value_info("i", [], INT64), value_info("going", [], BOOL), value_info("h", [2, 3])],
+        [value_info("goes_on", [], BOOL), value_info("h_next", [2, 3])],
+    )
+    nodes = [
+        node("Shape", ["x"], ["sizes"]),
+        node("Gather", ["sizes", "zero"], ["frames"], axis=0),
+        node("Loop", ["frames", "", "start"], ["y"], body=body),
+    ]
+    constants = {"zero": np.array(0), "one": np.array(1), "start": np.zeros((2, 3), np.float32)}
+    model = make_model(nodes, [value_info("x", ["time", 2, 3])], [value_info("y", None)], constants)
+    with pytest.raises(UnsupportedModelError, match="the_Loop.*no tensor here has an axis of frames"):
+        importer.read(model)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 5
+    against_onnxruntime(model, {"x": normal(5, 2, 3)})

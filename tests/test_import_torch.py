@@ -137,6 +137,24 @@ def test_shapes_fix_and_free_axes():
     assert free(read(module, shapes={"x": (None, 10, 4)})) == [("x", (BATCH, 10, 4))]
 
 
+class Gathers(nn.Module):
+    """Its inputs come through *args, as a wrapper of another module hands them on."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(4, 6, batch_first=True)
+
+    def forward(self, x, *more):
+        return self.gru(x + more[0])[0]
+
+
+def test_inputs_of_any_number():
+    module, x = Gathers().eval(), torch.randn(B, T, 4)
+    graph = read(module, example=(x, x + 1))
+    assert free(graph) == [("x", (BATCH, FRAMES, 4)), ("more_0", (BATCH, FRAMES, 4))]
+    agrees(graph, module, torch.randn(1, 2, 4), torch.randn(1, 2, 4))
+
+
 def test_what_has_no_meaning_is_refused_by_name():
     class Sorts(nn.Module):
         def forward(self, x):

@@ -41,9 +41,12 @@ class Source:
 
     @cached_property
     def head(self) -> bytes:
-        """The first bytes of the file; none of a folder or a live object. FormatError for an empty file."""
+        """The first bytes of the file; none of a folder or a live object. FormatError for an empty file, and for a pipe or
+        a device, which might never give any."""
         if self.is_live or self.is_folder:
             return b""
+        if self.path is not None and self.path.exists() and not self.path.is_file():
+            raise FormatError("expected a file, found a pipe, a socket or a device")
         with self._open() as file:
             found = file.read(HEAD_BYTES)
         if not found:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from ..errors import UnsupportedModelError
+from ..errors import FormatError, UnsupportedModelError
 from ..ir.graph import Graph
 from . import json, keras, network, onnx, tflite, torch
 from .importer import Importer, Options, Source
+
+# What downloads leave in the place of a model: how it begins, and what it is.
+INSTEAD_OF_A_MODEL = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file that it stands for; fetch that with git lfs pull"),
+    (b"<!doctype html", "a web page, not a model; the download went wrong"),
+    (b"<html", "a web page, not a model; the download went wrong"),
+)
 
 # In the order in which they are asked: those that know their content by more come first.
 IMPORTERS: tuple[Importer, ...] = (
@@ -49,6 +56,9 @@ def find(source: Source) -> tuple[Importer, str]:
     """The importer of a source, and its kind. UnsupportedModelError for what none takes."""
     if source.head.startswith(b"LSTMEDGE"):
         raise UnsupportedModelError("this is a .lstm file already")
+    for start, what in INSTEAD_OF_A_MODEL:
+        if source.head.lstrip().lower().startswith(start):
+            raise FormatError(f"this is {what}")
     for importer, kind in _claims(source):
         if kind:
             return importer, kind

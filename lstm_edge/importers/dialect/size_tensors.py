@@ -122,6 +122,12 @@ def _size_polynomial(d: Dialect, size: Dim) -> str:
         term: Value = d.constant(c, "int64")
         for atom in monomial:
             if isinstance(atom, str):
+                if size == Dim.symbol(
+                    atom
+                ):  # nothing left to make it of, as in the body of a loop that reads no such axis
+                    raise d.refuse(
+                        f"no tensor here has an axis of {size}, which is read as a number; fix that size ({as_typed('shapes')})"
+                    )
                 factor = Value("int64", tensor=_size_tensor(d, Dim.symbol(atom)))
             else:
                 whole = Value("int64", tensor=_size_tensor(d, Dim(dict(atom[1]))))

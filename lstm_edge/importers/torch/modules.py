@@ -136,12 +136,9 @@ def _export(
 
 
 def _bound(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
-    """The arguments by the names of forward's parameters; None where forward takes *args."""
+    """The arguments by the names of forward's parameters, those of *args as a tuple; None where they do not fit."""
     try:
-        signature = inspect.signature(module.forward)
-        if any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values()):
-            return None
-        return dict(signature.bind(*args, **kwargs).arguments)
+        return dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
     except (TypeError, ValueError):
         return None
 
