@@ -10,6 +10,7 @@ from lstm_edge import convert
 from lstm_edge.errors import LstmEdgeError, ShapeError
 from lstm_edge.importers.torch import guards
 from lstm_edge.importers.torch.guards import Range
+from lstm_edge.ir.notes import assumptions
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
@@ -287,3 +288,16 @@ def test_a_guard_that_is_too_long_is_not_read_in_part():
     text = "L['x'].size()[1] <= 8"
     assert guards.parsed(text) is not None
     assert guards.parsed(text + "0" * guards.MOST_TEXT) is None
+
+
+class Compares(nn.Module):
+    def forward(self, x, y):
+        return x.sum(1) + y.sum(1) if x.size(1) < 2 * y.size(1) else x.sum(1) - y.sum(1)
+
+
+def test_a_guard_of_two_sizes_is_among_what_is_assumed():
+    auto = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    given = torch.randn(3, 7, 2), torch.randn(3, 5, 2)
+    exported = torch.export.export(Compares(), given, dynamic_shapes=(auto, auto))
+    assumed = assumptions(convert(exported, self_test=False).metadata)
+    assert any(text.startswith("of ") and "size()[1]" in text for text in assumed)

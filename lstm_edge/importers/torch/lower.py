@@ -8,6 +8,7 @@ from itertools import product
 from ...errors import UnsupportedModelError
 from ...ir.dims import FRAMES, Dim, Size, symbols
 from ...ir.graph import Graph
+from ...ir.notes import ASSUMED
 from ...options import as_typed
 from ..dialect.input_sizes import InputSizes
 from ..dialect.open_sizes import freest
@@ -174,14 +175,14 @@ class _Found:
         found = [f"{name}: {r}, for which the program was exported; others are refused" for name, r in ranges.items()]
         for given, axis in self.freed.values() if self.original is None else ():
             found.append(
-                f"assumed: input {given!r} takes any size at dimension {axis}, though the program was exported for "
+                f"{ASSUMED}input {given!r} takes any size at dimension {axis}, though the program was exported for "
                 f"{self.example[given, axis]} alone, as torch does with all that a recurrence runs over; where forward "
                 f"branches on that size, fix it ({as_typed('shapes', given)})"
             )
         for condition in self.conditions:
             names = sorted(self._names_in(condition))
             if len(names) > 1 and "!=" not in condition.text and not self._always(condition, names):
-                found.append(f"assumed of {', '.join(names)}: {condition.text}")
+                found.append(f"{ASSUMED}of {', '.join(names)}: {condition.text}")
         return found
 
     def _always(self, condition: Condition, names: list[str]) -> bool:
