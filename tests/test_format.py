@@ -265,3 +265,8 @@ def test_errors_name_the_file(tmp_path):
     path.write_bytes(b"\x89PNG and more")
     with pytest.raises(FormatError, match=r"other\.lstm: header: expected magic"):
         le_format.read(path)
+
+
+def test_a_missing_folder_is_named_and_not_the_temporary_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"existing folder.*none/m\.lstm'$"):
+        le_format.write(Graph(), str(tmp_path / "none" / "m.lstm"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ..ir.graph import Graph
@@ -21,6 +22,11 @@ def write(graph: Graph, path: str | os.PathLike[str]) -> None:
     """
     content = to_bytes(graph)
     target = os.fspath(path)
+    folder = os.path.dirname(target) or "."
+    if not os.path.isdir(folder):  # else the error would name the temporary file, which nobody asked for
+        raise FileNotFoundError(
+            errno.ENOENT, f"expected an existing folder, found no {folder}; create it first", target
+        )
     temporary = f"{target}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:
