@@ -80,6 +80,12 @@ def test_a_plugin_is_a_file_that_its_user_names(keras, tmp_path, capsys):
     assert "mine.py: the plugin raised ZeroDivisionError" in capsys.readouterr().err
 
 
+def test_a_plugin_that_exits_has_converted_nothing(tmp_path):
+    (tmp_path / "mine.py").write_text("import sys\nsys.exit()\n")
+    with pytest.raises(LstmEdgeError, match="mine.py: the plugin raised SystemExit"):
+        plugins.load(tmp_path / "mine.py")
+
+
 def test_a_plugin_without_the_rule_is_told_what_it_has(keras, tmp_path, capsys):
     classifier(keras).save(tmp_path / "m.keras")
     plugin = tmp_path / "mine.py"

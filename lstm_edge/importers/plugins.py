@@ -107,7 +107,7 @@ def load(path: str | Path) -> None:
     """Runs a file of the user's, which registers rules. LstmEdgeError for what it raises, and where there is no rule after it."""
     try:
         runpy.run_path(str(path))
-    except Exception as why:  # whatever the user's own code raises
+    except (Exception, SystemExit) as why:  # whatever the user's own code raises; one that exits has converted nothing
         raise LstmEdgeError(f"{path}: the plugin raised {type(why).__name__}: {why}") from why
     if not _LAYERS and not _OPS:
         raise LstmEdgeError(
