@@ -287,7 +287,23 @@ def test_damaged_ranges_are_refused():
 def test_a_guard_that_is_too_long_is_not_read_in_part():
     text = "L['x'].size()[1] <= 8"
     assert guards.parsed(text) is not None
-    assert guards.parsed(text + "0" * guards.MOST_TEXT) is None
+    assert guards.parsed(text + "0" * guards.MOST_TEXT) is None and guards.unread(text + "0" * guards.MOST_TEXT)
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [
+        ("L['x'].size()[1] ** 2 > 9", True),
+        ("bitwise(L['x'].size()[1], 1) == 0", True),
+        ("L['x'].size()[1] <=", True),
+        ("L['x'].size()[1] <= 8", False),
+        ("L['x'].size()[1] != 1", False),
+        ("L['x'].stride()[0] == 2*L['x'].size()[1]", False),
+        ("L['x'].dtype == 3", False),
+    ],
+)
+def test_a_guard_on_sizes_that_is_not_understood_is_an_assumption(text, wanted):
+    assert guards.unread(text) == wanted
 
 
 class Compares(nn.Module):

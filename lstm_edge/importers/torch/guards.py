@@ -90,6 +90,17 @@ def parsed(text: str) -> Condition | None:
     return Condition(text, axes, lambda known: _holds(tree, known), numbers) if axes else None
 
 
+def unread(text: str) -> bool:
+    """Whether a guard is about sizes in a form that `parsed` does not read; of strides the core has none."""
+    if ".size()" not in text or "stride()" in text:
+        return False
+    try:
+        says_nothing = len(text) <= MOST_TEXT and _says_nothing(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True
+    return not says_nothing and parsed(text) is None
+
+
 def _holds(tree: ast.expr, known: Known) -> bool:
     try:
         return bool(_evaluated(tree, known))

@@ -88,6 +88,7 @@ class _Found:
         self.values = values_at(graph, shapes) or {}
         self.names = list(dict.fromkeys(n for size in self.sizes.values() for n in sorted(symbols(size))))
         self.conditions = [c for c in _conditions(traced) if c.axes <= self.sizes.keys()]
+        self.unread = [text for text in traced.guards if guards.unread(text)]
 
     def axes_of(self, name: str) -> Iterator[tuple[str, int, int]]:
         """(input, axis, size in the example) of every size that an open one is part of."""
@@ -183,6 +184,9 @@ class _Found:
             names = sorted(self._names_in(condition))
             if len(names) > 1 and "!=" not in condition.text and not self._always(condition, names):
                 found.append(f"{ASSUMED}of {', '.join(names)}: {condition.text}")
+        found += [
+            f"{ASSUMED}that this holds, which is not understood: {text[:200]}" for text in self.unread if self.names
+        ]
         return found
 
     def _always(self, condition: Condition, names: list[str]) -> bool:
