@@ -37,7 +37,7 @@ def test_a_folder_is_tried_and_nothing_is_written(folder, capsys):
     assert _run(["convert", "--check", "."]) == 1
     found, last = rows(capsys)
     assert set(found) == {"digits.onnx", "digits.pt", "broken.keras"} and last == "1 of 3 files convert"
-    assert " yes " in found["digits.onnx"] and "5 ops, streams" in found["digits.onnx"]
+    assert " yes " in found["digits.onnx"] and "5 ops, streaming: yes, frame by frame" in found["digits.onnx"]
     assert " no " in found["digits.pt"] and "--write-network" in found["digits.pt"]
     assert " no " in found["broken.keras"] and sorted(folder.rglob("*")) == before
 

@@ -18,7 +18,7 @@ from ..errors import LstmEdgeError
 from ..importers import registry
 from ..ir.notes import assumptions
 from .io import err_console, out_console
-from .summary import streams
+from .summary import streaming_text
 
 DATA = (".npz", ".npy")  # more often data than weights: tried where they are named, not where a folder holds them
 SAVED_MODEL = "saved_model.pb"  # a folder with this file is one model
@@ -95,7 +95,7 @@ def _converted(path: str, self_test: bool, options: dict[str, Any]) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = lstm_edge.convert(path, self_test=self_test, **options)
-    words = [f"{len(model.ops)} ops", "streams" if streams(model) else "does not stream"]
+    words = [f"{len(model.ops)} ops", f"streaming: {streaming_text(model)}"]
     words += [f"ASSUMED: {a}" for a in assumptions(model.metadata)]
     return ", ".join(words)
 
