@@ -317,3 +317,61 @@ def test_a_guard_of_two_sizes_is_among_what_is_assumed():
     exported = torch.export.export(Compares(), given, dynamic_shapes=(auto, auto))
     assumed = assumptions(convert(exported, self_test=False).metadata)
     assert any(text.startswith("of ") and "size()[1]" in text for text in assumed)
+
+
+class LargestSoFar(nn.Module):
+    """A loop whose largest value stays unlike its cell a number of frames: it must never look right at others."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.out = nn.LSTMCell(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        h = c = x.new_zeros(x.size(0), 4)
+        best = h - 9
+        for t in range(x.size(1)):
+            h, c = self.cell(x[:, t], (h, c))
+            best = torch.max(best, h)
+        return self.out(best)
+
+
+@pytest.mark.parametrize("seed", [1, 11])
+def test_what_hardly_shows_at_more_frames_is_not_taken_for_right(seed):
+    torch.manual_seed(seed)
+    module, x = LargestSoFar().eval(), torch.randn(2, 30, 3)
+    model = lstm_edge.convert(module, example=x[:, :7])
+    try:
+        got = model.run(x.numpy())
+    except LstmEdgeError:
+        return  # held at the example's frames
+    with torch.no_grad():
+        np.testing.assert_allclose(got, module(x).numpy(), atol=1e-5)
+
+
+class Middle(Base):
+    def forward(self, x):
+        return self.head(x)[:, x.size(1) // 2]
+
+
+def test_a_place_in_the_middle_of_an_exported_program_holds_its_frames(tmp_path):
+    dims = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    program = torch.export.export(Middle().eval(), (torch.randn(2, 7, 3),), dynamic_shapes={"x": dims})
+    torch.export.save(program, tmp_path / "m.pt2")
+    assert lstm_edge.convert(tmp_path / "m.pt2").inputs[0].shape == ("batch", 7, 3)
+
+
+def test_a_check_of_a_script_is_an_assumption():
+    class Checks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.GRU(3, 4, batch_first=True)
+
+        def forward(self, x):
+            assert x.size(1) < 10
+            return self.rnn(x)[0]
+
+    script = torch.jit.script(Checks())
+    notes = lstm_edge.convert(script, shapes={"x": ("batch", "frames", 3)}).metadata["notes"]
+    assert any(n.startswith("assumed: ") and "10" in n for n in notes)
+    plain = lstm_edge.convert(torch.jit.script(nn.GRU(3, 4)), shapes={"input": ("frames", "batch", 3)})
+    assert not any(n.startswith("assumed: ") for n in plain.metadata["notes"])

@@ -43,8 +43,20 @@ def _counts(graph: Graph) -> Iterator[int]:
                 yield count
 
 
+def _picks_a_place(graph: Graph, node: Node, count: int) -> bool:
+    """Whether a cut takes places from the middle of an axis of that size: what a loop does with every frame, written out."""
+    if node.op != "Slice":
+        return False
+    read, shape = read_attrs(node), graph.shape(node.inputs[0])
+    cuts = zip(read["axes"], read["starts"], read["ends"])
+    return any(shape[a] == count and (0 < start < count - 1 or 1 < end < count) for a, start, end in cuts)
+
+
 def _opened(graph: Graph, count: int) -> Graph | None:
-    """The graph with that size of its inputs open, all axes but the last of each; None where an op asks for the number."""
+    """The graph with that size of its inputs open, all axes but the last of each; None where an op asks for the number, or
+    picks places that other numbers of frames would not have."""
+    if any(_picks_a_place(graph, node, count) for node in graph.nodes):
+        return None
     opened = Graph(inputs=graph.inputs, outputs=graph.outputs, states=graph.states, metadata=graph.metadata)
     for port in graph.inputs:
         tensor = graph.tensors[port.tensor]

@@ -154,7 +154,7 @@ def _free_axes(traced: Traced) -> dict[tuple[str, int], OpenSize]:
     steps = traced.steps
     sizes = _recurrence_sizes(steps, traced.shapes)
     for label, number in zip(("batch", "frames"), sizes[0] if sizes else ()):
-        if isinstance(number, Extent) or (label == "frames" and number == 1) or _depends_on(steps, number):
+        if isinstance(number, Extent) or (label == "frames" and number == 1) or _depends_on(traced, number):
             continue
         for i in traced.inputs:
             last = len(i.sizes) - (len(i.sizes) > 2)  # a last axis is features
@@ -177,17 +177,36 @@ def _same_place(steps: list[Step], name: str, label: str, axes: list[int]) -> li
     return []
 
 
-def _depends_on(steps: list[Step], number: int) -> bool:
-    """Whether a call spells the number itself, where it could be the fixed size (or one less, of the last element)."""
+def _comes_of(value: float, number: int) -> bool:
+    """Whether a scalar is the inverse, the root or the inverse root of a size."""
+    return any(math.isclose(v, 1.0) for v in (value * number, value * value / number, value * value * number))
+
+
+def _reads_within(step: Step, shapes: dict[str, Sizes], number: int) -> bool:
+    """Whether a call picks places inside an axis of that size, which may have been told from it, as the middle is."""
+    if step.base not in ("select", "slice", "narrow") or not isinstance(step.args[0], Ref):
+        return False
+    sizes = shapes.get(step.args[0].name, [])
+    dim = step.args[1] if len(step.args) > 1 else 0
+    if not isinstance(dim, int) or not -len(sizes) <= dim < len(sizes) or sizes[dim] != number:
+        return False
+    return any(isinstance(v, int) and 1 < v < number for v in step.args[2:4])
+
+
+def _depends_on(traced: Traced, number: int) -> bool:
+    """Whether a call spells the number itself or what may come of it: one less, of the last element, a place inside, an
+    inverse or a root."""
     if number == 1:
         return False
-    for s in steps:
+    for s in traced.steps:
         if s.base in NEUTRAL:
             continue
+        if _reads_within(s, traced.shapes, number):
+            return True
         suspicious = {number, -number, number - 1} if s.base in ("select", "slice", "narrow") else {number}
         for v in leaves([s.args, s.kwargs]):
             if isinstance(v, bool) or not isinstance(v, (int, float)):
                 continue
-            if (v in suspicious and v not in (0, 1)) or (isinstance(v, float) and math.isclose(v * number, 1.0)):
+            if (v in suspicious and v not in (0, 1)) or (isinstance(v, float) and _comes_of(v, number)):
                 return True
     return False

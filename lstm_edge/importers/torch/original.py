@@ -155,8 +155,9 @@ class Original:
 
 
 def _resized(x: Any, shape: tuple[int, ...]) -> Any:
-    """A tensor cut to a shape, or repeated from its beginning: floats a little apart each time, so that no two are equal that
-    were not. One value all over becomes random numbers."""
+    """A tensor cut to a shape, or repeated from its beginning, every float at a scale of its own: what the added ones are
+    left out of (a largest value, a mean over the example's frames) then shows. Signs change where the example has both. One
+    value all over becomes random numbers."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -168,7 +169,12 @@ def _resized(x: Any, shape: tuple[int, ...]) -> Any:
         return x.contiguous()
     if x.numel() > 1 and bool((x == x.flatten()[0]).all()):
         return torch.randn(x.shape, generator=generator)
-    return x.contiguous() if x.numel() <= before.numel() else x * (1 + torch.rand(x.shape, generator=generator) / 64)
+    if x.numel() <= before.numel():
+        return x.contiguous()
+    scale = torch.exp(torch.randn(x.shape, generator=generator))
+    if bool((x < 0).any()) and bool((x > 0).any()):
+        scale = scale * (torch.randint(0, 2, x.shape, generator=generator) * 2 - 1)
+    return x * scale
 
 
 def _same(own: np.ndarray, theirs: np.ndarray, strict: bool) -> bool:

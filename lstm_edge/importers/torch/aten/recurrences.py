@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from ....ir.dims import Dim, Size, same
+from ....ir.notes import ASSUMED
 from ....ir.sizes import SizeMismatch
 from ...dialect import Value, arithmetic, known
 from ...dialect import movement as move
@@ -185,7 +186,10 @@ def _pack(c: Lowering, input: Value, lengths: Any, batch_first: bool) -> Any:
     if not input.is_run:
         raise c.refuse("packing of a constant")
     x = input if batch_first else move.swap_axes(c, input, 0, 1)
-    c.note("pad_packed_sequence gives all frames of the input, zeros after each length, not only the longest length")
+    c.note(
+        f"{ASSUMED}the longest of the lengths is all frames of the input: torch gives no frame beyond the longest, and here "
+        "zeros stand after each length"
+    )
     batch, frames, *_ = c.shape(x)
     first = move.sizes([batch])
     return [_rows(c, x), Packing(first.dtype, first.array, lengths=c.value(lengths, "int32"), frames=frames)]

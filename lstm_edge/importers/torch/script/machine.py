@@ -16,6 +16,7 @@ import numpy as np
 from ....errors import UnsupportedModelError
 from ....files.pickles import Inert
 from ....ir.dims import Dim, Size
+from ....ir.notes import ASSUMED
 from ....ir.sizes import SizeMismatch
 from ....options import as_typed
 from ...dialect import Value, known
@@ -124,8 +125,11 @@ class Machine:
         elif isinstance(s, ast.While):
             self._while(s)
         elif isinstance(s, ast.Assert):
-            if self.truth(self.value(s.test)) is False:
+            decided = self.truth(self.value(s.test))
+            if decided is False:
                 raise Raised("an assertion of the model fails for this input")
+            if decided is None:
+                self._assume(f"{ast.unparse(s.test)} is true, as the model asserts")
         elif not isinstance(s, (ast.Pass, ast.AnnAssign)):
             raise self.unsupported(f"a {type(s).__name__} statement")
 
@@ -219,7 +223,12 @@ class Machine:
                 raise self.unsupported(f"the model itself asks for equal sizes, found {a} and {b}") from (
                     SizeMismatch.between(a, b, "sizes that the model compares")
                 )
+            self._assume(f"{ast.unparse(s.test)} is {str(decided).lower()}, else the model raises")
         self.run(s.body if decided else s.orelse)
+
+    def _assume(self, what: str) -> None:
+        """Notes what the model checks and the core does not."""
+        self.low.note(f"{ASSUMED}{self.low.place}: {what}"[:300])
 
     def truth(self, value: Any) -> bool | None:
         """True, False, or None where only the data would say."""
