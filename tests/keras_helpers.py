@@ -45,7 +45,7 @@ def close(found, wanted, atol=1e-5):
     assert len(found) == len(wanted)
     for f, w in zip(found, wanted):
         assert f.shape == w.shape
-        np.testing.assert_allclose(f, w, rtol=0, atol=atol)
+        np.testing.assert_allclose(f, w, rtol=0, atol=atol * max(1.0, float(np.abs(w).max(initial=0.0))))
 
 
 def check(model, tmp_path, xs=None, frames=7, free=True, h5=True):

@@ -350,7 +350,7 @@ def test_what_hardly_shows_at_more_frames_is_not_taken_for_right(seed):
 
 class Middle(Base):
     def forward(self, x):
-        return self.head(x)[:, x.size(1) // 2]
+        return self.out(self.rnn(x)[0])[:, x.size(1) // 2]
 
 
 def test_a_place_in_the_middle_of_an_exported_program_holds_its_frames(tmp_path):

@@ -33,7 +33,8 @@ def read(
     UnsupportedModelError names what has no meaning here, FormatError what is damaged. No pickle is ever run.
     """
     kind, graph = _read(source, shapes, constants, example)
-    _check_names(shapes or {}, [p.name for p in graph.inputs])
+    if kind != "TorchScript" or example is not None:  # a script's own reader knows the arguments of forward
+        _check_names(shapes or {}, [p.name for p in graph.inputs])
     if constants and kind != "TorchScript":
         raise UnsupportedModelError(f"{named('constants')}: not used for a {kind}, of TorchScript alone")
     graph.metadata["source"] = {"format": "torch", "kind": kind, **graph.metadata.get("source", {})}
