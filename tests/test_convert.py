@@ -181,7 +181,7 @@ def test_a_sample_of_the_user_is_taken():
     sample = {"tokens": np.array([[1, 2, 3], [4, 5, 6]])}
     test = make_self_test(g, sample=sample)
     np.testing.assert_array_equal(test.inputs["tokens"], sample["tokens"])
-    with pytest.raises(LstmEdgeError, match="'tokens' is missing"):
+    with pytest.raises(LstmEdgeError, match="sample: 'words' is no input; expected tokens"):
         make_self_test(g, sample={"words": sample["tokens"]})
 
 

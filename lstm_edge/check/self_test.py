@@ -11,6 +11,7 @@ import numpy as np
 from .. import reference
 from ..errors import LstmEdgeError
 from ..ir.graph import Graph, SelfTest
+from ..options import named
 from ..passes.edit import note
 from ..reference.samples import Arrays, is_framed, sample_inputs
 from . import child
@@ -78,9 +79,11 @@ def _portable(source: Any) -> Any:
 
 
 def _given(graph: Graph, sample: Mapping[str, np.ndarray]) -> Arrays:
-    missing = [p.name for p in graph.inputs if p.name not in sample]
-    if missing:
-        raise LstmEdgeError(f"sample: input {missing[0]!r} is missing; expected {[p.name for p in graph.inputs]}")
+    names = [p.name for p in graph.inputs]
+    missing, unknown = [n for n in names if n not in sample], [n for n in sample if n not in names]
+    if missing or unknown:
+        wrong = f"{unknown[0]!r} is no input" if unknown else f"input {missing[0]!r} is missing"
+        raise LstmEdgeError(f"{named('sample')}: {wrong}; expected {', '.join(names)}")
     return {p.name: np.ascontiguousarray(sample[p.name], dtype=graph.tensors[p.tensor].dtype) for p in graph.inputs}
 
 
