@@ -70,7 +70,8 @@ class BuildExt(build_ext):
         def compile_with_flags(obj, src, ext, cc_args, extra_postargs, pp_opts):
             newest = max(newest_header, os.path.getmtime(src))
             if not os.path.exists(obj) or os.path.getmtime(obj) <= newest:
-                extra = FLAGS.get(f"C_FLAGS_{architecture}", []) + kernel_flags(src, architecture)
+                own = kernel_flags(src, architecture) if "src_c" in Path(src).parts else FLAGS["BINDING_FLAGS"]
+                extra = FLAGS.get(f"C_FLAGS_{architecture}", []) + own
                 compile_one(obj, src, ext, cc_args, [*extra_postargs, *extra], pp_opts)
 
         self.compiler._compile = compile_with_flags

@@ -156,7 +156,8 @@ def build_wheel(sdist: Path, arch: Arch, python: Path) -> Path:
     # LDSHARED anew: Python's own carries the folders of the machine it was built on.
     environment = {
         **os.environ, "CC": compiler, "LDSHARED": f"{compiler} -shared", "LDFLAGS": "-Wl,-s -Wl,--as-needed -Wl,-O1",
-        "CFLAGS": " ".join([arch.flags, "-DNDEBUG", *(f"-I{folder}" for folder in includes)]),
+        # C throws nothing: tables to unwind it are for debuggers, and a fortieth of a wheel.
+        "CFLAGS": " ".join([arch.flags, "-DNDEBUG", "-fno-asynchronous-unwind-tables", *(f"-I{folder}" for folder in includes)]),
         "_PYTHON_HOST_PLATFORM": f"linux-{arch.name}", "PYTHONPATH": "",
     }  # fmt: skip
     output = WORK / arch.name / "wheel"
