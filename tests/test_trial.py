@@ -53,3 +53,17 @@ def test_what_check_does_not_go_with(folder, capsys):
     onnx = str(folder / "below" / "digits.onnx")
     assert _run(["convert", onnx, onnx]) == 2 and "--check tries many" in capsys.readouterr().err
     assert _run(["convert", "--check", onnx, "-o", "x.lstm"]) == 2 and "writes nothing" in capsys.readouterr().err
+
+
+def test_an_onnx_file_is_refused_for_all_that_it_has(folder, capsys):
+    """What stands below such a refusal is no network that somebody might assume."""
+    onnx = pytest.importorskip("onnx")
+    nodes = [onnx.helper.make_node(op, ["x"], [o], domain="com.acme") for op, o in (("One", "y"), ("Two", "z"))]
+    info = onnx.helper.make_tensor_value_info
+    ports = [info(n, onnx.TensorProto.FLOAT, ["n", 3]) for n in "xyz"]
+    graph = onnx.helper.make_graph(nodes, "g", ports[:1], ports[1:])
+    imports = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.acme", 1)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=imports), folder / "acme.onnx")
+    assert _run(["convert", "--check", "acme.onnx"]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "operator One" in out and "operator Two" in out and "weights without a network" not in out

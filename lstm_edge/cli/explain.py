@@ -18,7 +18,7 @@ GROUPS = {
     "states": r"states? of the stream|not paired as states|stream then carries|is stateful|starts at 0|carries state",
     "numbers": r"int8|float16|float32|8-bit|dequantised|full-integer|hard_sigmoid",
 }
-GUESSED = "assumed"
+GUESSED = ASSUMED.removesuffix(": ")
 
 
 def grouped(notes: list[str]) -> dict[str, list[str]]:

@@ -80,9 +80,9 @@ def _tried(path: str, self_test: bool, options: dict[str, Any]) -> Trial:
         kind = registry.kind_of(path)
         converts, words = True, _converted(path, self_test, options)
     except LstmEdgeError as why:
-        converts, words = False, why.message
-        if why.below:
-            words = f"weights without a network: {_with_suggestion(path)}"
+        converts, words = False, f"{why.message} {why.below}"
+        if why.below and registry.suggests(path):  # what stands below is the network that weights suggest
+            words = f"weights without a network: {_with_suggestion(path, options)}"
     except (OSError, ImportError) as why:
         converts, words = False, str(why)
     except Exception as why:
@@ -100,10 +100,10 @@ def _converted(path: str, self_test: bool, options: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _with_suggestion(path: str) -> str:
+def _with_suggestion(path: str, options: dict[str, Any]) -> str:
     """With which flags weights convert: the network that they suggest, tried."""
     try:
-        _converted(path, False, {"assume": True})
+        _converted(path, False, {**options, "assume": True})
     except LstmEdgeError as failed:
         return f"the one that they suggest does not convert ({failed.message})"
     return "--write-network NET.toml, correct it, then --network NET.toml; or --assume"

@@ -42,6 +42,11 @@ def suggest_network(source: Any, options: Mapping[str, Any]) -> str:
     return importer.suggest(found, kind, options)
 
 
+def suggests(source: Any) -> bool:
+    """Whether a source may hold weights alone, which suggest their network."""
+    return find(Source(source))[0].suggests
+
+
 def extensions() -> set[str]:
     """Of files that some importer takes."""
     return {e for i in IMPORTERS for e in i.extensions}
