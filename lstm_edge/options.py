@@ -65,6 +65,11 @@ def named_as_on_command_line() -> Iterator[None]:
         _ON_COMMAND_LINE.reset(token)
 
 
+def on_command_line() -> bool:
+    """Whether options are typed as flags, and their values as text."""
+    return _ON_COMMAND_LINE.get()
+
+
 def named(option: str) -> str:
     """The name of an option: shapes in Python, --shape on the command line."""
     return spelled(OPTIONS[option].flag, option)

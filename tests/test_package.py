@@ -14,7 +14,10 @@ from shared import ROOT
 import lstm_edge
 from lstm_edge.cli import EXTRAS
 
-HEAVY = ("click", "rich", "onnx", "onnxruntime", "h5py", "torch", "keras", "tensorflow", "flatbuffers", "safetensors")
+HEAVY = (
+    *("click", "rich", "onnx", "onnxruntime", "h5py", "torch", "keras", "tensorflow", "flatbuffers", "safetensors"),
+    *("pandas", "optuna", "tensorboard", "matplotlib"),
+)
 
 
 def imported_by(statement: str) -> set[str]:

@@ -1,0 +1,27 @@
+"""Training on torch, for files that run without it (extra `train`). Nothing of it is imported by `import lstm_edge`.
+
+The options of training are read without torch; what trains imports it when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .loop import fit as fit
+    from .options import Options as Options
+
+# What `lstm_edge.training` offers -> the module that has it.
+_HOMES = {
+    "fit": "loop",
+    "Options": "options",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,0 +1,244 @@
+"""The training loop: examples in an order of their own, steps, validation, the best weights kept."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from .devices import arithmetic, check_precision, choose_device, moved
+from .distributed import World, announced, joined
+from .options import Options
+from .report import Epoch, History, Report, Reports, TrainingError
+from .schedules import Schedule
+
+Batch = Any  # a tensor, or a tuple, list or dict of tensors
+Loss = Callable[[nn.Module, Batch], torch.Tensor]
+Validate = Callable[[nn.Module], float]
+
+GPU_STEPS_AT_ONCE = 20  # losses are read from a GPU this rarely, since reading one waits for it
+
+
+class Examples(Protocol):
+    """What training draws from."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: torch.Tensor) -> Batch:
+        """The examples of these numbers (int64, on the CPU) as one batch; any device, `fit` moves it."""
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Examples held in tensors, whose first axis counts them. A batch is a tuple of their rows."""
+
+    tensors: tuple[torch.Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def batch(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(tensor[indices] for tensor in self.tensors)
+
+
+def fit(
+    module: nn.Module,
+    loss: Loss,
+    training: Examples,
+    validate: Validate,
+    options: Options,
+    *,
+    report: Report | None = None,
+) -> History:
+    """Trains `module` in place; afterwards it holds the weights of the best epoch, in eval mode, on the device that it
+    came from.
+
+    loss: (module, batch) -> the mean over the batch's examples, a scalar tensor. validate: module -> a number that is
+    lower for better weights; called after each epoch in eval mode without gradients. All that is drawn follows from
+    options.seed, through torch's generators. Under torchrun each process calls it alike (distributed.py).
+
+    Raises TrainingError for a loss or a validation that is not finite (it names epoch and step), and for a device that
+    the machine does not have.
+    """
+    if not len(training):
+        raise TrainingError("expected examples to train on, found none")
+    world = announced()
+    device, said = choose_device(options, world.local)
+    reports = Reports([report] if report is not None and world.first else [])
+    for note in filter(None, (said, check_precision(options, device))):
+        reports.note(note)
+    home = next((p.device for p in module.parameters()), device)
+    with joined(world, device):
+        module.to(device)
+        run = _Run(module, loss, training, validate, options, reports, world, device)
+        run.history.device = said
+        try:
+            run.go()
+        finally:
+            reports.ended(run.history)
+    module.load_state_dict(run.best)
+    module.to(home).eval()
+    return run.history
+
+
+class _Loss(nn.Module):
+    """The loss as a module's forward, which is what DistributedDataParallel wraps; `loss` sees the module itself."""
+
+    def __init__(self, module: nn.Module, loss: Loss):
+        super().__init__()
+        self.module = module
+        self.loss = loss
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        return self.loss(self.module, batch)
+
+
+class _Order:
+    """The order of examples: a permutation for each epoch, cut into steps."""
+
+    def __init__(self, count: int, per_step: int, seed: int):
+        self.count, self.per_step = count, per_step
+        self.steps = math.ceil(count / per_step)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.start = self.generator.get_state()  # from which the epoch that is under way, or the next, is drawn
+        self.permutation = torch.empty(0, dtype=torch.int64)
+
+    def begin(self) -> None:
+        self.generator.set_state(self.start)
+        self.permutation = torch.randperm(self.count, generator=self.generator)
+
+    def end(self) -> None:
+        self.start = self.generator.get_state()
+
+    def step(self, number: int) -> torch.Tensor:
+        return self.permutation[number * self.per_step : (number + 1) * self.per_step]
+
+
+class _Run:
+    """A training under way: everything that a checkpoint holds, and how it goes on."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: Loss,
+        training: Examples,
+        validate: Validate,
+        options: Options,
+        reports: Reports,
+        world: World,
+        device: torch.device,
+    ):
+        self.module, self.training, self.validate = module, training, validate
+        self.options, self.reports, self.world, self.device = options, reports, world, device
+        torch.manual_seed(options.seed + world.rank)
+        self.loss = world.wrapped(_Loss(module, loss), device)
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = _optimizer(self.parameters, options)
+        self.order = _Order(len(training), options.batch * world.size, options.seed)
+        self.schedule = Schedule(options, self.order.steps)
+        self.history = History()
+        self.best: dict[str, Any] = {}
+        self.epoch = 0  # epochs done
+        self.step = 0  # steps done of the epoch under way
+        self.since_better = 0
+        self.total = 0.0  # of the epoch's losses, each weighted with its examples
+        self.seconds = 0.0  # of the epoch, until this process took it up
+        self.unread: list[tuple[int, torch.Tensor, torch.Tensor | None, float, float]] = []
+
+    def go(self) -> None:
+        """All epochs that are left."""
+        steps = self.order.steps
+        self.reports.began(epochs=self.options.epochs, steps=steps, done=self.epoch * steps + self.step)
+        while self.epoch < self.options.epochs and not self.history.stopped:
+            self._run_epoch()
+
+    def _run_epoch(self) -> None:
+        began = time.monotonic()
+        self.order.begin()
+        self.module.train()
+        while self.step < self.order.steps:
+            self._take_step()
+        self._read_losses()
+        value = self._validated()
+        mean = sum(float(t) for t in self.world.gathered(self._on_device(self.total))) / len(self.training)
+        self._judge(mean, value, self.seconds + time.monotonic() - began)
+        self.order.end()
+        self.epoch, self.step, self.total, self.seconds = self.epoch + 1, 0, 0.0, 0.0
+
+    def _on_device(self, value: float) -> torch.Tensor:
+        return torch.tensor([value], dtype=torch.float64 if self.device.type != "mps" else None, device=self.device)
+
+    def _take_step(self) -> None:
+        indices, weight = self.world.share(self.order.step(self.step))
+        batch = moved(self.training.batch(indices), self.device)
+        rate = self.schedule.rate(self.epoch * self.order.steps + self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        with arithmetic(self.options, self.device):
+            loss = self.loss(batch)
+        (loss if weight == 1 else loss * weight).backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.options.clip) if self.options.clip else None
+        self.optimizer.step()
+        self.step += 1
+        self.unread.append((self.step, loss.detach(), norm, rate, len(indices) * (weight > 0)))
+        if self.device.type == "cpu" or len(self.unread) >= GPU_STEPS_AT_ONCE:
+            self._read_losses()
+
+    def _read_losses(self) -> None:
+        """Reads what steps left on the device; TrainingError at the first that is not finite."""
+        for step, held, norm, rate, count in self.unread:
+            loss = held.item()
+            for name, value in (("loss", loss), ("gradient", norm.item() if norm is not None else 0.0)):
+                if not math.isfinite(value):
+                    raise self._not_finite(f"epoch {self.epoch + 1}, step {step} of {self.order.steps}", name, value)
+            self.total += loss * count
+            self.reports.step(self.epoch + 1, step, loss, rate)
+        self.unread.clear()
+
+    def _not_finite(self, place: str, name: str, value: float) -> TrainingError:
+        o = self.options
+        advice = f"lower {o.typed('rate')}" + (
+            f", lengthen {o.typed('warmup')}" if o.clip else f", or set {o.named('clip')}"
+        )
+        return TrainingError(
+            f"{place}: expected a finite {name}, found {value}; {advice}, or look for values in the data that are not finite"
+        )
+
+    def _validated(self) -> float:
+        self.module.eval()
+        with torch.no_grad():
+            value = self.world.first_ones(float(self.validate(self.module)), self.device)
+        if not math.isfinite(value):
+            raise self._not_finite(f"after epoch {self.epoch + 1}", "validation", value)
+        return value
+
+    def _judge(self, mean: float, value: float, seconds: float) -> None:
+        """Keeps the best weights, and decides whether to go on."""
+        better = not self.history.epochs or value < self.history.best.validation
+        self.since_better = 0 if better else self.since_better + 1
+        if better:
+            self.best = {name: _copied(value) for name, value in self.module.state_dict().items()}
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.history.epochs.append(Epoch(self.epoch + 1, mean, value, rate, seconds, better))
+        self.history.stopped = 0 < self.options.patience <= self.since_better
+        self.schedule.judged(better)
+        self.reports.epoch(self.history.epochs[-1], self.history)
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
+
+
+def _optimizer(parameters: list[nn.Parameter], options: Options) -> torch.optim.Optimizer:
+    if not parameters:
+        raise TrainingError("expected parameters to train, found none that requires a gradient")
+    adamw = options.optimizer == "adamw"
+    decay = 0.01 * adamw if options.weight_decay is None else options.weight_decay
+    return (torch.optim.AdamW if adamw else torch.optim.Adam)(parameters, lr=options.rate, weight_decay=decay)
