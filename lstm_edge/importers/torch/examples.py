@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ...ir.notes import ASSUMED
 from ...options import as_typed
+from .opaque import is_recurrence
 
 BATCH_SIZE, FRAME_COUNTS = 5, (61, 1021, 16001)  # of made-up examples: primes, so that no two sizes meet by chance
 
@@ -155,16 +156,18 @@ def _candidates(module: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
     kinds = (nn.RNNBase, nn.RNNCellBase, nn.Linear, nn.Conv1d, nn.Embedding, nn.LayerNorm, nn.BatchNorm1d)
-    first = next(((n, m) for n, m in module.named_modules() if isinstance(m, kinds)), None)
+    first = next(((n, m) for n, m in module.named_modules() if isinstance(m, kinds) or is_recurrence(m)), None)
     if len(required) != 1 or first is None:
         return
     name: str = first[0]
     layer: Any = first[1]
-    recurrent = any(isinstance(m, (nn.RNNBase, nn.RNNCellBase)) for m in module.modules())
+    recurrent = any(isinstance(m, (nn.RNNBase, nn.RNNCellBase)) or is_recurrence(m) for m in module.modules())
     for frames in FRAME_COUNTS:
         b, t = BATCH_SIZE, frames
         if isinstance(layer, nn.Embedding):
             made = [torch.zeros(b, t, dtype=torch.int64), torch.zeros(b, dtype=torch.int64)]
+        elif is_recurrence(layer):
+            made = [torch.randn(b, t, layer.input_size)]
         elif isinstance(layer, nn.RNNBase):
             n = layer.input_size
             made = [torch.randn(b, t, n) if layer.batch_first or layer is not module else torch.randn(t, b, n)]

@@ -14,10 +14,22 @@ _SEQUENCE = (
     "Tensor x, Tensor[] hx, Tensor[] params, bool has_biases, int num_layers, float dropout, bool train, "
     "bool bidirectional"
 )
+_VARIANT = "Tensor x, Tensor? lengths, Tensor w_ih, Tensor w_hh, Tensor bias, Tensor? peephole, str output_gate"
 _library: Any = None
+_tracing = False
 
 
-def _define() -> Any:
+def is_tracing() -> bool:
+    """Whether a module is being traced for conversion: what torch has no function for, is then a call of traced_ops."""
+    return _tracing
+
+
+def is_recurrence(module: Any) -> bool:
+    """Whether `module` is a recurrence of lstm_edge.training: (batch, frames, input_size) in, batch and frames free."""
+    return bool(getattr(module, "is_recurrence", False))
+
+
+def traced_ops() -> Any:
     """torch.ops.lstm_edge: recurrences and packing that know their shapes only."""
     global _library
     import torch
@@ -39,6 +51,10 @@ def _define() -> Any:
     )
     torch.library.register_fake("lstm_edge::pack", _pack_shape, lib=library)
     torch.library.register_fake("lstm_edge::unpack", _unpack_shape, lib=library)
+    library.define(f"variant_lstm({_VARIANT}) -> Tensor")
+    torch.library.register_fake("lstm_edge::variant_lstm", _variant_shape, lib=library)
+    library.define("forward_fill(Tensor x) -> (Tensor, Tensor)")
+    torch.library.register_fake("lstm_edge::forward_fill", lambda x: (x.clone(), x.clone()), lib=library)
     _library = library
     return torch.ops.lstm_edge
 
@@ -53,6 +69,10 @@ def _sequence_shape(x: Any, hx: Any, params: Any, *options: Any) -> tuple[Any, .
         raise ValueError(f"a recurrence over {tuple(x.shape)} with states {tuple(hx[0].shape)}")
     width = directions * hx[0].shape[2]
     return (x.new_empty((x.shape[0], x.shape[1], width)), *(torch.empty_like(h) for h in hx))
+
+
+def _variant_shape(x: Any, lengths: Any, w_ih: Any, w_hh: Any, *others: Any) -> Any:
+    return x.new_empty((x.shape[0], x.shape[1], w_hh.shape[0] * w_hh.shape[2]))
 
 
 # Packed data is traced as a row for every frame of the padded tensor, so that what acts on rows sees rows; batch_sizes has a
@@ -97,7 +117,8 @@ def opaque_recurrences() -> Iterator[None]:
     import torch
     from torch.nn.modules import rnn
 
-    ops, functions = _define(), vars(rnn)["_VF"]
+    global _tracing
+    ops, functions = traced_ops(), vars(rnn)["_VF"]
 
     def sequence(name: str) -> Any:
         def call(x: Any, second: Any, *rest: Any) -> Any:
@@ -147,9 +168,11 @@ def opaque_recurrences() -> Iterator[None]:
     vars(rnn)["int"] = lambda size: size if isinstance(size, torch.SymInt) else int(size)  # of batch_sizes[0]
     patched: Any = torch
     patched.sort, patched.max_pool1d = sort_unless_packing, max_pool_as_2d
+    _tracing = True
     try:
         yield
     finally:
+        _tracing = False
         patched.sort, patched.max_pool1d = sort, max_pool
         del vars(rnn)["int"]
         for name in replaced:

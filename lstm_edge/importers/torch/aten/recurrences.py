@@ -159,6 +159,35 @@ for _name in ACTIVATIONS:
     OPS[f"{_name}_cell"] = _cell(_name)
 
 
+# ---- cells of lstm_edge.training ---------------------------------------------------------------------------------------
+
+
+@op("variant_lstm")
+def _variant_lstm(
+    c: Lowering, x: Value, lengths: Any, w_ih: Value, w_hh: Value, bias: Value, peephole: Any, output_gate: str
+) -> Value:
+    """An LSTM whose weights have the core's layout, (D, rows, columns)."""
+    of_x, of_h, biases = (c.array(w, "weight of a recurrence") for w in (w_ih, w_hh, bias))
+    peepholes = [None] * len(of_x) if peephole is None else list(c.array(peephole, "peephole"))
+    layer = [Weights(w, r, b, peephole=p) for w, r, b, p in zip(of_x, of_h, biases, peepholes)]
+    kinds = ("sigmoid", "sigmoid", "tanh", output_gate, "tanh")
+    activations = None if output_gate == "sigmoid" else [(kind, 0.0, 0.0) for kind in kinds]
+    return recurrence(c, "LSTM", x, layer, activations=activations, lengths=lengths).frames(c, time_major=False)
+
+
+@op("forward_fill")
+def _forward_fill(c: Lowering, x: Value) -> list[Value]:
+    """Each column as a sequence of its own through h' = x, whose state is carried where a value is missing."""
+    batch, frames, columns = c.shape(x)
+    given = c.unary("not", c.unary("is_nan", x))
+    mask = c.reshape(c.transpose(given, [0, 2, 1]), [batch * columns, frames])
+    rows = c.reshape(c.transpose(x, [0, 2, 1]), [batch * columns, frames, 1])
+    weights = Weights(np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32))
+    run = recurrence(c, "RNN", rows, [weights], activations=[("linear", 0.0, 0.0)], mask=mask)
+    filled = c.transpose(c.reshape(run.frames(c, time_major=False), [batch, columns, frames]), [0, 2, 1])
+    return [filled, c.cast(given, "float32")]
+
+
 # ---- packed sequences ------------------------------------------------------------------------------------------------
 
 

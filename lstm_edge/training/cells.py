@@ -1,0 +1,191 @@
+"""Recurrences to train: torch's own, and the members of the LSTM family that torch has not. `convert` makes an op of each.
+
+In all equations x is a frame, h and c the state before it, * is by element, and W, R, b are a gate's weights of the input, its
+weights of the hidden state, and its bias; sigma is the sigmoid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from ..errors import LstmEdgeError
+from ..importers.torch.opaque import is_tracing, traced_ops
+
+OF_TORCH: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+KINDS = (*OF_TORCH, "peephole", "peephole-full", "residual", "tanh-output")
+Terms = tuple[Tensor | float, Tensor | float, Tensor | float]  # of the gates i, f and g
+Before = Callable[[Tensor], Terms]
+After = Callable[[Tensor], Tensor | float]
+
+
+def recurrent(
+    kind: str, inputs: int, hidden: int, layers: int = 1, *, bidirectional: bool = False, dropout: float = 0.0
+) -> Recurrence:
+    """A stack of recurrences: called with x (B, T, inputs), batch first, it gives y (B, T, hidden * directions).
+
+    kind: a word of KINDS. lstm, gru, rnn (tanh) are torch's. peephole, peephole-full and tanh-output: see VariantLSTM.
+    residual: torch's LSTM, each layer's input added to its output where both are as wide (He and others, 2016; Wu and others,
+    "Google's neural machine translation system", 2016). dropout: between layers, as torch's. LstmEdgeError for an unknown kind
+    and for sizes that are none.
+    """
+    if kind not in KINDS:
+        raise LstmEdgeError(f"cell: expected one of {', '.join(KINDS)}, found {kind!r}")
+    for name, size in (("inputs", inputs), ("hidden", hidden), ("layers", layers)):
+        if not isinstance(size, int) or size < 1:
+            raise LstmEdgeError(f"{name}: expected a whole number of 1 or more, found {size!r}")
+    if not 0 <= dropout < 1:
+        raise LstmEdgeError(f"dropout: expected a share from 0 to below 1, found {dropout!r}")
+    widths = [inputs, *[hidden * (2 if bidirectional else 1)] * layers]
+    if kind in OF_TORCH:
+        between = dropout if layers > 1 else 0.0  # torch warns of dropout with nothing to act between
+        rnn = OF_TORCH[kind](inputs, hidden, layers, batch_first=True, dropout=between, bidirectional=bidirectional)
+        made: list[nn.Module] = [TorchLayers(rnn)]
+    elif kind == "residual":
+        made = [
+            TorchLayers(nn.LSTM(width, hidden, batch_first=True, bidirectional=bidirectional)) for width in widths[:-1]
+        ]
+    else:
+        made = [VariantLSTM(kind, width, hidden, bidirectional) for width in widths[:-1]]
+    return Recurrence(made, widths, dropout, kind == "residual")
+
+
+class Recurrence(nn.Module):
+    """What `recurrent` makes: layers over one another. `width`: the features of its output."""
+
+    is_recurrence = True  # for which convert makes up an example
+
+    def __init__(self, layers: list[nn.Module], widths: list[int], dropout: float, residual: bool):
+        super().__init__()
+        self.layers, self.dropout, self.residual = nn.ModuleList(layers), nn.Dropout(dropout), residual
+        self.input_size, self.width = widths[0], widths[-1]
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """x (B, T, inputs), lengths (B,) of ragged sequences that are padded behind -> y (B, T, width), 0 at and after a
+        sequence's length."""
+        for n, layer in enumerate(self.layers):
+            y = layer(self.dropout(x) if n else x, lengths)
+            x = x + y if self.residual and x.shape[-1] == y.shape[-1] else y
+        return x if lengths is None or not self.residual else _cut(x, lengths)
+
+
+class TorchLayers(nn.Module):
+    """One of torch's own recurrences without its last state, and with lengths."""
+
+    def __init__(self, rnn: nn.RNNBase):
+        super().__init__()
+        self.rnn = rnn
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        if lengths is None:
+            y: Tensor = self.rnn(x)[0]
+        elif not self.rnn.bidirectional:  # what stands behind a sequence changes nothing before it
+            y = _cut(self.rnn(x)[0], lengths)
+        else:
+            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            y, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=x.shape[1])
+        return y
+
+
+class VariantLSTM(nn.Module):
+    """One layer of an LSTM with
+
+        i = sigma(W_i x + R_i h + b_i [+ p_i(c)])      f alike
+        g = tanh (W_g x + R_g h + b_g [+ p_g(c)])
+        c' = f * c + i * g
+        o = act_o(W_o x + R_o h + b_o [+ p_o(c')])
+        h' = o * tanh(c')
+
+    peephole        p_k(c) = w_k * c for i, f and o, the w_k vectors; act_o = sigma (Gers and Schmidhuber, "Recurrent nets that
+                    time and count", 2000; Graves, "Generating sequences with recurrent neural networks", 2013)
+    peephole-full   p_k(c) = W_ck c, the W_ck matrices (H, H), in the candidate too (W_cc); act_o = sigma
+    tanh-output     no p_k; act_o = tanh
+
+    Weights are laid out as in the core's LSTM op, directions first: weight_ih (D, 4H, I), weight_hh (D, 4H, H) and bias (D, 4H)
+    with gates i, f, g, o; peephole (D, 3, H) of i, f, o, or (D, 4H, H) of i, f, o, g.
+    """
+
+    peephole: Tensor | None
+
+    def __init__(self, kind: str, inputs: int, hidden: int, bidirectional: bool = False):
+        super().__init__()
+        directions = 2 if bidirectional else 1
+        self.kind, self.hidden_size = kind, hidden
+        self.weight_ih = nn.Parameter(torch.empty(directions, 4 * hidden, inputs))
+        self.weight_hh = nn.Parameter(torch.empty(directions, 4 * hidden, hidden))
+        self.bias = nn.Parameter(torch.empty(directions, 4 * hidden))
+        rows = {"peephole": 3, "peephole-full": 4 * hidden}.get(kind)
+        self.peephole = nn.Parameter(torch.empty(directions, rows, hidden)) if rows else None
+        bound = 1 / math.sqrt(hidden)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """x (B, T, I) -> y (B, T, D*H)."""
+        weights = (self.weight_ih, self.weight_hh, self.bias, self.peephole)
+        activation = "tanh" if self.kind == "tanh-output" else "sigmoid"
+        if is_tracing():
+            y: Tensor = traced_ops().variant_lstm(x, lengths, *weights, activation)
+            return y
+        directions = len(self.weight_ih)
+        both = torch.stack([x, _backwards(x, lengths)]) if directions == 2 else x[None]
+        y = self._over_frames(both, torch.tanh if activation == "tanh" else torch.sigmoid)
+        if directions == 1:
+            y = y[0]
+        else:
+            y = torch.cat([y[0], _backwards(y[1], lengths)], -1)
+        return y if lengths is None else _cut(y, lengths)
+
+    def _over_frames(self, x: Tensor, act_o: Callable[[Tensor], Tensor]) -> Tensor:
+        """x (D, B, T, I) -> y (D, B, T, H), both directions in the order in which they run."""
+        directions, batch, frames, inputs = x.shape
+        hidden = self.hidden_size
+        rows = x.reshape(directions, batch * frames, inputs)
+        sums = torch.baddbmm(self.bias[:, None], rows, self.weight_ih.transpose(1, 2))
+        of_frames = sums.view(directions, batch, frames, 4 * hidden).unbind(2)
+        w_hh, (before, after) = self.weight_hh.transpose(1, 2), self._peepholes()
+        h = c = x.new_zeros(directions, batch, hidden)
+        found = []
+        for of_frame in of_frames:
+            i, f, g, o = torch.baddbmm(of_frame, h, w_hh).chunk(4, -1)
+            p_i, p_f, p_g = before(c)
+            c = torch.sigmoid(f + p_f) * c + torch.sigmoid(i + p_i) * torch.tanh(g + p_g)
+            h = act_o(o + after(c)) * torch.tanh(c)
+            found.append(h)
+        return torch.stack(found, 2)
+
+    def _peepholes(self) -> tuple[Before, After]:
+        """What the cell adds to the sums of the gates: c to those of i, f and g, and c' to that of o."""
+        if self.peephole is None:
+            return lambda c: (0.0, 0.0, 0.0), lambda c: 0.0
+        if self.kind == "peephole":
+            w_i, w_f, w_o = self.peephole[:, :, None].unbind(1)
+            return lambda c: (w_i * c, w_f * c, 0.0), lambda c: w_o * c
+        m_i, m_f, m_o, m_g = self.peephole.transpose(1, 2).chunk(4, -1)
+        first = torch.cat([m_i, m_f, m_g], -1)
+
+        def before(c: Tensor) -> Terms:
+            i, f, g = torch.bmm(c, first).chunk(3, -1)
+            return i, f, g
+
+        return before, lambda c: torch.bmm(c, m_o)
+
+
+def _backwards(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """x (B, T, F) with its frames in reverse; of a sequence with a length those before it, the others where they are."""
+    if lengths is None:
+        return x.flip(1)
+    at = torch.arange(x.shape[1], device=x.device)
+    ends = lengths.to(x.device)[:, None]
+    order = torch.where(at < ends, ends - 1 - at, at)
+    return x.gather(1, order[:, :, None].expand_as(x))
+
+
+def _cut(y: Tensor, lengths: Tensor) -> Tensor:
+    """y (B, T, F) with zeros at and after each sequence's length."""
+    beyond = torch.arange(y.shape[1], device=y.device) >= lengths.to(y.device)[:, None]
+    return y.masked_fill(beyond[:, :, None], 0.0)
