@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .loop import fit as fit
     from .options import Options as Options
+    from .trained import Trained as Trained
+    from .trainer import train as train
 
 # What `lstm_edge.training` offers -> the module that has it.
 _HOMES = {
     "fit": "loop",
     "Options": "options",
+    "Trained": "trained",
+    "train": "trainer",
 }
 
 __all__ = list(_HOMES)

@@ -1,0 +1,174 @@
+"""lstm-edge train: from data to a .lstm file; the training itself is torch's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+import lstm_edge
+
+from ..errors import LstmEdgeError
+from ..training.options import Declared, Options, declared_options
+from ..training.registry import TASKS
+from ..training.report import Epoch, History
+from ..training.trainer import train
+from .io import err_console, out_console
+from .sinks import check_output, check_replaceable
+from .verify import say_verdict
+
+EVERY = "Options of every task"
+
+
+def _sections() -> Iterator[tuple[str, list[Declared]]]:
+    """Every option once: those of all tasks, then those of each that no task before it has."""
+    shared = declared_options(Options)
+    yield EVERY, list(shared.values())
+    seen = set(shared)
+    for name, task in TASKS.items():
+        own = [d for d in declared_options(task.options).values() if d.name not in seen]
+        seen.update(d.name for d in own)
+        yield f"Options of {name}: {task.about}", own
+
+
+class _Command(click.Command):
+    """A command whose help has a section for each task."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        of_training = {d.name: title for title, section in _sections() for d in section}
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                sections.setdefault(of_training.get(parameter.name or "", "Options"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for _, section in reversed(list(_sections())):
+        for declared in reversed(section):
+            command = click.option(declared.flag, declared.name, help=_help(declared), **_form(declared))(command)
+    return command
+
+
+def _form(declared: Declared) -> dict[str, Any]:
+    """How click reads an option: as text, which `training` understands and complains of."""
+    if declared.kind is bool:
+        return {"is_flag": True, "default": None}
+    words = "|".join(declared.choices)
+    metavar = declared.metavar or words or {int: "N", float: "NUMBER"}.get(declared.kind, "WORD")
+    return {"metavar": metavar, "default": None, "multiple": declared.many}
+
+
+def _help(declared: Declared) -> str:
+    default = declared.default
+    return declared.help if default in (None, (), False) else f"{declared.help} [default: {default}]"
+
+
+class _Shown:
+    """Progress on stderr: a bar with loss, rate and time left, and a line for each note."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeRemainingColumn(),
+        )
+        self.progress = Progress(*columns, console=console, transient=True)
+        self.task: TaskID | None = None
+        self.said, self.steps = "", 1
+
+    def began(self, *, epochs: int, steps: int, done: int) -> None:
+        self.steps = steps
+        self.task = self.progress.add_task("training", total=epochs * steps, completed=done, said="")
+        self.progress.start()
+
+    def step(self, epoch: int, step: int, loss: float, rate: float) -> None:
+        if self.task is not None:
+            said = f"loss {loss:.4g}, rate {rate:.2g}{self.said}"
+            done = (epoch - 1) * self.steps + step
+            self.progress.update(self.task, completed=done, description=f"epoch {epoch}", said=said)
+
+    def epoch(self, epoch: Epoch, history: History) -> None:
+        self.said = f", validation {epoch.validation:.4g} (best {history.best.validation:.4g})"
+
+    def note(self, text: str) -> None:
+        self.console.print(f"note: {text}", markup=False, soft_wrap=True)
+
+    def ended(self, history: History) -> None:
+        self.progress.stop()
+
+
+@click.command("train", cls=_Command)
+@click.argument("source", metavar="SOURCE", type=click.Path(exists=True))
+@click.option("--task", metavar="|".join(TASKS), default="forecast", show_default=True, help="What to train.")
+@click.option(
+    "-o", "--output", metavar="MODEL.lstm", required=True, type=click.Path(dir_okay=False), help="The file to write."
+)
+@_training_options
+def command(source: str, task: str, output: str, **given: Any) -> int:
+    """Train a network on SOURCE (a CSV) and write it as a .lstm file.
+
+    Example: lstm-edge train load.csv --task forecast --target load --window 96 --horizon 24 -o load.lstm
+    """
+    check_output(output, (source,))
+    check_replaceable(output)
+    options = {name: value for name, value in given.items() if value not in (None, ())}
+    console = err_console()
+    trained = _with_extra(lambda: train(source, task, report=_Shown(console), **options))
+    with console.status(f"writing {os.path.basename(output)}"):
+        model = trained.export(output)
+    out = out_console()
+    best = trained.history.best
+    ended = "no better one came" if trained.history.stopped else "all were made"
+    out.print(f"the weights are those of epoch {best.number} of {len(trained.history.epochs)}: {ended}", markup=False)
+    show_scores(trained.scores, out)
+    out.print(f"{output}: {os.path.getsize(output):,} bytes, {len(model.ops)} ops", markup=False)
+    say_verdict(lstm_edge.verify(output))
+    return 0
+
+
+def _with_extra(call: Callable[[], Any]) -> Any:
+    """`call`, or what to install where training's libraries are missing."""
+    try:
+        return call()
+    except ModuleNotFoundError as exc:
+        if exc.name not in ("torch", "pandas"):
+            raise
+        needed = f"expected the module {exc.name!r}, found none; pip install 'lstm-edge[train]'"
+        raise LstmEdgeError(needed) from None
+
+
+def show_scores(scores: dict[str, Any], console: Console) -> None:
+    """The scores of a task: a table where rows of figures stand under names, a line for each other one."""
+    for name, value in scores.items():
+        if name == "targets":
+            console.print(_table_of_targets(value))
+        elif isinstance(value, dict):
+            for of, figures in value.items():
+                said = (
+                    ", ".join(f"{k} {v:.4g}" for k, v in figures.items())
+                    if isinstance(figures, dict)
+                    else f"{figures:.4g}"
+                )
+                console.print(f"{name}, {of}: {said}", markup=False)
+        else:
+            console.print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}", markup=False)
+
+
+def _table_of_targets(targets: dict[str, dict[str, dict[str, float]]]) -> Table:
+    columns = [name.upper() for kinds in targets.values() for name in next(iter(kinds.values()))]
+    table = Table("target", "by", *dict.fromkeys(columns), box=None, pad_edge=False)
+    for target, kinds in targets.items():
+        for kind, figures in kinds.items():
+            table.add_row(target, kind, *(f"{v:.5g}" for v in figures.values()))
+    return table

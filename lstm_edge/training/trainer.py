@@ -1,0 +1,41 @@
+"""One call from data to a trained network."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LstmEdgeError
+from ..options import spelled
+from .options import read_options
+from .registry import TASKS
+from .report import Report
+
+if TYPE_CHECKING:
+    from .trained import Trained
+
+
+def train(
+    source: Any,
+    task: str = "forecast",
+    output: str | os.PathLike[str] | None = None,
+    *,
+    report: Report | None = None,
+    **options: Any,
+) -> Trained:
+    """Trains a network for `task` on `source` (the path of a CSV, a pandas DataFrame, arrays where the task takes them), and writes
+    its .lstm file to `output` where one is given.
+
+    options: those of the task, docs/training.md. report: who is told of the progress. Raises OptionError, which names all options that
+    are wrong; FormatError, which names what of the source cannot be read; TrainingError; OSError.
+    """
+    if task not in TASKS:
+        found = spelled("--task", "task")
+        raise LstmEdgeError(f"{found}: expected one of {', '.join(TASKS)}, found {task!r}")
+    kind = TASKS[task]
+    given = read_options(kind.options, options)
+    trained: Trained = importlib.import_module(f".{kind.module}", __package__).run(source, given, report)
+    if output is not None:
+        trained.export(output)
+    return trained
