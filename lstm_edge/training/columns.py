@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import re
@@ -89,23 +90,9 @@ def _of_file(path: str, delimiter: str | None) -> Cells:
             f"{path}: expected rows of a table as text, found {'other content' if text.strip() else 'none'}"
         )
     found = delimiter or _delimiter(text)
-    try:
-        frame = pd.read_csv(
-            io.StringIO(text), sep=found, header=None, dtype=str, keep_default_na=False, skip_blank_lines=False,
-            skipinitialspace=True, na_values=[], index_col=False,
-        )  # fmt: skip
-    except (pd.errors.ParserError, ValueError) as exc:
-        raise FormatError(f"{path}: expected a table, found: {_said(exc)}") from None
-    word = "line" if text.rstrip("\n").count("\n") + 1 == len(frame) else "record"
-    lines = np.arange(1, len(frame) + 1)
+    rows, lines = _rows(path, text, found)
+    frame = pd.DataFrame(rows, dtype=str)
     width = frame.shape[1]
-    blank = (frame.isna() | (frame == "")).all(axis=1).to_numpy()
-    frame, lines = frame[~blank].reset_index(drop=True), lines[~blank]
-    short = np.flatnonzero(frame.isna().any(axis=1).to_numpy())
-    if len(short):
-        count = int(frame.iloc[short[0]].notna().sum())
-        raise FormatError(f"{path}: {word} {lines[short[0]]}: expected {width} columns, found {count}")
-    frame = frame.apply(lambda column: column.str.strip())
     notes = [] if found == "," or delimiter else [f"columns are separated by {found!r}"]
     if _has_header(frame):
         names = [name or f"column{n + 1}" for n, name in enumerate(frame.iloc[0])]
@@ -116,12 +103,25 @@ def _of_file(path: str, delimiter: str | None) -> Cells:
     if frame.empty:
         raise FormatError(f"{path}: expected rows below the header, found none")
     _check_names(path, names)
-    return Cells(path, frame.set_axis(names, axis=1), lines, word, notes)
+    return Cells(path, frame.set_axis(names, axis=1), lines, "line", notes)
 
 
-def _said(exc: Exception) -> str:
-    """What pandas says, without how it says it."""
-    return " ".join(str(exc).replace("Error tokenizing data. C error: ", "").split())
+def _rows(path: str, text: str, delimiter: str) -> tuple[list[list[str]], np.ndarray]:
+    """The rows that are not blank, each with the line that it ends on. FormatError for one of another length than the first."""
+    rows, lines = [], []
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        for row in reader:
+            if not any(map(str.strip, row)):
+                continue
+            rows.append([cell.strip() for cell in row])
+            lines.append(reader.line_num)
+            if len(row) != len(rows[0]):
+                expected = f"expected {len(rows[0])} columns, separated by {delimiter!r}, as the first row has"
+                raise FormatError(f"{path}: line {reader.line_num}: {expected}, found {len(row)}")
+    except (csv.Error, TypeError) as exc:  # TypeError: a delimiter of several characters
+        raise FormatError(f"{path}: expected a table, found: {exc}") from None
+    return rows, np.array(lines)
 
 
 def _check_names(place: str, names: list[str]) -> None:
@@ -260,7 +260,7 @@ def _read_times(cells: Cells, column: str, held: pd.Series) -> pd.Series:
             row = int(np.flatnonzero((first != other).to_numpy())[0])
             raise FormatError(
                 f"{cells.at(row, column)}: {held.iloc[row]!r} may be {first.iloc[row]:%d %B %Y} or {other.iloc[row]:%d %B %Y}; "
-                f"say how times are written: {spelled('--time-format %d/%m/%Y', 'time_format=%d/%m/%Y')!s}"
+                f"say how times are written: {spelled('--time-format %d/%m/%Y', 'time_format=' + repr('%d/%m/%Y'))}"
             )
     return first
 

@@ -14,6 +14,18 @@ from ..options import spelled
 DAY = 86400
 MINUTES_OF_MONTH = 43830  # on average
 MOST_FRAMES_PER_ROW = 20  # a grid with more is no grid of these rows
+USUAL = (
+    1,
+    2,
+    5,
+    10,
+    15,
+    20,
+    30,
+    *(60 * m for m in (1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 480, 720)),
+    DAY,
+    7 * DAY,
+)
 NAMES = ((7 * DAY, "week"), (DAY, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -97,7 +109,12 @@ def found_step(times: list[np.ndarray], place: str) -> Step:
         if len(values) and len(months) == len(steps) and _one_day_of_month(times):
             return Step(0, int(values[counts.argmax()]))
     values, counts = np.unique(steps, return_counts=True)
-    return Step(int(values[counts.argmax()]))
+    if counts.max() >= 0.9 * len(steps):
+        return Step(int(values[counts.argmax()]))
+    # Clocks that are a little off, or many gaps: the usual step that is near the middle one, else the most common.
+    middle = float(np.median(steps))
+    nearest = min(USUAL, key=lambda step: abs(step - middle))
+    return Step(nearest if abs(nearest - middle) <= 0.05 * middle else int(values[counts.argmax()]))
 
 
 def _one_day_of_month(times: list[np.ndarray]) -> bool:
