@@ -13,7 +13,8 @@ from lstm_edge.training import train  # noqa: E402
 from lstm_edge.training.calendar import fields  # noqa: E402
 from lstm_edge.training.forecast_task import Prepared  # noqa: E402
 from lstm_edge.training.held_out import inputs_of  # noqa: E402
-from lstm_edge.training.table import read_table  # noqa: E402
+from lstm_edge.training.table import Series, read_table  # noqa: E402
+from lstm_edge.training.windows import Frames, Windows, cuts  # noqa: E402
 
 TINY = {"window": 24, "horizon": 5, "hidden": 6, "epochs": 2, "seed": 1}
 
@@ -84,3 +85,121 @@ def test_calendar_is_that_of_pandas():
     assert (found["weekday"] == times.day_of_week).all()
     assert (found["yearday"] == times.day_of_year - 1).all()
     assert (found["month"] == times.month - 1).all()
+
+
+# ---- what training may see -------------------------------------------------------------------------------------------
+
+
+def state(trained) -> np.ndarray:
+    return np.concatenate([v.numpy().ravel() for v in trained.module.state_dict().values()])
+
+
+def test_what_is_held_out_changes_nothing():
+    """Other values in the test part: the same network, bit for bit. In the validation part: the same scaling."""
+    options = {**TINY, "window": 30, "calendar": ["hour"], "inputs": ["temp"]}
+    table = hourly()
+    first = train(table, target=["load"], **options)
+    assert np.array_equal(state(first), state(train(table, target=["load"], **options)))
+    changed = table.copy()
+    changed.loc[changed.index[-55:], ["load", "temp"]] *= 3  # of 60 frames held out
+    other = train(changed, target=["load"], **options)
+    assert np.array_equal(state(first), state(other)) and first.scores != other.scores
+    changed.loc[changed.index[-110:-60], ["load", "temp"]] *= 3
+    third = train(changed, target=["load"], **{**options, "residual": first.module.residual, "level": "keep"})
+    assert torch.equal(third.module.scaling.mean, first.module.scaling.mean)
+    assert torch.equal(third.module.units.deviation, first.module.units.deviation)
+
+
+@pytest.mark.parametrize("lengths", [(200,), (120, 7, 60)])
+def test_windows_are_views_of_their_part(lengths):
+    """Each frame of a window with the values that follow it: those of its series, none beyond the part."""
+    rows = np.arange(sum(lengths), dtype=np.float64)[:, None]
+    series = [Series(str(n), part, None) for n, part in enumerate(np.split(rows, np.cumsum(lengths)[:-1]))]
+    frames = Frames(series, 1, False)
+    parts = [(0, int(0.8 * n)) for n in lengths]
+    windows = Windows(frames, parts, window=20, stride=3, horizon=4, targets=1, settle=5, settle_at_start=2)
+    batch = windows.batch(torch.arange(len(windows)))
+    now, ahead = batch["series"][..., 0].numpy(), batch["target"][..., 0].numpy()
+    seen = ~np.isnan(ahead)
+    np.testing.assert_array_equal((ahead - now[..., None])[seen], np.broadcast_to(np.arange(1, 5), ahead.shape)[seen])
+    ends = frames.starts + [b for _, b in parts]
+    followers = {int(v) for v in ahead[seen]}
+    expected = {v for s, e in zip(frames.starts, ends) for v in range(int(s) + 3, int(e))}
+    assert followers == expected  # every value of the part that something is known before
+
+
+def test_splits_are_in_order_for_all_series():
+    """No series trains on a time at which another one is held out."""
+    minutes = [np.arange(100) * 60, np.arange(50, 180) * 60, np.arange(150, 160) * 60]
+    series = [Series(str(n), np.zeros((len(m), 1)), m) for n, m in enumerate(minutes)]
+    found = cuts(series, 0.2, 0.1)
+    for kind in ("validation", "test"):
+        before = [m[: getattr(c, kind)] for m, c in zip(minutes, found)]
+        after = [m[getattr(c, kind) :] for m, c in zip(minutes, found)]
+        assert max(m.max() for m in before if len(m)) < min(m.min() for m in after if len(m))
+
+
+# ---- modes -----------------------------------------------------------------------------------------------------------
+
+
+def test_recursive_scores_are_of_its_own_forecasts():
+    """A network of one frame that is fed its answers: the scores are those of a loop written here."""
+    table = hourly(gaps=False)
+    trained = train(table, target=["load"], mode="recursive", residual="last", calendar=["hour"], test=0.05, **TINY)
+    options = trained.options
+    prepared = Prepared(*read_table(table, options), options)
+    inputs, (begin, end) = whole(table, options), prepared.spans("test")[0]
+    off = []
+    with torch.no_grad():
+        for origin in range(begin - 1, end - options.horizon):
+            rows = {n: v[:, origin + 1 - options.window : origin + options.horizon].clone() for n, v in inputs.items()}
+            for step in range(options.horizon):
+                until = {n: v[:, : options.window + step] for n, v in rows.items()}
+                answer = trained.module(**until)[0, -1, 0, 0]
+                off.append(float(answer - inputs["series"][0, origin + 1 + step, 0]))
+                if step + 1 < options.horizon:
+                    rows["series"][0, options.window + step, 0] = answer
+    found = trained.scores["targets"]["load"]["forecast"]
+    assert found["mae"] == pytest.approx(np.abs(off).mean(), rel=1e-4)
+    assert trained.metadata["forecast"]["horizon"] == 1
+
+
+def test_several_targets_and_series(tmp_path):
+    """Series of different lengths in one file, static columns, two targets; one is too short to train on."""
+    rows = []
+    for n, (name, count) in enumerate((("north", 200), ("south", 90), ("east", 1))):
+        for t in range(count):
+            rows.append((f"2024-01-{1 + t // 24:02} {t % 24:02}:00", name, np.sin(t / 4) + n, np.cos(t / 4), 10.0 * n))
+    table = pd.DataFrame(rows, columns=["when", "place", "a", "b", "height"])
+    trained = train(table, target=["a", "b"], group="place", static=["height"], **{**TINY, "epochs": 3})
+    assert set(trained.scores["targets"]) == {"a", "b"}
+    told = trained.metadata["forecast"]
+    assert told["columns"] == ["a", "b", "height"] and told["static"] == [2] and told["feedback"] == [0, 1]
+
+
+def test_constant_and_coarse_columns():
+    table = hourly(gaps=False)
+    table["same"], table["far"] = 5.0, 1e9 + np.arange(len(table)) % 7
+    trained = train(table, target=["load"], inputs=["same", "far"], **{**TINY, "epochs": 1})
+    assert any("constant in the training part: 'same'" in n for n in trained.notes)
+    assert any("column 'far'" in n and "float32 keeps steps of" in n for n in trained.notes)
+    assert np.isfinite(state(trained)).all()
+
+
+WRONG = {
+    "options that contradict": ({"quantiles": [0.5], "loss": "mse", "hiden": 3}, "2 options are wrong: hiden.*hidden.*loss='mse' gives no quantiles"),
+    "inputs nobody knows": ({"mode": "recursive", "inputs": ["temp"]}, "inputs.*known"),
+    "a calendar without time": ({"calendar": ["hour"], "time": None, "drop": "when"}, "expected a column of times"),
+    "a season that does not fit": ({"residual": "seasonal", "window": 20}, "expected a window longer than the season of 24"),
+    "a task that is none": ({"task": "foretell"}, "task: expected one of forecast.*found 'foretell'"),
+    "too short": ({"rows": 2}, "the (training|validation) part"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_refused(case):
+    options, said = WRONG[case]
+    options = {**TINY, "target": ["load"], **options}
+    table = hourly().drop(columns=options.pop("drop", [])).head(options.pop("rows", 1000))
+    with pytest.raises(lstm_edge.LstmEdgeError, match=said):
+        train(table, options.pop("task", "forecast"), **options)

@@ -78,6 +78,12 @@ class ForecastOptions(TableOptions):
         used = [*self.target, *self.inputs, *self.known, *self.static]
         for name in sorted({n for n in used if used.count(n) > 1}):
             yield f"column {name!r} is named more than once among target, inputs, known and static; name it once"
+        if self.mode == "recursive" and self.inputs and self.horizon > 1:
+            names = ", ".join(map(repr, self.inputs))
+            yield (
+                f"{self.typed('mode')} feeds forecasts back, and nobody forecasts the {self.named('inputs')} {names}: make them "
+                f"{self.named('target')} too, or {self.named('known')} where their future is known"
+            )
         if self.bidirectional:
             yield f"{self.typed('bidirectional')} reads the future, which a forecast has not; leave it out"
         if self.loss == "cross-entropy":

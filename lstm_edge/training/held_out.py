@@ -32,7 +32,7 @@ class Part:
         for n in range(0, len(rows), SERIES_AT_ONCE):
             start, a, b = (torch.tensor(v)[:, None] for v in zip(*rows[n : n + SERIES_AT_ONCE]))
             first = torch.clamp(a - 1 - self.history, min=0)
-            at = start + first + torch.arange(int((b - first).max()) - 1)
+            at = torch.minimum(start + first + torch.arange(int((b - first).max()) - 1), start + b - 1)
             batch = self.frames.gather(at, start + b, self.horizon, self.targets)
             early = at < start + torch.clamp(a - 1, min=0)
             batch["target"] = batch["target"].masked_fill(early[..., None, None], torch.nan)
