@@ -6,9 +6,9 @@ validate, so that none waits; the first one's number counts, and it alone writes
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass
 
 import torch
@@ -56,9 +56,21 @@ class World:
         """The first process's number."""
         if self.size == 1:
             return value
-        held = torch.tensor([value], dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
+        held = torch.tensor([value], dtype=torch.float64, device=device)
         distributed.broadcast(held, 0)
         return float(held.item())
+
+    def first_bytes(self, content: bytes, device: torch.device) -> bytes:
+        """The first process's bytes."""
+        if self.size == 1:
+            return content
+        count = int(self.first_ones(len(content), device))
+        held = torch.zeros(count, dtype=torch.uint8)
+        if self.first and count:
+            held = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        held = held.to(device)
+        distributed.broadcast(held, 0)
+        return held.cpu().numpy().tobytes()
 
 
 def announced() -> World:
@@ -67,15 +79,17 @@ def announced() -> World:
     return World(*(int(os.environ.get(name, default)) for name, default in names.items()))
 
 
-@contextmanager
-def joined(world: World, device: torch.device) -> Iterator[None]:
-    """While it lasts, the processes can talk: nccl between GPUs, gloo between CPUs. A group that the caller has made is
-    taken as it is."""
-    if world.size == 1 or distributed.is_initialized():
-        yield
-        return
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield
-    finally:
+def join(world: World, device: torch.device) -> None:
+    """From here on the processes can talk: nccl between GPUs, gloo between CPUs. A group that there is, the caller's or an
+    earlier training's, is taken as it is; one that is made lasts until the process ends."""
+    if world.size > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Ends the group. It would wait for ever for a thread of gloo's that is about to let go of its last tensors, which
+    needs Python's lock: sleeping lends it."""
+    if distributed.is_initialized():
+        time.sleep(0.1)
         distributed.destroy_process_group()

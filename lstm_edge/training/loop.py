@@ -6,14 +6,15 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from .devices import arithmetic, check_precision, choose_device, moved
-from .distributed import World, announced, joined
+from .checkpoint import Checkpoints, strangeness
+from .devices import arithmetic, check_precision, choose_device, moved, random_states, set_random_states
+from .distributed import World, announced, join
 from .options import Options
 from .report import Epoch, History, Report, Reports, TrainingError
 from .schedules import Schedule
@@ -74,14 +75,15 @@ def fit(
     for note in filter(None, (said, check_precision(options, device))):
         reports.note(note)
     home = next((p.device for p in module.parameters()), device)
-    with joined(world, device):
-        module.to(device)
-        run = _Run(module, loss, training, validate, options, reports, world, device)
-        run.history.device = said
-        try:
-            run.go()
-        finally:
-            reports.ended(run.history)
+    join(world, device)
+    module.to(device)
+    checkpoints = Checkpoints(options, module, training, world, device)
+    run = _Run(module, loss, training, validate, options, reports, world, device, checkpoints)
+    run.history.device = said
+    try:
+        run.go()
+    finally:
+        reports.ended(run.history)
     module.load_state_dict(run.best)
     module.to(home).eval()
     return run.history
@@ -133,9 +135,11 @@ class _Run:
         reports: Reports,
         world: World,
         device: torch.device,
+        checkpoints: Checkpoints,
     ):
         self.module, self.training, self.validate = module, training, validate
         self.options, self.reports, self.world, self.device = options, reports, world, device
+        self.checkpoints = checkpoints
         torch.manual_seed(options.seed + world.rank)
         self.loss = world.wrapped(_Loss(module, loss), device)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
@@ -148,31 +152,42 @@ class _Run:
         self.step = 0  # steps done of the epoch under way
         self.since_better = 0
         self.total = 0.0  # of the epoch's losses, each weighted with its examples
-        self.seconds = 0.0  # of the epoch, until this process took it up
+        self.seconds = 0.0  # of the epoch, in an earlier process
+        self.began = time.monotonic()  # the epoch, in this one
+        self.saved_at = (-1, -1)
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor | None, float, float]] = []
 
     def go(self) -> None:
         """All epochs that are left."""
+        self._go_on()
         steps = self.order.steps
         self.reports.began(epochs=self.options.epochs, steps=steps, done=self.epoch * steps + self.step)
         while self.epoch < self.options.epochs and not self.history.stopped:
             self._run_epoch()
 
+        if self.saved_at != (self.epoch, 0):
+            self._save()
+
     def _run_epoch(self) -> None:
-        began = time.monotonic()
+        self.began = time.monotonic()
         self.order.begin()
         self.module.train()
-        while self.step < self.order.steps:
+        steps = self.order.steps
+        while self.step < steps:
             self._take_step()
+            if self.step < steps and self.checkpoints.due(self.step, steps):
+                self._save()
         self._read_losses()
         value = self._validated()
-        mean = sum(float(t) for t in self.world.gathered(self._on_device(self.total))) / len(self.training)
-        self._judge(mean, value, self.seconds + time.monotonic() - began)
+        self._judge(self._over_all(self.total) / len(self.training), value)
         self.order.end()
         self.epoch, self.step, self.total, self.seconds = self.epoch + 1, 0, 0.0, 0.0
+        if self.checkpoints.due(steps, steps):
+            self._save()
 
-    def _on_device(self, value: float) -> torch.Tensor:
-        return torch.tensor([value], dtype=torch.float64 if self.device.type != "mps" else None, device=self.device)
+    def _over_all(self, value: float) -> float:
+        """The sum of the processes' numbers."""
+        return sum(float(held) for held in self.world.gathered(_number(value, self.device)))
 
     def _take_step(self) -> None:
         indices, weight = self.world.share(self.order.step(self.step))
@@ -219,17 +234,75 @@ class _Run:
             raise self._not_finite(f"after epoch {self.epoch + 1}", "validation", value)
         return value
 
-    def _judge(self, mean: float, value: float, seconds: float) -> None:
+    def _judge(self, mean: float, value: float) -> None:
         """Keeps the best weights, and decides whether to go on."""
         better = not self.history.epochs or value < self.history.best.validation
         self.since_better = 0 if better else self.since_better + 1
         if better:
             self.best = {name: _copied(value) for name, value in self.module.state_dict().items()}
         rate = self.optimizer.param_groups[0]["lr"]
+        seconds = self.seconds + time.monotonic() - self.began
         self.history.epochs.append(Epoch(self.epoch + 1, mean, value, rate, seconds, better))
         self.history.stopped = 0 < self.options.patience <= self.since_better
         self.schedule.judged(better)
         self.reports.epoch(self.history.epochs[-1], self.history)
+
+    def _save(self) -> None:
+        """A checkpoint of this moment, from which a training ends as if it had never been interrupted."""
+        if self.checkpoints.path is None:
+            return
+        self._read_losses()
+        totals = self.world.gathered(_number(self.total, self.device))
+        states = random_states(self.device)
+        gathered = {name: self.world.gathered(state.to(self.device)) for name, state in states.items()}
+        self.checkpoints.write(
+            {
+                "epoch": self.epoch,
+                "step": self.step,
+                "module": self.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "best": self.best,
+                "since better": self.since_better,
+                "schedule": self.schedule.state(),
+                "order": self.order.start,
+                "random": {name: [state.cpu() for state in found] for name, found in gathered.items()},
+                "totals": [float(total) for total in totals],
+                "seconds": self.seconds + (time.monotonic() - self.began if self.step else 0.0),
+                "epochs": [list(astuple(epoch)) for epoch in self.history.epochs],
+                "stopped": self.history.stopped,
+            }
+        )
+        self.saved_at = (self.epoch, self.step)
+
+    def _go_on(self) -> None:
+        """Takes up where the checkpoint was written, if there is one."""
+        state = self.checkpoints.read()
+        if state is None:
+            if self.options.resume:
+                self.reports.note(f"{self.checkpoints.path}: no checkpoint yet; training starts at its beginning")
+            return
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]
+        self.since_better = state["since better"]
+        self.schedule.restore(state["schedule"])
+        self.order.start = state["order"]
+        set_random_states({name: found[self.world.rank] for name, found in state["random"].items()}, self.device)
+        self.total = state["totals"][self.world.rank]
+        self.seconds = state["seconds"]
+        self.history.epochs = [Epoch(*values) for values in state["epochs"]]
+        self.history.stopped = state["stopped"]
+        self.saved_at = (self.epoch, self.step)
+        place = f"epoch {self.epoch + 1}, step {self.step + 1}" if self.epoch < self.options.epochs else "its end"
+        self.reports.note(f"goes on from {self.checkpoints.path} at {place}")
+        if strange := strangeness(state, self.device):
+            self.reports.note(strange)
+
+
+def _number(value: float, device: torch.device) -> torch.Tensor:
+    """A number where the processes' talk needs it."""
+    return torch.tensor([value], dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
 
 
 def _copied(value: Any) -> Any:

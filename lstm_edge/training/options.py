@@ -189,7 +189,7 @@ class Options:
     folder: str | None = option(None, "Where checkpoints and logs go; none are written without.", metavar="FOLDER")
     resume: bool = option(False, "Go on from the checkpoint in the folder.")
     checkpoint_minutes: float = option(
-        0.0, "Minutes between checkpoints; 0: in the middle and at the end of each epoch.", least=0
+        0.0, "Minutes between checkpoints; 0: one in the middle and one at the end of each epoch.", least=0
     )
     log: str = option("none", "A log in the folder.", choices=("none", "csv", "tensorboard"))
     trials: int = option(0, "Trainings that search rate, hidden, layers and dropout; 0: none (needs optuna).", least=0)
@@ -226,6 +226,10 @@ class Options:
     def named(self, name: str) -> str:
         """An option's name as its reader types it: weight_decay, --weight-decay."""
         return declared_options(type(self))[name].typed()
+
+    def given(self) -> dict[str, Any]:
+        """The options by their names."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
     def replaced(self: Given, **changes: Any) -> Given:
         """The same options but for `changes`."""
