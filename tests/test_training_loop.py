@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 
 import pytest
@@ -12,8 +13,9 @@ from lstm_edge.training.options import OptionError, Options, read_options
 torch = pytest.importorskip("torch")
 
 from lstm_edge.training.loop import Tensors, fit  # noqa: E402
-from lstm_edge.training.report import TrainingError  # noqa: E402
+from lstm_edge.training.report import Reports, TrainingError  # noqa: E402
 from lstm_edge.training.schedules import Schedule  # noqa: E402
+from lstm_edge.training.sweep import Sweep  # noqa: E402
 
 
 def line(count: int = 64, *, broken: int | None = None) -> Tensors:
@@ -161,3 +163,68 @@ def test_a_missing_device_is_an_error():
         pytest.skip("this machine has a GPU")
     with pytest.raises(TrainingError, match="^device='cuda': expected a device of that kind"):
         trained(Options(epochs=1, device="cuda"))
+
+
+def test_a_log_has_every_epoch_once_though_training_went_on(tmp_path):
+    options = Options(epochs=2, batch=8, folder=str(tmp_path), log="csv", patience=0)
+    trained(options)
+    history = trained(options.replaced(epochs=3, resume=True))[1]
+    with open(tmp_path / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["number"] for row in rows] == ["1", "2", "3"]
+    assert [float(row["validation"]) for row in rows] == [epoch.validation for epoch in history.epochs]
+
+
+def test_events_for_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    history = trained(Options(epochs=2, batch=8, folder=str(tmp_path), log="tensorboard"))[1]
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert len(events.Scalars("step/loss")) == 16
+    found = [event.value for event in events.Scalars("epoch/validation")]
+    assert found == pytest.approx([epoch.validation for epoch in history.epochs])
+
+
+def swept(options: Options):
+    notes = Notes()
+
+    class Made:
+        def __init__(self, history, given):
+            self.history, self.given = history, given
+
+    made = Sweep(lambda given: Made(trained(given)[1], given), options, Reports([notes])).search()
+    return made, notes.texts
+
+
+class Notes:
+    """A report that keeps what is noted."""
+
+    def __init__(self):
+        self.texts = []
+
+    def note(self, text):
+        self.texts.append(text)
+
+
+def test_a_sweep_is_repeated_by_its_seed_and_says_its_best(tmp_path):
+    pytest.importorskip("optuna")
+    options = Options(epochs=2, batch=8, rate=0.01, trials=4, seed=3, folder=str(tmp_path))
+    made, texts = swept(options)
+    assert len(texts) == 5 and "rate 0.01, hidden 64, layers 1, dropout 0," in texts[0]
+    assert texts[-1].startswith("the best of 4 trials: rate")
+    values = [float(text.rpartition(" ")[2]) for text in texts]
+    assert values[-1] == min(values) == pytest.approx(made.history.best.validation, rel=1e-5)
+    assert swept(options.replaced(folder=str(tmp_path / "again")))[1] == texts
+    assert swept(options.replaced(resume=True))[1] == texts  # from the trials' own checkpoints
+
+
+def test_a_sweep_of_trials_that_all_fail_says_why():
+    pytest.importorskip("optuna")
+
+    def run(options):
+        raise TrainingError("nothing to learn")
+
+    with pytest.raises(TrainingError, match="^trials=2: no trial trained, the last one for: nothing to learn"):
+        Sweep(run, Options(trials=2), Reports([])).search()

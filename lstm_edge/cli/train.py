@@ -15,6 +15,7 @@ import lstm_edge
 
 from ..errors import LstmEdgeError
 from ..training.options import Declared, Options, declared_options
+from ..training.processes import is_first
 from ..training.registry import TASKS
 from ..training.report import Epoch, History
 from ..training.trainer import train
@@ -125,6 +126,8 @@ def command(source: str, task: str, output: str, **given: Any) -> int:
     options = {name: value for name, value in given.items() if value not in (None, ())}
     console = err_console()
     trained = _with_extra(lambda: train(source, task, report=_Shown(console), **options))
+    if not is_first():  # of several processes, one writes
+        return 0
     with console.status(f"writing {os.path.basename(output)}"):
         model = trained.export(output)
     out = out_console()

@@ -7,12 +7,13 @@ validate, so that none waits; the first one's number counts, and it alone writes
 from __future__ import annotations
 
 import atexit
-import os
 import time
 from dataclasses import dataclass
 
 import torch
 from torch import distributed, nn
+
+from .processes import place
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,8 @@ class World:
 
 
 def announced() -> World:
-    """The processes that torchrun's variables announce; one without them."""
-    names = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
-    return World(*(int(os.environ.get(name, default)) for name, default in names.items()))
+    """The processes that torchrun announces; one without it."""
+    return World(*place())
 
 
 def join(world: World, device: torch.device) -> None:

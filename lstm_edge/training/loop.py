@@ -15,6 +15,7 @@ from torch import nn
 from .checkpoint import Checkpoints, strangeness
 from .devices import arithmetic, check_precision, choose_device, moved, random_states, set_random_states
 from .distributed import World, announced, join
+from .logs import log_of
 from .options import Options
 from .report import Epoch, History, Report, Reports, TrainingError
 from .schedules import Schedule
@@ -71,7 +72,8 @@ def fit(
         raise TrainingError("expected examples to train on, found none")
     world = announced()
     device, said = choose_device(options, world.local)
-    reports = Reports([report] if report is not None and world.first else [])
+    told = [*([report] if report is not None else []), *log_of(options)] if world.first else []
+    reports = Reports(told)
     for note in filter(None, (said, check_precision(options, device))):
         reports.note(note)
     home = next((p.device for p in module.parameters()), device)

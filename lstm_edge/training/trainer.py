@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LstmEdgeError
 from ..options import spelled
-from .options import read_options
+from .options import Options, read_options
+from .processes import is_first
 from .registry import TASKS
-from .report import Report
+from .report import Report, Reports
+from .sweep import Sweep
 
 if TYPE_CHECKING:
     from .trained import Trained
+
+    Run = Callable[[Any, Options, Report | None], Trained]
 
 
 def train(
@@ -35,7 +40,12 @@ def train(
         raise LstmEdgeError(f"{found}: expected one of {', '.join(TASKS)}, found {task!r}")
     kind = TASKS[task]
     given = read_options(kind.options, options)
-    trained: Trained = importlib.import_module(f".{kind.module}", __package__).run(source, given, report)
-    if output is not None:
+    run: Run = importlib.import_module(f".{kind.module}", __package__).run
+    told = report if is_first() else None
+    if given.trials:
+        trained = Sweep(lambda options: run(source, options, None), given, Reports([told] if told else [])).search()
+    else:
+        trained = run(source, given, told)
+    if output is not None and is_first():
         trained.export(output)
     return trained
