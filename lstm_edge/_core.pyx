@@ -311,6 +311,23 @@ cdef class Model:
         return False
 
     def _run_arrays(self, values):
+        stream, frames, count, no_batch = self._begin(values)
+        try:
+            results = (<Stream>stream)._call(values, frames, count, no_batch, False)
+        finally:
+            self._end(stream)
+        for port, value in zip(self.outputs, results):
+            if value is None:
+                raise ShapeError(f"output {port.name!r}: expected a sequence long enough to answer it, found {max(frames, count)} frames")
+        return results
+
+    def trace(self, *arrays, lengths=None, **named):
+        """What every LSTM, GRU and RNN of the model computes on run's inputs: an insight.Trace (docs/insight.md)."""
+        from .insight.trace import trace
+        return trace(self, self._arrange(arrays, named), lengths)
+
+    def _begin(self, values):
+        """(a stream for whole arrays, their frames, their count of steps, whether they come without the batch axis)."""
         lead = self.step_model
         no_batch = self._unbatched(values, lead)
         batch, frames, count, lengths = self._all_sizes(values, no_batch, -1, -1, lead)
@@ -320,16 +337,11 @@ cdef class Model:
             if size >= 0:
                 self._check_range(name, size)
         batch, frames = max(batch, 1), frames if frames >= 0 else 1
-        stream = self._borrow(batch, frames, [lengths[name] for name in self.lengths])
-        try:
-            results = (<Stream>stream)._call(values, frames, count, no_batch, False)
-        finally:
-            if len(self.idle) < MOST_IDLE:
-                self.idle.append(stream)
-        for port, value in zip(self.outputs, results):
-            if value is None:
-                raise ShapeError(f"output {port.name!r}: expected a sequence long enough to answer it, found {max(frames, count)} frames")
-        return results
+        return self._borrow(batch, frames, [lengths[name] for name in self.lengths]), frames, count, no_batch
+
+    def _end(self, stream):
+        if len(self.idle) < MOST_IDLE:
+            self.idle.append(stream)
 
     def _borrow(self, int64_t batch, int64_t frames, lengths):
         for i, stream in enumerate(self.idle):
@@ -341,6 +353,14 @@ cdef class Model:
         return Stream(self, batch, frames, lengths)
 
     def _run_ragged(self, values, lengths):
+        batch, frames, parts = self._ragged_parts(values, lengths)
+        results = self._blank_outputs(batch, frames)
+        for rows, part in parts:
+            self._scatter(results, self._run_arrays(part), rows)
+        return self._pack(results)
+
+    def _ragged_parts(self, values, lengths):
+        """A ragged batch by lengths: (batch, frames, [(rows of one length, their arrays)])."""
         lengths = np.asarray(lengths)
         axes = [((<Layout>l).batch_axis, (<Layout>l).frames_axis) for l in self.in_layouts]
         if self.step_model or not any(f >= 0 and b >= 0 for b, f in axes):
@@ -350,7 +370,7 @@ cdef class Model:
         batch, frames, _ = self._sizes(values, False, -1, -1, False)
         if lengths.shape != (batch,) or lengths.dtype.kind not in "iu" or (batch and (lengths.min() < 1 or lengths.max() > frames)):
             raise ShapeError(f"lengths: expected {batch} integers from 1 to {frames}, found {lengths!r}")
-        results = self._blank_outputs(batch, frames)
+        parts = []
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
             part = []
@@ -358,8 +378,8 @@ cdef class Model:
                 b = (<Layout>layout).batch_axis
                 value = value if b < 0 else np.take(value, rows, axis=b)
                 part.append(np.ascontiguousarray(value[(<Layout>layout).frames(value.shape, frames, length)]))
-            self._scatter(results, self._run_arrays(part), rows)
-        return self._pack(results)
+            parts.append((rows, part))
+        return batch, frames, parts
 
     def _blank_outputs(self, batch, frames):
         """Zeros in the shapes that a run of so many sequences and frames gives."""
@@ -628,6 +648,23 @@ cdef class Stream:
                 PyBuffer_Release(&self.views[i])
             self.busy = False
 
+    def _traced(self, int64_t frames):
+        """The recurrences that run in a call of so many frames: [(op index, whether backwards, shapes of gates, h, c)] as lstm_edge.h has them."""
+        cdef le_error err
+        cdef le_traced r
+        if le_stream_prepare(self.c, frames, &err) != LE_OK:
+            raise_error(&err)
+        found = []
+        for i in range(le_model_op_count(self.model.c)):
+            if le_stream_traced(self.c, <int>i, &r):
+                lead = (r.directions, r.frames, r.batch)
+                found.append((i, bool(r.reverse), (*lead, r.gates, r.hidden), (*lead, r.width), (*lead, r.hidden if r.has_cell else 0)))
+        return found
+
+    def _trace(self, int index, gates, h, c):
+        """Lets the next calls write op `index`'s trace into float32 arrays of _traced's shapes, which the caller keeps; None: no more."""
+        le_stream_trace(self.c, index, floats_of(gates), floats_of(h), floats_of(c))
+
     def _output_shapes(self, int64_t frames):
         """The shape of every output of a run of so many frames, None where it would have no answer."""
         cdef le_error err
@@ -887,6 +924,11 @@ cdef int PyObject_GetBufferQuietly(array, Py_buffer *view):
         return PyObject_GetBuffer(array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
     except (TypeError, BufferError, ValueError):
         return -1
+
+
+cdef float *floats_of(array):
+    """Where a float32 array lies; NULL for None and for one without elements."""
+    return NULL if array is None or array.size == 0 else <float *><size_t>array.__array_interface__["data"][0]
 
 
 cdef describe(value):

@@ -79,6 +79,11 @@ typedef struct {
     int64_t n_scale;
 } le_tensor;
 
+/* Where a recurrence writes what it computes; le_stream_trace says how. */
+typedef struct {
+    float *gates, *h, *c;
+} le_trace;
+
 /* What an op's shape and run functions get. in[i] / out[i] is NULL when absent from the node. */
 typedef struct {
     const le_node *node;
@@ -88,6 +93,8 @@ typedef struct {
     void *scratch;       /* run: 64-byte aligned, as many bytes as shape asked for */
     size_t scratch_size; /* shape: set this */
     le_error *err;
+    le_trace trace;
+    bool traced;
 } le_ctx;
 
 /* What pack gets: constants have data; nothing is known of other tensors but their ids in node->in. */
@@ -111,6 +118,9 @@ struct le_op_type {
     le_status (*shape)(le_ctx *ctx);
     le_status (*run)(le_ctx *ctx);
 };
+
+/* le_stream_traced of one node (recurrence.c). */
+int le_trace_sizes(const le_ctx *ctx, le_traced *sizes);
 
 extern const le_op_type le_op_types[];
 extern const int le_op_type_count;

@@ -428,3 +428,10 @@ void le_stream_profile(le_stream *s, int on) {
 }
 
 const double *le_stream_op_seconds(const le_stream *s) { return s->seconds; }
+
+int le_stream_traced(const le_stream *s, int index, le_traced *sizes) { return le_trace_sizes(&s->nodes[index], sizes); }
+
+void le_stream_trace(le_stream *s, int index, float *gates, float *h, float *c) {
+    s->nodes[index].trace = (le_trace){gates, h, c};
+    s->nodes[index].traced = gates || h || c;
+}

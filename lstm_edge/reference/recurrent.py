@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,11 +13,33 @@ from ..ir.graph import Node
 from ..ir.ops import GATES, axes_of_frames, each, place
 from .arrays import Array, Attrs, Rule
 
-Step = Callable[[Array, list[Array]], list[Array]]  # (x of one frame (B,I), states) -> new states; y is the first
+# (x of one frame (B,I), states) -> (new states; y is the first, gates after their activations)
+Step = Callable[[Array, list[Array]], tuple[list[Array], list[Array]]]
 Gate = Callable[[Array], Array]
 
 
-def lstm(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
+@dataclass(frozen=True)
+class Traced:
+    """What a recurrence computes, frames in the order of its input: gates (D,T,B,gates,H), NaN where lengths or mask leave a frame
+    out, and the states after each frame: h (D,T,B,P) and, of an LSTM, c (D,T,B,H)."""
+
+    gates: Array
+    states: list[Array]
+
+
+def trace(node: Node, attrs: Attrs, arrays: list[Array]) -> Traced:
+    """Runs an LSTM, GRU or RNN; `arrays`: one per input of its row in docs/ops.md, None where it has none."""
+    (batch_axis, frames_axis), (directions, rows, _), width = axes_of_frames(attrs), arrays[1].shape, arrays[2].shape[2]
+    hidden = rows // len(GATES[node.op])
+    lead = (directions, arrays[0].shape[frames_axis], arrays[0].shape[batch_axis])
+    gates = np.full((*lead, 0 if node.op == "RNN" else len(GATES[node.op]), hidden), np.nan)
+    states = [np.zeros((*lead, size)) for size in ([width, hidden] if node.op == "LSTM" else [width])]
+    traced = Traced(gates, states)
+    {"LSTM": lstm, "GRU": gru, "RNN": rnn}[node.op](node, attrs, arrays, traced)
+    return traced
+
+
+def lstm(node: Node, attrs: Attrs, arrays: list[Array], traced: Traced | None = None) -> list[Array]:
     """Graves, "Generating sequences with recurrent neural networks", 2013, eqs. 7-11, with the variants of docs/ops.md:
     peepholes diagonal or full, coupled gates, projection (Sak et al., 2014), clips.
     Returns y, h_n (D,B,P), c_n (D,B,H)."""
@@ -33,7 +56,7 @@ def lstm(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
         b = np.zeros(4 * hidden) if bias is None else bias[d]
         look = _peephole(None if peephole is None else peephole[d], hidden)
 
-        def step(frame: Array, states: list[Array]) -> list[Array]:
+        def step(frame: Array, states: list[Array]) -> tuple[list[Array], list[Array]]:
             h, c = states
             z_i, z_f, z_g, z_o = np.split(np.concatenate([frame, h], axis=1) @ w.T + b, 4, axis=1)
             g = act_g(z_g + look(3, c))
@@ -48,14 +71,14 @@ def lstm(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
             h = o * act_h(c)
             if w_proj is not None:
                 h = _clip(h @ w_proj[d].T, attrs["proj_clip"])
-            return [h, c]
+            return [h, c], [i, f, g, o]
 
         return step
 
-    return _run(node, attrs, x, cell, [h0, c0], lengths, mask)
+    return _run(node, attrs, x, cell, [h0, c0], lengths, mask, traced)
 
 
-def gru(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
+def gru(node: Node, attrs: Attrs, arrays: list[Array], traced: Traced | None = None) -> list[Array]:
     """Cho et al., 2014 (reset_after 0) and the cuDNN form (reset_after 1). Returns y, h_n (D,B,H)."""
     x, w_ih, w_hh, bias_ih, bias_hh, h0, lengths, mask = arrays
     batch = x.shape[axes_of_frames(attrs)[0]]
@@ -69,20 +92,20 @@ def gru(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
         r_rz, r_n = w_hh[d][: 2 * hidden], w_hh[d][2 * hidden :]
         c_rz, c_n = c[: 2 * hidden], c[2 * hidden :]
 
-        def step(frame: Array, states: list[Array]) -> list[Array]:
+        def step(frame: Array, states: list[Array]) -> tuple[list[Array], list[Array]]:
             (h,) = states
             x_r, x_z, x_n = np.split(frame @ w_ih[d].T + b, 3, axis=1)
             h_r, h_z = np.split(h @ r_rz.T + c_rz, 2, axis=1)
             r, z = act_r(x_r + h_r), act_z(x_z + h_z)
             n = act_n(x_n + r * (h @ r_n.T + c_n)) if attrs["reset_after"] else act_n(x_n + (r * h) @ r_n.T + c_n)
-            return [(1 - z) * n + z * h]
+            return [(1 - z) * n + z * h], [r, z, n]
 
         return step
 
-    return _run(node, attrs, x, cell, [h0], lengths, mask)
+    return _run(node, attrs, x, cell, [h0], lengths, mask, traced)
 
 
-def rnn(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
+def rnn(node: Node, attrs: Attrs, arrays: list[Array], traced: Traced | None = None) -> list[Array]:
     """Elman, 1990: h' = act(W x + R h + b). Returns y, h_n (D,B,H)."""
     x, w_ih, w_hh, bias, h0, lengths, mask = arrays
     batch = x.shape[axes_of_frames(attrs)[0]]
@@ -91,9 +114,9 @@ def rnn(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
     def cell(d: int) -> Step:
         (act,) = _gates(attrs, d, 1)
         b = 0.0 if bias is None else bias[d]
-        return lambda frame, states: [act(frame @ w_ih[d].T + states[0] @ w_hh[d].T + b)]
+        return lambda frame, states: ([act(frame @ w_ih[d].T + states[0] @ w_hh[d].T + b)], [])
 
-    return _run(node, attrs, x, cell, [h0], lengths, mask)
+    return _run(node, attrs, x, cell, [h0], lengths, mask, traced)
 
 
 def _run(
@@ -104,8 +127,10 @@ def _run(
     initial: list[Array],
     lengths: Array,
     mask: Array,
+    traced: Traced | None = None,
 ) -> list[Array]:
-    """Runs every direction over the frames that lengths and mask let through. Returns y and the last states (D,B,.)."""
+    """Runs every direction over the frames that lengths and mask let through, into `traced` where it is given. Returns y and the
+    last states (D,B,.)."""
     if attrs["time_major"]:
         x, mask = np.swapaxes(x, 0, 1), None if mask is None else mask.T
     batch, frames, _ = x.shape
@@ -120,7 +145,8 @@ def _run(
     ys, lasts = [], []
     for d in range(initial[0].shape[0]):
         backwards = attrs["direction"] == "reverse" or d == 1
-        y, last = _direction(x, cell(d), [s[d] for s in initial], seen, backwards)
+        tap = None if traced is None else Traced(traced.gates[d], [s[d] for s in traced.states])
+        y, last = _direction(x, cell(d), [s[d] for s in initial], seen, backwards, tap)
         if mask is not None and attrs["masked_output"] == "zero":
             y = np.where(seen[:, :, None], y, 0.0)
         ys.append(np.where(valid[:, :, None], y, 0.0))
@@ -129,15 +155,23 @@ def _run(
     return [np.swapaxes(y, 0, 1) if attrs["time_major"] else y, *(np.stack(s) for s in zip(*lasts, strict=True))]
 
 
-def _direction(x: Array, step: Step, states: list[Array], seen: Array, backwards: bool) -> tuple[Array, list[Array]]:
+def _direction(
+    x: Array, step: Step, states: list[Array], seen: Array, backwards: bool, tap: Traced | None
+) -> tuple[Array, list[Array]]:
     """One direction. Where `seen` (B,T) is False the states stay, and y repeats the frame processed before it."""
     batch, frames, _ = x.shape
     y = np.zeros((batch, frames, states[0].shape[1]))
     before = np.zeros(states[0].shape)
     for t in range(frames)[::-1] if backwards else range(frames):
         live = seen[:, t, None]
-        states = [np.where(live, new, old) for new, old in zip(step(x[:, t], states), states, strict=True)]
+        after, gates = step(x[:, t], states)
+        states = [np.where(live, new, old) for new, old in zip(after, states, strict=True)]
         before = y[:, t] = np.where(live, states[0], before)
+        if tap:
+            for at, gate in enumerate(gates):
+                tap.gates[t, :, at] = np.where(live, gate, np.nan)
+            for kept, state in zip(tap.states, states, strict=True):
+                kept[t] = state
     return y, states
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from ..errors import ShapeError
 from ..ir.dims import Dim, Size, value
 from ..ir.graph import Graph, State, Tensor
+from ..ir.ops import GATES, op_spec, read_attrs
 from .arrays import RUN_AS, Array
 from .node import run_node
+from .recurrent import Traced, trace
 
 
 def run(
@@ -60,6 +62,22 @@ def run_frames(
             if array is not None:
                 outs[name].append(array)
     return {name: np.stack(a) if a else None for name, a in outs.items()}, states or {}
+
+
+def run_traced(
+    graph: Graph, inputs: dict[str, np.ndarray], states: dict[str, np.ndarray] | None = None
+) -> tuple[dict[int, Traced], dict[str, np.ndarray]]:
+    """One run as `run`'s: what every LSTM, GRU and RNN that ran computes, by its place in graph.nodes, and the states after it."""
+    values: dict[str, np.ndarray | None] = {}
+    _, after = run(graph, inputs, states, values)
+    traced = {}
+    for index, node in enumerate(graph.nodes):
+        arrays = [values[i] if i else None for i in node.inputs]
+        if node.op in GATES and not any(i and a is None for i, a in zip(node.inputs, arrays)):
+            arrays += [None] * (len(op_spec(node).inputs) - len(arrays))
+            with np.errstate(all="ignore"):
+                traced[index] = trace(node, read_attrs(node), arrays)
+    return traced, after
 
 
 def constant(tensor: Tensor) -> np.ndarray:

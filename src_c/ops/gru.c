@@ -1,6 +1,8 @@
 /* Gated recurrent units: Cho et al., 2014 (reset_after 0), and the form whose reset gate acts after R h (reset_after 1). */
 #include "recurrence.h"
 
+#include <string.h>
+
 enum { R, Z, N };
 
 static const char *const gru_keys[] = {
@@ -55,23 +57,37 @@ static void blend(int n, const le_frame *f, int b, const float *z, const float *
     }
 }
 
+/* z = r, z and n of sequence b, from W x + b there and R h + c in work. */
+static void open_after(const le_recurrence *r, const le_frame *f, int b) {
+    const int h = r->hidden;
+    float *z = f->z + b * f->z_stride, *candidate = z + 2 * (ptrdiff_t)h;
+    const float *u = f->work + (ptrdiff_t)b * 3 * h, *u_n = u + 2 * (ptrdiff_t)h;
+    for (int j = 0; j < 2 * h; j++)
+        z[j] += u[j];
+    gate(r, f, R, z);
+    gate(r, f, Z, z + h);
+    for (int j = 0; j < h; j++)
+        candidate[j] += z[j] * u_n[j];
+    gate(r, f, N, candidate);
+}
+
 static void gru_step_after(const le_recurrence *r, const le_frame *f) {
     const int h = r->hidden;
     multiply_hidden((const gru *)r, f);
     for (int b = 0; b < f->batch; b++) {
         if (!is_live(f, b))
             continue;
-        float *z = f->z + b * f->z_stride, *candidate = z + 2 * (ptrdiff_t)h;
-        const float *u = f->work + (ptrdiff_t)b * 3 * h, *u_n = u + 2 * (ptrdiff_t)h;
-        for (int j = 0; j < 2 * h; j++)
-            z[j] += u[j];
-        gate(r, f, R, z);
-        gate(r, f, Z, z + h);
-        for (int j = 0; j < h; j++)
-            candidate[j] += z[j] * u_n[j];
-        gate(r, f, N, candidate);
-        blend(h, f, b, z + h, candidate);
+        open_after(r, f, b);
+        const float *z = f->z + b * f->z_stride;
+        blend(h, f, b, z + h, z + 2 * (ptrdiff_t)h);
     }
+}
+
+/* The gates of sequence b: the standard step leaves their arguments, the others themselves. */
+static void gru_gates(const le_recurrence *r, const le_frame *f, int b, float *out) {
+    if (r->step == gru_step_standard)
+        open_after(r, f, b);
+    memcpy(out, f->z + b * f->z_stride, 3 * (size_t)r->hidden * sizeof *out);
 }
 
 /* b and c are one sum here: neither is multiplied by r. */
@@ -149,6 +165,7 @@ le_status le_pack_gru(le_pack_ctx *ctx) {
             LE_TRY(le_gates_widen(ctx, &bias, &vector, &self->bias_hh[d]));
         LE_TRY((reset_after ? pack_after : pack_before)(ctx, self, &w_hh, g));
     }
+    r->gates = gru_gates;
     ctx->node->packed = self;
     return LE_OK;
 }

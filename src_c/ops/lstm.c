@@ -21,6 +21,7 @@ static const le_recurrence_spec lstm_spec = {.gates = 4,
 typedef struct {
     le_recurrence base;
     le_packed w_hh[2], w_proj[2]; /* w_proj's data is NULL without projection */
+    bool standard;                /* the variant of the fused kernel */
     int coupled, peephole;
     int slot[4]; /* place of a gate in z; -1: it follows from the other */
     bool has_peephole[4];
@@ -107,6 +108,19 @@ static inline void step_with(const lstm *self, const le_frame *f, bool standard)
         project_hidden(self, f, 0, f->batch);
 }
 
+/* The gates of sequence b: the standard step leaves their arguments in z, the general one themselves. */
+static void lstm_gates(const le_recurrence *r, const le_frame *f, int b, float *out) {
+    const lstm *self = (const lstm *)r;
+    const int h = r->hidden;
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; self->slot[i] >= 0 && j < h; j++)
+            out[i * h + j] = f->z[b * f->z_stride + self->slot[i] * h + j];
+    for (int i = 0; self->standard && i < 4; i++)
+        f->kernels->activate(r->activations[f->direction][i], h, out + i * h, out + i * h);
+    for (int j = 0; self->coupled != COUPLED_NONE && j < h; j++)
+        out[(self->coupled == COUPLED_F ? F : I) * h + j] = 1.0f - out[(self->coupled == COUPLED_F ? I : F) * h + j];
+}
+
 static void lstm_step_standard(const le_recurrence *r, const le_frame *f) { step_with((const lstm *)r, f, true); }
 
 static void lstm_step_general(const le_recurrence *r, const le_frame *f) { step_with((const lstm *)r, f, false); }
@@ -190,11 +204,12 @@ le_status le_pack_lstm(le_pack_ctx *ctx) {
     if (projects)
         LE_TRY(pack_projection(ctx, self));
 
-    const bool standard = le_recurrence_uses(r, lstm_spec.activations) && self->coupled == COUPLED_NONE && self->peephole == PEEP_NONE &&
-                          r->clip == 0 && self->cell_clip == 0;
+    self->standard = le_recurrence_uses(r, lstm_spec.activations) && self->coupled == COUPLED_NONE && self->peephole == PEEP_NONE &&
+                     r->clip == 0 && self->cell_clip == 0;
     r->work_per_row = projects ? r->hidden : 0;
-    r->work_once = standard ? 0 : r->hidden;
-    r->step = standard ? lstm_step_standard : lstm_step_general;
+    r->work_once = self->standard ? 0 : r->hidden;
+    r->step = self->standard ? lstm_step_standard : lstm_step_general;
+    r->gates = lstm_gates;
     ctx->node->packed = self;
     return LE_OK;
 }

@@ -261,8 +261,9 @@ typedef struct {
     const int32_t *lengths;
     const uint8_t *mask;
     ptrdiff_t mask_batch, mask_frame;
-    void *quantized;      /* scratch of le_multiply */
-    uint8_t *live, *seen; /* flags per sequence, used with lengths or a mask: runs at this frame, has run at one before */
+    void *quantized;       /* scratch of le_multiply */
+    uint8_t *live, *seen;  /* flags per sequence, used with lengths or a mask: runs at this frame, has run at one before */
+    const le_trace *trace; /* or NULL */
 } call;
 
 void le_clip(float bound, ptrdiff_t n, float *x) {
@@ -280,6 +281,7 @@ static call open_call(le_ctx *ctx, const le_recurrence *r, uint8_t **scratch) {
     call c = {
         .r = r, .kernels = ctx->kernels, .batch = (int)batch, .frames = frames, .block = block_frames(r, batch, frames), .x = x->data};
     c.y = y ? y->data : NULL;
+    c.trace = ctx->traced ? &ctx->trace : NULL;
     c.lengths = lengths ? lengths->data : NULL;
     c.mask = mask ? mask->data : NULL;
     const bool by_frame = r->time_major;
@@ -353,6 +355,23 @@ static void step_masked_frame(const call *c, const le_frame *f, int64_t t) {
         write_masked_y(c, f->direction, t, f->h);
 }
 
+static bool is_live(const call *c, int b) { return !c->live || c->live[b]; }
+
+/* Copies what frame t has computed. The tap lies outside the steps: they are the same with it and without. */
+static void trace_frame(const call *c, const le_frame *f, int64_t t) {
+    const le_recurrence *r = c->r;
+    const size_t hidden = (size_t)r->hidden, width = (size_t)r->width, gates = hidden * (size_t)r->spec->gates;
+    size_t row = (size_t)((f->direction * c->frames + t) * c->batch);
+    for (int b = 0; b < c->batch; b++, row++) {
+        if (c->trace->gates && r->gates && is_live(c, b))
+            r->gates(r, f, b, c->trace->gates + row * gates);
+        if (c->trace->h)
+            memcpy(c->trace->h + row * width, f->h + b * f->h_stride, width * sizeof(float));
+        if (c->trace->c && f->c)
+            memcpy(c->trace->c + row * hidden, f->c + (size_t)b * hidden, hidden * sizeof(float));
+    }
+}
+
 static void run_direction(const call *c, le_frame *f) {
     const bool backwards = c->r->reverse || f->direction == 1;
     if (c->live)
@@ -369,6 +388,8 @@ static void run_direction(const call *c, le_frame *f) {
                 step_masked_frame(c, f, first + at);
             else
                 step_frame(c, f, first + at);
+            if (c->trace)
+                trace_frame(c, f, first + at);
         }
     }
 }
@@ -444,4 +465,23 @@ le_status le_recurrence_run(le_ctx *ctx, const le_recurrence *r) {
         run_with_states(ctx, &c, &f, h, cell);
     }
     return LE_OK;
+}
+
+/* ---- trace ---- */
+
+int le_trace_sizes(const le_ctx *ctx, le_traced *sizes) {
+    le_status (*run)(le_ctx *) = ctx->node->type->run;
+    if ((run != le_run_lstm && run != le_run_gru && run != le_run_rnn) || ctx->in[LE_X]->absent)
+        return 0;
+    const le_recurrence *r = ctx->node->packed;
+    const int64_t *x = ctx->in[LE_X]->dims;
+    *sizes = (le_traced){.directions = r->directions,
+                         .frames = x[!r->time_major],
+                         .batch = x[r->time_major],
+                         .gates = r->gates ? r->spec->gates : 0,
+                         .hidden = r->hidden,
+                         .width = r->width,
+                         .has_cell = r->spec->c0 >= 0,
+                         .reverse = r->reverse};
+    return 1;
 }

@@ -48,6 +48,8 @@ struct le_recurrence {
     le_packed w_ih[2];
     const float *bias[2]; /* or NULL */
     void (*step)(const le_recurrence *r, const le_frame *frame);
+    /* After a step, for a trace: the gates of sequence b after their activations, spec->gates * hidden of them. NULL: the op has none */
+    void (*gates)(const le_recurrence *r, const le_frame *frame, int b, float *out);
 };
 
 /* Reads the shared attributes and sizes: H from w_ih's rows, P from w_hh's columns. The op then packs gates and sets step. */

@@ -115,6 +115,50 @@ static void test_runs(const uint8_t *file, size_t size, const float *weights, co
     le_model_close(model);
 }
 
+/* The trace against the answer's own equations: c' = f c + i g, h = o tanh(c'), z = D h; and the same bits with it and without. */
+static void test_trace(const uint8_t *file, size_t size, const float *weights, const char *isa) {
+    const float *d = weights + 4 * HIDDEN * (INPUTS + HIDDEN + 1);
+    static float gates[FRAMES][4][HIDDEN], h[FRAMES][HIDDEN], c[FRAMES][HIDDEN];
+    float x[FRAMES * INPUTS], plain[FRAMES][OUTPUTS], traced[FRAMES][OUTPUTS];
+    for (int i = 0; i < FRAMES * INPUTS; i++)
+        x[i] = random_float();
+    le_error err;
+    le_traced sizes;
+    le_model *model = le_model_open(file, size, isa, &err);
+    le_stream *stream = model ? le_stream_open(model, 1, FRAMES, &err) : NULL;
+    CHECK(stream != NULL);
+    if (!stream)
+        return;
+    CHECK(le_stream_run(stream, FRAMES, (const void *[]){x}, (void *[]){plain}, &err) == LE_OK);
+    CHECK(!le_stream_traced(stream, 1, &sizes) && le_stream_traced(stream, 0, &sizes));
+    CHECK(sizes.directions == 1 && sizes.frames == FRAMES && sizes.batch == 1 && sizes.gates == 4 && sizes.hidden == HIDDEN);
+    CHECK(sizes.width == HIDDEN && sizes.has_cell && !sizes.reverse);
+    le_stream_reset(stream);
+    long before = allocations;
+    le_stream_trace(stream, 0, gates[0][0], h[0], c[0]);
+    CHECK(le_stream_run(stream, FRAMES, (const void *[]){x}, (void *[]){traced}, &err) == LE_OK);
+    CHECK(allocations == before && memcmp(plain, traced, sizeof plain) == 0);
+    double worst = 0;
+    for (int t = 0; t < FRAMES; t++) {
+        for (int k = 0; k < HIDDEN; k++) {
+            const double cell = (double)gates[t][1][k] * (t ? c[t - 1][k] : 0) + (double)gates[t][0][k] * gates[t][2][k];
+            worst = fmax(worst, fmax(fabs(cell - c[t][k]), fabs(gates[t][3][k] * tanh(cell) - h[t][k])));
+        }
+        for (int o = 0; o < OUTPUTS; o++) {
+            double z = 0;
+            for (int k = 0; k < HIDDEN; k++)
+                z += (double)d[o * HIDDEN + k] * h[t][k];
+            worst = fmax(worst, fabs(z - traced[t][o]));
+        }
+    }
+    CHECK(worst < 1e-6);
+    memset(h, 0, sizeof h);
+    le_stream_trace(stream, 0, NULL, NULL, NULL);
+    CHECK(le_stream_run(stream, FRAMES, (const void *[]){x}, (void *[]){traced}, &err) == LE_OK && h[0][0] == 0);
+    le_stream_close(stream);
+    le_model_close(model);
+}
+
 enum { TABLE = 4 };
 static const float table[TABLE] = {2, 3, 5, 7};
 
@@ -278,8 +322,10 @@ int main(void) {
     int supported;
     const char *isa;
     for (int i = 0; (isa = le_isa_name(i, &supported)); i++)
-        if (supported)
+        if (supported) {
             test_runs(file, size, weights, isa);
+            test_trace(file, size, weights, isa);
+        }
     le_error err;
     CHECK(le_model_open(file, size, "no-such-isa", &err) == NULL && err.status == LE_ERR_UNSUPPORTED);
     test_damage(file, size);
