@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..ir.graph import Graph, Node, Tensor
+from ..ir.int8 import LEAST_COLUMNS, MOST_COLUMNS, plain, row_scales
 from ..ir.ops import op_spec, read_attrs
 from .report import OpReport
-from .rounding import DAMPING, Moments, MomentsOf, plain, round_columns
+from .rounding import DAMPING, Moments, MomentsOf, round_columns
 
-MOST_COLUMNS = 65536  # LE_MAX_I8_K: longer rows the core widens
 LARGEST_HALF = 65504.0
 NEVER = {
     "bias": "biases are added in float32", "bias_ih": "biases are added in float32", "bias_hh": "biases are added in float32",
@@ -117,7 +117,7 @@ def _why_not(node: Node, role: str, data: np.ndarray, weights: str) -> str:
     columns = data.size // rows
     if columns > MOST_COLUMNS:
         return f"{columns} columns are more than int32 sums hold ({MOST_COLUMNS})"
-    if columns < 2:
+    if columns < LEAST_COLUMNS:
         return "rows of one weight: int8 and a scale would take more room than float32"
     return ""
 
@@ -131,10 +131,3 @@ def to_int8(
     scale = row_scales(rows)
     q = plain(rows, scale) if moments is None else round_columns(rows, scale, moments, damping)
     return q.reshape(data.shape), scale
-
-
-def row_scales(rows: np.ndarray) -> np.ndarray:
-    """float32 (n,): max |w| / 127 of every row; weights too small for a normal scale become zeros. Cutting the largest weights off for a finer
-    scale lowered the squared error of no layer of nine real models: eight bits are enough for a crest factor of 6."""
-    scale = np.abs(rows).max(axis=1).astype(np.float32) / np.float32(127)
-    return np.where(scale < np.finfo(np.float32).tiny, np.float32(0), scale)

@@ -75,7 +75,7 @@ def seal(chosen: Quantized) -> bytes:
     graph, report = chosen.graph, chosen.report
     graph.metadata["quantization"] = report.as_metadata()
     if any(op.stored != "float32" for op in report.ops):
-        graph.self_test = _own_self_test(graph)
+        graph.self_test = own_self_test(graph)
     return format.to_bytes(graph)
 
 
@@ -144,7 +144,7 @@ def _one_run(graph: Graph, run: Any) -> Arrays:
 # ---- self-test -------------------------------------------------------------------------------------------------------
 
 
-def _own_self_test(graph: Graph) -> SelfTest:
+def own_self_test(graph: Graph) -> SelfTest:
     """The file's sample with the quantised model's own answers. int8 promises their very bits on every ISA: tolerance 0."""
     inputs = _shortened(graph, graph.self_test.inputs if graph.self_test is not None else sample_inputs(graph))
     answers = {k: v for k, v in run_all(graph, [inputs])[0].items() if v.size}

@@ -15,6 +15,7 @@ import numpy as np
 from .. import format
 from .._core import Model
 from ..ir.graph import Graph, Node, Port
+from ..ir.int8 import plain
 from ..ir.ops import channel_axis, each, op_spec, read_attrs
 
 # Of the mean second moment, added to the diagonal after shrinking: the less a sample stands for real input, the closer rounding stays to plain.
@@ -78,11 +79,6 @@ def _round_part(rows: np.ndarray, scale: np.ndarray, sums: np.ndarray, count: in
     out = np.empty_like(q)
     out[:, order] = q
     return out
-
-
-def plain(rows: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """To nearest even: int8 (n, k)."""
-    return np.clip(np.rint(rows / np.where(scale > 0, scale, 1)[:, None]), -127, 127).astype(np.int8)
 
 
 # ---- what the weights multiply ---------------------------------------------------------------------------------------

@@ -9,6 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .cells import recurrent as recurrent
+    from .exporting import export as export
+    from .fill import ForwardFill as ForwardFill
+    from .int8_layers import fake_quantize as fake_quantize
     from .loop import fit as fit
     from .options import Options as Options
     from .trained import Trained as Trained
@@ -16,9 +20,13 @@ if TYPE_CHECKING:
 
 # What `lstm_edge.training` offers -> the module that has it.
 _HOMES = {
+    "ForwardFill": "fill",
+    "export": "exporting",
+    "fake_quantize": "int8_layers",
     "fit": "loop",
     "Options": "options",
     "Trained": "trained",
+    "recurrent": "cells",
     "train": "trainer",
 }
 

@@ -70,7 +70,7 @@ class Recurrence(nn.Module):
         for n, layer in enumerate(self.layers):
             y = layer(self.dropout(x) if n else x, lengths)
             x = x + y if self.residual and x.shape[-1] == y.shape[-1] else y
-        return x if lengths is None or not self.residual else _cut(x, lengths)
+        return x if lengths is None or not self.residual else cut(x, lengths)
 
 
 class TorchLayers(nn.Module):
@@ -84,7 +84,7 @@ class TorchLayers(nn.Module):
         if lengths is None:
             y: Tensor = self.rnn(x)[0]
         elif not self.rnn.bidirectional:  # what stands behind a sequence changes nothing before it
-            y = _cut(self.rnn(x)[0], lengths)
+            y = cut(self.rnn(x)[0], lengths)
         else:
             packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
             y, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=x.shape[1])
@@ -110,6 +110,8 @@ class VariantLSTM(nn.Module):
     """
 
     peephole: Tensor | None
+    sigmoid: Callable[[Tensor], Tensor] = staticmethod(torch.sigmoid)
+    tanh: Callable[[Tensor], Tensor] = staticmethod(torch.tanh)
 
     def __init__(self, kind: str, inputs: int, hidden: int, bidirectional: bool = False):
         super().__init__()
@@ -126,39 +128,46 @@ class VariantLSTM(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """x (B, T, I) -> y (B, T, D*H)."""
-        weights = (self.weight_ih, self.weight_hh, self.bias, self.peephole)
-        activation = "tanh" if self.kind == "tanh-output" else "sigmoid"
         if is_tracing():
-            y: Tensor = traced_ops().variant_lstm(x, lengths, *weights, activation)
+            activation = "tanh" if self.kind == "tanh-output" else "sigmoid"
+            y: Tensor = traced_ops().variant_lstm(x, lengths, *self.weights(), activation)
             return y
         directions = len(self.weight_ih)
-        both = torch.stack([x, _backwards(x, lengths)]) if directions == 2 else x[None]
-        y = self._over_frames(both, torch.tanh if activation == "tanh" else torch.sigmoid)
+        both = torch.stack([x, backwards(x, lengths)]) if directions == 2 else x[None]
+        y = self.over_frames(both)
         if directions == 1:
             y = y[0]
         else:
-            y = torch.cat([y[0], _backwards(y[1], lengths)], -1)
-        return y if lengths is None else _cut(y, lengths)
+            y = torch.cat([y[0], backwards(y[1], lengths)], -1)
+        return y if lengths is None else cut(y, lengths)
 
-    def _over_frames(self, x: Tensor, act_o: Callable[[Tensor], Tensor]) -> Tensor:
+    def over_frames(self, x: Tensor) -> Tensor:
         """x (D, B, T, I) -> y (D, B, T, H), both directions in the order in which they run."""
         directions, batch, frames, inputs = x.shape
-        hidden = self.hidden_size
-        rows = x.reshape(directions, batch * frames, inputs)
-        sums = torch.baddbmm(self.bias[:, None], rows, self.weight_ih.transpose(1, 2))
-        of_frames = sums.view(directions, batch, frames, 4 * hidden).unbind(2)
-        w_hh, (before, after) = self.weight_hh.transpose(1, 2), self._peepholes()
-        h = c = x.new_zeros(directions, batch, hidden)
+        of_input, of_hidden = self.products()
+        before, after = self.peepholes()
+        act_o = self.tanh if self.kind == "tanh-output" else self.sigmoid
+        sums = of_input(x.reshape(directions, batch * frames, inputs))
+        h = c = x.new_zeros(directions, batch, self.hidden_size)
         found = []
-        for of_frame in of_frames:
-            i, f, g, o = torch.baddbmm(of_frame, h, w_hh).chunk(4, -1)
+        for of_frame in sums.view(directions, batch, frames, -1).unbind(2):
+            i, f, g, o = of_hidden(of_frame, h).chunk(4, -1)
             p_i, p_f, p_g = before(c)
-            c = torch.sigmoid(f + p_f) * c + torch.sigmoid(i + p_i) * torch.tanh(g + p_g)
-            h = act_o(o + after(c)) * torch.tanh(c)
+            c = self.sigmoid(f + p_f) * c + self.sigmoid(i + p_i) * self.tanh(g + p_g)
+            h = act_o(o + after(c)) * self.tanh(c)
             found.append(h)
         return torch.stack(found, 2)
 
-    def _peepholes(self) -> tuple[Before, After]:
+    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        return self.weight_ih, self.weight_hh, self.bias, self.peephole
+
+    def products(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
+        """The sums of the gates (D, rows, 4H): from rows of x, and what h adds to those of a frame."""
+        w_ih, w_hh, bias, _ = self.weights()
+        turned_ih, turned_hh = w_ih.transpose(1, 2), w_hh.transpose(1, 2)
+        return lambda x: torch.baddbmm(bias[:, None], x, turned_ih), lambda z, h: torch.baddbmm(z, h, turned_hh)
+
+    def peepholes(self) -> tuple[Before, After]:
         """What the cell adds to the sums of the gates: c to those of i, f and g, and c' to that of o."""
         if self.peephole is None:
             return lambda c: (0.0, 0.0, 0.0), lambda c: 0.0
@@ -175,7 +184,7 @@ class VariantLSTM(nn.Module):
         return before, lambda c: torch.bmm(c, m_o)
 
 
-def _backwards(x: Tensor, lengths: Tensor | None) -> Tensor:
+def backwards(x: Tensor, lengths: Tensor | None) -> Tensor:
     """x (B, T, F) with its frames in reverse; of a sequence with a length those before it, the others where they are."""
     if lengths is None:
         return x.flip(1)
@@ -185,7 +194,7 @@ def _backwards(x: Tensor, lengths: Tensor | None) -> Tensor:
     return x.gather(1, order[:, :, None].expand_as(x))
 
 
-def _cut(y: Tensor, lengths: Tensor) -> Tensor:
+def cut(y: Tensor, lengths: Tensor) -> Tensor:
     """y (B, T, F) with zeros at and after each sequence's length."""
     beyond = torch.arange(y.shape[1], device=y.device) >= lengths.to(y.device)[:, None]
     return y.masked_fill(beyond[:, :, None], 0.0)

@@ -27,14 +27,20 @@ LEGACY_TREE = "model.json"  # says itself where the code lies, which may be anyw
 def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str]:
     import torch
 
-    name = f"torch {torch.__version__.split('+')[0]}"
+    name = version()
     if isinstance(source, str | bytes):
         return _file_runner(source, graph), name
     if hasattr(source, "graph_signature"):  # an ExportedProgram; its guards name the sizes of the example
-        return _called(source.module(check_guards=False), graph), name
+        return called(source.module(check_guards=False), graph), name
     if isinstance(source, torch.nn.Module):
-        return _called(prepared(source), graph), name
+        return called(prepared(source), graph), name
     raise NoFramework(NO_NETWORK)
+
+
+def version() -> str:
+    import torch
+
+    return f"torch {torch.__version__.split('+')[0]}"
 
 
 def _file_runner(source: str | bytes, graph: Graph) -> Runner:
@@ -45,7 +51,7 @@ def _file_runner(source: str | bytes, graph: Graph) -> Runner:
     if kind == "TorchScript":
         _refuse_what_touches_files(data)
         load: Callable[..., Any] = torch.jit.load
-        return _called(_in_float32(load(io.BytesIO(data), map_location="cpu").eval()), graph)
+        return called(_in_float32(load(io.BytesIO(data), map_location="cpu").eval()), graph)
     if kind == "exported program":
         return _by_calls(exported.outputs(data), graph)
     raise NoFramework(NO_NETWORK)
@@ -83,7 +89,8 @@ def _in_float32(module: Any) -> Any:
     return module.float() if kinds - {"torch.float32"} else module
 
 
-def _called(module: Any, graph: Graph) -> Runner:
+def called(module: Any, graph: Graph) -> Runner:
+    """The module itself, as it is, on the arguments that the graph's inputs stand for."""
     import torch
 
     arguments = graph.metadata.get("source", {}).get("arguments") or [ports(graph, "inputs"), {}]

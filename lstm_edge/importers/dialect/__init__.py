@@ -6,6 +6,30 @@ knows no framework.
 
 from ...ir.ops import TO_END
 from .builder import Dialect
-from .value import Undecided, Value, broadcast, check_bytes, check_growth, known, run_dtype
+from .value import (
+    Int8Weight,
+    Undecided,
+    Value,
+    broadcast,
+    check_bytes,
+    check_growth,
+    int8_weight,
+    known,
+    run_dtype,
+    stacked,
+)
 
-__all__ = ["TO_END", "Dialect", "Undecided", "Value", "broadcast", "check_bytes", "check_growth", "known", "run_dtype"]
+__all__ = [
+    "TO_END",
+    "Dialect",
+    "Int8Weight",
+    "Undecided",
+    "Value",
+    "broadcast",
+    "check_bytes",
+    "check_growth",
+    "int8_weight",
+    "known",
+    "run_dtype",
+    "stacked",
+]

@@ -11,10 +11,10 @@ import numpy as np
 from ... import reference
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size, substitute
-from ...ir.graph import Graph, Node
+from ...ir.graph import Graph, Node, Tensor
 from ...ir.ops import BINARY_COMPARISON, BINARY_LOGIC, UNARY_INT, is_whole_slice
 from . import folding, size_tensors
-from .value import Value, broadcast, check_bytes, known, run_dtype
+from .value import Int8Weight, Value, broadcast, check_bytes, known, run_dtype
 
 Operand = Value | Dim | float  # what arithmetic takes: also a size, a number
 RUN_TYPES = ("bool", "int32", "float32")  # the types of the run, from the lowest
@@ -90,6 +90,10 @@ class Dialect:
         return made[id(value)][1]
 
     def _tensor_of(self, value: Value, name: str) -> str:
+        if isinstance(value, Int8Weight):
+            held = self.graph.fresh(self._unique(name or "const"))
+            self.graph.tensors[held] = Tensor(held, "int8", self.shape(value), value.rows, value.scale)
+            return held
         if value.is_known:
             return self.graph.constant(value.array, self._unique(name or "const"))
         tensor = size_tensors.materialise(self, value.data)

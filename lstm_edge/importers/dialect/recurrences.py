@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,7 @@ def recurrence(
     *,
     gates: str = "",
     peephole_gates: str = "",
-    stored: tuple[Value, Value] | None = None,
+    stored: Mapping[str, Value] | None = None,
     time_major: bool = False,
     direction: str = "",
     activations: Sequence[Activation] | None = None,
@@ -98,9 +98,9 @@ def recurrence(
 ) -> Run:
     """One LSTM, GRU or RNN over x (B,T,I), (T,B,I) where time_major, with the weights of one or two directions.
 
-    gates, peephole_gates: the order of the blocks of rows, a letter each; without them the core's. stored: w_ih and w_hh
-    (D,G*H,.) in the core's order, as quantised tensors, in place of those of `directions`. activations: the op's, for
-    one direction or for all. initial: h0 and, of an LSTM, c0. lengths (B,), mask (B,T). The clips: 0 for none.
+    gates, peephole_gates: the order of the blocks of rows, a letter each; without them the core's. stored: w_ih, w_hh
+    (D,G*H,.) and w_proj in the core's order, as quantised tensors, in place of those of `directions`. activations: the
+    op's, for one direction or for all. initial: h0 and, of an LSTM, c0. lengths (B,), mask (B,T). The clips: 0 for none.
     """
     count = len(directions)
     direction = direction or ("bidirectional" if count == 2 else "forward")
@@ -116,13 +116,14 @@ def recurrence(
     given["lengths"] = _lengths(d, lengths, frames)
     x, op_time_major = _absorbed(d, x, time_major)
     given["x"] = x
-    given["w_ih"], given["w_hh"] = stored or (_stacked(d, cells, "w_ih"), _stacked(d, cells, "w_hh"))
+    given["w_ih"], given["w_hh"] = _stacked(d, cells, "w_ih"), _stacked(d, cells, "w_hh")
     if op == "GRU":
         given["bias_ih"], given["bias_hh"] = _stacked(d, cells, "bias"), _stacked(d, cells, "bias_hh")
     else:
         given["bias"] = _stacked(d, cells, "bias")
     if op == "LSTM":
         given["peephole"], given["w_proj"] = _stacked(d, cells, "peephole"), _stacked(d, cells, "projection")
+    given |= stored or {}
     if mask is not None:
         given["mask"] = d.transpose(d.cast(mask, "bool"), [1, 0]) if op_time_major else d.cast(mask, "bool")
     attrs: dict[str, Any] = {"direction": direction, "time_major": int(op_time_major)}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size, product
+from ...ir.int8 import LEAST_COLUMNS, MOST_COLUMNS, plain, row_scales
 from ...ir.node import dtype_name
 from ...ir.sizes import broadcast as broadcast_shapes
 
@@ -53,6 +54,32 @@ def known(array: Any, dtype: str = "") -> Value:
             return Value(dtype or "int64", array)
         array = array.astype(dtype or "int64")
     return Value(dtype_name(array.dtype), array)
+
+
+@dataclass(eq=False)
+class Int8Weight(Value):
+    """A known weight that the file holds in int8: `array` is what it stands for, `rows` (of its shape) and `scale`, one for
+    each row of its last axis, are what stands there."""
+
+    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
+    scale: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+
+
+def int8_weight(weight: np.ndarray) -> Value:
+    """The float32 weight (..., K) as the file holds it in int8; as it is where int8 does not pay."""
+    if not LEAST_COLUMNS <= weight.shape[-1] <= MOST_COLUMNS:
+        return known(weight)
+    flat = weight.reshape(-1, weight.shape[-1])
+    scale = row_scales(flat)
+    rows = plain(flat, scale)
+    stands_for = (rows * scale[:, None]).reshape(weight.shape)
+    return Int8Weight("float32", stands_for, rows=rows.reshape(weight.shape), scale=scale)
+
+
+def stacked(weights: Sequence[Int8Weight]) -> Int8Weight:
+    """Weights of one shape along a new first axis."""
+    array, rows = np.stack([w.data for w in weights]), np.stack([w.rows for w in weights])
+    return Int8Weight("float32", array, rows=rows, scale=np.concatenate([w.scale for w in weights]))
 
 
 def run_dtype(dtype: str, place: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ...ir.graph import Tensor
@@ -42,10 +44,10 @@ def recurrence(
     w: np.ndarray,
     r: np.ndarray,
     peephole: np.ndarray | None,
-    stored: tuple[Value, Value] | None = None,
+    stored: Mapping[str, Value] | None = None,
 ) -> list[Value | None]:
-    """Y, Y_h and, of an LSTM, Y_c. `w` (D,G*H,I) and `r` (D,G*H,H) are in ONNX's gate order; `stored`, where given, are
-    both as int8 tensors in the core's, and then w and r are read for their shapes alone.
+    """Y, Y_h and, of an LSTM, Y_c. `w` (D,G*H,I) and `r` (D,G*H,H) are in ONNX's gate order; `stored`, where given, has
+    w_ih and w_hh as int8 tensors in the core's, and then w and r are read for their shapes alone.
 
     Inputs 3 to 6 are B, lengths and initial states, as all three operators have them."""
     ctx = call.ctx
@@ -157,8 +159,8 @@ def _dynamic_quantize_lstm(call: Call) -> list[Value | None]:
             f"{call.place}: keeps its int8 weights and a scale per row; frames are quantised in rows of their own, "
             "where the runtime takes one scale for all of them"
         )
-        w_ih, w_hh = (_int8_weight(call, q, scale, name) for (q, scale), name in zip(parts, ("w_ih", "w_hh")))
-        return recurrence(call, "LSTM", parts[0][0], parts[1][0], peephole, (w_ih, w_hh))
+        stored = {name: _int8_weight(call, q, scale, name) for (q, scale), name in zip(parts, ("w_ih", "w_hh"))}
+        return recurrence(call, "LSTM", parts[0][0], parts[1][0], peephole, stored)
     call.ctx.note(
         f"{call.place}: runs with its weights dequantised to float32 and activations in float32, since they have a zero "
         "point or hold -128; that is more exact than the runtime's 8-bit activations"

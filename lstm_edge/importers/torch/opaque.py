@@ -53,6 +53,8 @@ def traced_ops() -> Any:
     torch.library.register_fake("lstm_edge::unpack", _unpack_shape, lib=library)
     library.define(f"variant_lstm({_VARIANT}) -> Tensor")
     torch.library.register_fake("lstm_edge::variant_lstm", _variant_shape, lib=library)
+    library.define("int8_rows(Tensor weight) -> Tensor")
+    torch.library.register_fake("lstm_edge::int8_rows", lambda weight: weight.clone(), lib=library)
     library.define("forward_fill(Tensor x) -> (Tensor, Tensor)")
     torch.library.register_fake("lstm_edge::forward_fill", lambda x: (x.clone(), x.clone()), lib=library)
     _library = library

@@ -30,6 +30,10 @@ def prepared(module: Any) -> Any:
             raise UnsupportedModelError(
                 f"{type(module).__name__} cannot be copied ({e}); call eval() on it first"
             ) from e
+    else:
+        for layer in module.modules():
+            if hasattr(layer, "int8_arithmetic"):  # of lstm_edge.training: the reference, beside which it runs, knows
+                layer.int8_arithmetic = False  # weights and not how the core multiplies them
     module = module.eval()
     if any(str(t.dtype) != "torch.float32" for t in floats):
         module = module.float()

@@ -11,7 +11,7 @@ import numpy as np
 from ....ir.dims import Dim, Size, same
 from ....ir.notes import ASSUMED
 from ....ir.sizes import SizeMismatch
-from ...dialect import Value, arithmetic, known
+from ...dialect import Int8Weight, Value, arithmetic, int8_weight, known, stacked
 from ...dialect import movement as move
 from ...dialect.recurrences import Activation, Run, Weights, recurrence
 from ..lowering import Lowering
@@ -57,18 +57,30 @@ class _Stack:
     train: bool
     bidirectional: bool
 
-    def weights(self, c: Lowering) -> list[list[Weights]]:
-        """By layer and direction."""
-        arrays = [c.array(p, "weight of a recurrence") for p in self.params]
+    def by_layer(self, c: Lowering) -> list[list[list[Value]]]:
+        """The parameters of each layer's directions."""
         directions = 2 if self.bidirectional else 1
-        each = len(arrays) // (self.layers * directions)
-        if each * self.layers * directions != len(arrays) or each not in ((4, 5) if self.has_biases else (2, 3)):
-            raise c.refuse(f"{len(arrays)} weights for {self.layers} layers and {directions} directions")
+        count = self.layers * directions
+        each = len(self.params) // count
+        if each * count != len(self.params) or each not in ((4, 5) if self.has_biases else (2, 3)):
+            raise c.refuse(f"{len(self.params)} weights for {self.layers} layers and {directions} directions")
+        parts = [list(self.params[at : at + each]) for at in range(0, len(self.params), each)]
+        return [parts[i : i + directions] for i in range(0, count, directions)]
+
+    def weights(self, c: Lowering, layer: Sequence[Sequence[Value]]) -> list[Weights]:
+        """One layer's, by direction."""
         made = []
-        for at in range(0, len(arrays), each):
-            w = arrays[at : at + each]
-            made.append(weights_of(*w) if self.has_biases else weights_of(w[0], w[1], w_hr=w[2] if each == 3 else None))
-        return [made[i : i + directions] for i in range(0, len(made), directions)]
+        for params in layer:
+            w = [c.array(p, "weight of a recurrence") for p in params]
+            hr = w[2] if len(w) == 3 else None
+            made.append(weights_of(*w) if self.has_biases else weights_of(w[0], w[1], w_hr=hr))
+        return made
+
+    def stored(self, layer: Sequence[Sequence[Value]]) -> dict[str, Value]:
+        """Those of one layer's weights that are in int8 already."""
+        names = ("w_ih", "w_hh", "", "", "w_proj") if self.has_biases else ("w_ih", "w_hh", "w_proj")
+        by_name = {name: values for name, values in zip(names, zip(*layer)) if name}
+        return {name: stacked(values) for name, values in by_name.items() if isinstance(values[0], Int8Weight)}
 
 
 def _run_stack(
@@ -85,11 +97,20 @@ def _run_stack(
             raise c.refuse(
                 f"initial states for {c.shape(state)[0]} layers and directions; expected {states}"
             ) from SizeMismatch.between(c.shape(state)[0], states, "layers")
-    for n, layer in enumerate(stack.weights(c)):
+    for n, params in enumerate(stack.by_layer(c)):
+        layer = stack.weights(c, params)
         at = (n * len(layer), (n + 1) * len(layer))
         own = [s if stack.layers == 1 else slice_axis(c, s, 0, *at) for s in initial]
         run = recurrence(
-            c, kind, x, layer, time_major=not batch_first, activations=activations, initial=own, lengths=lengths
+            c,
+            kind,
+            x,
+            layer,
+            stored=stack.stored(params),
+            time_major=not batch_first,
+            activations=activations,
+            initial=own,
+            lengths=lengths,
         )
         x = run.frames(c, not batch_first)
         for kept, value in zip(finals, _states(run)):
@@ -167,12 +188,21 @@ def _variant_lstm(
     c: Lowering, x: Value, lengths: Any, w_ih: Value, w_hh: Value, bias: Value, peephole: Any, output_gate: str
 ) -> Value:
     """An LSTM whose weights have the core's layout, (D, rows, columns)."""
+    stored = {name: w for name, w in (("w_ih", w_ih), ("w_hh", w_hh)) if isinstance(w, Int8Weight)}
     of_x, of_h, biases = (c.array(w, "weight of a recurrence") for w in (w_ih, w_hh, bias))
     peepholes = [None] * len(of_x) if peephole is None else list(c.array(peephole, "peephole"))
     layer = [Weights(w, r, b, peephole=p) for w, r, b, p in zip(of_x, of_h, biases, peepholes)]
     kinds = ("sigmoid", "sigmoid", "tanh", output_gate, "tanh")
     activations = None if output_gate == "sigmoid" else [(kind, 0.0, 0.0) for kind in kinds]
-    return recurrence(c, "LSTM", x, layer, activations=activations, lengths=lengths).frames(c, time_major=False)
+    run = recurrence(c, "LSTM", x, layer, stored=stored, activations=activations, lengths=lengths)
+    return run.frames(c, time_major=False)
+
+
+@op("int8_rows")
+def _int8_rows(c: Lowering, weight: Value) -> Value:
+    """A weight that lstm_edge.training has rounded: the file holds it in int8."""
+    c.rounds(2e-2, "int8 weights: what they multiply is rounded to 8 and 15 bits, which the reference does not do")
+    return int8_weight(c.array(weight, "weight in int8"))
 
 
 @op("forward_fill")

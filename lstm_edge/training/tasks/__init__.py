@@ -1,1 +1,0 @@
-"""The tasks beside forecasting, a module each with `run(source, options, report)`."""
