@@ -69,6 +69,7 @@ $(C_BUILD)/%.o: src_c/%.c $(C_HEADERS)
 	$(CC) $(TEST_FLAGS) $(if $(findstring kernels/,$*),$(KERNEL_FLAGS)) -c $< -o $@
 
 LINK_FLAGS_test_model := -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc
+LINK_FLAGS_test_adapt := $(LINK_FLAGS_test_model)
 
 # gcc 12's vectoriser for AArch64 crashes on a test.
 $(C_BUILD)/tests/%: tests/c/%.c $(C_OBJECTS) $(wildcard tests/c/*.h)

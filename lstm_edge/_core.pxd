@@ -55,6 +55,14 @@ cdef extern from "lstm_edge.h" nogil:
     le_status le_stream_run_many(le_stream *stream, int64_t count, int64_t frames, const void **inputs, void **outputs, le_error *err)
     const void *le_stream_state(const le_stream *stream, int index, int64_t *dims)
     le_status le_stream_set_state(le_stream *stream, int index, const int64_t *dims, const void *data, le_error *err)
+    ctypedef struct le_adaptation:
+        int output, time_major
+        int64_t frames, values, horizon, each, middle
+        double forgetting, regularisation
+    le_status le_stream_adaptation(le_stream *stream, const le_adaptation *options, le_error *err)
+    le_status le_stream_adapt(le_stream *stream, const double *y, le_error *err)
+    const double *le_stream_adaptation_state(const le_stream *stream, int index, const char **name, int *rank, int64_t *dims)
+    le_status le_stream_set_adaptation_state(le_stream *stream, int index, const double *data, le_error *err)
     size_t le_stream_bytes(const le_stream *stream)
     size_t le_model_bytes(const le_model *model)
     void le_stream_profile(le_stream *stream, int on)

@@ -437,6 +437,7 @@ cdef class Stream:
     cdef int64_t multiple
     cdef bint bounded  # whether the model holds only for some numbers of frames, so that they are counted
     cdef int64_t counted
+    cdef tuple observed  # the shape of one sequence's observation, while adaptation is on
     # What the last single-input step looked like: the same again needs no analysis.
     cdef uint64_t seen_generation, prepared  # `prepared`: of the last full call, before its run could change states' extents
     cdef int seen_rank
@@ -714,11 +715,13 @@ cdef class Stream:
 
     @property
     def state(self):
-        """{name: array}: a copy of every state. Assigning such a dict restores it; nothing changes if anything in it is wrong."""
+        """{name: array}: a copy of every state, and of what adaptation() keeps. Assigning such a dict restores it; nothing changes if
+        anything in it is wrong."""
         self._idle()
         found = {}
         for i in range(len(self.model.states)):
             found[self.model.states[i].name] = self._get_state(<int>i)
+        found.update(self._adapted())
         return found
 
     cdef _get_state(self, int index):
@@ -735,18 +738,24 @@ cdef class Stream:
     @state.setter
     def state(self, values):
         self._idle()
-        names = [p.name for p in self.model.states]
-        if not hasattr(values, "keys") or set(values.keys()) != set(names):
-            raise ShapeError(f"state: expected a dict with {names}, found {sorted(values) if hasattr(values, 'keys') else type(values).__name__}")
         before = self.state
+        names = list(before)
+        if not hasattr(values, "keys") or set(values.keys()) != set(names):
+            found = sorted(values) if hasattr(values, "keys") else type(values).__name__
+            advice = "; the names adapt.* are of a stream after adaptation()" if "adapt." in f"{names}{found}" else ""
+            raise ShapeError(f"state: expected a dict with {names}, found {found}{advice}")
         try:
-            for i, port in enumerate(self.model.states):
-                self._put_state(<int>i, port, values[port.name])
+            self._put_states(values, before)
         except BaseException:
-            for i, port in enumerate(self.model.states):
-                self._put_state(<int>i, port, before[port.name])
+            self._put_states(before, before)
             raise
         self.seen_rank = -1
+
+    cdef _put_states(self, values, before):
+        for i, port in enumerate(self.model.states):
+            self._put_state(<int>i, port, values[port.name])
+        for i, name in enumerate(list(before)[len(self.model.states):]):
+            self._put_adapted(<int>i, name, values[name], before[name].shape)
 
     cdef _put_state(self, int index, port, value):
         cdef int64_t dims[LE_MAX_RANK]
@@ -762,6 +771,128 @@ cdef class Stream:
             dims[d] = array.shape[d]
         PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
         status = le_stream_set_state(self.c, index, dims, view.buf, &err)
+        PyBuffer_Release(&view)
+        if status != LE_OK:
+            raise_error(&err)
+
+    # ---- online adaptation ----
+
+    def adaptation(self, forgetting=0.99, regularisation=0.1, output=None):
+        """Turns on, from nothing learnt, what adapt() teaches: a correction of the last Dense layer before an output. None: off again.
+
+        forgetting: the weight of a frame against that of the next one, in (0, 1]; 0.99 remembers some 1/(1 - 0.99) = 100 frames.
+        regularisation: what holds the correction to 0, in squares of the layer's input summed over those frames.
+        output: its name; None for the only one or, of a forecast, metadata["forecast"]'s.
+        Allocates; step, run and adapt do not. UnsupportedModelError, with the reason, where no such layer makes the output.
+        """
+        cdef le_error err
+        cdef le_adaptation options
+        self._idle()
+        if forgetting is None:
+            le_stream_adaptation(self.c, NULL, &err)
+            self.observed = None
+            return
+        for name, value in ("forgetting", forgetting), ("regularisation", regularisation):
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+                raise LstmEdgeError(f"adaptation: {name}: expected a number, found {value!r}")
+        options.forgetting, options.regularisation = forgetting, regularisation
+        options.frames = self.multiple
+        observed = self._observed(output, &options)
+        if le_stream_adaptation(self.c, &options, &err) != LE_OK:
+            raise_error(&err)
+        self.observed = observed
+        self.seen_rank = -1
+
+    cdef tuple _observed(self, output, le_adaptation *options):
+        """The shape of one sequence's observation; fills in what the options say of the output."""
+        cdef Layout layout
+        forecast = self.model.metadata.get("forecast") or {}
+        names = [port.name for port in self.model.outputs]
+        if output is None:
+            output = forecast.get("output") or (names[0] if len(names) == 1 else None)
+        if output not in names:
+            raise LstmEdgeError(f"adaptation: output: expected one of {names}, found {output!r}")
+        options.output = names.index(output)
+        layout = self.model.out_layouts[options.output]
+        axes = [axis for axis in (layout.batch_axis, layout.frames_axis) if axis >= 0]
+        shape = layout.port.shape[len(axes):] if layout.known else ("unknown",)
+        if sorted(axes) != list(range(len(axes))) or any([isinstance(size, str) for size in shape]) or (self.batch > 1 and layout.batch_axis < 0):
+            raise UnsupportedModelError(f"adaptation: output {output!r}: expected batch and frames as its first axes and numbers as the others, "
+                                        f"found {layout.port.shape}")
+        options.time_major = 0 <= layout.frames_axis < layout.batch_axis
+        options.values = int(np.prod(shape, dtype=np.int64))
+        options.horizon = options.each = 1
+        options.middle = 0
+        if forecast.get("output") != output:
+            return shape
+        quantiles = forecast.get("quantiles") or []
+        expected = (forecast["horizon"], len(forecast["targets"])) + ((len(quantiles),) if quantiles else ())
+        if shape != expected:
+            raise FormatError(f"section META: forecast: expected output {output!r} to have {expected} a frame, found {shape}")
+        if forecast["horizon"] > 1 and layout.frames_axis < 0 and not self.model.step_model:
+            raise UnsupportedModelError(f"adaptation: output {output!r}: expected an answer at every frame, found one for all of them")
+        options.horizon = forecast["horizon"]
+        options.each = max(len(quantiles), 1)
+        options.middle = int(np.argmin(np.abs(np.subtract(quantiles, 0.5)))) if quantiles else 0
+        return (len(forecast["targets"]),)
+
+    def adapt(self, y):
+        """Learns from what was observed after the last frame: call it once after each step (or run), before the next.
+
+        y: of a forecast (targets,), else the shape of a frame of the output; with the batch axis first where there are several
+        sequences. In the output's units; NaN where unknown. Frames that it was not called for count as unknown.
+        """
+        cdef le_error err
+        cdef le_status status
+        cdef Py_buffer view
+        self._idle()
+        try:
+            array = np.asarray(y, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ShapeError(f"adapt: y: expected numbers, NaN where unknown, found {y!r}") from None
+        if self.observed is None:
+            if le_stream_adapt(self.c, NULL, &err) != LE_OK:
+                raise_error(&err)
+        alone = self.batch == 1 and (array.shape == self.observed or (array.ndim == 0 and np.prod(self.observed) == 1))
+        if not alone and array.shape != (self.batch,) + self.observed:
+            raise ShapeError(f"adapt: y: expected shape {self.observed if self.batch == 1 else (self.batch,) + self.observed}, found {array.shape}")
+        array = np.ascontiguousarray(array)
+        PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
+        self.busy = True
+        with nogil:
+            status = le_stream_adapt(self.c, <const double *>view.buf, &err)
+        self.busy = False
+        PyBuffer_Release(&view)
+        if status != LE_OK:
+            raise_error(&err)
+
+    cdef dict _adapted(self):
+        """{name: array}: what adaptation keeps; nothing while it is off."""
+        cdef int64_t dims[LE_MAX_RANK]
+        cdef const char *name = NULL
+        cdef int rank = 0
+        cdef Py_buffer view
+        cdef const double *data
+        found = {}
+        while True:
+            data = le_stream_adaptation_state(self.c, <int>len(found), &name, &rank, dims)
+            if data == NULL:
+                return found
+            array = _empty(tuple([dims[d] for d in range(rank)]), np.float64)
+            PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+            memcpy(view.buf, data, <size_t>view.len)
+            PyBuffer_Release(&view)
+            found[name.decode()] = array
+
+    cdef _put_adapted(self, int index, name, value, shape):
+        cdef le_error err
+        cdef le_status status
+        cdef Py_buffer view
+        array = np.ascontiguousarray(value)
+        if array.dtype != np.float64 or np.shape(value) != shape:
+            raise ShapeError(f"state {name!r}: expected float64 of shape {shape}, found {array.dtype} of shape {np.shape(value)}")
+        PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
+        status = le_stream_set_adaptation_state(self.c, index, <const double *>view.buf, &err)
         PyBuffer_Release(&view)
         if status != LE_OK:
             raise_error(&err)

@@ -105,6 +105,26 @@ le_status le_stream_run_many(le_stream *stream, int64_t count, int64_t frames, c
 const void *le_stream_state(const le_stream *stream, int index, int64_t dims[LE_MAX_RANK]);
 le_status le_stream_set_state(le_stream *stream, int index, const int64_t dims[LE_MAX_RANK], const void *data, le_error *err);
 
+/* Online adaptation (docs/adaptation.md): recursive least squares on the last Dense layer before an output, off unless asked for. */
+typedef struct {
+    int output;            /* which; its frames come first in it (with the batch), its values last */
+    int time_major;        /* 1: its frames lie before its batch */
+    int64_t frames;        /* of a call that gives an answer: 1, or the model's hop */
+    int64_t values;        /* of one sequence's one frame in the output: horizon x targets x each */
+    int64_t horizon;       /* 1; of a forecast, how many frames ahead a frame's answer reaches */
+    int64_t each, middle;  /* 1, 0; of quantiles, how many each value has, and which of them is compared with the observation */
+    double forgetting;     /* lambda: in (0, 1] */
+    double regularisation; /* delta: what holds the correction to 0, in squares of the layer's input */
+} le_adaptation;
+
+/* Turns it on, or on again from nothing learnt (allocates); options NULL: off, the model's own answers again. */
+le_status le_stream_adaptation(le_stream *stream, const le_adaptation *options, le_error *err);
+/* What was observed after the last frame, (batch, targets), NaN where unknown: once a frame; frames without it count as unknown. */
+le_status le_stream_adapt(le_stream *stream, const double *y, le_error *err);
+/* What it has learnt and keeps: arrays of double; NULL past the last and while it is off. Setting takes as many numbers. */
+const double *le_stream_adaptation_state(const le_stream *stream, int index, const char **name, int *rank, int64_t dims[LE_MAX_RANK]);
+le_status le_stream_set_adaptation_state(le_stream *stream, int index, const double *data, le_error *err);
+
 /* Bytes: the stream's arena, the model's packed weights. */
 size_t le_stream_bytes(const le_stream *stream);
 size_t le_model_bytes(const le_model *model);

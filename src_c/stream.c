@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "adapt.h"
 #include "stream.h"
 
 /* ---- layout ---- */
@@ -74,6 +75,8 @@ void le_stream_reset(le_stream *s) {
         if (value)
             fill_initial(s, i, value);
     }
+    if (s->adapt)
+        le_adapt_reset(s->adapt);
 }
 
 static void bind_state(le_stream *s, int index) {
@@ -307,6 +310,7 @@ void le_stream_close(le_stream *s) {
     free(s->many_out);
     free(s->arena);
     free(s->seconds);
+    le_adapt_free(s->adapt);
     free(s);
 }
 
@@ -383,6 +387,8 @@ le_status le_stream_run(le_stream *s, int64_t frames, const void *const *inputs,
     }
     if (status == LE_OK) {
         copy_outputs(s, outputs);
+        if (s->adapt)
+            le_adapt_commit(s);
         commit_states(s);
     } else if (err) {
         *err = s->error;
@@ -413,7 +419,7 @@ size_t le_stream_bytes(const le_stream *s) {
     size_t bytes = (size_t)s->arena_size;
     for (int i = 0; i < s->model->n_states; i++)
         bytes += 2 * s->states[i].capacity;
-    return bytes;
+    return bytes + (s->adapt ? le_adapt_bytes(s->adapt) : 0);
 }
 
 void le_stream_profile(le_stream *s, int on) {

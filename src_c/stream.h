@@ -14,6 +14,8 @@ typedef struct {
     size_t capacity;
 } le_state_slot;
 
+typedef struct le_adapt le_adapt; /* adapt.c */
+
 struct le_stream {
     const le_model *model;
     int64_t batch, frames; /* frames: what the shapes stand for now; -1 none */
@@ -34,6 +36,7 @@ struct le_stream {
     const void **many_in; /* le_stream_run_many's moving pointers */
     void **many_out;
     double *seconds;
+    le_adapt *adapt; /* NULL: off */
     le_error error;
 };
 

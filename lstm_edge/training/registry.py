@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .forecast_options import ForecastOptions
 from .options import Options
+from .tasks.options import AnomalyOptions, ClassifyOptions, LabelOptions, Seq2SeqOptions, TextOptions
 
 
 @dataclass(frozen=True)
@@ -20,4 +21,9 @@ class Task:
 
 TASKS = {
     "forecast": Task(ForecastOptions, "forecast_task", "the next values of a series"),
+    "classify": Task(ClassifyOptions, "tasks.classify", "a label for each sequence"),
+    "label": Task(LabelOptions, "tasks.label", "a label for each frame"),
+    "anomaly": Task(AnomalyOptions, "tasks.anomaly", "what deviates from what is usual"),
+    "text": Task(TextOptions, "tasks.text", "a text that goes on, symbol by symbol"),
+    "seq2seq": Task(Seq2SeqOptions, "tasks.seq2seq", "a text from a text"),
 }

@@ -1,0 +1,1 @@
+"""The tasks beside forecasting, a module each with `run(source, options, report)`."""
