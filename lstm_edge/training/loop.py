@@ -24,7 +24,8 @@ Batch = Any  # a tensor, or a tuple, list or dict of tensors
 Loss = Callable[[nn.Module, Batch], torch.Tensor]
 Validate = Callable[[nn.Module], float]
 
-GPU_STEPS_AT_ONCE = 20  # losses are read from a GPU this rarely, since reading one waits for it
+STEPS_READ_AT_ONCE = {"cpu": 1}  # by the kind of device; reading a loss from a GPU waits for all steps before it
+OTHERWISE = 20
 
 
 class Examples(Protocol):
@@ -205,7 +206,7 @@ class _Run:
         self.optimizer.step()
         self.step += 1
         self.unread.append((self.step, loss.detach(), norm, rate, len(indices) * (weight > 0)))
-        if self.device.type == "cpu" or len(self.unread) >= GPU_STEPS_AT_ONCE:
+        if len(self.unread) >= STEPS_READ_AT_ONCE.get(self.device.type, OTHERWISE):
             self._read_losses()
 
     def _read_losses(self) -> None:
