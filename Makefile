@@ -70,6 +70,7 @@ $(C_BUILD)/%.o: src_c/%.c $(C_HEADERS)
 
 LINK_FLAGS_test_model := -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc
 LINK_FLAGS_test_adapt := $(LINK_FLAGS_test_model)
+LINK_FLAGS_test_forecast := $(LINK_FLAGS_test_model)
 
 # gcc 12's vectoriser for AArch64 crashes on a test.
 $(C_BUILD)/tests/%: tests/c/%.c $(C_OBJECTS) $(wildcard tests/c/*.h)

@@ -101,6 +101,35 @@ le_status le_stream_run(le_stream *stream, int64_t frames, const void *const *in
 le_status le_stream_run_many(le_stream *stream, int64_t count, int64_t frames, const void *const *inputs, void *const *outputs,
                              le_error *err);
 
+/* ---- forecasting: the stream's states are copied, and the copy is rolled forward; the stream itself stays where it is ---- */
+
+/* A box of values of an output, of up to three sizes, and where it goes in an input. Offsets and steps count values of one run's arrays. */
+typedef struct {
+    int output, input;
+    int64_t from, to;
+    int64_t size[3], from_step[3], to_step[3];
+} le_feed;
+
+typedef struct {
+    int64_t count, frames; /* so many runs, of so many frames each */
+    /* 1: every run starts from the initial states (networks that answer once, for a window); 0: from where the last one ended */
+    int fresh;
+    void *const *inputs; /* of the first run; what the feeds do not write stands there already */
+    /* Per input, bytes from a run's array to the next one's: fewer than it has where runs overlap, 0 for the same again. */
+    const int64_t *advance;
+    void *const *outputs; /* before: the last answer, where the feeds read it; every run writes over them */
+    const int64_t *room;  /* bytes of each output's array: a window that fills up may lengthen the answers */
+    const le_feed *feeds; /* copied before every run, the first one too */
+    int n_feeds;
+    const le_feed *keeps; /* copied after every run to its `kept`, densely, run after run; input, to and to_step are not looked at */
+    void *const *kept;
+    int n_keeps;
+} le_roll;
+
+/* Runs the loop. Allocates the copy of the states the first time, and as le_stream_prepare does; nothing after that. Stops at the first
+ * error, which leaves the states as they were, too. */
+le_status le_stream_roll(le_stream *stream, const le_roll *roll, le_error *err);
+
 /* A state's current shape and bytes; setting copies (dims: the shape of what is given; only fill_axis may differ from the declared). */
 const void *le_stream_state(const le_stream *stream, int index, int64_t dims[LE_MAX_RANK]);
 le_status le_stream_set_state(le_stream *stream, int index, const int64_t dims[LE_MAX_RANK], const void *data, le_error *err);

@@ -51,8 +51,7 @@ static void fill_initial(le_stream *s, int index, const le_tensor_def *value) {
     }
 }
 
-/* The next run has other shapes: whoever remembers the last one's must look again. */
-static void forget_shapes(le_stream *s) {
+void le_forget_shapes(le_stream *s) {
     s->frames = -1;
     s->generation++;
 }
@@ -69,7 +68,7 @@ void le_stream_reset(le_stream *s) {
             int64_t now = value ? value->dims[def->fill_axis - (def->rank - value->rank)] : 0;
             s->states[i].dims[def->fill_axis] = now;
             if (now != before)
-                forget_shapes(s);
+                le_forget_shapes(s);
         }
         memset(s->states[i].now, 0, s->states[i].capacity);
         if (value)
@@ -79,12 +78,14 @@ void le_stream_reset(le_stream *s) {
         le_adapt_reset(s->adapt);
 }
 
-static void bind_state(le_stream *s, int index) {
+void le_bind_state(le_stream *s, int index) {
     const struct le_state_def *def = &s->model->states[index];
     s->tensors[def->read].data = s->states[index].now;
     if (s->states[index].direct)
         s->tensors[def->write].data = s->states[index].next;
 }
+
+size_t le_state_room(size_t bytes) { return (bytes + 127) / 64 * 64; }
 
 static le_status allocate_states(le_stream *s) {
     const le_model *m = s->model;
@@ -100,12 +101,11 @@ static le_status allocate_states(le_stream *s) {
         if ((uint64_t)bytes > LE_MAX_ARENA || (uint64_t)bytes > SIZE_MAX - 128)
             return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s: cannot allocate %lld bytes", m->states[i].name, (long long)bytes);
         s->states[i].capacity = (size_t)bytes;
-        const size_t rounded = ((size_t)bytes + 127) / 64 * 64;
-        s->states[i].now = aligned_alloc(64, rounded);
-        s->states[i].next = aligned_alloc(64, rounded);
+        s->states[i].now = aligned_alloc(64, le_state_room((size_t)bytes));
+        s->states[i].next = aligned_alloc(64, le_state_room((size_t)bytes));
         if (!s->states[i].now || !s->states[i].next)
             return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s: cannot allocate %lld bytes", m->states[i].name, (long long)bytes);
-        bind_state(s, i);
+        le_bind_state(s, i);
     }
     return LE_OK;
 }
@@ -126,11 +126,11 @@ static void commit_states(le_stream *s) {
         void *before = slot->now;
         slot->now = slot->next;
         slot->next = before;
-        bind_state(s, i);
+        le_bind_state(s, i);
         int fill = m->states[i].fill_axis;
         if (fill >= 0 && slot->dims[fill] != w->dims[fill]) {
             slot->dims[fill] = w->dims[fill];
-            forget_shapes(s);
+            le_forget_shapes(s);
         }
     }
 }
@@ -149,7 +149,7 @@ le_status le_stream_set_state(le_stream *s, int index, const int64_t dims[LE_MAX
                            d == def->fill_axis ? "at most " : "", (long long)declared, (long long)dims[d]);
     }
     if (def->fill_axis >= 0 && dims[def->fill_axis] != s->states[index].dims[def->fill_axis])
-        forget_shapes(s);
+        le_forget_shapes(s);
     memcpy(s->states[index].dims, dims, (size_t)def->rank * sizeof *dims);
     memcpy(s->states[index].now, data, state_elements(s, index, dims) * le_dtype_size(s->model->tensors[def->read].dtype));
     return LE_OK;
@@ -285,7 +285,7 @@ le_status le_stream_set_lengths(le_stream *s, const int64_t *lengths, le_error *
     }
     if (memcmp(s->lengths, lengths, (size_t)s->model->n_lengths * sizeof *lengths) != 0) {
         memcpy(s->lengths, lengths, (size_t)s->model->n_lengths * sizeof *lengths);
-        forget_shapes(s);
+        le_forget_shapes(s);
     }
     return LE_OK;
 }
@@ -297,6 +297,7 @@ void le_stream_close(le_stream *s) {
         free(s->states[i].now);
         free(s->states[i].next);
     }
+    le_forecast_free(s);
     free(s->tensors);
     free(s->pointers);
     free(s->nodes);
@@ -418,7 +419,7 @@ le_status le_stream_run_many(le_stream *s, int64_t count, int64_t frames, const 
 size_t le_stream_bytes(const le_stream *s) {
     size_t bytes = (size_t)s->arena_size;
     for (int i = 0; i < s->model->n_states; i++)
-        bytes += 2 * s->states[i].capacity;
+        bytes += (s->spare ? 4 : 2) * s->states[i].capacity;
     return bytes + (s->adapt ? le_adapt_bytes(s->adapt) : 0);
 }
 

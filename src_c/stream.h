@@ -32,6 +32,7 @@ struct le_stream {
     uint8_t *arena;
     uint64_t arena_size;
     le_state_slot *states;
+    le_state_slot *spare; /* forecast.c: the copy that is rolled forward; NULL before the first time */
     int n_states;         /* kept here: a stream may be closed after its model */
     const void **many_in; /* le_stream_run_many's moving pointers */
     void **many_out;
@@ -39,6 +40,17 @@ struct le_stream {
     le_adapt *adapt; /* NULL: off */
     le_error error;
 };
+
+/* stream.c */
+/* The next run has other shapes: whoever remembers the last one's must look again. */
+void le_forget_shapes(le_stream *s);
+/* Points the tensors that read and make a state at its buffers. */
+void le_bind_state(le_stream *s, int index);
+/* Bytes to allocate for a state's buffer. */
+size_t le_state_room(size_t bytes);
+
+/* forecast.c */
+void le_forecast_free(le_stream *s);
 
 /* infer.c: shapes of all tensors for so many frames, the nodes that run, and their scratch. full_states: as if every window were full. */
 le_status le_infer(le_stream *s, int64_t frames, bool full_states);

@@ -1,0 +1,30 @@
+/* Counts what the core allocates. A program that includes this is linked with --wrap (Makefile). */
+#ifndef ALLOCATIONS_H
+#define ALLOCATIONS_H
+
+#include <stddef.h>
+
+/* Counts every allocation of the core: the linker sends its calls here (Makefile, --wrap). A damaged file's request for gigabytes is
+ * refused, as a small computer would: an emulator would touch all of it. */
+static long allocations;
+static const size_t most_bytes = (size_t)64 << 20;
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_malloc(size_t size) {
+    allocations++;
+    return size <= most_bytes ? __real_malloc(size) : NULL;
+}
+void *__wrap_calloc(size_t count, size_t size) {
+    allocations++;
+    return size == 0 || count <= most_bytes / size ? __real_calloc(count, size) : NULL;
+}
+void *__wrap_aligned_alloc(size_t alignment, size_t size) {
+    allocations++;
+    return size <= most_bytes ? __real_aligned_alloc(alignment, size) : NULL;
+}
+
+#endif
