@@ -53,6 +53,26 @@ cdef extern from "lstm_edge.h" nogil:
     int le_stream_output_shape(const le_stream *stream, int index, int64_t *dims)
     le_status le_stream_run(le_stream *stream, int64_t frames, const void **inputs, void **outputs, le_error *err)
     le_status le_stream_run_many(le_stream *stream, int64_t count, int64_t frames, const void **inputs, void **outputs, le_error *err)
+    ctypedef struct le_feed:
+        int output, input
+        int64_t source "from"
+        int64_t to
+        int64_t size[3]
+        int64_t from_step[3]
+        int64_t to_step[3]
+    ctypedef struct le_roll:
+        int64_t count, frames
+        int fresh
+        void **inputs
+        const int64_t *advance
+        void **outputs
+        const int64_t *room
+        const le_feed *feeds
+        int n_feeds
+        const le_feed *keeps
+        void **kept
+        int n_keeps
+    le_status le_stream_roll(le_stream *stream, const le_roll *roll, le_error *err)
     const void *le_stream_state(const le_stream *stream, int index, int64_t *dims)
     le_status le_stream_set_state(le_stream *stream, int index, const int64_t *dims, const void *data, le_error *err)
     ctypedef struct le_adaptation:

@@ -1,5 +1,6 @@
 """Types of the compiled module."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,15 @@ class Port(NamedTuple):
     shape: tuple[int | str, ...] | None
     dtype: str
 
+class Layout:
+    port: Port
+    batch_axis: int
+    frames_axis: int
+    known: bool
+
 Array = NDArray[Any]
+Triple = tuple[int, int, int]
+Box = tuple[int, int, int, int, Triple, Triple, Triple]  # output, input, from, to, size, from_step, to_step
 
 def isas() -> list[tuple[str, bool]]: ...
 def isa_needs() -> dict[str, tuple[str, ...]]: ...
@@ -24,6 +33,8 @@ class Model:
     states: tuple[Port, ...]
     metadata: dict[str, Any]
     isa: str
+    in_layouts: tuple[Layout, ...]
+    out_layouts: tuple[Layout, ...]
     def __init__(self, data: bytes | bytearray | memoryview, isa: str | None = None) -> None: ...
     @property
     def nbytes(self) -> int: ...
@@ -39,12 +50,49 @@ class Model:
     def _ragged_parts(
         self, values: list[Array], lengths: ArrayLike
     ) -> tuple[int, int, list[tuple[Array, list[Array]]]]: ...
+    def forecast(
+        self,
+        history: ArrayLike | Mapping[str, ArrayLike],
+        steps: int,
+        *,
+        known: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        time: ArrayLike | None = None,
+        feedback: Mapping[str, str] | None = None,
+        window: int | None = None,
+    ) -> Any: ...
+    def _array(self, index: int, value: ArrayLike) -> Array: ...
 
 class Stream:
     model: Model
     batch: int
+    batched: bool
+    def __init__(
+        self, model: Model, batch: int | None = None, frames: int = 1, lengths: Sequence[int] = ()
+    ) -> None: ...
     def step(self, *arrays: ArrayLike, out: np.ndarray | None = None, **named: ArrayLike) -> Any: ...
     def run(self, *arrays: ArrayLike, **named: ArrayLike) -> Any: ...
+    def forecast(
+        self,
+        steps: int,
+        *,
+        known: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        time: ArrayLike | None = None,
+        feedback: Mapping[str, str] | None = None,
+    ) -> Any: ...
+    def _newest(self, index: int, shape: tuple[int, ...]) -> Array | None: ...
+    def _output_shapes(self, frames: int) -> list[tuple[int, ...] | None]: ...
+    def _roll(
+        self,
+        count: int,
+        frames: int,
+        fresh: bool,
+        inputs: Sequence[Array],
+        advance: Sequence[int],
+        outputs: Sequence[Array],
+        feeds: Sequence[Box],
+        keeps: Sequence[Box],
+        kept: Sequence[Array],
+    ) -> None: ...
     def reset(self) -> None: ...
     state: dict[str, Array]
     def adaptation(

@@ -7,7 +7,7 @@ A *step model* (metadata `step`, with states) has no frames axis: one call of it
 """
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
@@ -109,7 +109,7 @@ cdef class Model:
     cdef readonly tuple inputs, outputs, states
     cdef readonly dict metadata
     cdef readonly str isa
-    cdef tuple in_layouts, out_layouts
+    cdef readonly tuple in_layouts, out_layouts
     cdef list lengths  # names of the open lengths beside batch and frames
     cdef dict ranges  # open size -> (least, most or None, multiple, rest): where the source says that its network holds
     cdef list idle  # streams of finished runs, kept for the next
@@ -219,7 +219,21 @@ cdef class Model:
             raise UnsupportedModelError(f"this model cannot stream: {streaming.get('why', 'the file does not say that it can')}; "
                                         "run() takes whole sequences")
         self._check_range("batch", 1 if batch is None else batch)
-        return Stream(self, batch)
+        stream = Stream(self, batch)
+        (<Stream>stream).remembers = (<Stream>stream).multiple == 1
+        return stream
+
+    def forecast(self, history, steps, *, known=None, time=None, feedback=None, window=None):
+        """What comes after `history`: (steps, targets), or (steps, targets, quantiles); batch first where history has a batch.
+
+        history: frames of the series as run takes them, NaN where missing if the model takes gaps; {input: array} for files without
+        metadata["forecast"] that have several inputs. steps: how many. known: values known of the times to come, (frames + steps, K)
+        of the input `known`, or {input: (steps, ...)} of others. time: a time stamp for each frame, datetime64 or minutes since 1970.
+        feedback: {output: input} that it continues, for files that do not say so. window: each step starts from the initial state
+        over the last `window` frames, for networks that answer once. docs/forecasting.md. ShapeError says what does not fit.
+        """
+        from .forecasting import forecast_model
+        return forecast_model(self, history, steps, known=known, time=time, feedback=feedback, window=window)
 
     def run(self, *arrays, lengths=None, **named):
         """Runs whole sequences from the initial state. Returns the output, or a dict of outputs by name when there are several.
@@ -429,6 +443,7 @@ cdef class Stream:
     cdef le_stream *c
     cdef readonly Model model
     cdef readonly int64_t batch
+    cdef readonly bint batched  # whether a batch was asked for, so that answers have its axis
     cdef bint busy
     cdef int n_in, n_out
     cdef const void **in_pointers
@@ -445,6 +460,10 @@ cdef class Stream:
     cdef tuple seen_out
     cdef object seen_dtype
     cdef bytes seen_format
+    # The newest frame of every input, then of every output: where a forecast starts. Streams that users made remember it.
+    cdef bint remembers, started
+    cdef char **newest
+    cdef Py_ssize_t *newest_size
 
     def __cinit__(self, Model model, batch=None, frames=1, lengths=()):
         cdef le_error err
@@ -453,6 +472,7 @@ cdef class Stream:
         if batch is not None and (not isinstance(batch, (int, np.integer)) or batch < 1):
             raise ShapeError(f"batch: expected an int of at least 1 or None, found {batch!r}")
         self.model = model
+        self.batched = batch is not None
         self.bounded = "frames" in model.ranges
         self.batch = n_batch = 1 if batch is None else batch
         streaming = model.metadata.get("streaming", {})
@@ -468,7 +488,9 @@ cdef class Stream:
         self.in_pointers = <const void **>PyMem_Calloc(self.n_in + 1, sizeof(void *))
         self.out_pointers = <void **>PyMem_Calloc(self.n_out + 1, sizeof(void *))
         self.views = <Py_buffer *>PyMem_Calloc(self.n_in + self.n_out, sizeof(Py_buffer))
-        if self.in_pointers == NULL or self.out_pointers == NULL or self.views == NULL:
+        self.newest = <char **>PyMem_Calloc(self.n_in + self.n_out, sizeof(char *))
+        self.newest_size = <Py_ssize_t *>PyMem_Calloc(self.n_in + self.n_out, sizeof(Py_ssize_t))
+        if self.in_pointers == NULL or self.out_pointers == NULL or self.views == NULL or self.newest == NULL or self.newest_size == NULL:
             raise MemoryError("a stream's pointers")
         self.seen_rank = -1
         if self.n_in == 1:
@@ -479,6 +501,11 @@ cdef class Stream:
         PyMem_Free(self.in_pointers)
         PyMem_Free(self.out_pointers)
         PyMem_Free(self.views)
+        for i in range(self.n_in + self.n_out):
+            if self.newest != NULL:
+                PyMem_Free(self.newest[i])
+        PyMem_Free(self.newest)
+        PyMem_Free(self.newest_size)
 
     # ---- calls ----
 
@@ -534,6 +561,9 @@ cdef class Stream:
         with nogil:
             status = le_stream_run(self.c, self.multiple, self.in_pointers, self.out_pointers, &err)
         self.busy = False
+        if self.remembers and status == LE_OK and self.newest_size[0] == view.len and self.newest_size[1] == answer.len:
+            memcpy(self.newest[0], view.buf, view.len)
+            memcpy(self.newest[1], answer.buf, answer.len)
         PyBuffer_Release(&view)
         PyBuffer_Release(&answer)
         if status != LE_OK:
@@ -642,6 +672,8 @@ cdef class Stream:
                     status = le_stream_run_many(self.c, count, frames, self.in_pointers, self.out_pointers, &err)
             if status != LE_OK:
                 raise_error(&err)
+            if self.remembers:
+                self._remember_newest(results, count, no_frames)
             return results
         finally:
             for i in range(held):
@@ -664,6 +696,108 @@ cdef class Stream:
     def _trace(self, int index, gates, h, c):
         """Lets the next calls write op `index`'s trace into float32 arrays of _traced's shapes, which the caller keeps; None: no more."""
         le_stream_trace(self.c, index, floats_of(gates), floats_of(h), floats_of(c))
+
+    cdef _remember_newest(self, results, int64_t count, bint no_frames):
+        """Copies the last frame of what the views hold: all inputs, then the outputs that are there."""
+        cdef int i, held = self.n_in
+        for i in range(self.n_in):
+            self._remember_frame(i, self.model.in_layouts[i], &self.views[i], count, False)
+        for i in range(self.n_out):
+            if results[i] is None or not (<Layout>self.model.out_layouts[i]).known:
+                self.newest_size[self.n_in + i] = 0
+            else:
+                self._remember_frame(self.n_in + i, self.model.out_layouts[i], &self.views[held], count, no_frames)
+            held += results[i] is not None
+        self.started = True
+
+    cdef _remember_frame(self, int index, Layout layout, Py_buffer *view, int64_t count, bint no_frames):
+        cdef Py_ssize_t outer = 1, size = view.itemsize, rows = 1, before
+        cdef int axis = 0 if count >= 0 else -1, d
+        if count < 0 and not no_frames and layout.frames_axis >= 0:
+            axis = layout.frames_axis
+            if layout.batch_axis >= 0 and layout.batch_axis < axis:
+                axis -= len(layout.port.shape) - view.ndim
+            rows = split_size(layout.port.shape[layout.frames_axis])[0]
+        for d in range(view.ndim):
+            if d < axis:
+                outer *= view.shape[d]
+            elif d != axis:
+                size *= view.shape[d]
+        before = view.shape[axis] - rows if axis >= 0 else 0
+        if before < 0:  # no frames: the newest is still the one before
+            return
+        size *= rows
+        if self.newest_size[index] != outer * size:
+            self.newest_size[index] = 0
+            self.newest[index] = <char *>PyMem_Realloc(self.newest[index], outer * size + 1)
+            if self.newest[index] == NULL:
+                raise MemoryError("a stream's newest frame")
+            self.newest_size[index] = outer * size
+        before *= size // rows
+        for d in range(outer):
+            memcpy(self.newest[index] + d * size, <char *>view.buf + d * (before + size) + before, size)
+
+    def _newest(self, int index, shape):
+        """The newest frame of input `index` (outputs follow the inputs), as an array of the shape; None before there is one."""
+        if not self.started or self.newest_size[index] == 0:
+            return None
+        port = (self.model.inputs + self.model.outputs)[index]
+        return np.frombuffer(self.newest[index][:self.newest_size[index]], port.dtype).reshape(shape)
+
+    # ---- forecasting ----
+
+    def forecast(self, steps, *, known=None, time=None, feedback=None):
+        """What comes next, from where the stream stands: (steps, targets[, quantiles]), batch first for a stream of a batch.
+
+        The stream stays where it is: a copy of its states is rolled forward. Arguments as Model.forecast's; known: of the times to
+        come alone; time: of the newest frame, where it is not what the stream was last given.
+        """
+        from .forecasting import forecast_stream
+        return forecast_stream(self, steps, known=known, time=time, feedback=feedback)
+
+    def _roll(self, int64_t count, int64_t frames, bint fresh, inputs, advance, outputs, feeds, keeps, kept):
+        """le_stream_roll over C-contiguous arrays of the model's dtypes, whose sizes the caller has made sure of.
+
+        advance: bytes per input. feeds, keeps: (output, input, from, to, size, from_step, to_step), the last three of three numbers.
+        """
+        cdef le_error err
+        cdef le_roll roll
+        cdef le_status status
+        cdef list views = [memoryview(a).cast("B") for a in [*inputs, *outputs, *kept]]
+        cdef int n_boxes = len(feeds) + len(keeps), n_views = len(views), i
+        if fresh:
+            self.model._check_range("frames", frames)
+        else:
+            self._check_count(count * frames)
+        self._idle()
+        self.seen_rank = -1
+        cdef le_feed *boxes = <le_feed *>PyMem_Calloc(n_boxes + 1, sizeof(le_feed))
+        cdef int64_t *steps = <int64_t *>PyMem_Calloc(self.n_in + self.n_out, sizeof(int64_t))
+        cdef void **pointers = <void **>PyMem_Calloc(n_views + 1, sizeof(void *))
+        try:
+            if boxes == NULL or steps == NULL or pointers == NULL:
+                raise MemoryError("a forecast's pointers")
+            for i, box in enumerate([*feeds, *keeps]):
+                fill_feed(&boxes[i], box)
+            for i in range(self.n_in):
+                steps[i] = advance[i]
+            for i in range(self.n_out):
+                steps[self.n_in + i] = views[self.n_in + i].nbytes
+            for i in range(n_views):
+                pointers[i] = address_of(views[i])
+            roll = le_roll(count=count, frames=frames, fresh=fresh, inputs=pointers, advance=steps, outputs=pointers + self.n_in,
+                           room=steps + self.n_in, feeds=boxes, n_feeds=len(feeds), keeps=boxes + len(feeds), kept=pointers + self.n_in + self.n_out,
+                           n_keeps=len(keeps))
+            self.busy = True
+            with nogil:
+                status = le_stream_roll(self.c, &roll, &err)
+            self.busy = False
+            if status != LE_OK:
+                raise_error(&err)
+        finally:
+            PyMem_Free(boxes)
+            PyMem_Free(steps)
+            PyMem_Free(pointers)
 
     def _output_shapes(self, int64_t frames):
         """The shape of every output of a run of so many frames, None where it would have no answer."""
@@ -699,6 +833,7 @@ cdef class Stream:
         self._idle()
         self.seen_rank = -1
         self.counted = 0
+        self.started = False
         le_stream_reset(self.c)
 
     def _set_lengths(self, lengths):
@@ -750,6 +885,7 @@ cdef class Stream:
             self._put_states(before, before)
             raise
         self.seen_rank = -1
+        self.started = False
 
     cdef _put_states(self, values, before):
         for i, port in enumerate(self.model.states):
@@ -916,6 +1052,21 @@ cdef class Stream:
         if seconds == NULL:
             return None
         return [seconds[i] for i in range(le_model_op_count(self.model.c))]
+
+
+cdef void fill_feed(le_feed *feed, box):
+    feed.output, feed.input, feed.source, feed.to = box[:4]
+    for d in range(3):
+        feed.size[d], feed.from_step[d], feed.to_step[d] = box[4][d], box[5][d], box[6][d]
+
+
+cdef void *address_of(view) except? NULL:
+    """Where a memoryview's bytes lie, which it keeps alive."""
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(view, &buffer, PyBUF_C_CONTIGUOUS)
+    cdef void *address = buffer.buf
+    PyBuffer_Release(&buffer)
+    return address
 
 
 cdef int PyObject_GetBufferQuietly(array, Py_buffer *view):

@@ -1,0 +1,327 @@
+"""Forecasts: equal to the loop written with step and run, bit for bit; the stream stays where it is; what does not fit is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lstm_edge
+from lstm_edge import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError, format
+from lstm_edge.forecasting import Description
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
+from lstm_edge.passes import pipeline, streaming
+from lstm_edge.quantize import Narrower
+
+HIDDEN = 6
+GATES = {"LSTM": 4, "GRU": 3}
+
+
+class Net:
+    """A small network under construction: random weights, one recurrence, a Dense to each output."""
+
+    def __init__(self, seed: int = 0):
+        self.rng, self.graph = np.random.default_rng(seed), Graph()
+        self.graph.metadata["outputs"] = {}
+
+    def weights(self, *shape: int) -> str:
+        return self.graph.constant(self.rng.uniform(-0.5, 0.5, shape).astype(np.float32))
+
+    def recurrence(self, x: str, inputs: int, op: str = "LSTM", **attrs) -> tuple[str, str]:
+        directions = 2 if attrs.get("direction") == "bidirectional" else 1
+        sizes = [(directions, GATES[op] * HIDDEN, n) for n in (inputs, HIDDEN)]
+        y, h, *_ = self.graph.add(op, [x, *(self.weights(*s) for s in sizes)], attrs)
+        return y, h
+
+    def dense(self, x: str, width: int, outputs: int) -> str:
+        return self.graph.add1("Dense", [x, self.weights(outputs, width)], {})
+
+    def frames_of(self, x: str, *frame: int) -> str:
+        """x (batch, frames, values) with the values as `frame`."""
+        rank = len(frame)
+        spec = {"shape": [1, 1, *frame], "from_input": [0, 0] + [-1] * rank, "from_axis": [0, 1] + [0] * rank}
+        return self.graph.add1("Reshape", [x, x], spec)
+
+    def output(self, name: str, x: str, *shape: object) -> None:
+        self.graph.output(name, x)
+        self.graph.metadata["outputs"][name] = list(shape)
+
+    def model(self, about: Description | None = None, width: str = "float32") -> lstm_edge.Model:
+        if about is not None:
+            self.graph.metadata["forecast"] = about.to_metadata()
+        streaming.apply(self.graph)
+        graph = self.graph if width == "float32" else Narrower(self.graph, width).apply({}).graph
+        return lstm_edge.load(format.to_bytes(graph))
+
+
+def described(about: Description, op: str = "LSTM", width: str = "float32", seed: int = 0) -> lstm_edge.Model:
+    """A network as training writes it: the series, known values and time stamps in, a forecast of every frame out."""
+    net = Net(seed)
+    x, inputs = net.graph.input(about.input, (BATCH, FRAMES, len(about.columns))), len(about.columns)
+    if about.known:
+        known = net.graph.input("known", (BATCH, FRAMES, about.horizon, len(about.known)))
+        count = about.horizon * len(about.known)
+        x = net.graph.add1("Concat", [x, net.frames_of(known, count)], {"axis": 2})
+        inputs += count
+    if about.time:
+        minutes = net.graph.input(about.time, (BATCH, FRAMES), "int32")
+        scaled = net.graph.add1("Cast", [net.frames_of(minutes, 1)], {"to": "float32"})
+        scaled = net.graph.add1("Binary", [scaled, net.graph.constant(np.float32([1e-8]))], {"kind": "mul"})
+        x = net.graph.add1("Concat", [x, scaled], {"axis": 2})
+        inputs += 1
+    y, _ = net.recurrence(x, inputs, op)
+    frame = (about.horizon, len(about.targets), *([len(about.quantiles)] if about.quantiles else []))
+    y = net.frames_of(net.dense(y, HIDDEN, int(np.prod(frame))), *frame)
+    net.output(about.output, y, "batch", "frames", *frame)
+    return net.model(about, width)
+
+
+def one_ahead(values: int = 2, seed: int = 0) -> lstm_edge.Model:
+    """x (batch, frames, values) -> y of the same shape, without a word of what continues what."""
+    net = Net(seed)
+    y, _ = net.recurrence(net.graph.input("x", (BATCH, FRAMES, values)), values)
+    net.output("y", net.dense(y, HIDDEN, values), "batch", "frames", values)
+    return net.model()
+
+
+SIMPLE = Description("series", "forecast", ("load",), ("load",), (0,))
+WIDE = Description("series", "forecast", ("load", "place", "wind"), ("wind", "load"), (2, 0), 4, (0.1, 0.5, 0.9), (1,))
+
+
+def history(about: Description, frames: int, *batch: int, seed: int = 1) -> np.ndarray:
+    x = np.random.default_rng(seed).normal(size=(*batch, frames, len(about.columns))).astype(np.float32)
+    for column in about.static:
+        x[..., column] = 7
+    return x
+
+
+def loop(model: lstm_edge.Model, about: Description, past: np.ndarray, steps: int) -> np.ndarray:
+    """What docs/forecasting.md says, in Python: past (batch, frames, columns) -> (batch, steps, targets[, quantiles])."""
+    stream = model.stream(len(past))
+    answers = [stream.run(past)[:, -1]]
+    while len(answers) * about.horizon < steps:
+        last = answers[-1]
+        frames = np.repeat(past[:, -1:], about.horizon, 1)
+        frames[:, :, list(about.feedback)] = last[..., about.quantiles.index(0.5)] if about.quantiles else last
+        answers.append(stream.run(frames)[:, -1])
+    return np.concatenate(answers, 1)[:, :steps]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    op=st.sampled_from(["LSTM", "GRU"]),
+    width=st.sampled_from(["float32", "int8", "float16"]),
+    horizon=st.integers(1, 5),
+    quantiles=st.sampled_from([(), (0.5,), (0.1, 0.5, 0.75)]),
+    columns=st.permutations(range(4)).flatmap(lambda p: st.integers(1, 4).map(lambda n: tuple(p[:n]))),
+    batch=st.integers(1, 3),
+    frames=st.integers(1, 9),
+    steps=st.integers(1, 17),
+)
+def test_equal_to_the_loop_in_python(op, width, horizon, quantiles, columns, batch, frames, steps):
+    names = tuple("abcd")
+    static = tuple(i for i in range(4) if i not in columns)
+    about = Description(
+        "series", "forecast", names, tuple(names[i] for i in columns), columns, horizon, quantiles, static
+    )
+    model = described(about, op, width)
+    past = history(about, frames, batch)
+    expected = loop(model, about, past, steps)
+    np.testing.assert_array_equal(model.forecast(past, steps), expected)
+    np.testing.assert_array_equal(model.forecast(past[0], steps), expected[0])
+    stream = model.stream(batch)
+    stream.run(past)
+    before = stream.state
+    np.testing.assert_array_equal(stream.forecast(steps), expected)
+    assert all(np.array_equal(before[name], value) for name, value in stream.state.items())
+
+
+def test_online_each_observation_is_a_step():
+    """Forecasts between steps change nothing: not the answers, not what comes next."""
+    model, other = (described(WIDE) for _ in range(2))
+    past = history(WIDE, 12)
+    with_forecasts, without = model.stream(), other.stream()
+    for n, frame in enumerate(past, 1):
+        np.testing.assert_array_equal(with_forecasts.step(frame), without.step(frame))
+        np.testing.assert_array_equal(with_forecasts.forecast(9), model.forecast(past[:n], 9))
+
+
+def test_the_answer_may_be_changed_by_its_owner():
+    """The newest frame is a copy: arrays that are used again, or changed, are not fed back."""
+    model, frame, answer = one_ahead(), np.zeros(2, np.float32), np.zeros(2, np.float32)
+    stream, past = model.stream(), history(SIMPLE, 8, 2).reshape(8, 2)
+    for row in past:
+        frame[:] = row
+        stream.step(frame, out=answer)
+        frame[:] = answer[:] = np.nan
+    np.testing.assert_array_equal(stream.forecast(5, feedback={"y": "x"}), model.forecast(past, 5, feedback={"y": "x"}))
+    assert not np.isnan(stream.forecast(5, feedback={"y": "x"})).any()
+
+
+def test_known_values_and_time_go_on():
+    about = replace(WIDE, known=("price", "holiday"), time="time", minutes=15)
+    model, rng = described(about), np.random.default_rng(3)
+    past, steps, ahead = history(about, 6, 2), 10, 12  # three answers of 4
+    known = rng.normal(size=(2, 6 + ahead, 2)).astype(np.float32)
+    times = np.datetime64("2026-11-26T18:00") + np.arange(6) * np.timedelta64(15, "m")
+    minutes = times.astype(np.int64).astype(np.int32)
+    windows = np.stack([known[:, t + 1 : t + 5] for t in range(6 + 8)], 1)
+    stream = model.stream(2)
+    answers = [stream.run(past, windows[:, :6], np.tile(minutes, (2, 1)))[:, -1]]
+    for start in (6, 10):
+        frames = np.repeat(past[:, -1:], 4, 1)
+        frames[:, :, [2, 0]] = answers[-1][..., 1]
+        stamps = minutes[-1] + 15 * np.arange(start - 5, start - 1, dtype=np.int32)
+        answers.append(stream.run(frames, windows[:, start : start + 4], np.tile(stamps, (2, 1)))[:, -1])
+    expected = np.concatenate(answers, 1)[:, :steps]
+    np.testing.assert_array_equal(model.forecast(past, steps, known=known, time=times), expected)
+    stream.reset()
+    stream.run(past, windows[:, :6], np.tile(minutes, (2, 1)))
+    np.testing.assert_array_equal(stream.forecast(steps, known=known[:, 6:]), expected)
+    np.testing.assert_array_equal(stream.forecast(steps, known=known[:, 6:], time=times[-1]), expected)
+    with pytest.raises(
+        ShapeError, match=r"known: expected price, holiday of 18 times \(6 of the history, 12 to come\)"
+    ):
+        model.forecast(past, steps, time=times)
+    with pytest.raises(
+        ShapeError, match=r"known: expected float32 of shape \(18, 2\) or \(2, 18, 2\), found .*; time: expected 6 time"
+    ):
+        model.forecast(past, steps, known=known[0, :7])
+    with pytest.raises(ShapeError, match="within 32 bits"):
+        model.forecast(past, steps, known=known, time=minutes + (2**31 - 1 - int(minutes[-1])) + 0 * minutes)
+
+
+def test_columns_that_nobody_knows_block_by_name():
+    about = replace(WIDE, static=(), targets=("load",), feedback=(0,))
+    model, past = described(about), history(about, 5)
+    assert model.forecast(past, 4).shape == (4, 1, 3)
+    message = r"steps: expected at most 4, the horizon of the file, because nobody knows the values to come of place, wind .*found 5"
+    with pytest.raises(ShapeError, match=message):
+        model.forecast(past, 5)
+    with pytest.raises(ShapeError, match=r"because 0.5 is not among its quantiles \[0.1, 0.9\], found 5"):
+        described(replace(WIDE, quantiles=(0.1, 0.9))).forecast(past, 5)
+
+
+def test_windows_for_networks_that_answer_once():
+    """Bidirectional, the last hidden states alone: cannot stream, so each step runs the last 7 frames."""
+    net = Net()
+    _, h = net.recurrence(net.graph.input("x", (BATCH, FRAMES, 2)), 2, direction="bidirectional")
+    last = net.graph.add1("Transpose", [h], {"perm": [1, 0, 2]})
+    last = net.graph.add1(
+        "Reshape", [last, last], {"shape": [1, 2 * HIDDEN], "from_input": [0, -1], "from_axis": [0, 0]}
+    )
+    net.output("y", net.dense(last, 2 * HIDDEN, 2), "batch", 2)
+    model, past = net.model(), np.random.default_rng(0).normal(size=(2, 9, 2)).astype(np.float32)
+    rows = past
+    for _ in range(6):
+        rows = np.concatenate([rows, model.run(rows[:, -7:])[:, None]], 1)
+    forecast = model.forecast(past, 6, feedback={"y": "x"}, window=7)
+    np.testing.assert_array_equal(forecast, rows[:, 9:])
+    np.testing.assert_array_equal(model.forecast(past[1], 6, feedback={"y": "x"}, window=7), rows[1, 9:])
+    with pytest.raises(UnsupportedModelError, match="cannot stream: .*; give window=, the number of frames"):
+        model.forecast(past, 6, feedback={"y": "x"})
+    with pytest.raises(ShapeError, match="history: expected at least 10 frames, the window, found 9"):
+        model.forecast(past, 6, feedback={"y": "x"}, window=10)
+
+
+def test_windows_of_a_direct_forecast():
+    model, past = described(WIDE), history(WIDE, 9)
+    rows, answers = past, []
+    for _ in range(3):
+        answers.append(model.run(rows[-6:])[-1])
+        frames = np.repeat(past[-1:], 4, 0)
+        frames[:, [2, 0]] = answers[-1][..., 1]
+        rows = np.concatenate([rows, frames])
+    np.testing.assert_array_equal(model.forecast(past, 10, window=6), np.concatenate(answers)[:10])
+
+
+def test_a_step_model_and_several_inputs():
+    """One call is one frame; two outputs continue two inputs, a third input's future is known."""
+    net = Net()
+    a, b = net.graph.input("a", (1, 2)), net.graph.input("b", (1, 3))
+    extra = net.graph.input("extra", (1, 1))
+    x = net.graph.add1("Concat", [a, b, extra], {"axis": 1})
+    x = net.graph.add1("Reshape", [x], {"shape": [1, 1, 6]})
+    h0 = net.graph.input("h", (1, 1, HIDDEN))
+    weights = [net.weights(1, 3 * HIDDEN, 6), net.weights(1, 3 * HIDDEN, HIDDEN)]
+    y, h = net.graph.add("GRU", [x, *weights, "", "", h0], {})
+    flat = net.graph.add1("Reshape", [y], {"shape": [1, HIDDEN]})
+    net.output("a_next", net.dense(flat, HIDDEN, 2), 1, 2)
+    net.output("b_next", net.dense(flat, HIDDEN, 3), 1, 3)
+    net.output("h_next", h, 1, 1, HIDDEN)
+    model = lstm_edge.load(format.to_bytes(pipeline(net.graph, {"h": "h_next"})))
+    assert model.is_step_model
+    rng = np.random.default_rng(0)
+    past = {n: rng.normal(size=(7, 1, w)).astype(np.float32) for n, w in (("a", 2), ("b", 3), ("extra", 1))}
+    future = rng.normal(size=(4, 1)).astype(np.float32)
+    stream = model.stream()
+    last = {name: value[-1] for name, value in stream.run(**past).items()}
+    expected = [last]
+    for row in future:
+        last = stream.step(last["a_next"], last["b_next"], row[None])
+        expected.append(last)
+    found = model.forecast(past, 5, feedback={"a_next": "a", "b_next": "b"}, known={"extra": future})
+    for name in ("a_next", "b_next"):
+        np.testing.assert_array_equal(found[name], np.stack([e[name] for e in expected], 1))
+    with pytest.raises(ShapeError, match=r"known: expected \{'extra': the 4 frames to come\}"):
+        model.forecast(past, 5, feedback={"a_next": "a", "b_next": "b"})
+
+
+def test_what_does_not_fit_is_named():
+    model, past = one_ahead(), np.zeros((5, 2), np.float32)
+    wrong = {
+        r"steps: expected a whole number of at least 1, found 0": {"steps": 0},
+        r"steps: .*found True": {"steps": True},
+        r"feedback: expected \{output: input\}, .*its outputs are y, its inputs x": {"feedback": None},
+        r"feedback: expected an output, found 'z'; expected an input, found 'w'": {"feedback": {"z": "w"}},
+        r"known: expected \{input: values\} or nothing, found float64 of shape \(3,\)": {"known": [0.0] * 3},
+        r"known: expected one of no input, found 'q'; time: expected none": {"known": {"q": 1}, "time": [1]},
+        r"history: input 'x': expected shape \(batch, frames, 2\), or without the batch, found \(5,\)": {
+            "history": past[:, 0]
+        },
+        r"history: input 'x': expected shape \(batch, frames, 2\), found \(5, 1\)": {"history": past[:, :1]},
+        r"history: .*at least 1, found batch \[1\], frames \[0\]": {"history": past[:0]},
+        r"history: expected \{input: array\} of x, found z": {"history": {"z": past}},
+        r"input 'x': expected dtype float32, found float64": {"history": past.astype(float)},
+        r"window: expected a whole number of at least 1, found 1.5": {"window": 1.5},
+    }
+    for message, change in wrong.items():
+        arguments = {"history": past, "steps": 3, "feedback": {"y": "x"}, **change}
+        with pytest.raises(LstmEdgeError, match=message):
+            model.forecast(arguments.pop("history"), arguments.pop("steps"), **arguments)
+    stream = model.stream()
+    for begin in (lambda: None, stream.reset, lambda: setattr(stream, "state", stream.state)):
+        begin()
+        with pytest.raises(LstmEdgeError, match="expected a stream that has answered since it began"):
+            stream.forecast(3, feedback={"y": "x"})
+        stream.step(past[0])
+
+
+def test_a_damaged_description_is_refused_whole():
+    good = SIMPLE.to_metadata()
+    assert Description.from_metadata(good) == SIMPLE
+    bad = {**good, "columns": [], "horizon": 0, "quantiles": [0.5, 2.0], "mode": "both", "feedback": [True]}
+    del bad["output"]
+    with pytest.raises(FormatError) as caught:
+        Description.from_metadata(bad)
+    for name in ("output: expected it", "columns:", "horizon:", "quantiles:", "mode: expected direct or", "feedback:"):
+        assert name in str(caught.value)
+    for change, message in (
+        ({"feedback": [1]}, "feedback: expected different positions below 1"),
+        ({"targets": ["load", "wind"]}, "feedback: expected 2 columns"),
+        ({"static": [0]}, r"static: expected columns that are no targets, found \[0\]"),
+        ({"time": "time"}, "minutes: expected the minutes"),
+    ):
+        with pytest.raises(FormatError, match=message):
+            Description.from_metadata({**good, **change})
+    model = one_ahead()
+    model.metadata["forecast"] = good
+    with pytest.raises(FormatError, match="input: expected one of x, found 'series'; output: expected one of y"):
+        model.forecast(np.zeros((3, 2), np.float32), 1)
+    model.metadata["forecast"] = {**good, "input": "x", "output": "y"}
+    with pytest.raises(FormatError, match="input 'x': expected 1 values in a frame, found 2; output 'y': expected 1"):
+        model.forecast(np.zeros((3, 2), np.float32), 1)
