@@ -208,7 +208,10 @@ def test_an_exported_file_computes_as_training_did(tmp_path):
     torch.manual_seed(3)
     module = fake_quantize(Network()).train()
     example = torch.randn(2, 7, 4)
-    model = export(module, tmp_path / "a.lstm", example, metadata={"forecast": {"horizon": 3}}, names=["load"])
+    model = export(
+        module, tmp_path / "a.lstm", example, metadata={"forecast": {"horizon": 3}, "notes": ["N"]}, names=["load"]
+    )
+    assert len(model.metadata["notes"]) > 1 and model.metadata["notes"][-1] == "N"
     assert module.training and module.first.layers[0].rnn.int8_arithmetic
     x = torch.randn(3, 30, 4)
     same_bits(module(x), model.run(x.numpy()))

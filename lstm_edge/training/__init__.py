@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .int8_layers import fake_quantize as fake_quantize
     from .loop import fit as fit
     from .options import Options as Options
+    from .pruning import prune_gradually as prune_gradually
     from .trained import Trained as Trained
     from .trainer import train as train
 
@@ -26,6 +27,7 @@ _HOMES = {
     "fit": "loop",
     "Options": "options",
     "Trained": "trained",
+    "prune_gradually": "pruning",
     "recurrent": "cells",
     "train": "trainer",
 }

@@ -25,7 +25,7 @@ from ..reference.samples import is_framed
 
 # What the converter itself says in a file.
 TAKEN = set(
-    "arithmetic converter lengths notes outputs overlap pairs ports quantization ranges self_test source streaming".split()
+    "arithmetic converter lengths outputs overlap pairs ports quantization ranges self_test source streaming".split()
 )
 
 
@@ -41,7 +41,7 @@ def export(
 
     example: an input that forward takes (a tensor; a tuple or a dict of several); without it one is made up from the first layer.
     The module itself stays as it is, on its device and in its mode. metadata: JSON values that the file carries beside the ops;
-    `quantize` keeps them. names: what the outputs are called in the file, in order; its inputs are called as forward's
+    `quantize` keeps them; its notes come after the converter's. names: what the outputs are called in the file, in order; its inputs are called as forward's
     parameters. A module that went through `fake_quantize` gives an int8 file with the weights and scales of its training.
     Raises LstmEdgeError, UnsupportedModelError, OSError.
     """
@@ -54,7 +54,8 @@ def export(
         graph.metadata["quantization"] = _report(graph).as_metadata()
     if names is not None:
         _rename(graph, list(names))
-    graph.metadata.update(metadata or {})
+    notes = [*graph.metadata["notes"], *(metadata or {}).get("notes", [])]
+    graph.metadata.update(metadata or {}, notes=notes)
     if path is None:
         return load(format.to_bytes(graph))
     format.write(graph, path)
