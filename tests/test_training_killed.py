@@ -96,6 +96,11 @@ def test_killed_twice_and_ended(tmp_path, undisturbed):
     assert train(options) == (*undisturbed[:2], 0)  # nothing is left to do
 
 
+def test_what_a_file_says_of_its_training_is_not_where_it_was_kept():
+    kept = OPTIONS.replaced(folder="somewhere", resume=True, log="csv", checkpoint_minutes=3.0)
+    assert kept.said() == OPTIONS.said() and OPTIONS.said()["rate"] == 0.02
+
+
 def test_minutes_between_checkpoints(tmp_path, undisturbed):
     options = OPTIONS.replaced(folder=str(tmp_path), resume=True, checkpoint_minutes=1e-9)
     killed(options, 17)

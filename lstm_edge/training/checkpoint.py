@@ -17,14 +17,13 @@ from torch import nn
 from ..errors import FormatError
 from ..options import spelled
 from .distributed import World
-from .options import Options
+from .options import BESIDE, Options
 from .report import TrainingError
 
 NAME = "checkpoint.pt"
 KIND = "lstm_edge training 1"
-# Options that a training may go on with in other values: its weights stay what they would have been. Another device
-# gives other bits, which is said.
-FREE = {"folder", "resume", "checkpoint_minutes", "log", "device", "trials"}
+# Options that a training may go on with in other values: another device gives other bits, which is said.
+FREE = BESIDE | {"device"}
 EXAMPLES_AT_ONCE = 1024
 STEPS_BETWEEN_LOOKS = 20  # at the clock, which several processes must agree on
 NAMED_AT_MOST = 4  # differences that a message names

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -283,8 +282,7 @@ class Prepared:
             "season": self.season,
             "mode": o.mode,
         }
-        said = {k: v for k, v in asdict(o).items() if v not in (None, ())}
-        return {"forecast": forecast, "training": {"task": "forecast", "scores": scores, "options": said}}
+        return {"forecast": forecast, "training": {"task": "forecast", "scores": scores, "options": o.said()}}
 
     def example(self) -> dict[str, Tensor]:
         """The first frames of the training part, as a batch of two."""

@@ -19,6 +19,8 @@ from ..options import on_command_line, spelled
 
 CELLS = ("lstm", "gru", "rnn", "peephole", "peephole-full", "residual", "tanh-output")
 LOSSES = ("mse", "mae", "huber", "pinball", "cross-entropy")
+# Options of how a training is watched and kept: what is learnt does not depend on them.
+BESIDE = frozenset({"folder", "resume", "checkpoint_minutes", "log", "trials"})
 NOUNS = {int: "a whole number", float: "a number", str: "a word", bool: "True or False"}
 
 Given = TypeVar("Given", bound="Options")
@@ -230,6 +232,10 @@ class Options:
     def given(self) -> dict[str, Any]:
         """The options by their names."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def said(self) -> dict[str, Any]:
+        """The options that decide what is learnt, without those that say nothing; equal for equal trainings."""
+        return {n: v for n, v in self.given().items() if n not in BESIDE and v is not None and v != ()}
 
     def replaced(self: Given, **changes: Any) -> Given:
         """The same options but for `changes`."""
