@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,10 @@ from shared import EXAMPLES, ISAS, MODELS, needs_models
 from strategies import Case, cases
 
 import lstm_edge
-from lstm_edge import format
+from lstm_edge import format, reference
+from lstm_edge.cli import _run
 from lstm_edge.convert import to_graph
-from lstm_edge.insight import Recurrence, Trace, reference_trace
+from lstm_edge.insight import Recurrence, Trace, integrated_gradients, occlusion, reference_trace, saturation
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph, State, Tensor
 from lstm_edge.ir.ops import GATES, input_of, op_spec, read_attrs
@@ -274,3 +279,184 @@ def states_before(after: np.ndarray, first: np.ndarray, direction: str) -> np.nd
     first = np.broadcast_to(np.swapaxes(first, 0, 1), (len(after), 1, after.shape[2]))
     parts = [after[:, 1:], first] if direction == "reverse" else [first, after[:, :-1]]
     return np.concatenate(parts, axis=1)
+
+
+# ---- saturation ------------------------------------------------------------------------------------------------------
+
+
+def held(f: float, i: float = 0.5) -> Graph:
+    """An LSTM of two units whose forget gate is f at every frame and input gate i: from the biases alone."""
+    graph, logit = Graph(), lambda p: np.log(p / (1 - p))
+    x = graph.input("x", (BATCH, FRAMES, 1))
+    bias = np.repeat([logit(i), logit(f), 3.0, logit(0.99)], 2)[None]
+    weights = [graph.constant(np.zeros((1, 8, n))) for n in (1, 2)]
+    (y,) = graph.add("LSTM", [x, *weights, graph.constant(bias)], {}, "cell", ["y"])
+    graph.output("y", y)
+    return graph
+
+
+@pytest.mark.parametrize("f", [0.3, 0.9, 0.99])
+def test_memory_is_what_leaves_one_part_in_e(f):
+    """The formula against the cell itself: what c holds when nothing more comes in."""
+    model = load(held(f, 1e-6))
+    found = saturation(model.trace(values(3, 50, 1)))["cell"]
+    assert found.gates["i"] == (1.0, 0.0) and found.gates["o"] == (0.0, 1.0) and found.gates["g"] == (0.0, 1.0)
+    assert found.gates["f"] == (0.0, float(f > 0.95))
+    np.testing.assert_allclose(f**found.memory, np.exp(-1), rtol=1e-4)
+
+
+def test_saturation_leaves_out_what_has_not_run():
+    model = load(lstm())
+    x = values(2, 9, 3)
+    ragged = saturation(model.trace(x, lengths=[9, 4]))["cell"]
+    apart = saturation([model.trace(x[:1]), model.trace(x[1:, :4])])["cell"]
+    assert ragged.gates == apart.gates and np.isfinite(ragged.memory).all()
+    np.testing.assert_allclose(ragged.memory, apart.memory)
+
+
+# ---- importance ------------------------------------------------------------------------------------------------------
+
+
+def classifier(columns: int = 3) -> Graph:
+    """(batch, frames, columns) -> LSTM -> the last frame's h -> 2 numbers."""
+    graph = lstm(columns)
+    graph.outputs.clear()
+    last = graph.add1("Gather", ["y", graph.constant(np.int32(-1))], {"axis": 1}, "last")
+    graph.output("scores", graph.add1("Dense", [last, graph.constant(values(2, 4))], {}, "scores"))
+    return graph
+
+
+def test_occlusion_is_the_fall_of_the_answer():
+    model, x = load(classifier()), values(6, 3)
+    found = occlusion(model, x, 1, by="columns", baseline=0.25)
+    without = x.copy()
+    without[:, 2] = 0.25
+    assert found[2] == float(model.run(x)[1]) - float(model.run(without)[1])
+    assert occlusion(model, x, 1).shape == (6, 3) and occlusion(model, x, by="frames").shape == (6,)
+    with pytest.raises(lstm_edge.ShapeError, match="by: expected one of frames, columns, values, found 'rows'"):
+        occlusion(model, x, by="rows")
+    with pytest.raises(lstm_edge.ShapeError, match=r"x: expected one sequence .* of rank 2, found shape \(1, 6, 3\)"):
+        occlusion(model, x[None])
+
+
+def test_integrated_gradients_are_complete():
+    """They sum to answer(x) - answer(baseline); a column that nothing reads has no share; both ends may be chosen."""
+    graph, x = classifier(), values(7, 3)
+    graph.tensors[graph.nodes[0].inputs[1]].data[:, :, 1] = 0
+    base = values(7, 3)
+    found = integrated_gradients(graph, x, 0, baseline=base, points=8)
+    ends = [reference.run(graph, {"x": a[None].astype(np.float64)})[0]["scores"][0, 0] for a in (x, base)]
+    assert found.sum() == pytest.approx(ends[0] - ends[1], abs=1e-7)
+    assert np.abs(found[:, 1]).max() < 1e-9 < np.abs(found[:, 0]).max()
+
+
+def test_gradients_without_a_batch_axis_are_the_same():
+    graph, x = lstm(), values(4, 3)
+    want = integrated_gradients(graph, x, 2, points=4)
+    fixed = copy.deepcopy(graph)
+    fixed.tensors["x"].shape = (1, FRAMES, 3)
+    np.testing.assert_allclose(integrated_gradients(fixed, x[None], 2, points=4)[0], want, atol=1e-9)
+
+
+# ---- the command, its picture and its page ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """model.lstm (LSTM over 3 columns) and x.csv of 300 frames."""
+    format.write(lstm(), tmp_path / "model.lstm")
+    np.savetxt(tmp_path / "x.csv", values(300, 3), delimiter=",", fmt="%.9g")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_writes_what_it_is_asked_for(folder, capsys):
+    assert _run(["trace", "model.lstm", "x.csv", "-o", "gates.npz"]) == 0
+    table = capsys.readouterr().out
+    assert re.search(r"cell +LSTM +i +[0-9.]+% +[0-9.]+% +[0-9.]+ +[0-9.]+ +[0-9.]+", table)
+    x = np.loadtxt("x.csv", delimiter=",", dtype=np.float32)
+    found = lstm_edge.load("model.lstm").trace(x)
+    with np.load("gates.npz") as written:
+        assert sorted(written) == sorted(f"cell.{letter}" for letter in "ifgoch")
+        for name, array in found.arrays.items():
+            np.testing.assert_array_equal(written[name], array)
+    assert _run(["trace", "model.lstm", "x.csv", "--json"]) == 0
+    (said,) = json.loads(capsys.readouterr().out)["recurrences"]
+    np.testing.assert_allclose(said["memory"], saturation(found)["cell"].memory, rtol=1e-6)
+
+
+def test_the_picture_shows_every_map(folder):
+    matplotlib = pytest.importorskip("matplotlib")
+    assert _run(["trace", "model.lstm", "x.csv", "-o", "gates.png", "--op", "ce*"]) == 0
+    picture = matplotlib.image.imread("gates.png")
+    assert picture.shape[0] > picture.shape[1] > 300 and picture.std() > 0.1
+    assert sorted(p.name for p in folder.iterdir()) == ["gates.png", "model.lstm", "x.csv"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["-o", "gates.jpg"], "gates.jpg: expected a file to write among .png, .svg, .pdf and .npz, found .jpg"),
+        (["-o", "x.csv.npz", "--op", "dense"], "--op: expected one of cell, or a pattern of it, found dense"),
+        (["--html", "x.csv"], "x.csv: expected another file than the input to write to"),
+        (["--html", "a.html", "--sequence", "1"], "sequence: expected 0 to 0, found 1"),
+    ],
+)
+def test_the_command_says_what_is_wrong(folder, capsys, arguments, message):
+    assert _run(["trace", "model.lstm", "x.csv", *arguments]) == 1
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_model_without_recurrences_is_named(folder, capsys):
+    graph = Graph()
+    x = graph.input("x", (BATCH, FRAMES, 3))
+    graph.output("y", graph.add1("Unary", [x], {"kind": "tanh"}, "alone"))
+    format.write(graph, "plain.lstm")
+    assert _run(["trace", "plain.lstm", "x.csv"]) == 1
+    assert "expected a model with an LSTM, GRU or RNN op, found none" in " ".join(capsys.readouterr().err.split())
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page in")
+def test_the_page_shows_the_value_under_the_pointer(folder):
+    """In a browser: at three places, the last only after scrolling; and nothing is asked of a network."""
+    assert _run(["trace", "model.lstm", "x.csv", "--html", "gates.html"]) == 0
+    text = Path("gates.html").read_text(encoding="utf-8")
+    assert "http" not in text and "src=" not in text and len(text) < 60_000
+    points = [("cell.f", 0, 0), ("x", 17, 2), ("cell.c", 290, 3)]
+    Path("gates.html").write_text(
+        text.replace("</html>", f"<pre id=seen></pre>{POINTING}</html>").replace("POINTS", json.dumps(points))
+    )
+    command = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={folder}/profile",
+        "--dump-dom",
+    ]
+    shown = subprocess.run(
+        [*command, f"file://{folder}/gates.html"], capture_output=True, text=True, timeout=120
+    ).stdout
+    lines = re.search(r'<pre id="seen">(.*?)</pre>', shown, re.DOTALL)[1].splitlines()
+    x = np.loadtxt("x.csv", delimiter=",", dtype=np.float32)
+    arrays = {"x": x[None], **lstm_edge.load("model.lstm").trace(x).arrays}
+    for (name, frame, unit), line in zip(points, lines, strict=True):
+        place, value = line.rsplit(":", 1)
+        assert place.split() == f"{name} frame {frame} unit {unit}".split()
+        assert float(value) == pytest.approx(float(arrays[name][0, frame, unit]), abs=2e-4)
+
+
+# Moves the pointer to the middle of a frame and unit, scrolled into view, and notes what the page says.
+POINTING = """<script>
+for (const [name, frame, unit] of POINTS) {
+  const m = D.maps.find(m => m.name === name);
+  scroll.scrollLeft = frame * px - scroll.clientWidth / 2;
+  const box = m.canvas.getBoundingClientRect();
+  m.canvas.dispatchEvent(new PointerEvent("pointermove", {
+    clientX: box.left + (frame + .5) * px - scroll.scrollLeft, clientY: box.top + (unit + .5) * m.row, bubbles: true}));
+  $("seen").textContent += $("value").textContent + "\\n";
+}
+</script>"""
