@@ -134,6 +134,8 @@ def _reference_of(graph: Graph) -> Callable[[Array], list[Any]]:
         for port in graph.outputs:
             rows = [str(s) for s in graph.shape(port.tensor)]
             answer = outputs[port.name]
+            if answer is None:
+                raise ShapeError(f"output {port.name!r}: expected a sequence long enough to answer it, found none")
             found[port.name] = [answer] if axis < 0 else np.moveaxis(answer, rows.index("batch") + framed, 0)
         answers = [dict(zip(found, each)) for each in zip(*found.values())]
         return [next(iter(a.values())) if len(a) == 1 else a for a in answers]

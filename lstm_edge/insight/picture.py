@@ -42,7 +42,7 @@ def draw(
 
 
 def _height(shown: Map) -> float:
-    return min(max(LEAST, shown.values.shape[1] / 40), MOST)
+    return float(np.clip(shown.values.shape[1] / 40, LEAST, MOST))
 
 
 def _heat_map(figure: Any, axes: Any, shown: Map, last: bool) -> None:
