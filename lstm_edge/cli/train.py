@@ -117,7 +117,7 @@ class _Shown:
 )
 @_training_options
 def command(source: str, task: str, output: str, **given: Any) -> int:
-    """Train a network on SOURCE (a CSV) and write it as a .lstm file.
+    """Train a network on SOURCE (a CSV; for some tasks a folder or a text) and write it as a .lstm file.
 
     Example: lstm-edge train load.csv --task forecast --target load --window 96 --horizon 24 -o load.lstm
     """
@@ -129,14 +129,15 @@ def command(source: str, task: str, output: str, **given: Any) -> int:
     if not is_first():  # of several processes, one writes
         return 0
     with console.status(f"writing {os.path.basename(output)}"):
-        model = trained.export(output)
+        trained.export(output)
     out = out_console()
     best = trained.history.best
     ended = "no better one came" if trained.history.stopped else "all were made"
     out.print(f"the weights are those of epoch {best.number} of {len(trained.history.epochs)}: {ended}", markup=False)
     show_scores(trained.scores, out)
-    out.print(f"{output}: {os.path.getsize(output):,} bytes, {len(model.ops)} ops", markup=False)
-    say_verdict(lstm_edge.verify(output))
+    for file in trained.files(output):
+        out.print(f"{file}: {os.path.getsize(file):,} bytes, {len(lstm_edge.load(file).ops)} ops", markup=False)
+        say_verdict(lstm_edge.verify(file))
     return 0
 
 

@@ -50,6 +50,10 @@ class Trained:
         format.write(graph, path)
         return load(path)
 
+    def files(self, path: str | os.PathLike[str]) -> tuple[str, ...]:
+        """The files that `export` writes for this path."""
+        return (os.fspath(path),)
+
     def _sample(self) -> dict[str, np.ndarray]:
         """The example as the core takes it."""
         arrays = {name: value.numpy() for name, value in self.example.items()}

@@ -13,6 +13,7 @@ from ..devices import moved
 from ..loop import fit
 from ..report import Report
 from ..trained import Trained
+from . import tell
 from .network import example_of, features_of
 from .options import AnomalyOptions
 from .parts import divided
@@ -49,7 +50,8 @@ def run(source: Any, options: AnomalyOptions, report: Report | None = None) -> T
         validation, test = choosing, spans(2, window, window)
     _require(training, choosing, found)
     torch.manual_seed(options.seed)
-    features, notes = features_of(found, parts.stretches[0])
+    features, said = features_of(found, parts.stretches[0])
+    notes = tell(report, [*found.notes, parts.note, *said, *_said(options)])
     module = Expectation(features, options) if forecast else Reconstruction(features, options)
     loss = _Loss(options.loss or "mse")
     history = fit(module, loss, training, lambda m: loss.over(m, choosing), options, report=report)
@@ -60,7 +62,7 @@ def run(source: Any, options: AnomalyOptions, report: Report | None = None) -> T
         options=options,
         history=history,
         scores=_scores(module, test, marked=found.labels is not None),
-        notes=[*found.notes, parts.note, *notes, *_said(options)],
+        notes=notes,
         metadata={"anomaly": _about(module, found, options)},
         example={"frames": example_of(found, parts.stretches[0], window)},
     )

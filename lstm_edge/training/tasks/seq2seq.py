@@ -19,6 +19,7 @@ from ..devices import moved
 from ..loop import fit
 from ..report import Report
 from ..trained import Trained
+from . import tell
 from .network import last, recurrence_of
 from .options import Seq2SeqOptions
 from .parts import by_sequences
@@ -114,6 +115,9 @@ class TrainedPair(Trained):
         """Writes both files that `path` stands for, where one is given, and returns the decoder's Model."""
         return self.exported(path)[1]
 
+    def files(self, path: str | os.PathLike[str]) -> tuple[str, ...]:
+        return tuple(map(str, part_paths(path)))
+
     def exported(self, path: str | os.PathLike[str] | None = None) -> tuple[Model, Model]:
         """The encoder's and the decoder's Model, for decoding.Translator."""
         assert isinstance(self.module, EncoderDecoder)
@@ -150,6 +154,11 @@ def run(source: Any, options: Seq2SeqOptions, report: Report | None = None) -> T
         return Pairs(sources, [torch.from_numpy(told.encode(pairs[n][1])).long() for n in numbers], start, end)
 
     drawn, validation, test = map(examples, numbers)
+    notes = [
+        f"{place}: {len(pairs):,} pairs; {note}",
+        f"{len(known.symbols)} symbols of sources, {len(told.symbols)} of targets",
+    ]
+    tell(report, notes)
     torch.manual_seed(options.seed)
     module = EncoderDecoder(Encoder(len(known.symbols), options), Decoder(len(told.symbols), options))
     history = fit(module, loss, drawn, lambda m: over(m, validation), options, report=report)
@@ -160,7 +169,7 @@ def run(source: Any, options: Seq2SeqOptions, report: Report | None = None) -> T
         options=options,
         history=history,
         scores=_scores(module, test, start),
-        notes=[f"{place}: {len(pairs):,} pairs; {note}", f"{len(known.symbols)} symbols of sources, {len(told.symbols)} of targets"],
+        notes=notes,
         metadata={"seq2seq": {"source": known.written, "target": told.written, "limit": limit}},
         example={name: drawn.batch(torch.tensor([0]))[name] for name in ("source", "token")},
     )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError
+from ...ir.notes import ASSUMED
 from ...options import spelled
 from .. import columns as cells_of
 from ..columns import Cells
@@ -132,7 +133,7 @@ def _input_columns(cells: Cells, options: SequenceOptions) -> tuple[str, ...]:
     if both:
         raise FormatError(f"{cells.place}: column {both[0]!r} is named as an input and as something else; name it once")
     if not options.inputs:
-        cells.notes.append(f"the frames are the columns {', '.join(map(repr, found))}")
+        cells.notes.append(f"{ASSUMED}the frames are the columns {', '.join(map(repr, found))}")
     return found
 
 

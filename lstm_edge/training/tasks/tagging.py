@@ -16,6 +16,7 @@ from ..loop import fit
 from ..options import Options
 from ..report import Report
 from ..trained import Trained
+from . import tell
 from .network import Features, example_of, features_of, largest, last, mean, recurrence_of
 from .parts import Parts
 from .sequences import Sequences, in_order
@@ -135,7 +136,8 @@ def trained_tagger(
     """A Tagger trained on the first of `spans`, chosen by the second, with its scores on the third."""
     training, validation, test = spans
     torch.manual_seed(options.seed)
-    features, notes = features_of(found, parts.stretches[0])
+    features, said = features_of(found, parts.stretches[0])
+    notes = tell(report, [*found.notes, parts.note, *said])
     module = Tagger(features, len(labels), summary, options)
     targets = _targets(training)
     loss = TagLoss(weights_of(labels, targets, options.class_weights, options))
@@ -148,7 +150,7 @@ def trained_tagger(
         options=options,
         history=history,
         scores=scores(module, test, labels, most_frequent),
-        notes=[*found.notes, parts.note, *notes],
+        notes=notes,
         metadata={task: about},
         example={"frames": example_of(found, parts.stretches[0], SHOWN)},
     )

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...decoding import Vocabulary
+from ...decoding import UNKNOWN, Vocabulary
 from ...errors import FormatError
 from ..devices import moved
 from ..loop import fit
 from ..report import Report
 from ..trained import Trained
+from . import tell
 from .network import recurrence_of
 from .options import TextOptions
 from .parts import by_time
@@ -62,21 +63,24 @@ def run(source: Any, options: TextOptions, report: Report | None = None) -> Trai
     long = WINDOWS_AT_ONCE * options.window
     training = spans(0, options.window, max(options.window // 2, 1))
     validation, test = spans(1, long, long), spans(2, long, long)
+    unknown = max(float((n == vocabulary.number(UNKNOWN)).mean()) for n in numbers[1:])
+    counts = " + ".join(f"{len(n):,}" for n in numbers)
+    notes = [
+        f"{place}: {len(known):,} symbols, {len(vocabulary.symbols):,} different ones; the end of the text is held out: {counts} "
+        "to train, to choose, to score",
+        f"{unknown:.2%} of the symbols that are held out are unknown to the training part",
+    ]
+    tell(report, notes)
     torch.manual_seed(options.seed)
     module = TextModel(len(vocabulary.symbols), options)
     history = fit(module, loss, training, lambda m: over(m, validation), options, report=report)
-    unknown = [float((n == vocabulary.number("<unknown>")).mean()) for n in numbers[1:]]
     return Trained(
         task="text",
         module=module,
         options=options,
         history=history,
         scores=_scores(module, test, numbers[0], numbers[2], len(vocabulary.symbols)),
-        notes=[
-            f"{place}: {len(known):,} symbols, {len(vocabulary.symbols):,} different ones; the end of the text is held out: "
-            f"{' + '.join(f'{len(n):,}' for n in numbers)} to train, to choose, to score",
-            f"{max(unknown):.2%} of the symbols that are held out are unknown to the training part",
-        ],
+        notes=notes,
         metadata={"text": {"input": "token", "output": "logits", "vocabulary": vocabulary.written}},
         example={"token": known[None, :16]},
     )
