@@ -20,7 +20,7 @@ from shared import ROOT
 
 from lstm_edge.cli import _run
 
-PAGES = ("python", "streaming", "command-line", "keras", "torch", "refused", "insight")
+PAGES = ("python", "streaming", "command-line", "keras", "torch", "refused", "insight", "tasks")
 RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in PAGES)]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 FENCE = re.compile(r"^```(\w+)( norun| refused)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -129,8 +129,36 @@ def make_keras_files():
     half.save_weights("half.weights.h5")
 
 
+# ---- data that docs/tasks.md trains on ------------------------------------------------------------------------------
+
+
+def make_data_of_tasks():
+    """strokes.csv, pump.csv, verse.txt and numbers.tsv."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("pandas")
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    rows = ["id,x,y,shape"]
+    for n in range(60):
+        shape, turn = (("left", 0.4), ("right", -0.4), ("straight", 0.0))[n % 3]
+        along = rng.uniform(0, 6) * (turn == 0) + turn * np.arange(rng.integers(8, 14))
+        points = np.stack([np.cos(along), np.sin(along)], 1) + rng.normal(0, 0.05, (len(along), 2))
+        rows += [f"{n},{x:.3f},{y:.3f},{shape}" for x, y in points]
+    Path("strokes.csv").write_text("\n".join(rows))
+    t = np.arange(700)
+    flow, pressure = 20 + 3 * np.sin(0.3 * t), 5 * np.cos(0.3 * t)
+    readings = np.stack([flow, pressure], 1) + rng.normal(0, 0.1, (700, 2))
+    np.savetxt("pump.csv", readings, "%.3f", ",", header="flow,pressure", comments="")
+    Path("verse.txt").write_text("the cat sat on the mat, and the dog sat on the log. " * 30)
+    ones = "one two three four five six seven eight nine".split()
+    tens = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+    pairs = [(i, j, k) for i in range(4) for j in range(8) for k in range(9)]
+    lines = [f"{ones[i]} hundred {tens[j]} {ones[k]}\t{i + 1}{j + 2}{k + 1}" for i, j, k in pairs]
+    Path("numbers.tsv").write_text("\n".join(lines))
+
+
 EXIT_CODES = {"": 0, " refused": 1, " norun": None}
-MADE_FOR = {"refused.md": (make_vad, make_torch_files, make_keras_files)}
+MADE_FOR = {"refused.md": (make_vad, make_torch_files, make_keras_files), "tasks.md": (make_data_of_tasks,)}
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda p: p.name)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import lstm_edge
+from lstm_edge.decoding import Decoder, greedy
 
 HERE = Path(__file__).parent
 LETTERS = ["<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz"]
@@ -27,15 +28,9 @@ class G2P:
     def __call__(self, word: str) -> str:
         """The likeliest phoneme each time, until the end."""
         letters = [LETTERS.index(c) if c in LETTERS else 1 for c in word] + [LETTERS.index("</s>")]
-        stream = self.decoder.stream()
-        stream.state = {"gru.h": self.encoder.run(np.array([letters], np.int32))}
-        said, phoneme = [], PHONEMES.index("<s>")
-        for _ in range(LONGEST):
-            phoneme = int(np.argmax(stream.run(np.array([[phoneme]], np.int32))))
-            if PHONEMES[phoneme] == "</s>":
-                break
-            said.append(PHONEMES[phoneme])
-        return " ".join(said)
+        decoder = Decoder(self.decoder, {"gru.h": self.encoder.run(np.array([letters], np.int32))})
+        said = greedy(decoder, PHONEMES.index("<s>"), PHONEMES.index("</s>"), LONGEST)
+        return " ".join(PHONEMES[n] for n in said.numbers)
 
 
 if __name__ == "__main__":
