@@ -6,7 +6,7 @@ Diamos, "Block-sparse recurrent neural networks", 2017.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,6 +20,7 @@ from ..errors import LstmEdgeError
 from ..ir.sparse import BLOCK
 from .cells import VariantLSTM
 
+DONE, KEPT = "pruning_steps", "pruning_kept"  # in an optimiser's state of a parameter
 LAYERS = (nn.RNNBase, nn.Linear, VariantLSTM)
 
 
@@ -41,8 +42,8 @@ def prune_gradually(
     only: names of weights, or patterns such as `rnn.*`; without it all of recurrences and nn.Linear.
 
     Nothing else is to be called: the zeros are put back after each step, whatever momentum and weight decay have made of them.
-    Returns what is known of it; `state_dict` and `load_state_dict` belong into a checkpoint. LstmEdgeError for arguments that
-    name nothing or mean nothing.
+    How far pruning is stands in the optimiser's state, so that whoever saves that and loads it goes on with the same bits,
+    after the same call. Returns what is known of it. LstmEdgeError for arguments that name nothing or mean nothing.
     """
     if not 0 < density <= 1:
         raise LstmEdgeError(f"density: expected a share above 0, at most 1, found {density!r}")
@@ -85,10 +86,22 @@ class Pruning:
         t = 1.0 if not self.steps else min(1.0, (self.done - self.start) / self.steps)
         return self.density + (1.0 - self.density) * (1.0 - t) ** 3
 
-    def step(self, module: nn.Module) -> None:
-        """What happens after a step of the optimiser."""
+    def step(self, module: nn.Module, state: Mapping[Tensor, dict[str, Any]]) -> None:
+        """What happens after a step of the optimiser with this state by parameter."""
+        first = state[module.get_parameter(self.names[0])]
+        if int(first.get(DONE, self.done)) != self.done:
+            self._go_on(module, state)
         self.done += 1
         self.apply(module)
+        for name, kept in self.kept.items():
+            state[module.get_parameter(name)][KEPT] = kept
+        first[DONE] = torch.tensor(float(self.done))
+
+    def _go_on(self, module: nn.Module, state: Mapping[Tensor, dict[str, Any]]) -> None:
+        """Takes up what the state of an earlier training says; an optimiser may have made floats of it."""
+        self.done = int(state[module.get_parameter(self.names[0])][DONE])
+        held = {name: state[module.get_parameter(name)] for name in self.names}
+        self.kept = {name: its[KEPT].bool() for name, its in held.items() if KEPT in its}
 
     @torch.no_grad()
     def apply(self, module: nn.Module) -> None:
@@ -101,12 +114,6 @@ class Pruning:
                 self.kept[name] = _largest_blocks(weight, self.density_now, self.blocks)
             if name in self.kept:
                 weight.masked_fill_(~self.kept[name].to(weight.device), 0.0)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"done": self.done, "kept": dict(self.kept)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.done, self.kept = int(state["done"]), dict(state["kept"])
 
 
 def stop_pruning(module: nn.Module) -> None:
@@ -162,6 +169,6 @@ def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     for module, pruning in list(_of_module.items()):
         weights = [module.get_parameter(name) for name in pruning.names]
         if id(weights[0]) in held:
-            pruning.step(module)
+            pruning.step(module, optimizer.state)
         elif any(id(w) in held for w in weights):
             pruning.apply(module)
