@@ -8,6 +8,7 @@ from typing import Any
 
 from .._core import Model
 from ..errors import FormatError
+from .steps import Step, step_of
 
 MODES = ("direct", "recursive")
 
@@ -18,7 +19,8 @@ class Description:
 
     input, output: names of the model's. columns: of a frame of `input`; targets: what `output` forecasts, and feedback: the column
     that each target continues. static: columns (positions) that keep their value. known: columns of the input `known`. time: the
-    int32 input of minutes since 1970, time_column: where a table has it, minutes: between frames. horizon: times that a frame's
+    int32 input of minutes since 1970, time_column: where a table has it. step: between frames, such as "1 month", and minutes: the same
+    in minutes, on average. horizon: times that a frame's
     answer reaches. quantiles: in the answer's last axis, none without. window: frames of a training example.
     """
 
@@ -34,6 +36,7 @@ class Description:
     time: str | None = None
     time_column: str | None = None
     minutes: int | None = None
+    step: str | None = None
     window: int | None = None
     mode: str = "direct"
 
@@ -73,9 +76,16 @@ class Description:
             wrong.append(
                 f"static: expected columns that are no targets, found {sorted({*self.feedback} & {*self.static})}"
             )
-        if self.time is not None and self.minutes is None:
-            wrong.append("minutes: expected the minutes between frames beside `time`, found nothing")
+        if self.time is not None and self.between is None:
+            wrong.append("minutes: expected the minutes between frames, or a step, beside `time`, found nothing")
         return wrong
+
+    @property
+    def between(self) -> Step | None:
+        """The time between frames; None where the file does not say it."""
+        if self.step is not None:
+            return step_of(self.step)
+        return None if self.minutes is None else Step(60 * self.minutes)
 
     @property
     def median(self) -> int | None:
@@ -135,6 +145,7 @@ _KINDS = {
     "time": _NAME_OR_NONE,
     "time_column": _NAME_OR_NONE,
     "minutes": _COUNT_OR_NONE,
+    "step": _Kind('a time such as "1 hour" or null', lambda v: v is None or (_is_word(v) and step_of(v) is not None)),
     "window": _COUNT_OR_NONE,
     "mode": _Kind(" or ".join(MODES), lambda v: v in MODES),
 }

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from .._core import Model, Stream
 from ..errors import LstmEdgeError, ShapeError, UnsupportedModelError
 from .futures import Frames, Given
-from .plan import Link, Plan, plan_of
+from .plan import Link, Plan, plan_of, typed
 
 if TYPE_CHECKING:
     from .._core import Array
@@ -79,7 +79,7 @@ def forecast_model(
 
 def _count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ShapeError(f"{name}: expected a whole number of at least 1, found {value!r}")
+        raise ShapeError(f"{typed(name)}: expected a whole number of at least 1, found {value!r}")
     return int(value)
 
 
@@ -100,13 +100,13 @@ def _check_way(plan: Plan, window: int | None) -> None:
     if window is None and not streaming.get("supported", False):
         raise UnsupportedModelError(
             f"forecast: this model cannot stream: {streaming.get('why', 'the file does not say that it can')}; "
-            "give window=, the number of frames that it was trained on: each step then runs the last ones from the beginning"
+            f"give {typed('window')}, the number of frames that it was trained on: each step then runs the last ones from the beginning"
         )
     if window is not None and (plan.model.is_step_model or plan.inputs[plan.links[0].input].frames_axis < 0):
-        raise UnsupportedModelError("forecast: window: expected a model with a frames axis, found none")
+        raise UnsupportedModelError(f"forecast: {typed('window')}: expected a model with a frames axis, found none")
     if window is not None and window < plan.horizon:
         raise ShapeError(
-            f"window: expected at least {plan.horizon} frames, the horizon that is fed back at once, found {window}"
+            f"{typed('window')}: expected at least {plan.horizon} frames, the horizon that is fed back at once, found {window}"
         )
 
 

@@ -134,41 +134,38 @@ class Frames:
 
     def _times(self, cut: Cut, newest: Array | None) -> Array | None:
         """Minutes of past and future frames: the newest time goes on."""
-        assert self.plan.description is not None and self.plan.description.minutes is not None
-        past = np.zeros((self.batch, 0), np.int64)
+        assert self.plan.description is not None and self.plan.description.between is not None
+        past = np.zeros((self.batch, 0), "M8[s]")
         if self.given.time is not None:
-            counts = minutes_since_1970(self.given.time)
+            times = as_times(self.given.time)
             shape = (self.past,) if self.past else ()
-            if counts is None or counts.shape not in (shape, (self.batch, *shape)):
+            if times is None or times.shape not in (shape, (self.batch, *shape)):
                 self.wrong.append(
                     f"time: expected {'a time stamp for each frame' if self.past else 'the time stamp of the newest frame'}, "
-                    f"datetime64 or whole minutes since 1970, of shape {shape}{self._batch_text(shape)}, found {_found(self.given.time)}"
+                    f"datetime64 or minutes since 1970, of shape {shape}{self._batch_text(shape)}, found {_found(self.given.time)}"
                 )
                 return None
-            counts = np.broadcast_to(counts, (self.batch, *shape)).reshape(self.batch, -1)
-            past, last = counts[:, : self.past], counts[:, -1:]
+            times = np.broadcast_to(times, (self.batch, *shape)).reshape(self.batch, -1)
+            past, last = times[:, : self.past], times[:, -1]
         elif newest is not None and not self.past:
-            last = newest.reshape(self.batch, 1).astype(np.int64)
+            last = (60 * newest.reshape(self.batch).astype(np.int64)).astype("M8[s]")
         else:
             self.wrong.append(f"time: expected {self.past} time stamps, one for each frame, found nothing")
             return None
-        times = np.concatenate([past, last + self.plan.description.minutes * np.arange(1, self.future + 1)], 1)
-        if np.abs(times).max(initial=0) > MOST_MINUTES:
-            self.wrong.append(
-                f"time: expected minutes within 32 bits (until the year 6053), found {np.abs(times).max()}"
-            )
+        future = self.plan.description.between.after(last, self.future)
+        minutes = np.concatenate([past, future], 1).astype(np.int64) // 60
+        if np.abs(minutes).max(initial=0) > MOST_MINUTES:
+            self.wrong.append("time: expected minutes within 32 bits (until the year 6053), found later ones")
             return None
-        return times.astype(np.int32).reshape(self.batch, self.past + self.future, *cut.frame)
+        return minutes.astype(np.int32).reshape(self.batch, self.past + self.future, *cut.frame)
 
 
-def minutes_since_1970(value: ArrayLike) -> Array | None:
-    """datetime64 or whole numbers as int64 minutes; None for anything else. NaT and parts of minutes are neither."""
+def as_times(value: ArrayLike) -> Array | None:
+    """datetime64, or whole minutes since 1970, as datetime64[s]; None for anything else, and where one is missing."""
     array = np.asarray(value)
     if array.dtype.kind == "M":
-        minutes = array.astype("datetime64[m]")
-        whole: Array = minutes.astype(np.int64)
-        return None if np.isnat(array).any() or (minutes != array).any() else whole
-    return array.astype(np.int64) if array.dtype.kind in "iu" else None
+        return None if np.isnat(array).any() else array.astype("M8[s]")
+    return (60 * array.astype(np.int64)).astype("M8[s]") if array.dtype.kind in "iu" else None
 
 
 def _found(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .._core import Model
 from ..errors import FormatError, ShapeError, UnsupportedModelError
+from ..options import spelled
 from .description import KNOWN, Description, description_of
 from .frames import Cut, cut_of
 
@@ -47,7 +48,7 @@ class Plan:
         about = self.description
         if about is None or steps <= self.horizon:
             return
-        limit = f"steps: expected at most {self.horizon}, the horizon of the file, "
+        limit = f"{typed('steps')}: expected at most {self.horizon}, the horizon of the file, "
         if about.blocking:
             raise ShapeError(
                 f"{limit}because nobody knows the values to come of {', '.join(about.blocking)} "
@@ -91,7 +92,7 @@ def plan_of(model: Model, feedback: Mapping[str, str] | None) -> Plan:
     description = description_of(model)
     if description is not None and feedback is not None:
         raise ShapeError(
-            f"feedback: expected none, because the file says that {description.output} continues {description.input}, "
+            f"{typed('feedback')}: expected none, because the file says that {description.output} continues {description.input}, "
             f"found {dict(feedback)}"
         )
     inputs = tuple(cut_of(layout, "input") for layout in model.in_layouts)
@@ -127,19 +128,24 @@ def _described(model: Model, about: Description, inputs: tuple[Cut, ...]) -> Pla
     return _checked(Plan(model, about, inputs, {output: out}, (link,), about.horizon))
 
 
+def typed(argument: str) -> str:
+    """An argument of forecast as the reader types it."""
+    return spelled(f"--{argument}", argument)
+
+
 def _told(model: Model, feedback: Mapping[str, str], inputs: tuple[Cut, ...]) -> Plan:
     ins, outs = ([p.name for p in ports] for ports in (model.inputs, model.outputs))
     have = f"its outputs are {', '.join(outs)}, its inputs {', '.join(ins)}"
     if not feedback:
         raise ShapeError(
-            f"feedback: expected {{output: input}}, because the file does not say what continues what, found nothing; {have}"
+            f"{typed('feedback')}: expected {spelled('OUTPUT=INPUT', '{output: input}')}, because the file does not say what continues what, found nothing; {have}"
         )
     wrong = [f"expected an output, found {name!r}" for name in feedback if name not in outs]
     wrong += [f"expected an input, found {name!r}" for name in feedback.values() if name not in ins]
     if len(set(feedback.values())) != len(feedback):
         wrong.append(f"expected each input once, found {list(feedback.values())}")
     if wrong:
-        raise ShapeError(f"feedback: {'; '.join(wrong)}; {have}")
+        raise ShapeError(f"{typed('feedback')}: {'; '.join(wrong)}; {have}")
     cuts, links = {}, []
     for name, onto in feedback.items():
         output, place = outs.index(name), ins.index(onto)
@@ -151,7 +157,7 @@ def _told(model: Model, feedback: Mapping[str, str], inputs: tuple[Cut, ...]) ->
         cuts[output] = out
         links.append(Link(output, place, tuple(range(into.size)), 1, 0, out.frame))
     if wrong:
-        raise ShapeError(f"feedback: {'; '.join(wrong)}")
+        raise ShapeError(f"{typed('feedback')}: {'; '.join(wrong)}")
     return _checked(Plan(model, None, inputs, cuts, tuple(links), 1))
 
 

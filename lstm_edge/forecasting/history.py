@@ -1,0 +1,107 @@
+"""A table as a model's history: its columns by the names in the file, on the grid of frames that the model knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import FormatError
+from ..files.tables import TextTable
+from .description import Description
+from .steps import Step
+
+MOST_FRAMES_PER_ROW = 20  # a grid with more is no grid of these rows
+
+
+@dataclass(frozen=True)
+class History:
+    """Frames in the order of time. series: (frames, columns) float32, NaN in gaps; known: (frames + rows to come, K) or None; times:
+    datetime64[s] (frames,) or None; gaps: frames without a row; unused: names of the table's other columns."""
+
+    series: np.ndarray
+    known: np.ndarray | None
+    times: np.ndarray | None
+    gaps: int
+    unused: tuple[str, ...]
+
+
+def read_history(
+    about: Description, table: TextTable, time_format: str | None = None, averaged: bool = False
+) -> History:
+    """Rows behind the last one that has a value of a column that changes are of the times to come: of them known values are taken.
+
+    averaged: several rows may fall into a frame, which is then their mean, as in training with a step of its own. FormatError names
+    what of the table does not fit.
+    """
+    names = (*about.columns, *about.known)
+    missing = [n for n in dict.fromkeys([*names, about.time_column]) if n is not None and n not in table.names]
+    if missing:
+        found = ", ".join(map(repr, table.names))
+        raise FormatError(
+            f"{table.place}: expected columns {', '.join(map(repr, missing))}, as the model has them, found {found}"
+        )
+    values = np.stack([table.numbers(name) for name in names], 1)
+    times, gaps = None, 0
+    if about.time_column is not None:
+        times = table.times(about.time_column, time_format)
+        order = np.argsort(times, kind="stable")
+        if about.between is not None:
+            times, values, gaps = _on_grid(table, about, times[order], values[order], order, averaged)
+        else:
+            times, values = times[order], values[order]
+    width = len(about.columns)
+    changing = [i for i in range(width) if i not in about.static]
+    observed = np.flatnonzero(~np.isnan(values[:, changing]).all(1))
+    if not len(observed):
+        changing_names = ", ".join(about.columns[i] for i in changing)
+        raise FormatError(f"{table.place}: expected values in {changing_names}, found none")
+    frames = int(observed[-1]) + 1
+    known = None
+    if about.known:
+        known = values[:, width:].astype(np.float32)
+        end = int(np.flatnonzero(~np.isnan(known).all(1))[-1:].max(initial=-1)) + 1
+        known = known[: max(end, frames)]
+    unused = tuple(n for n in table.names if n not in names and n != about.time_column)
+    return History(
+        values[:frames, :width].astype(np.float32), known, None if times is None else times[:frames], gaps, unused
+    )
+
+
+def _on_grid(
+    table: TextTable, about: Description, times: np.ndarray, values: np.ndarray, order: np.ndarray, averaged: bool
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(times, values) of every frame from the first row to the last, and how many are without a row: those are NaN."""
+    step, column = about.between, about.time_column
+    assert step is not None and column is not None
+    first = times[0]
+    if averaged and not step.months:
+        first = np.datetime64(int(first.astype(np.int64)) // step.seconds * step.seconds, "s")
+        places = (times - first).astype(np.int64) // step.seconds
+    else:
+        places = step.places(times)
+    frames = int(places[-1]) + 1
+    if frames > MOST_FRAMES_PER_ROW * len(times) + 100:
+        raise FormatError(
+            f"{table.place}: column {column!r}: expected a row every {_said(about, step)}, found {len(times):,} rows for {frames:,} frames"
+        )
+    twice = np.flatnonzero(np.diff(places) == 0)
+    if len(twice) and not averaged:
+        lines = [table.lines[order[twice[0] + n]] for n in (0, 1)]
+        raise FormatError(
+            f"{table.place}: column {column!r}: expected one row every {_said(about, step)}, found lines {lines[0]} and {lines[1]} in one"
+        )
+    placed = np.full((frames, values.shape[1]), np.nan)
+    if len(twice):
+        given = ~np.isnan(values)
+        sums, counts = np.zeros_like(placed), np.zeros_like(placed)
+        np.add.at(sums, places, np.where(given, values, 0))
+        np.add.at(counts, places, given)
+        placed = np.divide(sums, counts, out=placed, where=counts > 0)
+    else:
+        placed[places] = values
+    return np.concatenate([[first], step.after(first, frames - 1)]), placed, frames - len(np.unique(places))
+
+
+def _said(about: Description, step: Step) -> str:
+    return about.step or f"{step.seconds // 60} minutes"
