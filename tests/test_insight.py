@@ -449,14 +449,15 @@ def test_the_page_shows_the_value_under_the_pointer(folder):
         assert float(value) == pytest.approx(float(arrays[name][0, frame, unit]), abs=2e-4)
 
 
-# Moves the pointer to the middle of a frame and unit, scrolled into view, and notes what the page says.
+# Moves the pointer to the middle of a frame and unit, scrolled into view, and notes what the page says: what lies there gets the event.
 POINTING = """<script>
 for (const [name, frame, unit] of POINTS) {
   const m = D.maps.find(m => m.name === name);
   scroll.scrollLeft = frame * px - scroll.clientWidth / 2;
-  const box = m.canvas.getBoundingClientRect();
-  m.canvas.dispatchEvent(new PointerEvent("pointermove", {
-    clientX: box.left + (frame + .5) * px - scroll.scrollLeft, clientY: box.top + (unit + .5) * m.row, bubbles: true}));
+  m.canvas.scrollIntoView({block: "center", inline: "nearest"});
+  const left = scroll.getBoundingClientRect().left, top = m.canvas.getBoundingClientRect().top;
+  const at = {clientX: left + (frame + .5) * px - scroll.scrollLeft, clientY: top + (unit + .5) * m.row, bubbles: true};
+  document.elementFromPoint(at.clientX, at.clientY).dispatchEvent(new PointerEvent("pointermove", at));
   $("seen").textContent += $("value").textContent + "\\n";
 }
 </script>"""

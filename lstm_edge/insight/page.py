@@ -39,9 +39,9 @@ header{position:sticky;top:0;background:#fff;padding:6px 12px;border-bottom:1px 
 #value{font-weight:600;font-variant-numeric:tabular-nums;min-height:1.3em}
 #scroll{overflow-x:auto;margin:0 12px}
 #all{position:relative}
-section{position:sticky;left:0;margin:8px 0}
+section{position:sticky;left:0;width:max-content;margin:8px 0}
 canvas{display:block;image-rendering:pixelated;cursor:crosshair;background:#bbb}
-#line{position:absolute;top:0;bottom:0;width:1px;background:#f80;pointer-events:none;display:none}
+#line{position:absolute;top:0;bottom:0;width:1px;background:#f80;pointer-events:none;z-index:1;display:none}
 button{font:inherit;min-width:2em}
 </style>
 <header><b id="title"></b> <button id="out">&minus;</button> <button id="in">+</button>
@@ -64,7 +64,7 @@ const at = (m, t, u) => {
 for (const m of D.maps) {
   const bytes = Uint8Array.from(atob(m.data), c => c.charCodeAt(0)), view = new DataView(bytes.buffer);
   m.steps = Int16Array.from({length: bytes.length / 2}, (_, i) => view.getInt16(2 * i, true));
-  m.row = Math.max(2, Math.min(12, Math.floor(160 / m.units)));
+  m.row = Math.max(m.units > 200 ? 1 : 2, Math.min(12, Math.floor(160 / m.units)));
   const section = document.createElement("section");
   section.append(`${m.name}  (${m.units} unit${m.units > 1 ? "s" : ""})`);
   m.canvas = document.createElement("canvas");
