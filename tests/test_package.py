@@ -36,7 +36,7 @@ def test_import_brings_only_numpy():
 def test_convert_and_verify_import_no_framework():
     heavy = set(HEAVY) - {"click", "rich"}
     assert not imported_by("import lstm_edge; lstm_edge.convert; lstm_edge.verify; import lstm_edge.bench") & set(HEAVY)
-    assert not imported_by("import lstm_edge.cli") & heavy
+    assert not imported_by("import lstm_edge.cli, lstm_edge.cli.train") & heavy
 
 
 @pytest.mark.parametrize("module", ["click", "rich"])

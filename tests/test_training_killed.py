@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -124,6 +125,22 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(tmp_path):
     assert "made with --weight-decay None, here 0.5; examples 27 of digest" in str(found.value)
     with pytest.raises(TrainingError, match=r"weights cell.weight_ih_l0 \[16, 2\], here \[20, 2\]; .* and 1 more"):
         train(options.replaced(resume=True), hidden=5)
+
+
+def test_what_may_change_the_last_bits_is_said(tmp_path, monkeypatch):
+    notes = []
+    report = SimpleNamespace(note=notes.append, **dict.fromkeys(("began", "step", "epoch", "ended"), ignored))
+    options = OPTIONS.replaced(epochs=1, folder=str(tmp_path), resume=True)
+    train(options, report=report)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    train(options.replaced(epochs=2), report=report)
+    assert notes[1].endswith("no checkpoint yet; training starts at its beginning")
+    assert "goes on from" in notes[3] and notes[3].endswith("at epoch 2, step 1")
+    assert notes[4].endswith("threads 1, now 7: the last bits may differ")
+
+
+def ignored(*told, **named):
+    """What this test does not look at."""
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):

@@ -153,6 +153,15 @@ def test_a_loss_that_is_no_number_names_epoch_and_step(clip):
         trained(Options(epochs=1, batch=8, clip=clip), line(broken=7))
 
 
+@pytest.mark.parametrize(
+    "loss, found",
+    [(lambda m, b: m(b[0]), r"shape \[64, 1\], with a"), (lambda m, b: b[0].sum(), r"shape \[\], without a")],
+)
+def test_a_loss_that_training_cannot_lower_is_an_error(loss, found):
+    with pytest.raises(TrainingError, match=f"^expected the loss to be a number with a gradient .*found {found}"):
+        fit(network(), loss, line(), lambda m: 0.0, Options(epochs=1))
+
+
 def test_a_validation_that_is_no_number_names_the_epoch():
     with pytest.raises(TrainingError, match="^after epoch 1: expected a finite validation, found inf"):
         fit(network(), squared, line(), lambda m: math.inf, Options(epochs=1))

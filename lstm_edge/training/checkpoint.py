@@ -60,8 +60,7 @@ class Checkpoints:
         """Replaces the file at once, by the first process: who is killed meanwhile leaves the one before."""
         if self.path is None or not self.world.first:
             return
-        made_by = {"torch": str(torch.__version__), "device": self.device.type}
-        content = {"kind": KIND, "identity": self.identity, "made by": made_by, **state}
+        content = {"kind": KIND, "identity": self.identity, "made by": _made_by(self.device), **state}
         temporary = self.path.with_name(NAME + ".tmp")
         with open(temporary, "wb") as file:
             torch.save(content, file)
@@ -110,9 +109,15 @@ class Checkpoints:
 
 def strangeness(state: Mapping[str, Any], device: torch.device) -> str:
     """Why a training that goes on from `state` may end in other bits than one never interrupted; "" where it does not."""
-    now = {"torch": str(torch.__version__), "device": device.type}
+    now = _made_by(device)
     changed = [f"{n} {state['made by'][n]}, now {now[n]}" for n in now if state["made by"][n] != now[n]]
     return f"the checkpoint was made with {' and '.join(changed)}: the last bits may differ" if changed else ""
+
+
+def _made_by(device: torch.device) -> dict[str, str]:
+    """What the last bits of a training depend on beside its options."""
+    threads = str(torch.get_num_threads()) if device.type == "cpu" else "any"
+    return {"torch": str(torch.__version__), "device": device.type, "threads": threads}
 
 
 def _identity(options: Options, module: nn.Module, examples: Any, world: World) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """Several processes that train one network, as torchrun starts them: what torch.distributed does, under one roof.
 
 Each process computes the gradients of its share of a step's examples; DistributedDataParallel averages them. All of them
-validate, so that none waits; the first one's number counts, and it alone writes and reports.
+validate, so that none waits; the first one's number counts, and it alone writes and reports. Where a loss is the mean over
+a batch's examples, two processes are one with the doubled batch; a mean over something else (classes of several weights,
+frames of ragged sequences) is that of each share, averaged.
 """
 
 from __future__ import annotations

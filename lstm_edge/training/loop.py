@@ -201,6 +201,9 @@ class _Run:
         self.optimizer.zero_grad()
         with arithmetic(self.options, self.device):
             loss = self.loss(batch)
+        if loss.ndim or not loss.requires_grad:
+            found = f"shape {list(loss.shape)}, {'with' if loss.requires_grad else 'without'} a gradient"
+            raise TrainingError(f"expected the loss to be a number with a gradient (shape []), found {found}")
         (loss if weight == 1 else loss * weight).backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.options.clip) if self.options.clip else None
         self.optimizer.step()
