@@ -16,7 +16,9 @@ from lstm_edge.training.options import Options
 torch = pytest.importorskip("torch")
 
 from lstm_edge.training.checkpoint import NAME  # noqa: E402
+from lstm_edge.training.int8_layers import fake_quantize  # noqa: E402
 from lstm_edge.training.loop import Tensors, fit  # noqa: E402
+from lstm_edge.training.pruning import prune_gradually  # noqa: E402
 from lstm_edge.training.report import TrainingError  # noqa: E402
 
 STEPS = 7  # of an epoch: 27 examples by 4
@@ -107,6 +109,37 @@ def test_minutes_between_checkpoints(tmp_path, undisturbed):
     killed(options, 17)
     bits, epochs, taken = train(options)
     assert (bits, epochs, taken) == (*undisturbed[:2], 4 * STEPS - 16)
+
+
+class Sparse(Network):
+    """Half of each weight's blocks go within ten steps; the products are those of int8."""
+
+    def __init__(self, hidden: int = 4):
+        super().__init__(hidden)
+        fake_quantize(self)
+        prune_gradually(self, 0.5, (2, 2), steps=10, every=3)
+
+
+def test_pruned_and_quantised_weights_go_on_too(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "Network", Sparse)
+    undisturbed = train(OPTIONS)
+    options = OPTIONS.replaced(folder=str(tmp_path), resume=True)
+    killed(options, 6)
+    killed(options, 5)
+    assert train(options)[:2] == undisturbed[:2]
+    monkeypatch.undo()
+    with pytest.raises(TrainingError, match=r"pruning of all 0.5 in blocks \(2, 2\), here None"):
+        train(options)
+    betters = [better for *_, better in undisturbed[1]]
+    assert betters[:2] == [True, True]  # in which weights were still being pruned
+
+
+def test_the_weights_that_are_kept_have_their_zeros():
+    module = Sparse()
+    values = iter([1.0, 5.0, 6.0, 7.0])
+    history = fit(module, loss, examples(), lambda m: next(values), OPTIONS)
+    assert history.best.number == 2  # the first with all its zeros
+    assert (module.cell.weight_hh_l0 == 0).sum() == module.cell.weight_hh_l0.numel() // 2
 
 
 def test_more_epochs_go_on_from_the_end(tmp_path):

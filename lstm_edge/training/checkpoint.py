@@ -18,6 +18,7 @@ from ..errors import FormatError
 from ..options import spelled
 from .distributed import World
 from .options import BESIDE, Options
+from .pruning import prunings_of
 from .report import TrainingError
 
 NAME = "checkpoint.pt"
@@ -127,6 +128,8 @@ def _identity(options: Options, module: nn.Module, examples: Any, world: World) 
     for name, value in module.state_dict().items():
         if isinstance(value, torch.Tensor):
             found[f"weights {name}"] = str(list(value.shape))
+    for name, pruning in prunings_of(module).items():
+        found[f"pruning of {name or 'all'}"] = f"{pruning.density:g} in blocks {pruning.blocks}"
     found["examples"] = f"{len(examples)} of digest {_digest(examples, options.seed)}"
     found["processes"] = str(world.size)
     return found

@@ -17,6 +17,7 @@ from .devices import arithmetic, check_precision, choose_device, moved, random_s
 from .distributed import World, announced, join
 from .logs import log_of
 from .options import Options
+from .pruning import prunings_of
 from .report import Epoch, History, Report, Reports, TrainingError
 from .schedules import Schedule
 
@@ -64,7 +65,8 @@ def fit(
 
     loss: (module, batch) -> the mean over the batch's examples, a scalar tensor. validate: module -> a number that is
     lower for better weights; called after each epoch in eval mode without gradients. All that is drawn follows from
-    options.seed, through torch's generators. Under torchrun each process calls it alike (distributed.py).
+    options.seed, through torch's generators. Under torchrun each process calls it alike (distributed.py). Of a module under
+    prune_gradually, the epochs after its pruning count.
 
     Raises TrainingError for a loss or a validation that is not finite (it names epoch and step), and for a device that
     the machine does not have.
@@ -153,6 +155,8 @@ class _Run:
         self.best: dict[str, Any] = {}
         self.epoch = 0  # epochs done
         self.step = 0  # steps done of the epoch under way
+        self.prunings = prunings_of(module)
+        self.best_is_final = False  # whether the best weights have all the zeros that prune_gradually was asked for
         self.since_better = 0
         self.total = 0.0  # of the epoch's losses, each weighted with its examples
         self.seconds = 0.0  # of the epoch, in an earlier process
@@ -241,8 +245,10 @@ class _Run:
         return value
 
     def _judge(self, mean: float, value: float) -> None:
-        """Keeps the best weights, and decides whether to go on."""
-        better = not self.history.epochs or value < self.history.best.validation
+        """Keeps the best weights, and decides whether to go on. While weights are still being pruned, the newest are the best."""
+        final = all(pruning.finished for pruning in self.prunings.values())
+        better = not (final and self.best_is_final) or value < self.history.best.validation
+        self.best_is_final = final
         self.since_better = 0 if better else self.since_better + 1
         if better:
             self.best = {name: _copied(value) for name, value in self.module.state_dict().items()}
@@ -269,6 +275,7 @@ class _Run:
                 "optimizer": self.optimizer.state_dict(),
                 "best": self.best,
                 "since better": self.since_better,
+                "best is final": self.best_is_final,
                 "schedule": self.schedule.state(),
                 "order": self.order.start,
                 "random": {name: [state.cpu() for state in found] for name, found in gathered.items()},
@@ -291,7 +298,7 @@ class _Run:
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
-        self.since_better = state["since better"]
+        self.since_better, self.best_is_final = state["since better"], state["best is final"]
         self.schedule.restore(state["schedule"])
         self.order.start = state["order"]
         set_random_states({name: found[self.world.rank] for name, found in state["random"].items()}, self.device)

@@ -86,6 +86,11 @@ class Pruning:
         t = 1.0 if not self.steps else min(1.0, (self.done - self.start) / self.steps)
         return self.density + (1.0 - self.density) * (1.0 - t) ** 3
 
+    @property
+    def finished(self) -> bool:
+        """Whether the density is what was asked for."""
+        return self.done >= self.start + self.steps
+
     def step(self, module: nn.Module, state: Mapping[Tensor, dict[str, Any]]) -> None:
         """What happens after a step of the optimiser with this state by parameter."""
         first = state[module.get_parameter(self.names[0])]
@@ -114,6 +119,11 @@ class Pruning:
                 self.kept[name] = _largest_blocks(weight, self.density_now, self.blocks)
             if name in self.kept:
                 weight.masked_fill_(~self.kept[name].to(weight.device), 0.0)
+
+
+def prunings_of(module: nn.Module) -> dict[str, Pruning]:
+    """What is being pruned within `module`, by the names of its parts."""
+    return {name: _of_module[part] for name, part in module.named_modules() if part in _of_module}
 
 
 def stop_pruning(module: nn.Module) -> None:
