@@ -20,7 +20,15 @@ import lstm_edge
 from lstm_edge import format, reference
 from lstm_edge.cli import _run
 from lstm_edge.convert import to_graph
-from lstm_edge.insight import Recurrence, Trace, integrated_gradients, occlusion, reference_trace, saturation
+from lstm_edge.insight import (
+    Recurrence,
+    Trace,
+    importance,
+    integrated_gradients,
+    occlusion,
+    reference_trace,
+    saturation,
+)
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph, State, Tensor
 from lstm_edge.ir.ops import GATES, input_of, op_spec, read_attrs
@@ -344,18 +352,32 @@ def test_integrated_gradients_are_complete():
     graph, x = classifier(), values(7, 3)
     graph.tensors[graph.nodes[0].inputs[1]].data[:, :, 1] = 0
     base = values(7, 3)
-    found = integrated_gradients(graph, x, 0, baseline=base, points=8)
+    found = integrated_gradients(graph, x, 0, baseline=base)
     ends = [reference.run(graph, {"x": a[None].astype(np.float64)})[0]["scores"][0, 0] for a in (x, base)]
     assert found.sum() == pytest.approx(ends[0] - ends[1], abs=1e-7)
     assert np.abs(found[:, 1]).max() < 1e-9 < np.abs(found[:, 0]).max()
 
 
+def test_gradients_take_nodes_until_the_sum_is_right_and_refuse_a_jump(monkeypatch):
+    graph, x = classifier(), values(5, 3)
+    ends = [float(reference.run(graph, {"x": a[None]})[0]["scores"][0].sum()) for a in (x, np.zeros((5, 3)))]
+    middle = np.mean(ends)
+    monkeypatch.setattr(importance, "NODES", (1, 32))
+    steep = integrated_gradients(graph, x, lambda scores: float(np.tanh(5 * (scores.sum() - middle))))
+    change = [np.tanh(5 * (end - middle)) for end in ends]
+    assert steep.sum() == pytest.approx(change[0] - change[1], rel=1e-3)
+    with pytest.raises(
+        lstm_edge.LstmEdgeError, match="with 32 nodes; a target that jumps, as an argmax does, has no gradient"
+    ):
+        integrated_gradients(graph, x, lambda scores: float(scores.sum() > middle))
+
+
 def test_gradients_without_a_batch_axis_are_the_same():
     graph, x = lstm(), values(4, 3)
-    want = integrated_gradients(graph, x, 2, points=4)
+    want = integrated_gradients(graph, x, 2)
     fixed = copy.deepcopy(graph)
     fixed.tensors["x"].shape = (1, FRAMES, 3)
-    np.testing.assert_allclose(integrated_gradients(fixed, x[None], 2, points=4)[0], want, atol=1e-9)
+    np.testing.assert_allclose(integrated_gradients(fixed, x[None], 2)[0], want, atol=1e-9)
 
 
 # ---- the command, its picture and its page ---------------------------------------------------------------------------
