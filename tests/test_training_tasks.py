@@ -327,6 +327,22 @@ def test_rows_of_a_table_may_stand_in_any_order(tmp_path):
     assert found.one_label_each().tolist() == ["x", "y"] and found.columns == ("value",)
 
 
+def test_a_column_of_times_orders_frames_and_uneven_ones_are_noted(tmp_path):
+    """Any word but none is a label, one that elsewhere stands for what is missing too."""
+    hours = [0, 1, 3, 2, 5]
+    rows = [(f"2024-01-01 0{hour}:00", 10.0 * hour, "none", "?") for hour in hours]
+    path = written(tmp_path / "t.csv", ["when", "value", "kind", "remark"], rows)
+    found = sequences.read(path, SequenceOptions(label="kind"), labelled=True, grouped=False)
+    assert found.values[:, 0].tolist() == [0, 10, 20, 30, 50] and set(found.labels) == {"none"}
+    notes = [
+        "orders the frames",
+        "the frames are the columns 'value'",
+        "not used: 'remark'",
+        "1 of 4 steps between them are not",
+    ]
+    assert all(any(note in said for said in found.notes) for note in notes)
+
+
 def test_a_folder_has_a_folder_for_each_label(tmp_path):
     for label, value in (("calm", 0.0), ("wild", 9.0)):
         (tmp_path / label).mkdir()
@@ -374,6 +390,15 @@ BAD_SOURCES = {
     "no text": ("text", 5, "expected the path of a text file, or a list of texts, found int"),
     "a short text": ("text", ["abc"], "expected a text of some length, found 3 characters"),
     "no pair": ("seq2seq", [("a", "b"), ("c",)], r"pair 1: expected a source, a tab and a target"),
+    "one source": ("seq2seq", [("a", "b")] * 4, "expected three different sources or more, found 1"),
+    "nothing usual": ("anomaly", ([np.zeros((90, 1))], [np.arange(90) > 50]), "no anomaly to choose by and to take"),
+    "short": ("anomaly", np.zeros((30, 1)), "frames beyond the first 8 that are no anomaly to choose by"),
+    "an empty label": ("classify", ([ONE, ONE], ["a", float("nan")]), "sequence '1': expected a label, found nan"),
+    "an empty column": (
+        "label",
+        ([ONE * np.nan] * 12, [["a", "b", "a"]] * 12),
+        "column 'column1': expected values, found none",
+    ),
     "few pairs": ("seq2seq", [("a", "b")], "expected three pairs or more, found 1"),
 }
 

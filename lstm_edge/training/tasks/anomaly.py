@@ -48,7 +48,7 @@ def run(source: Any, options: AnomalyOptions, report: Report | None = None) -> T
         sliding = max(window // 4, 1)
         training, choosing = (_usual_alone(spans(n, window, sliding)) for n in (0, 1))
         validation, test = choosing, spans(2, window, window)
-    _require(training, choosing, found)
+    _require(training, validation, found, options)
     torch.manual_seed(options.seed)
     features, said = features_of(found, parts.stretches[0])
     notes = tell(report, [*found.notes, parts.note, *said, *_said(options)])
@@ -86,10 +86,14 @@ def _usual_alone(spans: Spans) -> Spans:
     return Spans(spans.by_frame, spans.stretches[kept])
 
 
-def _require(training: Spans, choosing: Spans, found: Sequences) -> None:
-    for spans, what in ((training, "train on"), (choosing, "choose by")):
-        if not len(spans):
-            raise FormatError(f"{found.place}: expected sequences without anomalies to {what}, found none")
+def _require(training: Spans, validation: Spans, found: Sequences, options: AnomalyOptions) -> None:
+    """FormatError where a part has nothing that is judged and usual."""
+    first = options.settle if options.form == "forecast" else 0
+    kind = f"frames beyond the first {first} that are no anomaly" if first else "sequences without an anomaly"
+    for spans, what in ((training, "train on"), (validation, "choose by and to take the threshold from")):
+        usual = spans.by_frame["usual"].numpy()
+        if not any(usual[begin + first : end].any() for begin, end in spans.stretches):
+            raise FormatError(f"{found.place}: expected {kind} to {what}, found none; give more frames")
 
 
 class _Loss:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...errors import FormatError
 from ..cells import Recurrence, recurrent
 from ..fill import ForwardFill
 from ..options import Options
@@ -39,6 +40,11 @@ class Features(nn.Module):
 def features_of(found: Sequences, training: Stretches) -> tuple[Features, list[str]]:
     """The features that the training part teaches, and notes."""
     rows = np.concatenate([found.values[begin:end] for begin, end in training])
+    empty = np.flatnonzero(np.isnan(rows).all(0))
+    if len(empty):
+        raise FormatError(
+            f"{found.place}: column {found.columns[empty[0]]!r}: expected values, found none in the training part"
+        )
     made = Features(rows, found.gaps)
     means, deviations = made.scaling.mean.tolist(), made.scaling.deviation.tolist()
     said = [coarse(*about) for about in zip(found.columns, means, deviations)]

@@ -202,6 +202,8 @@ def divided(pairs: list[Pair], options: Seq2SeqOptions) -> tuple[list[np.ndarray
     """The pairs of each part, and a note. Pairs with the same source are in the same part."""
     codes = {source: n for n, source in enumerate(dict.fromkeys(source for source, _ in pairs))}
     bounds, of_pair = np.zeros((len(codes), 2), np.int64), np.array([codes[source] for source, _ in pairs])
+    if len(codes) < 3:
+        raise FormatError(f"expected three different sources or more, found {len(codes)}")
     parts = by_sequences(bounds, bounds[:, 0], options.validation, options.test, options.seed)
     return [np.flatnonzero(np.isin(of_pair, some)) for some in parts.sequences], parts.note
 

@@ -111,21 +111,22 @@ def _of_table(cells: Cells, options: SequenceOptions, labelled: bool, grouped: b
         elif needed:
             found = ", ".join(map(repr, cells.columns))
             raise FormatError(f"{cells.place}: expected {options.named(name)}, {what}, one of {found}")
-    columns = _input_columns(cells, options)
+    time = options.time or _found_time(cells, options)
+    columns = _input_columns(cells, options, time)
     values = np.stack([cells_of.numbers(cells, name) for name in columns], 1)
-    labels = None if options.label is None else cells_of.words(cells, options.label)
-    order, bounds, names = _grouped(cells, options)
+    labels = None if options.label is None else _names_in(cells, options.label)
+    order, bounds, names = _grouped(cells, options, time)
     return Sequences(
         cells.place, values[order].astype(np.float32), bounds, names, columns, None if labels is None else labels[order], cells.notes
     )  # fmt: skip
 
 
-def _input_columns(cells: Cells, options: SequenceOptions) -> tuple[str, ...]:
+def _input_columns(cells: Cells, options: SequenceOptions, time: str | None) -> tuple[str, ...]:
     for name in options.inputs:
         cells.require(name, options.named("inputs"))
     if options.time is not None:
         cells.require(options.time, options.named("time"))
-    roles = {options.group, options.label, options.time}
+    roles = {options.group, options.label, time}
     found = options.inputs or tuple(c for c in cells.columns if c not in roles and cells_of.is_numeric(cells, c))
     if not found:
         raise FormatError(f"{cells.place}: expected columns of numbers for the frames, found none beside the others")
@@ -134,19 +135,42 @@ def _input_columns(cells: Cells, options: SequenceOptions) -> tuple[str, ...]:
         raise FormatError(f"{cells.place}: column {both[0]!r} is named as an input and as something else; name it once")
     if not options.inputs:
         cells.notes.append(f"{ASSUMED}the frames are the columns {', '.join(map(repr, found))}")
+    unused = [repr(name) for name in cells.columns if name not in roles and name not in found]
+    if unused:
+        cells.notes.append(f"not used: {', '.join(unused)}")
     return found
 
 
-def _grouped(cells: Cells, options: SequenceOptions) -> tuple[np.ndarray, Stretches, tuple[str, ...]]:
+def _found_time(cells: Cells, options: SequenceOptions) -> str | None:
+    """The first column of times that is not named for something else."""
+    found = cells_of.time_column(cells)
+    if found is None or found in (options.group, options.label, *options.inputs):
+        return None
+    cells.notes.append(f"{ASSUMED}column {found!r} orders the frames")
+    return found
+
+
+def _names_in(cells: Cells, column: str) -> np.ndarray:
+    """A column as words, of which any but an empty one is a name: none, na and - too."""
+    held = cells.frame[column]
+    words = np.array(held.astype(str), object)
+    gone = np.flatnonzero(np.array(held.isna(), bool) | (words == ""))
+    if len(gone):
+        cells.refuse(column, gone, "a word in every row")
+    return words
+
+
+def _grouped(cells: Cells, options: SequenceOptions, time: str | None) -> tuple[np.ndarray, Stretches, tuple[str, ...]]:
     """The order of rows that puts each sequence's together, the bounds of each, and their names as they first stand."""
     count = len(cells.frame)
-    names = np.full(count, "all", object) if options.group is None else cells_of.words(cells, options.group)
+    names = np.full(count, "all", object) if options.group is None else _names_in(cells, options.group)
     codes = {name: n for n, name in enumerate(dict.fromkeys(names))}
     numbers = np.array([codes[name] for name in names])
-    if options.time is None:
-        order = np.argsort(numbers, kind="stable")
-    else:
-        order = np.lexsort((_moments(cells, options.time), numbers))
+    order = np.argsort(numbers, kind="stable")
+    if time is not None:
+        moments = _moments(cells, time)
+        order = np.lexsort((moments, numbers))
+        _note_steps(cells, moments[order], numbers[order])
     ends = np.cumsum(np.bincount(numbers))
     return order, np.stack([ends - np.bincount(numbers), ends], 1), tuple(codes)
 
@@ -160,6 +184,20 @@ def _moments(cells: Cells, column: str) -> np.ndarray:
     if len(gone):
         cells.refuse(column, gone, "a time in every row")
     return values
+
+
+def _note_steps(cells: Cells, moments: np.ndarray, numbers: np.ndarray) -> None:
+    """Says where frames are not evenly apart, which a network cannot see. moments: in the order of the frames."""
+    steps = np.diff(moments.astype("datetime64[s]").astype(np.int64) if moments.dtype.kind == "M" else moments)
+    steps = steps[np.diff(numbers) == 0]
+    if not len(steps):
+        return
+    usual = np.median(steps)
+    uneven = int((np.abs(steps - usual) > 0.01 * abs(usual)).sum())
+    if uneven:
+        cells.notes.append(
+            f"{ASSUMED}frames are evenly apart, where {uneven:,} of {len(steps):,} steps between them are not"
+        )
 
 
 # ---- folders and arrays ----------------------------------------------------------------------------------------------
@@ -240,12 +278,18 @@ def _frames(place: str, name: str, held: Any) -> np.ndarray:
 def _words(place: str, name: str, held: Any, frames: int) -> Words:
     """A label for each frame out of one for all, or one for each."""
     if isinstance(held, str) or np.ndim(held) == 0:
-        return np.full(frames, str(held), object)
+        return np.full(frames, _word(place, name, held), object)
     if np.shape(held) != (frames,):
         raise FormatError(
             f"{place}: sequence {name!r}: expected a label, or {frames}, one a frame, found {np.shape(held)}"
         )
-    return np.array([str(label) for label in held], object)
+    return np.array([_word(place, name, label) for label in held], object)
+
+
+def _word(place: str, name: str, label: Any) -> str:
+    if label is None or label != label or not str(label):  # NaN alone differs from itself
+        raise FormatError(f"{place}: sequence {name!r}: expected a label, found {label!r}")
+    return str(label)
 
 
 def _kind(value: Any) -> str:
