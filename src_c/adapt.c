@@ -13,7 +13,6 @@
  * next one does: the frame's gains, which depend on no observation, are kept until then. Everything is in double, in one order. */
 #include <float.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +37,8 @@ struct le_adapt {
     le_op_type type; /* the node's, but run */
     le_status (*run_dense)(le_ctx *ctx);
     le_adaptation options;
-    int dense, output;       /* node, tensor */
+    int output; /* tensor */
+    le_adapt_layer layer;
     int64_t batch, n;        /* sequences; features and 1 */
     int64_t values, targets; /* corrected values of a frame's answer; those of one time */
     int64_t renewed;         /* weights renewed after each frame */
@@ -47,7 +47,6 @@ struct le_adapt {
     array arrays[N_ARRAYS];  /* what is learnt and kept: the state */
     double *staged_features; /* (batch, horizon, n), (batch, horizon, values): of this run, until it has succeeded */
     double *staged_changes;
-    double *from_output; /* per value of the layer: how much of it makes one unit of the output */
     double *memory;
     size_t bytes;
 };
@@ -192,7 +191,7 @@ le_status le_stream_adapt(le_stream *s, const double *y, le_error *err) {
 
 /* Adds the correction to a row of the layer's answers; notes what they were made of and how they were changed. */
 static void correct(const le_adapt *a, int64_t sequence, const float *x, float *z, double *phi, double *change) {
-    const int64_t features = a->n - 1, each = a->options.each;
+    const int64_t features = a->n - 1;
     const double *w = at(a, WEIGHTS, sequence, 0);
     memset(change, 0, (size_t)a->values * sizeof *change);
     phi[features] = 1;
@@ -202,9 +201,10 @@ static void correct(const le_adapt *a, int64_t sequence, const float *x, float *
         for (int64_t l = 0; l < a->values; l++)
             change[l] += phi[i] * w[l];
     }
-    for (int64_t e = 0; e < a->values * each; e++) {
-        const double by = change[e / each] * a->from_output[e];
-        if (isfinite(by))
+    const le_adapt_link *link = a->layer.links;
+    for (int64_t e = 0; e < a->layer.values; e++, link++) {
+        const double by = link->value ? change[link->value - 1] * link->unit : 0;
+        if (by != 0 && isfinite(by))
             z[e] = (float)((double)z[e] + by);
     }
 }
@@ -214,11 +214,11 @@ static le_status run_adapted(le_ctx *ctx) {
     le_status status = a->run_dense(ctx);
     if (status != LE_OK)
         return status;
-    const int64_t features = a->n - 1, layer = a->values * a->options.each, horizon = a->options.horizon;
+    const int64_t features = a->n - 1, horizon = a->options.horizon;
     const float *x = ctx->in[0]->data;
     float *z = ctx->out[0]->data;
-    a->rows = le_count(ctx->out[0]) / layer / a->batch;
-    for (int64_t row = 0; row < a->rows * a->batch; row++, x += features, z += layer) {
+    a->rows = le_count(ctx->out[0]) / a->layer.values / a->batch;
+    for (int64_t row = 0; row < a->rows * a->batch; row++, x += features, z += a->layer.values) {
         const int64_t b = a->options.time_major ? row % a->batch : row / a->rows;
         const int64_t t = a->options.time_major ? row / a->batch : row % a->rows;
         const int64_t place = b * horizon + t % horizon; /* the last `horizon` rows stay */
@@ -252,15 +252,15 @@ static void keep(const le_adapt *a, int64_t b, int64_t t, const float *answer, i
 void le_adapt_commit(le_stream *s) {
     le_adapt *a = s->adapt;
     const le_tensor *y = &s->tensors[a->output];
-    if (y->absent || s->nodes[a->dense].out[0]->absent || !a->rows)
+    if (y->absent || s->nodes[a->layer.node].out[0]->absent || !a->rows)
         return;
     double *clock = a->arrays[CLOCK].data;
-    const int64_t horizon = a->options.horizon, layer = a->values * a->options.each, first = a->rows > horizon ? a->rows - horizon : 0;
+    const int64_t horizon = a->options.horizon, values = a->options.values, first = a->rows > horizon ? a->rows - horizon : 0;
     const int64_t newest = (int64_t)clock[NEWEST];
     for (int64_t t = first; t < a->rows; t++)
         for (int64_t b = 0; b < a->batch; b++) {
             const int64_t row = a->options.time_major ? t * a->batch + b : b * a->rows + t;
-            keep(a, b, t, (const float *)y->data + row * layer, (newest + 1 + t) % horizon);
+            keep(a, b, t, (const float *)y->data + row * values, (newest + 1 + t) % horizon);
         }
     clock[NEWEST] = (double)((newest + a->rows) % horizon);
     clock[AWAITED] = AWAITING;
@@ -276,115 +276,6 @@ void le_adapt_reset(le_adapt *a) {
             *at(a, MARKS, b, h) = EMPTY;
     }
     a->arrays[CLOCK].data[AWAITED] = NO_ANSWER;
-}
-
-/* ---- the layer ---- */
-
-static int producer(const le_model *m, int tensor) {
-    for (int i = 0; i < m->n_nodes; i++)
-        for (int j = 0; j < m->nodes[i].n_out; j++)
-            if (m->nodes[i].out[j] == tensor)
-                return i;
-    return -1;
-}
-
-static bool is_kind(const le_node *node, const char *key, const char *word) {
-    const le_attr *attr = le_attr_find(node, key);
-    return attr && attr->kind == LE_ATTR_STR && strcmp(attr->strs[0], word) == 0;
-}
-
-/* The output is the layer's answer times a constant (or divided by it): one value for each of a frame's, by NumPy's broadcasting. */
-static le_status scale_by(le_stream *s, le_adapt *a, const le_node *node, int constant, bool divided) {
-    const le_tensor *y = &s->tensors[node->out[0]], *c = &s->tensors[constant];
-    const int64_t n = a->values * a->options.each;
-    int64_t inner = 1;
-    for (int d = 1; d <= c->rank; d++) { /* from the last axis */
-        inner *= d <= y->rank ? y->dims[y->rank - d] : 1;
-        if (c->dims[c->rank - d] != 1 && (d > y->rank || inner > n))
-            return le_fail_op(&s->error, node, LE_ERR_UNSUPPORTED, "adaptation: expected a constant that is the same at every frame");
-    }
-    for (int64_t e = 0; e < n; e++) {
-        int64_t rest = e, place = 0, step = 1;
-        for (int d = 1; d <= c->rank && d <= y->rank; d++) {
-            const int64_t size = y->dims[y->rank - d], own = c->dims[c->rank - d];
-            place += own == 1 ? 0 : rest % size * step;
-            step *= own;
-            rest /= size;
-        }
-        const double value = (double)((const float *)c->data)[place];
-        if (value == 0 || !isfinite(value))
-            return le_fail_op(&s->error, node, LE_ERR_UNSUPPORTED, "adaptation: expected a constant other than 0, found %g", value);
-        a->from_output[e] = divided ? a->from_output[e] * value : a->from_output[e] / value;
-    }
-    return LE_OK;
-}
-
-static void forget_scale(le_adapt *a) {
-    for (int64_t e = 0; e < a->values * a->options.each; e++)
-        a->from_output[e] = 1;
-}
-
-static le_status find_layer(le_stream *s, le_adapt *a, int tensor);
-
-static le_status find_through_binary(le_stream *s, le_adapt *a, const le_node *node) {
-    const int x = node->in[0], c = node->in[1];
-    const bool sum = is_kind(node, "kind", "add"), difference = is_kind(node, "kind", "sub");
-    const bool product = is_kind(node, "kind", "mul"), quotient = is_kind(node, "kind", "div");
-    le_status status;
-    if (sum || difference) {
-        char first[LE_MESSAGE_SIZE / 3] = "";
-        status = find_layer(s, a, x);
-        if (status == LE_OK)
-            return LE_OK;
-        snprintf(first, sizeof first, "%.150s", s->error.message);
-        forget_scale(a);
-        status = find_layer(s, a, c);
-        if (status != LE_OK) {
-            const le_error second = s->error;
-            return le_fail_op(&s->error, node, status, "neither %s nor %.200s", first, second.message);
-        }
-        for (int64_t e = 0; difference && e < a->values * a->options.each; e++)
-            a->from_output[e] = -a->from_output[e];
-        return LE_OK;
-    }
-    if ((product || quotient) && s->tensors[c].is_const)
-        status = find_layer(s, a, x);
-    else if (product && s->tensors[x].is_const)
-        status = find_layer(s, a, c);
-    else
-        return le_fail_op(&s->error, node, LE_ERR_UNSUPPORTED,
-                          "adaptation: between the last Dense layer and the output, expected sums and products with constants alone");
-    return status != LE_OK ? status : scale_by(s, a, node, s->tensors[c].is_const ? c : x, quotient);
-}
-
-/* Goes back from a tensor to the Dense layer that makes it. */
-static le_status find_layer(le_stream *s, le_adapt *a, int tensor) {
-    const le_model *m = s->model;
-    const int index = producer(m, tensor);
-    if (index < 0)
-        return le_fail(&s->error, LE_ERR_UNSUPPORTED, "adaptation: expected an output that a Dense layer makes, found none before %.60s",
-                       m->tensors[tensor].name);
-    const le_node *node = &m->nodes[index];
-    if (le_count(&s->tensors[tensor]) != le_count(&s->tensors[m->outputs[a->options.output].tensor]))
-        return le_fail_op(&s->error, node, LE_ERR_UNSUPPORTED,
-                          "adaptation: expected as many values as the output has, found more or fewer");
-    if (strcmp(node->type->name, "Reshape") == 0)
-        return find_layer(s, a, node->in[0]);
-    if (strcmp(node->type->name, "Binary") == 0)
-        return find_through_binary(s, a, node);
-    if (strcmp(node->type->name, "Dense") != 0)
-        return le_fail_op(
-            &s->error, node, LE_ERR_UNSUPPORTED,
-            "adaptation: expected a Dense layer before the output, with nothing but Reshape, sums, and products with constants between");
-    if (le_attr_find(node, "activation") && !is_kind(node, "activation", "linear"))
-        return le_fail_op(&s->error, node, LE_ERR_UNSUPPORTED, "adaptation: expected a layer without an activation");
-    a->dense = index;
-    a->n = s->tensors[node->in[1]].dims[1] + 1;
-    if (s->tensors[node->in[1]].dims[0] != a->values * a->options.each)
-        return le_fail_op(&s->error, node, LE_ERR_UNSUPPORTED,
-                          "adaptation: expected a layer that makes the %lld values of a frame from one row, found one that makes %lld",
-                          (long long)(a->values * a->options.each), (long long)s->tensors[node->in[1]].dims[0]);
-    return LE_OK;
 }
 
 /* ---- turning it on ---- */
@@ -405,19 +296,10 @@ static le_status check_options(le_stream *s, const le_adaptation *o) {
     return LE_OK;
 }
 
-/* The model's shapes for some frames, as if every window were full; the stream's own are inferred again by its next call. */
-static le_status find_in_stream(le_stream *s, le_adapt *a) {
-    le_status status = le_infer(s, a->options.frames, true);
-    s->frames = -1;
-    s->generation++;
-    if (status == LE_OK && le_count(&s->tensors[a->output]) % (s->batch * a->options.values) != 0)
-        status = le_fail(&s->error, LE_ERR_SHAPE, "adaptation: expected %lld values a frame", (long long)a->options.values);
-    return status == LE_OK ? find_layer(s, a, a->output) : status;
-}
-
 /* Lays out the arrays, the state first, and then what a run needs. */
 static le_status allocate(le_stream *s, le_adapt *a) {
-    const int64_t b = a->batch, h = a->options.horizon, n = a->n, v = a->values;
+    const int64_t b = a->batch, h = a->options.horizon, n = a->layer.features + 1, v = a->values;
+    a->n = n;
     a->renewed = a->options.forgetting < 1 ? (int64_t)ceil(-log2(a->options.forgetting) * (double)n) : 0;
     a->renewed = a->renewed > n ? n : a->renewed;
     if (a->renewed)
@@ -455,19 +337,19 @@ static le_status allocate(le_stream *s, le_adapt *a) {
 
 static void turn_off(le_stream *s) {
     if (s->adapt)
-        s->nodes[s->adapt->dense].node = &s->model->nodes[s->adapt->dense];
+        s->nodes[s->adapt->layer.node].node = &s->model->nodes[s->adapt->layer.node];
     le_adapt_free(s->adapt);
     s->adapt = NULL;
 }
 
 static void turn_on(le_stream *s, le_adapt *a) {
     turn_off(s);
-    a->node = s->model->nodes[a->dense];
+    a->node = s->model->nodes[a->layer.node];
     a->type = *a->node.type;
     a->run_dense = a->type.run;
     a->type.run = run_adapted;
     a->node.type = &a->type;
-    s->nodes[a->dense].node = &a->node;
+    s->nodes[a->layer.node].node = &a->node;
     s->adapt = a;
     le_adapt_reset(a);
 }
@@ -480,8 +362,8 @@ le_status le_stream_adaptation(le_stream *s, const le_adaptation *options, le_er
     le_status status = check_options(s, options);
     le_adapt *a = NULL;
     if (status == LE_OK) {
-        a = calloc(1, sizeof *a + (size_t)options->values * sizeof(double));
-        status = a ? LE_OK : le_fail(&s->error, LE_ERR_MEMORY, "adaptation: cannot allocate %lld values", (long long)options->values);
+        a = calloc(1, sizeof *a);
+        status = a ? LE_OK : le_fail(&s->error, LE_ERR_MEMORY, "adaptation: cannot allocate it");
     }
     if (status == LE_OK) {
         a->options = *options;
@@ -489,9 +371,7 @@ le_status le_stream_adaptation(le_stream *s, const le_adaptation *options, le_er
         a->output = s->model->outputs[options->output].tensor;
         a->values = options->values / options->each;
         a->targets = a->values / options->horizon;
-        a->from_output = (double *)(a + 1);
-        forget_scale(a);
-        status = find_in_stream(s, a);
+        status = le_adapt_find(s, options, &a->layer);
     }
     if (status == LE_OK)
         status = allocate(s, a);
@@ -506,12 +386,14 @@ le_status le_stream_adaptation(le_stream *s, const le_adaptation *options, le_er
 }
 
 void le_adapt_free(le_adapt *a) {
-    if (a)
+    if (a) {
         free(a->memory);
+        free(a->layer.links);
+    }
     free(a);
 }
 
-size_t le_adapt_bytes(const le_adapt *a) { return sizeof *a + a->bytes; }
+size_t le_adapt_bytes(const le_adapt *a) { return sizeof *a + a->bytes + (size_t)a->layer.values * sizeof *a->layer.links; }
 
 /* ---- its state ---- */
 

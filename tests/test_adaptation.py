@@ -157,6 +157,35 @@ def test_a_forecast_learns_each_step_ahead_from_the_frame_that_made_it(quantiles
     assert np.abs(oracle.w).max() > 0.1
 
 
+def test_quantiles_that_cannot_cross_move_with_the_middle_one():
+    """Their widths come from an activation; the middle one is the layer's own, and the others are added to it."""
+    g = Graph()
+    x = g.input("series", (BATCH, FRAMES, FEATURES))
+    z = g.add1("Dense", [x, g.constant(uniform(6, FEATURES))], {}, "dense")
+    z = g.add1(
+        "Reshape", [z], {"shape": [1, 1, 2, 3], "from_input": [0, 0, -1, -1], "from_axis": [0, 1, 0, 0]}, "shape"
+    )
+    low, middle, high = (
+        g.add1("Slice", [z], {"axes": [-1], "starts": [n], "ends": [n + 1]}, f"part{n}") for n in (-3, -2, 2)
+    )
+    low, high = (g.add1("Unary", [part], {"kind": "softplus"}, "width") for part in (low, high))
+    low = g.add1("Binary", [middle, low], {"kind": "sub"}, "low")
+    high = g.add1("Binary", [high, middle], {"kind": "add"}, "high")
+    y = g.add1("Concat", [low, middle, high], {"axis": -1}, "join")
+    one_time = {"shape": [1, 1, 1, 2, 3], "from_input": [0, 0, -1, -1, -1], "from_axis": [0, 1, 0, 0, 0]}
+    g.output("y", g.add1("Reshape", [y], one_time, "time"))
+    about = {"output": "y", "horizon": 1, "targets": ["a", "b"], "quantiles": [0.1, 0.5, 0.9]}
+    model = loaded(g, forecast=about)
+    plain, stream = model.stream(), model.stream()
+    stream.adaptation()
+    for frame in RNG.normal(size=(20, FEATURES)).astype(np.float32):
+        before, answer = plain.step(frame), stream.step(frame)
+        moved = np.append(frame, 1.0) @ stream.state["adapt.weights"][0]
+        np.testing.assert_allclose(answer, before + moved[None, :, None], rtol=0, atol=1e-5)
+        stream.adapt(np.float64([5, -5]))
+    assert np.abs(moved).min() > 2
+
+
 @pytest.mark.parametrize("isa", ISAS)
 def test_runs_of_any_length_give_the_bits_of_steps(isa):
     model = forecaster(isa=isa)
@@ -437,8 +466,12 @@ def wide(kind):
         y = g.add1("Binary", [y, x], {"kind": "mul"}, "gate")
     elif kind == "zero":
         y = g.add1("Binary", [y, g.constant(np.zeros(1, np.float32))], {"kind": "mul"}, "none")
-    elif kind == "slice":
-        y = g.add1("Slice", [y], {"axes": [2], "starts": [0], "ends": [2]}, "part")
+    elif kind == "two":
+        y = g.add1("Concat", [y, g.add1("Dense", [x, w], {}, "other")], {"axis": 2}, "join")
+    elif kind == "later":
+        y = g.add1("Gather", [y, g.constant(np.array([1, 0], np.int32))], {"axis": 2}, "pick")
+    elif kind == "sum":
+        y = g.add1("Binary", [g.add1("Unary", [y], {"kind": "relu"}, "relu"), x], {"kind": "sub"}, "sum")
     elif kind == "spread":
         y = g.add1("Dense", [x, g.constant(uniform(1, FEATURES))], {}, "one")
         y = g.add1("Binary", [y, x], {"kind": "add"}, "spread")
@@ -460,13 +493,12 @@ def wide(kind):
         ("softmax", "node softmax .Softmax.: adaptation: expected a Dense layer before the output"),
         ("product", "node gate .Binary.: adaptation: .*constants alone"),
         ("zero", "node none .Binary.: adaptation: expected a constant other than 0"),
-        ("slice", "node part .Slice.: adaptation: expected a Dense layer before the output"),
-        (
-            "spread",
-            "node spread .Binary.: neither node one .Dense.: .*as many values as the output has.* nor .* before x",
-        ),
+        ("spread", "node one .Dense.: adaptation: expected a value of the layer for each of the output's own"),
+        ("two", "node other .Dense.: adaptation: expected one layer that makes all values of a frame"),
+        ("later", "node pick .Gather.: adaptation: expected a Dense layer"),
+        ("sum", "node sum .Binary.: neither node relu .Unary.: .* nor .*found none before x"),
         ("input", "found none before x"),
-        ("rows", "node dense.rows .Dense.: .* makes the 10 values of a frame from one row, found one that makes 5"),
+        ("rows", "node dense.rows .Dense.: .*makes all values of a frame from one row"),
         ("transposed", "output 'y': expected batch and frames as its first axes"),
     ],
 )
