@@ -931,46 +931,15 @@ cdef class Stream:
         for name, value in ("forgetting", forgetting), ("regularisation", regularisation):
             if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
                 raise LstmEdgeError(f"adaptation: {name}: expected a number, found {value!r}")
+        from .forecasting.observed import observed
+        plan = observed(self.model, self.batch, output)
+        options.output, options.time_major, options.frames, options.values = plan.output, plan.time_major, self.multiple, plan.values
+        options.horizon, options.each, options.middle = plan.horizon, plan.each, plan.middle
         options.forgetting, options.regularisation = forgetting, regularisation
-        options.frames = self.multiple
-        observed = self._observed(output, &options)
         if le_stream_adaptation(self.c, &options, &err) != LE_OK:
             raise_error(&err)
-        self.observed = observed
+        self.observed = plan.shape
         self.seen_rank = -1
-
-    cdef tuple _observed(self, output, le_adaptation *options):
-        """The shape of one sequence's observation; fills in what the options say of the output."""
-        cdef Layout layout
-        forecast = self.model.metadata.get("forecast") or {}
-        names = [port.name for port in self.model.outputs]
-        if output is None:
-            output = forecast.get("output") or (names[0] if len(names) == 1 else None)
-        if output not in names:
-            raise LstmEdgeError(f"adaptation: output: expected one of {names}, found {output!r}")
-        options.output = names.index(output)
-        layout = self.model.out_layouts[options.output]
-        axes = [axis for axis in (layout.batch_axis, layout.frames_axis) if axis >= 0]
-        shape = layout.port.shape[len(axes):] if layout.known else ("unknown",)
-        if sorted(axes) != list(range(len(axes))) or any([isinstance(size, str) for size in shape]) or (self.batch > 1 and layout.batch_axis < 0):
-            raise UnsupportedModelError(f"adaptation: output {output!r}: expected batch and frames as its first axes and numbers as the others, "
-                                        f"found {layout.port.shape}")
-        options.time_major = 0 <= layout.frames_axis < layout.batch_axis
-        options.values = int(np.prod(shape, dtype=np.int64))
-        options.horizon = options.each = 1
-        options.middle = 0
-        if forecast.get("output") != output:
-            return shape
-        quantiles = forecast.get("quantiles") or []
-        expected = (forecast["horizon"], len(forecast["targets"])) + ((len(quantiles),) if quantiles else ())
-        if shape != expected:
-            raise FormatError(f"section META: forecast: expected output {output!r} to have {expected} a frame, found {shape}")
-        if forecast["horizon"] > 1 and layout.frames_axis < 0 and not self.model.step_model:
-            raise UnsupportedModelError(f"adaptation: output {output!r}: expected an answer at every frame, found one for all of them")
-        options.horizon = forecast["horizon"]
-        options.each = max(len(quantiles), 1)
-        options.middle = int(np.argmin(np.abs(np.subtract(quantiles, 0.5)))) if quantiles else 0
-        return (len(forecast["targets"]),)
 
     def adapt(self, y):
         """Learns from what was observed after the last frame: call it once after each step (or run), before the next.

@@ -74,7 +74,7 @@ void le_stream_reset(le_stream *s) {
         if (value)
             fill_initial(s, i, value);
     }
-    if (s->adapt && !s->rolling)
+    if (s->adapt)
         le_adapt_reset(s->adapt);
 }
 
@@ -388,7 +388,7 @@ le_status le_stream_run(le_stream *s, int64_t frames, const void *const *inputs,
     }
     if (status == LE_OK) {
         copy_outputs(s, outputs);
-        if (s->adapt && !s->rolling)
+        if (s->adapt)
             le_adapt_commit(s);
         commit_states(s);
     } else if (err) {

@@ -38,7 +38,6 @@ struct le_stream {
     void **many_out;
     double *seconds;
     le_adapt *adapt; /* NULL: off */
-    bool rolling;    /* on a copy of the states: what is run is not kept to be learnt from */
     le_error error;
 };
 

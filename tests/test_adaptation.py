@@ -1,11 +1,13 @@
 """Online adaptation: the last Dense layer's correction against least squares in NumPy, promise 1, drift, and what is refused."""
 
+import copy
+
 import numpy as np
 import pytest
 from shared import ISAS
 
 import lstm_edge
-from lstm_edge import LstmEdgeError, ShapeError, UnsupportedModelError, format
+from lstm_edge import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError, format
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 from lstm_edge.passes import streaming
@@ -19,9 +21,18 @@ def uniform(*shape):
     return RNG.uniform(-0.5, 0.5, shape).astype(np.float32)
 
 
-def loaded(graph, isa=None, **metadata):
+def loaded(graph, isa=None, **forecast):
+    """forecast: what the file says of it, beside the names of input, columns and targets: two targets, then static columns."""
     streaming.apply(graph)
-    graph.metadata.update(metadata)
+    if forecast:
+        named = {
+            "input": "series",
+            "columns": list("abcde"),
+            "targets": ["a", "b"],
+            "feedback": [0, 1],
+            "static": [2, 3, 4],
+        }
+        graph.metadata["forecast"] = {**named, **forecast}
     return lstm_edge.load(format.to_bytes(graph), isa)
 
 
@@ -59,8 +70,7 @@ def forecaster(horizon=3, quantiles=(0.1, 0.5, 0.9), isa=None, scale=(4, -0.5), 
         known = g.add1("Reshape", [known], {"shape": [1, 1, 1, targets, *ones], **keep}, "last.shape")
         z = g.add1("Binary", [known, z], {"kind": "add"}, "from_last")
     g.output("forecast", z)
-    about = {"output": "forecast", "horizon": horizon, "targets": ["a", "b"], "quantiles": list(quantiles)}
-    return loaded(g, isa, forecast=about)
+    return loaded(g, isa, output="forecast", horizon=horizon, quantiles=list(quantiles))
 
 
 class Oracle:
@@ -174,8 +184,7 @@ def test_quantiles_that_cannot_cross_move_with_the_middle_one():
     y = g.add1("Concat", [low, middle, high], {"axis": -1}, "join")
     one_time = {"shape": [1, 1, 1, 2, 3], "from_input": [0, 0, -1, -1, -1], "from_axis": [0, 1, 0, 0, 0]}
     g.output("y", g.add1("Reshape", [y], one_time, "time"))
-    about = {"output": "y", "horizon": 1, "targets": ["a", "b"], "quantiles": [0.1, 0.5, 0.9]}
-    model = loaded(g, forecast=about)
+    model = loaded(g, output="y", horizon=1, quantiles=[0.1, 0.5, 0.9])
     plain, stream = model.stream(), model.stream()
     stream.adaptation()
     for frame in RNG.normal(size=(20, FEATURES)).astype(np.float32):
@@ -230,6 +239,35 @@ def lstm_dense(hidden=HIDDEN, features=FEATURES, values=2, weights=None, activat
     layer = [y, g.constant(np.ascontiguousarray(w[:, :-1])), g.constant(np.ascontiguousarray(w[:, -1]))]
     g.output("y", g.add1("Dense", layer, {"activation": activation}, "dense"))
     return g
+
+
+def test_a_forecast_goes_by_what_was_learnt_and_teaches_nothing():
+    """Three rounds of three frames ahead, against the loop in Python on a stream of its own."""
+    stream = forecaster().stream()
+    stream.adaptation()
+    taught(stream)
+    newest = stream.step(np.zeros(FEATURES, np.float32))
+    before = stream.state
+    found = stream.forecast(9)
+    np.testing.assert_equal(stream.state, before)
+    other, parts = stream.model.stream(), [newest]
+    other.adaptation()
+    other.state = before
+    for _ in range(2):
+        fed = np.zeros((3, FEATURES), np.float32)
+        fed[:, :2] = parts[-1][..., 1]
+        parts.append(other.run(fed)[-1])
+    np.testing.assert_array_equal(found, np.concatenate(parts))
+    stream.adapt([1, 2])
+    with pytest.raises(LstmEdgeError, match="given already"):  # those frames were no observations
+        stream.adapt([1, 2])
+
+
+def test_a_forecast_that_the_file_contradicts_is_refused():
+    g = lstm_dense()
+    for says, expected in (({"horizon": 2}, "expected output 'y' to have"), ({"horizon": "2"}, "horizon: expected")):
+        with pytest.raises(FormatError, match=f"metadata forecast: .*{expected}"):
+            loaded(copy.deepcopy(g), output="y", **says).stream().adaptation()
 
 
 @pytest.mark.parametrize("storage", ["int8", "float16"])
