@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -14,34 +14,20 @@ from rich.table import Table
 import lstm_edge
 
 from ..errors import LstmEdgeError
-from ..training.options import Declared, Options, declared_options
+from ..training.options import Declared
 from ..training.processes import is_first
-from ..training.registry import TASKS
+from ..training.registry import TASKS, sections
 from ..training.report import Epoch, History
 from ..training.trainer import train
 from .io import err_console, out_console
 from .sinks import check_output, check_replaceable
 from .verify import say_verdict
 
-EVERY = "Options of every task"
-
-
-def _sections() -> Iterator[tuple[str, list[Declared]]]:
-    """Every option once: those of all tasks, then those of each that no task before it has."""
-    shared = declared_options(Options)
-    yield EVERY, list(shared.values())
-    seen = set(shared)
-    for name, task in TASKS.items():
-        own = [d for d in declared_options(task.options).values() if d.name not in seen]
-        seen.update(d.name for d in own)
-        yield f"Options of {name}: {task.about}", own
-
-
 class _Command(click.Command):
     """A command whose help has a section for each task."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        of_training = {d.name: title for title, section in _sections() for d in section}
+        of_training = {d.name: title for title, section in sections() for d in section}
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -53,7 +39,7 @@ class _Command(click.Command):
 
 
 def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for _, section in reversed(list(_sections())):
+    for _, section in reversed(list(sections())):
         for declared in reversed(section):
             command = click.option(declared.flag, declared.name, help=_help(declared), **_form(declared))(command)
     return command

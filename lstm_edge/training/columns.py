@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import FormatError
+from ..ir.notes import ASSUMED
 from ..options import spelled
 
 DELIMITERS = (";", "\t", ",", "|", " ")  # in this order: the numbers of a table with semicolons may have commas
@@ -178,7 +179,7 @@ def numbers(cells: Cells, column: str) -> np.ndarray:
         text = held.astype(str).where(~gone, "nan")
         if (text.str.fullmatch(r"[+-]?\d*,\d+").fillna(False)).any() and not text.str.contains(".", regex=False).any():
             text = text.str.replace(",", ".", regex=False)
-            cells.notes.append(f"column {column!r}: a comma is the decimal point")
+            cells.notes.append(f"{ASSUMED}column {column!r} has a comma for the decimal point")
         values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
     bad = np.flatnonzero(~gone & ~np.isfinite(values))
     if len(bad):
@@ -304,5 +305,5 @@ def _read_numeric_times(cells: Cells, column: str, values: np.ndarray) -> pd.Ser
             f"{cells.place}: column {column!r}: expected times, found numbers from {least:g} to {most:g}; "
             f"{spelled('--time-format', 'time_format')} says how they are written"
         )
-    cells.notes.append(f"column {column!r} is taken as {kind}")
+    cells.notes.append(f"{ASSUMED}column {column!r} holds {kind}")
     return read

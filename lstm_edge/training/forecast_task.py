@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LstmEdgeError
+from ..ir.notes import ASSUMED
 from .forecast import Forecaster, Plan
 from .forecast_options import ForecastOptions
 from .held_out import Errors, Naive, Part, middle, rolled, streamed
@@ -31,6 +32,7 @@ def run(source: Any, options: Options, report: Report | None) -> Trained:
     assert isinstance(options, ForecastOptions)
     table, roles = read_table(source, options)
     prepared = Prepared(table, roles, options)
+    windows = prepared.windows()
     if report is not None:
         for note in prepared.notes:
             report.note(note)
@@ -42,7 +44,7 @@ def run(source: Any, options: Options, report: Report | None) -> Trained:
         assert isinstance(trained, Forecaster)
         return loss.over(trained, prepared.part("validation"))
 
-    history = fit(module, loss, prepared.windows(), validate, options, report=report)
+    history = fit(module, loss, windows, validate, options, report=report)
     scores = prepared.scores(module)
     return Trained(
         "forecast",
@@ -102,9 +104,11 @@ class Prepared:
         frames = sum(b - a for a, b in self.spans("training"))
         stride = o.stride or min(max(1, o.window // 4), max(1, frames // EXAMPLES))
         settle = o.window // 4 if o.settle is None else o.settle
-        return Windows(
+        windows = Windows(
             self.frames, self.spans("training"), o.window, stride, self.horizon, self.targets, settle, self.first_judged
         )
+        self.notes.append(f"{len(windows):,} examples of {o.window} frames, {stride} frames from one to the next")
+        return windows
 
     @property
     def first_judged(self) -> int:

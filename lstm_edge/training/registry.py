@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .forecast_options import ForecastOptions
-from .options import Options
+from .options import Declared, Options, declared_options
 from .tasks.options import AnomalyOptions, ClassifyOptions, LabelOptions, Seq2SeqOptions, TextOptions
 
 
@@ -27,3 +28,14 @@ TASKS = {
     "text": Task(TextOptions, "tasks.text", "a text that goes on, symbol by symbol"),
     "seq2seq": Task(Seq2SeqOptions, "tasks.seq2seq", "a text from a text"),
 }
+
+
+def sections() -> Iterator[tuple[str, list[Declared]]]:
+    """Every option once, under a title: those of all tasks, then those of each that no task before it has."""
+    shared = declared_options(Options)
+    yield "Options of every task", list(shared.values())
+    seen = set(shared)
+    for name, task in TASKS.items():
+        own = [d for d in declared_options(task.options).values() if d.name not in seen]
+        seen.update(d.name for d in own)
+        yield f"Options of {name}, {task.about}", own
