@@ -16,7 +16,9 @@ BETWEEN = re.compile(r"(?<=<!-- options -->\n).*(?=<!-- end of options -->)", re
 
 
 def tables() -> str:
-    return "\n".join(f"### {title}\n\n| option | default | |\n|---|---|---|\n{rows(section)}" for title, section in sections())
+    return "\n".join(
+        f"### {title}\n\n| option | default | |\n|---|---|---|\n{rows(section)}" for title, section in sections()
+    )
 
 
 def rows(section: list[Declared]) -> str:

@@ -23,17 +23,18 @@ from .io import err_console, out_console
 from .sinks import check_output, check_replaceable
 from .verify import say_verdict
 
+
 class _Command(click.Command):
     """A command whose help has a section for each task."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         of_training = {d.name: title for title, section in sections() for d in section}
-        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        shown: dict[str, list[tuple[str, str]]] = {"Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None and isinstance(parameter, click.Option):
-                sections.setdefault(of_training.get(parameter.name or "", "Options"), []).append(record)
-        for title, records in sections.items():
+                shown.setdefault(of_training.get(parameter.name or "", "Options"), []).append(record)
+        for title, records in shown.items():
             with formatter.section(title):
                 formatter.write_dl(records)
 

@@ -137,7 +137,7 @@ class Prepared:
             return self.options.season
         if step is not None and step.season:
             self.notes.append(
-                f"the season is {step.season} frames of {step}; {self.options.named('season')} says another"
+                f"{ASSUMED}the season is {step.season} frames of {step}; {self.options.named('season')} says another"
             )
             return step.season
         self.notes.append(
