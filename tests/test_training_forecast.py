@@ -234,5 +234,8 @@ def test_the_commands_of_the_readme(tmp_path, monkeypatch, capfd):
             capfd.readouterr()
         )
     said = capfd.readouterr()
+    following = (tmp_path / "next.csv").read_text().splitlines()
+    assert len(following) == 25 and following[1].startswith("2025-03-07 00:00")
+    assert (tmp_path / "next.png").read_bytes().startswith(b"\x89PNG")
     assert "seasonal naive" in said.out and "equal to what torch" in said.out
     assert "note: assumed: the season is 24 frames" in said.err
