@@ -1,0 +1,148 @@
+"""What int8 costs small networks, rounded after training and trained in int8: the table of docs/training-loop.md.
+
+    python tools/int8_training.py
+
+Every network is trained in float32, then twice more by the same batches: once in float32, to be quantised with calibration, once in
+the engine's int8 arithmetic. Errors are those of the .lstm files, run by the core, on sequences that no training saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import lstm_edge
+from lstm_edge.training import export, fake_quantize, recurrent
+
+FRAMES, TRAINING, HELD_OUT, BATCH, CALIBRATION = 50, 1000, 400, 32, 60
+Data = tuple[Tensor, Tensor]  # x and what is asked for, (sequences, frames, 1)
+
+
+def running_sum(x: Tensor) -> Tensor:
+    return x.cumsum(1) / 5
+
+
+def slow_decay(x: Tensor) -> Tensor:
+    """A memory of fifty frames: y' = 0.98 y + x / 5."""
+    return _recursion(x, lambda y, x: 0.98 * y + 0.2 * x)
+
+
+def resonance(x: Tensor) -> Tensor:
+    """A swinging filter with a period of 21 frames, hit by the input: the real part of s' = 0.97 e^0.3i s + 0.4 x."""
+    s, found = torch.zeros(len(x), 1, dtype=torch.complex64), []
+    turn = 0.97 * complex(math.cos(0.3), math.sin(0.3))
+    for frame in x.unbind(1):
+        s = turn * s + 0.4 * frame
+        found.append(s.real)
+    return torch.stack(found, 1)
+
+
+def hysteresis(x: Tensor) -> Tensor:
+    """A follower with play: it stays until the input's running sum is a whole unit away, and is dragged along then."""
+    position, y, found = torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0]), []
+    for frame in x.unbind(1):
+        position = position + 0.4 * frame
+        y = torch.maximum(torch.minimum(y, position + 1), position - 1)
+        found.append(y)
+    return torch.stack(found, 1)
+
+
+def delay(x: Tensor) -> Tensor:
+    """The input of four frames ago."""
+    return nn.functional.pad(x, (0, 0, 4, 0))[:, :-4]
+
+
+def _recursion(x: Tensor, step: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    y, found = torch.zeros_like(x[:, 0]), []
+    for frame in x.unbind(1):
+        y = step(y, frame)
+        found.append(y)
+    return torch.stack(found, 1)
+
+
+TASKS = (running_sum, slow_decay, resonance, hysteresis, delay)
+CELLS = (("lstm", 4), ("gru", 4))
+
+
+class Network(nn.Module):
+    def __init__(self, cell: str, hidden: int):
+        super().__init__()
+        self.cell, self.out = recurrent(cell, 1, hidden), nn.Linear(hidden, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.out(self.cell(x))
+        return y
+
+
+def train(network: nn.Module, data: Data, steps: int, rate: float, seed: int) -> nn.Module:
+    x, y = data
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(network.parameters(), rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        rows = torch.randint(len(x), (BATCH,), generator=generator)
+        loss = (network(x[rows]) - y[rows]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return network
+
+
+def error(model: lstm_edge.Model, data: Data) -> float:
+    """Root of the mean square, in the units of the task."""
+    x, y = data
+    return float(np.sqrt(np.mean((model.run(x.numpy()) - y.numpy()) ** 2)))
+
+
+def compare(task: Callable[[Tensor], Tensor], cell: str, hidden: int, steps: int) -> tuple[float, float, float]:
+    """The errors of float32, of int8 after training, and of training in int8."""
+    torch.manual_seed(0)
+    x = torch.randn(TRAINING + HELD_OUT, FRAMES, 1)
+    y = task(x)
+    training, held_out = (x[:TRAINING], y[:TRAINING]), (x[TRAINING:], y[TRAINING:])
+    network = train(Network(cell, hidden), training, steps, 1e-2, seed=1)
+    aware = train(fake_quantize(copy.deepcopy(network)), training, steps // 2, 3e-3, seed=2)
+    train(network, training, steps // 2, 3e-3, seed=2)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "float.lstm")
+        plain = export(network, path, x[:2])
+        after, _ = lstm_edge.quantize(path, calibration=x[:CALIBRATION].numpy())
+    return error(plain, held_out), error(after, held_out), error(export(aware, None, x[:2]), held_out)
+
+
+def rows(steps: int) -> Iterator[str]:
+    yield "| network | float32 | int8 after training | loses | trained in int8 | recovered |"
+    yield "|---|---|---|---|---|---|"
+    for task in TASKS:
+        for cell, hidden in CELLS:
+            began = time.perf_counter()
+            plain, after, aware = compare(task, cell, hidden, steps)
+            name = f"{task.__name__.replace('_', ' ')}, {cell} {hidden}"
+            back = (after - aware) / (after - plain) if after > plain else math.nan
+            yield (
+                f"| {name} | {plain:.5f} | {after:.5f} | {after / plain - 1:+.1%} | {aware:.5f} | {back:.0%} |"
+                f"  <!-- {time.perf_counter() - began:.0f} s -->"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=800, help="of the first training; the second takes half as many")
+    torch.set_num_threads(1)
+    for row in rows(parser.parse_args().steps):
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
