@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import lstm_edge
 from lstm_edge.training import export, fake_quantize, recurrent
 
-FRAMES, TRAINING, HELD_OUT, BATCH, CALIBRATION = 50, 1000, 400, 32, 60
+FRAMES, TRAINING, HELD_OUT, BATCH, CALIBRATION = 30, 1000, 400, 32, 60
 Data = tuple[Tensor, Tensor]  # x and what is asked for, (sequences, frames, 1)
 
 
@@ -70,7 +70,7 @@ def _recursion(x: Tensor, step: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
 
 
 TASKS = (running_sum, slow_decay, resonance, hysteresis, delay)
-CELLS = (("lstm", 4), ("gru", 4))
+CELLS = (("lstm", 4), ("gru", 4), ("rnn", 8))
 
 
 class Network(nn.Module):
@@ -121,14 +121,16 @@ def compare(task: Callable[[Tensor], Tensor], cell: str, hidden: int, steps: int
     return error(plain, held_out), error(after, held_out), error(export(aware, None, x[:2]), held_out)
 
 
-def rows(steps: int) -> Iterator[str]:
+def rows(steps: int, only: str) -> Iterator[str]:
     yield "| network | float32 | int8 after training | loses | trained in int8 | recovered |"
     yield "|---|---|---|---|---|---|"
     for task in TASKS:
         for cell, hidden in CELLS:
+            name = f"{task.__name__.replace('_', ' ')}, {cell} {hidden}"
+            if only not in name:
+                continue
             began = time.perf_counter()
             plain, after, aware = compare(task, cell, hidden, steps)
-            name = f"{task.__name__.replace('_', ' ')}, {cell} {hidden}"
             back = (after - aware) / (after - plain) if after > plain else math.nan
             yield (
                 f"| {name} | {plain:.5f} | {after:.5f} | {after / plain - 1:+.1%} | {aware:.5f} | {back:.0%} |"
@@ -138,9 +140,11 @@ def rows(steps: int) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="of the networks that have this in their name")
     parser.add_argument("--steps", type=int, default=800, help="of the first training; the second takes half as many")
     torch.set_num_threads(1)
-    for row in rows(parser.parse_args().steps):
+    given = parser.parse_args()
+    for row in rows(given.steps, given.only):
         print(row, flush=True)
 
 
