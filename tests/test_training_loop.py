@@ -13,7 +13,7 @@ from lstm_edge.training.options import OptionError, Options, read_options
 torch = pytest.importorskip("torch")
 
 from lstm_edge.training.loop import Tensors, fit  # noqa: E402
-from lstm_edge.training.report import Reports, TrainingError  # noqa: E402
+from lstm_edge.training.report import NotFinite, Reports, TrainingError  # noqa: E402
 from lstm_edge.training.schedules import Schedule  # noqa: E402
 from lstm_edge.training.sweep import Sweep  # noqa: E402
 
@@ -203,7 +203,11 @@ def swept(options: Options):
         def __init__(self, history, given):
             self.history, self.given = history, given
 
-    made = Sweep(lambda given: Made(trained(given)[1], given), options, Reports([notes])).search()
+    def run(given, report):
+        report.note("what every trial says")
+        return Made(trained(given)[1], given)
+
+    made = Sweep(run, options, Reports([notes])).search()
     return made, notes.texts
 
 
@@ -221,19 +225,22 @@ def test_a_sweep_is_repeated_by_its_seed_and_says_its_best(tmp_path):
     pytest.importorskip("optuna")
     options = Options(epochs=2, batch=8, rate=0.01, trials=4, seed=3, folder=str(tmp_path))
     made, texts = swept(options)
-    assert len(texts) == 5 and "rate 0.01, hidden 64, layers 1, dropout 0," in texts[0]
+    assert texts.pop(0) == "what every trial says" and len(texts) == 5
+    assert "rate 0.01, hidden 64, layers 1, dropout 0," in texts[0]
     assert texts[-1].startswith("the best of 4 trials: rate")
     values = [float(text.rpartition(" ")[2]) for text in texts]
     assert values[-1] == min(values) == pytest.approx(made.history.best.validation, rel=1e-5)
-    assert swept(options.replaced(folder=str(tmp_path / "again")))[1] == texts
-    assert swept(options.replaced(resume=True))[1] == texts  # from the trials' own checkpoints
+    assert swept(options.replaced(folder=str(tmp_path / "again")))[1][1:] == texts
+    with pytest.raises(TrainingError, match="trial-1.*of an earlier training"):
+        swept(options)
+    assert swept(options.replaced(resume=True))[1][1:] == texts  # from the trials' own checkpoints
 
 
 def test_a_sweep_of_trials_that_all_fail_says_why():
     pytest.importorskip("optuna")
 
-    def run(options):
-        raise TrainingError("nothing to learn")
+    def run(options, report):
+        raise NotFinite("nothing to learn")
 
     with pytest.raises(TrainingError, match="^trials=2: no trial trained, the last one for: nothing to learn"):
         Sweep(run, Options(trials=2), Reports([])).search()

@@ -77,6 +77,8 @@ class _Shown:
 
     def began(self, *, epochs: int, steps: int, done: int) -> None:
         self.steps = steps
+        if self.task is not None:  # of the trial before
+            self.progress.remove_task(self.task)
         self.task = self.progress.add_task("training", total=epochs * steps, completed=done, said="")
         self.progress.start()
 

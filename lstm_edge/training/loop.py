@@ -18,7 +18,7 @@ from .distributed import World, announced, join
 from .logs import log_of
 from .options import Options
 from .pruning import prunings_of
-from .report import Epoch, History, Report, Reports, TrainingError
+from .report import Epoch, History, NotFinite, Report, Reports, TrainingError
 from .schedules import Schedule
 
 Batch = Any  # a tensor, or a tuple, list or dict of tensors
@@ -68,8 +68,8 @@ def fit(
     options.seed, through torch's generators. Under torchrun each process calls it alike (distributed.py). Of a module under
     prune_gradually, the epochs after its pruning count.
 
-    Raises TrainingError for a loss or a validation that is not finite (it names epoch and step), and for a device that
-    the machine does not have.
+    Raises NotFinite for a loss, a gradient or a validation that is none (it names epoch and step), TrainingError for a device
+    that the machine does not have and for a checkpoint of another training, FormatError for a damaged one.
     """
     if not len(training):
         raise TrainingError("expected examples to train on, found none")
@@ -227,12 +227,12 @@ class _Run:
             self.reports.step(self.epoch + 1, step, loss, rate)
         self.unread.clear()
 
-    def _not_finite(self, place: str, name: str, value: float) -> TrainingError:
+    def _not_finite(self, place: str, name: str, value: float) -> NotFinite:
         o = self.options
         advice = f"lower {o.typed('rate')}" + (
             f", lengthen {o.typed('warmup')}" if o.clip else f", or set {o.named('clip')}"
         )
-        return TrainingError(
+        return NotFinite(
             f"{place}: expected a finite {name}, found {value}; {advice}, or look for values in the data that are not finite"
         )
 

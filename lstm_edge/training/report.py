@@ -13,6 +13,10 @@ class TrainingError(LstmEdgeError):
     """Training cannot go on, or cannot begin; the message says where and why."""
 
 
+class NotFinite(TrainingError):
+    """A loss, a gradient or a validation that is no number, or infinite."""
+
+
 @dataclass(frozen=True)
 class Epoch:
     """A pass over the training part. number: from 1. loss: the mean over its examples, of the weights as they were when

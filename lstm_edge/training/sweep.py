@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from .options import Options
-from .report import History, Reports, TrainingError
+from .report import History, NotFinite, Report, Reports, TrainingError
 
 
 class HasHistory(Protocol):
@@ -22,6 +22,12 @@ Result = TypeVar("Result", bound=HasHistory)
 SEARCHED = ("rate", "hidden", "layers", "dropout")
 
 
+class Noteless(Reports):
+    """Reports that are told everything but notes: those of the first trial would only be repeated."""
+
+    def note(self, text: str) -> None: ...
+
+
 class Sweep(Generic[Given, Result]):
     """Trains `options.trials` times by `run` and keeps the result with the best validation.
 
@@ -30,7 +36,7 @@ class Sweep(Generic[Given, Result]):
     is drawn: a sweep that was killed and resumes takes the trials that are done from their folders (trial-1, ...).
     """
 
-    def __init__(self, run: Callable[[Given], Result], options: Given, reports: Reports):
+    def __init__(self, run: Callable[[Given, Report], Result], options: Given, reports: Reports):
         self.run, self.options, self.reports = run, options, reports
         self.best: tuple[float, Given, Result] | None = None
         self.failure = ""  # why the last trial that failed did
@@ -43,7 +49,7 @@ class Sweep(Generic[Given, Result]):
         try:
             study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=self.options.seed))
             study.enqueue_trial({name: getattr(self.options, name) for name in SEARCHED})
-            study.optimize(self._try, n_trials=self.options.trials, catch=(TrainingError,))
+            study.optimize(self._try, n_trials=self.options.trials, catch=(NotFinite,))
         finally:
             optuna.logging.set_verbosity(quiet)
         if self.best is None:
@@ -56,8 +62,8 @@ class Sweep(Generic[Given, Result]):
         options = self._drawn(trial)
         name = f"trial {trial.number + 1} of {self.options.trials}: {_said(options)}"
         try:
-            result = self.run(options)
-        except TrainingError as exc:
+            result = self.run(options, self.reports if trial.number == 0 else Noteless(self.reports.reports))
+        except NotFinite as exc:
             self.failure = str(exc)
             self.reports.note(f"{name}: {exc}")
             raise

@@ -43,7 +43,9 @@ def train(
     run: Run = importlib.import_module(f".{kind.module}", __package__).run
     told = report if is_first() else None
     if given.trials:
-        trained = Sweep(lambda options: run(source, options, None), given, Reports([told] if told else [])).search()
+        trained = Sweep(
+            lambda options, told: run(source, options, told), given, Reports([told] if told else [])
+        ).search()
     else:
         trained = run(source, given, told)
     if output is not None and is_first():
