@@ -10,7 +10,7 @@ import pytest
 
 from lstm_edge import LstmEdgeError, UnsupportedModelError, load
 from lstm_edge.decoding import Translator, Vocabulary, generate
-from lstm_edge.training.options import OptionError, read_options
+from lstm_edge.training.options import OptionError, declared_options, read_options
 from lstm_edge.training.registry import TASKS
 
 torch = pytest.importorskip("torch")
@@ -435,6 +435,15 @@ def test_options_that_a_task_does_not_take_are_refused(task):
         read_options(TASKS[task].options, options)
     with pytest.raises(OptionError, match="did you mean class_weights"):
         read_options(TASKS[task].options, {"class_weight": "balanced"})
+
+
+def test_tasks_share_a_flag_with_its_form():
+    """The command line has each flag once, so that what it takes is the same in every task that has it."""
+    forms = {}
+    for task in TASKS.values():
+        for name, declared in declared_options(task.options).items():
+            form = (declared.kind, declared.many, declared.metavar, declared.choices)
+            assert forms.setdefault(name, form) == form, name
 
 
 def test_class_weights_name_labels():

@@ -28,21 +28,19 @@ class _Command(click.Command):
     """A command whose help has a section for each task."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        of_training = {d.name: title for title, section in sections() for d in section}
-        shown: dict[str, list[tuple[str, str]]] = {"Options": []}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None and isinstance(parameter, click.Option):
-                shown.setdefault(of_training.get(parameter.name or "", "Options"), []).append(record)
-        for title, records in shown.items():
+        of_training = {d.name for _, section in sections() for d in section}
+        others = [p for p in self.get_params(ctx) if isinstance(p, click.Option) and p.name not in of_training]
+        with formatter.section("Options"):
+            formatter.write_dl([record for p in others if (record := p.get_help_record(ctx)) is not None])
+        for title, section in sections():
             with formatter.section(title):
-                formatter.write_dl(records)
+                formatter.write_dl([(f"{d.flag} {_form(d).get('metavar', '')}", _help(d)) for d in section])
 
 
 def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for _, section in reversed(list(sections())):
-        for declared in reversed(section):
-            command = click.option(declared.flag, declared.name, help=_help(declared), **_form(declared))(command)
+    every = {d.name: d for _, section in sections() for d in section}  # tasks share a flag, each with its own default
+    for declared in every.values():
+        command = click.option(declared.flag, declared.name, **_form(declared))(command)
     return command
 
 

@@ -31,11 +31,12 @@ TASKS = {
 
 
 def sections() -> Iterator[tuple[str, list[Declared]]]:
-    """Every option once, under a title: those of all tasks, then those of each that no task before it has."""
-    shared = declared_options(Options)
-    yield "Options of every task", list(shared.values())
-    seen = set(shared)
+    """Every option under a title: those of all tasks, then those of each that no task before it has, or has with another
+    meaning or default."""
+    shared = list(declared_options(Options).values())
+    yield "Options of every task", shared
+    said = {(d.name, d.help, d.default) for d in shared}
     for name, task in TASKS.items():
-        own = [d for d in declared_options(task.options).values() if d.name not in seen]
-        seen.update(d.name for d in own)
+        own = [d for d in declared_options(task.options).values() if (d.name, d.help, d.default) not in said]
+        said.update((d.name, d.help, d.default) for d in own)
         yield f"Options of {name}, {task.about}", own

@@ -40,7 +40,11 @@ class SequenceOptions(HeldOut):
     inputs: tuple[str, ...] = option(
         (), "A column of the frames; repeat. Default: all other columns of numbers.", metavar="COLUMN"
     )
-    time: str | None = option(None, "A column that orders the frames; default: as rows stand.", metavar="COLUMN")
+    time: str | None = option(
+        None,
+        "The column that orders the frames; default: the first one that holds times, else as rows stand.",
+        metavar="COLUMN",
+    )
     delimiter: str | None = option(None, "What separates columns; default: found.", metavar="CHARACTER")
     missing: str = option("fill", "fill: the last value stands for a missing one; error.", choices=("fill", "error"))
 
