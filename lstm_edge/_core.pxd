@@ -43,6 +43,11 @@ cdef extern from "lstm_edge.h" nogil:
     const char *le_model_op_name(const le_model *model, int index, const char **op)
     const char *le_isa_name(int index, int *supported)
     const char *le_isa_needs(int index)
+    ctypedef enum le_probe_kind:
+        LE_PROBE_READ
+        LE_PROBE_F32
+        LE_PROBE_I8
+    double le_probe(const char *isa, le_probe_kind kind, const void *data, size_t size, int64_t times) nogil
     le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err)
     le_stream *le_stream_open_lengths(const le_model *model, int64_t batch, int64_t frames, const int64_t *lengths, le_error *err)
     le_status le_stream_set_lengths(le_stream *stream, const int64_t *lengths, le_error *err)

@@ -15,6 +15,7 @@ import json
 import os
 import re
 from collections import namedtuple
+from time import perf_counter
 
 import numpy as np
 
@@ -52,6 +53,21 @@ def isas():
 def isa_needs():
     """{name: CPU features that the kernel table needs, as /proc/cpuinfo names them}, in the order of isas()."""
     return {name: tuple(le_isa_needs(<int>i).decode().split()) for i, (name, _) in enumerate(isas())}
+
+
+def probe(isa, kind, int64_t times, data=b""):
+    """What `times` rounds did with an ISA's instructions, for benchmarks: 'read' gives the bytes read of `data` (a multiple of 512),
+    'float32' and 'int8' the operations on registers. 0 where this CPU has not the ISA."""
+    cdef le_probe_kind what = {"read": LE_PROBE_READ, "float32": LE_PROBE_F32, "int8": LE_PROBE_I8}[kind]
+    cdef bytes name = isa.encode()
+    cdef const char *text = name
+    cdef double done
+    cdef Py_buffer view
+    PyObject_GetBuffer(data, &view, PyBUF_C_CONTIGUOUS)
+    with nogil:
+        done = le_probe(text, what, view.buf, <size_t>view.len, times)
+    PyBuffer_Release(&view)
+    return done
 
 
 cdef object size_text(le_dim dim, list lengths):
@@ -635,8 +651,8 @@ cdef class Stream:
             self.model._check_range("frames", self.counted + frames,
                                     f" since the stream began ({self.counted} and {frames}): give the first frames in one run, or reset()")
 
-    def _call(self, values, int64_t frames, int64_t count, bint no_batch, bint no_frames, out=None):
-        """`count` runs (-1: one) on full arrays; a list of outputs, None where absent."""
+    def _call(self, values, int64_t frames, int64_t count, bint no_batch, bint no_frames, out=None, int64_t repeat=1):
+        """`count` runs (-1: one, `repeat` times) on full arrays; a list of outputs, None where absent."""
         cdef le_error err
         cdef le_status status
         cdef int64_t dims[LE_MAX_RANK]
@@ -644,6 +660,7 @@ cdef class Stream:
             raise LstmEdgeError("stream: another thread is running it")
         self.busy = True
         cdef int held = 0, i
+        cdef int64_t turn
         try:
             if le_stream_prepare(self.c, frames, &err) != LE_OK:
                 raise_error(&err)
@@ -667,7 +684,10 @@ cdef class Stream:
                     held += 1
             with nogil:
                 if count < 0:
-                    status = le_stream_run(self.c, frames, self.in_pointers, self.out_pointers, &err)
+                    for turn in range(repeat):
+                        status = le_stream_run(self.c, frames, self.in_pointers, self.out_pointers, &err)
+                        if status != LE_OK:
+                            break
                 else:
                     status = le_stream_run_many(self.c, count, frames, self.in_pointers, self.out_pointers, &err)
             if status != LE_OK:
@@ -798,6 +818,13 @@ cdef class Stream:
             PyMem_Free(boxes)
             PyMem_Free(steps)
             PyMem_Free(pointers)
+
+    def _repeat(self, values, int64_t frames, int64_t times):
+        """Seconds of `times` runs in a row of the same full arrays, nothing of Python between them: the core's own part of a call."""
+        self._call(values, frames, -1, False, False)
+        start = perf_counter()
+        self._call(values, frames, -1, False, False, repeat=times)
+        return perf_counter() - start
 
     def _output_shapes(self, int64_t frames):
         """The shape of every output of a run of so many frames, None where it would have no answer."""

@@ -77,6 +77,12 @@ const char *le_model_op_name(const le_model *model, int index, const char **op);
 const char *le_isa_name(int index, int *supported);
 const char *le_isa_needs(int index); /* the CPU features it needs by the names of /proc/cpuinfo, blanks between; NULL past the end */
 
+/* What this machine does with an ISA's instructions, for benchmarks: reads `size` bytes (a multiple of 512) `times` times and returns how
+ * many bytes that was; or makes `times` rounds of float32 or int8 products out of the nearest cache and returns how many operations (a product and
+ * its sum are two). 0 for an ISA that this CPU has not, or a wrong size. The caller takes the time. */
+typedef enum { LE_PROBE_READ = 0, LE_PROBE_F32, LE_PROBE_I8 } le_probe_kind;
+double le_probe(const char *isa, le_probe_kind kind, const void *data, size_t size, int64_t times);
+
 /* A stream for `batch` sequences, laid out for up to `frames` frames a call (more later means a new layout). */
 le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err);
 /* The same with the further open lengths, le_model_lengths of them, that its first calls have; le_stream_open takes each as 1. */

@@ -233,7 +233,7 @@ def test_verify_passes_and_fails(doubler, capsys):
 def test_bench_json(digits, capsys):
     assert _run(["bench", digits, "--runs", "20", "--warmup", "2", "--frames", "8", "--json", "--isa", "scalar"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["schema"] == 1 and [r["mode"] for r in told["results"]] == ["step", "sequence"]
+    assert told["schema"] == 2 and [r["mode"] for r in told["results"]] == ["step", "sequence"]
     for row in told["results"]:
         assert row["isa"] == "scalar" and row["runs"] == 20
         assert 0 < row["min"] <= row["median"] <= row["p90"] <= row["p99"] <= row["max"]

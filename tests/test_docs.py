@@ -20,7 +20,7 @@ from shared import ROOT
 
 from lstm_edge.cli import _run
 
-PAGES = "python streaming command-line keras torch refused insight tasks adaptation training-loop".split()
+PAGES = "python streaming command-line keras torch refused insight tasks adaptation training-loop benchmark".split()
 RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in PAGES)]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 FENCE = re.compile(r"^```(\w+)( norun| refused)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)

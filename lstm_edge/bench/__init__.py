@@ -1,5 +1,8 @@
-"""Measures latency."""
+"""Measures latency: docs/benchmark.md."""
 
-from .measure import MODES, Timing, bench, machine_warnings
+from .machine import Machine, look, warnings_of
+from .measure import MODES, Timing, bench
+from .pacing import Paced, paced
+from .sampling import empty_call
 
-__all__ = ["MODES", "Timing", "bench", "machine_warnings"]
+__all__ = ["MODES", "Machine", "Paced", "Timing", "bench", "empty_call", "look", "paced", "warnings_of"]

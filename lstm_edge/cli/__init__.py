@@ -1,7 +1,7 @@
 """The `lstm-edge` command: one file per subcommand, each imported only when it is used.
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 done; 1 an error, named in one line on stderr; 2 a
-wrong command line; 3 `verify` or `doctor` found a difference beyond the tolerance; 4 a fault in lstm_edge itself, whose
+wrong command line; 3 `verify` or `doctor` found a difference beyond the tolerance, or `bench` a loss; 4 a fault in lstm_edge itself, whose
 traceback LSTM_EDGE_TRACEBACK=1 shows; 130 interrupted.
 """
 
@@ -40,7 +40,7 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 error, 2 wrong command line, 3 verify or doctor found a difference, "
+    epilog="Exit codes: 0 done, 1 error, 2 wrong command line, 3 verify or doctor found a difference, or bench a loss, "
     "4 a fault in lstm_edge itself, 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="lstm-edge")

@@ -1,109 +1,369 @@
-"""lstm-edge bench: microseconds per step and per sequence on this machine."""
+"""lstm-edge bench: how long a step, a chunk or a sequence takes on this machine, and what to make of it (docs/benchmark.md)."""
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.table import Table
 
 import lstm_edge
 
-from ..bench import MODES, bench, machine_warnings
+from ..bench import MODES, Machine, bench, empty_call, look, paced, warnings_of
+from ..bench.baseline import SCHEMA, Change, checked, compare, name_of
+from ..bench.core_step import core_step
+from ..bench.ops import op_times
+from ..bench.page import page, timeline
+from ..bench.startup import startup
+from ..bench.statistics import histogram
+from ..errors import LstmEdgeError
 from .io import err_console, out_console, print_json
-from .options import Duration, isa_option, json_option, model_argument
+from .options import Duration, json_option, model_argument
 
-SCHEMA = 1
+PRECISIONS = ("file", "float16", "int8")
+COLUMNS = ("min", "mean", "sd", "median", "p90", "p95", "p99", "p999", "max")
+BARS = " ▁▂▃▄▅▆▇█"
 
 
 @click.command("bench")
 @model_argument
-@click.option("--mode", type=click.Choice(["step", "sequence", "both"]), default="both", show_default=True)
-@click.option("--frames", type=click.IntRange(1), default=100, show_default=True, help="Frames of a sequence.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--warmup", type=click.IntRange(0), default=50, show_default=True, help="Calls before measuring.")
-@click.option("--runs", type=click.IntRange(1), help="Calls measured; default: as many as fit into --seconds.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True)
 @click.option(
-    "--period", type=Duration(), metavar="32ms", help="Time between steps: counts late ones, real-time factor."
+    "--mode",
+    type=click.Choice([*MODES, "both", "all"]),
+    default="both",
+    show_default=True,
+    help="both: step and sequence.",
+)
+@click.option("--frames", type=click.IntRange(1), default=100, show_default=True, help="Frames of a chunk or sequence.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--streams", type=click.IntRange(1), default=1, show_default=True, help="Streams called in turn.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads, each with its streams.")
+@click.option("--warmup", type=click.IntRange(0), default=50, show_default=True, help="Calls before measuring.")
+@click.option(
+    "--runs", type=click.IntRange(1), help="Calls measured; default: until the median is known to half a percent."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=3.0,
+    show_default=True,
+    help="Measure at least so long; at most four times.",
+)
+@click.option(
+    "--period", type=Duration(), metavar="32ms", help="A frame comes so often: late answers, real-time factor."
+)
+@click.option(
+    "--duration",
+    type=Duration(),
+    metavar="60s",
+    help="With --period: steps at that pace for so long, asleep in between.",
 )
 @click.option("--cpu", type=click.IntRange(0), metavar="N", help="Run on this CPU alone.")
-@isa_option
+@click.option("--cold", is_flag=True, help="Empty the caches before every call.")
+@click.option(
+    "--isa",
+    "isas",
+    metavar="NAME",
+    multiple=True,
+    help="Kernels to use (scalar, avx2, ...; all); may be repeated; default: the best of this CPU.",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice([*PRECISIONS, "all"]),
+    multiple=True,
+    help="Beside the file as it is: quantised to float16, int8.",
+)
+@click.option("--breakdown", is_flag=True, help="Starting in a fresh process, and the core's part of a step.")
+@click.option("--ops", is_flag=True, help="Time, bytes and share of the machine's bandwidth per op.")
+@click.option(
+    "--save", type=click.Path(dir_okay=False), metavar="BASE.json", help="Write the report for a later --against."
+)
+@click.option(
+    "--against",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="BASE.json",
+    help="Compare; exit code 3 where a median is worse.",
+)
+@click.option(
+    "--max-loss",
+    default="5%",
+    show_default=True,
+    metavar="PERCENT",
+    help="With --against: how much more time is no loss.",
+)
+@click.option("--strict", is_flag=True, help="Exit code 3 where the machine is warned of.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print rows of comma-separated values.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print a table in Markdown.")
+@click.option("--html", type=click.Path(dir_okay=False), metavar="PAGE.html", help="Write one self-contained page.")
 @json_option
-def command(
-    model_path: str,
-    mode: str,
-    frames: int,
-    batch: int,
-    warmup: int,
-    runs: int | None,
-    seconds: float,
-    period: float | None,
-    cpu: int | None,
-    isa: str | None,
-    as_json: bool,
-) -> None:
-    """Time MODEL.lstm on random input, one thread. A step is one frame (or hop) with the state kept.
+def command(model_path: str, **given: Any) -> int:
+    """Time MODEL.lstm on random input. A step is one frame (or hop) with the state kept.
 
-    Every call is timed alone, Python's part included. Steps run one after another without waiting for --period, so that
-    caches are warmer than in real use.
+    Every call is timed alone, Python's part included. What disturbs the machine is told, never changed.
     """
-    model = lstm_edge.load(model_path, isa=isa)
-    wanted = list(MODES) if mode == "both" else [mode]
-    if mode == "both" and not model.metadata.get("streaming", {}).get("supported"):
+    forms = [
+        flag
+        for flag, name in (("--json", "as_json"), ("--csv", "as_csv"), ("--markdown", "as_markdown"))
+        if given[name]
+    ]
+    if len(forms) > 1:
+        raise click.UsageError(f"{' and '.join(forms)} exclude each other.")
+    if given["duration"] and not given["period"]:
+        raise click.UsageError("--duration needs --period.")
+    allowed = _percent(given["max_loss"])
+    base = _read_base(given["against"])
+    before = look(given["cpu"])
+    report = _measure(model_path, given)
+    after = look(given["cpu"])
+    report |= {"machine": {"before": before.as_dict(), "after": after.as_dict()}}
+    report["warnings"] = warnings_of(before, after, given["cpu"])
+    for warning in report["warnings"]:
+        err_console().print(f"warning: {warning}", markup=False, soft_wrap=True)
+    changes = _changes(report, base, allowed)
+    _write(report, given)
+    if given["as_json"]:
+        print_json(report | ({"changes": [vars(change) for change in changes]} if changes else {}))
+    elif given["as_csv"]:
+        _print_csv(report)
+    elif given["as_markdown"]:
+        _print_markdown(report)
+    else:
+        _print_tables(report, changes, before)
+    worse = any(change.slower for change in changes)
+    return 3 if worse or (given["strict"] and report["warnings"]) else 0
+
+
+def _measure(path: str, given: dict[str, Any]) -> dict[str, Any]:
+    report: dict[str, Any] = {
+        "schema": SCHEMA, "unit": "us", "model": os.path.basename(path), "bytes": os.path.getsize(path), "cpu": look().cpu,
+        "version": lstm_edge.__version__, "python": platform.python_version(), "system": platform.platform(),
+        "period_s": given["period"], "empty_call": empty_call(given["cpu"]), "results": [],
+    }  # fmt: skip
+    with _files(path, given["precisions"]) as files:
+        for precision, file in files.items():
+            for isa in _isas(given["isas"]):
+                report["results"] += _rows(file, precision, isa, given)
+    isa = next(iter(_isas(given["isas"])))
+    steps = _streams(path)
+    if given["duration"]:
+        with err_console().status(f"stepping every {1e3 * given['period']:g} ms for {given['duration']:g} s"):
+            report["paced"] = paced(lstm_edge.load(path, isa=isa), period=given["period"], duration=given["duration"],
+                                    batch=given["batch"], cpu=given["cpu"]).as_dict()  # fmt: skip
+    if given["breakdown"]:
+        with err_console().status("starting in fresh processes"):
+            mode, frames = ("step", 1) if steps else ("sequence", given["frames"])
+            report["startup"] = startup(path, mode=mode, isa=isa, frames=frames).as_dict()
+            report["core_step"] = core_step(lstm_edge.load(path, isa=isa), given["batch"]) if steps else None
+    if given["ops"]:
+        if not steps:
+            raise LstmEdgeError(
+                "bench: --ops times the ops of a step, and this model cannot stream (`lstm-edge info` says why)"
+            )
+        with err_console().status("timing ops"):
+            mode = "chunk" if given["mode"] == "chunk" else "step"
+            rows, machine = op_times(path, mode=mode, frames=given["frames"], isa=isa)
+            report |= {"ops": [row.as_dict() for row in rows], "ops_mode": mode, "limits": machine.as_dict()}
+    return report
+
+
+def _rows(file: str, precision: str, isa: str | None, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    model = lstm_edge.load(file, isa=isa)
+    wanted = {"both": ["step", "sequence"], "all": list(MODES)}.get(given["mode"], [given["mode"]])
+    if len(wanted) > 1 and not model.metadata.get("streaming", {}).get("supported"):
         err_console().print("this model cannot stream: sequence only", markup=False)
         wanted = ["sequence"]
-    warnings = machine_warnings(cpu)
-    for warning in warnings:
-        err_console().print(f"warning: {warning}", markup=False, soft_wrap=True)
-    given: dict[str, Any] = {
-        "frames": frames,
-        "batch": batch,
-        "warmup": warmup,
-        "runs": runs,
-        "seconds": seconds,
-        "cpu": cpu,
-    }
-    results = []
-    for each in wanted:
-        with err_console().status(f"timing {each}"):
-            results.append(bench(model, mode=each, period=period if each == "step" else None, **given))
-    if as_json:
-        about = {"schema": SCHEMA, "model": os.path.basename(model_path), "cpu": cpu_name(), "unit": "us"}
-        about |= {"version": lstm_edge.__version__, "python": platform.python_version(), "system": platform.platform()}
-        rows = [t.as_dict() for t in results]
-        print_json({**about, "period_s": period, "warnings": warnings, "results": rows})
-        return
+    names = ("frames", "batch", "streams", "threads", "warmup", "runs", "seconds", "cpu", "cold")
+    for mode in wanted:
+        with err_console().status(f"timing {mode}, {model.isa}, {precision}"):
+            timing = bench(
+                model, mode=mode, period=given["period"] if mode == "step" else None, **{n: given[n] for n in names}
+            )
+        row = {"precision": precision, **timing.as_dict()}
+        shown = vars(histogram(timing.times))
+        yield {"name": name_of(row), **row, "histogram": shown, "timeline": timeline(timing.times, timing.begun)}
+
+
+@contextmanager
+def _files(path: str, precisions: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """The file in each precision asked for; those made here lie in a folder that is gone afterwards."""
+    wanted = PRECISIONS if "all" in precisions else precisions or ("file",)
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for precision in wanted:
+            files[precision] = path
+            if precision != "file":
+                files[precision] = os.path.join(folder, f"{precision}.lstm")
+                lstm_edge.quantize(path, files[precision], weights=precision)
+        yield files
+
+
+def _isas(given: tuple[str, ...]) -> list[str | None]:
+    if "all" in given:
+        return [name for name, supported in lstm_edge.isas() if supported]
+    return list(given) or [None]
+
+
+def _streams(path: str) -> bool:
+    return bool(lstm_edge.load(path).metadata.get("streaming", {}).get("supported"))
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise click.UsageError(f"--max-loss: expected a percentage such as 5%, found {text!r}.")
+    return value / 100
+
+
+def _read_base(path: str | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            return checked(json.load(file))
+    except (ValueError, RecursionError) as why:
+        told = (
+            why
+            if isinstance(why, LstmEdgeError)
+            else "expected a report of `lstm-edge bench --save`, found other content"
+        )
+        raise LstmEdgeError(f"{path}: {told}") from None
+
+
+def _changes(report: dict[str, Any], base: dict[str, Any] | None, allowed: float) -> list[Change]:
+    if base is None:
+        return []
+    if base.get("cpu") != report["cpu"]:
+        err_console().print(
+            f"warning: the base was taken on {base.get('cpu')!r}, this run on {report['cpu']!r}", markup=False
+        )
+    return compare(report, base, allowed)
+
+
+def _write(report: dict[str, Any], given: dict[str, Any]) -> None:
+    if given["save"]:
+        _write_text(given["save"], json.dumps(report, indent=1) + "\n")
+    if given["html"]:
+        _write_text(given["html"], page(report))
+
+
+def _write_text(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+# ---- printing -------------------------------------------------------------------------------------------------------
+
+
+def _print_tables(report: dict[str, Any], changes: list[Change], machine: Machine) -> None:
     console = out_console()
-    console.print(f"{os.path.basename(model_path)}, microseconds per call, {cpu_name()}", markup=False)
-    table = Table("mode", "isa", "frames", "batch", "runs", box=None, pad_edge=False)
-    for name in ("min", "median", "p90", "p99", "max"):
+    clock = f", {machine.mhz:.0f} MHz" if machine.mhz else ""
+    console.print(f"{report['model']}, microseconds per call, {report['cpu']}{clock}", markup=False)
+    table = Table("call", "runs", box=None, pad_edge=False)
+    for name in COLUMNS:
         table.add_column(name, justify="right")
-    for t in results:
-        times = [_microseconds(value) for value in (t.min, t.median, t.p90, t.p99, t.max)]
-        table.add_row(t.mode, t.isa, str(t.frames), str(t.batch), str(t.runs), *times)
+    for row in report["results"]:
+        table.add_row(row["name"], str(row["runs"]), *(_number(row[name]) for name in COLUMNS))
     console.print(table)
-    for t in results:
-        if period and t.real_time_factor is not None:
-            late = f"{t.missed} of {t.runs} steps late for a period of {1e3 * period:g} ms"
-            console.print(f"{late}; real-time factor {t.real_time_factor:.3g} (median / period)", markup=False)
+    for row in report["results"]:
+        _print_row(console, row, report)
+    console.print(f"an empty call by the same clock: {_number(report['empty_call'])}", markup=False)
+    if "paced" in report:
+        _print_paced(console, report["paced"])
+    if "startup" in report:
+        _print_startup(console, report)
+    if "ops" in report:
+        _print_ops(console, report)
+    for change in changes:
+        word = "SLOWER" if change.slower else "ok"
+        console.print(
+            f"{word}: {change.name}: {_number(change.before)} -> {_number(change.now)}, {change.ratio:.3f} of before",
+            markup=False,
+        )
 
 
-def _microseconds(value: float) -> str:
+def _print_row(console: Console, row: dict[str, Any], report: dict[str, Any]) -> None:
+    shape = row["histogram"]
+    most = max(shape["counts"]) or 1
+    bars = "".join(BARS[-(-count * 8 // most)] for count in shape["counts"])
+    low, high = shape["edges"][0], shape["edges"][-1]
+    console.print(f"{row['name']}: median {_number(row['low'])} to {_number(row['high'])} (95 %); "
+                  f"{_number(low)} |{bars}| {_number(high)}, {shape['beyond']} beyond", markup=False, soft_wrap=True)  # fmt: skip
+    if row["outliers"]:
+        apart = ", ".join(f"{count} by {cause}" for cause, count in row["outliers"].items())
+        console.print(f"  set apart: {apart.replace('by unknown', 'unknown')}", markup=False)
+    if row["threads"] > 1:
+        console.print(f"  {row['calls_per_second']:.0f} calls a second in {row['threads']} threads", markup=False)
+    if row["missed"] is not None:
+        late = f"{row['missed']} of {row['runs']} steps late for a period of {1e3 * report['period_s']:g} ms"
+        console.print(f"  {late}; real-time factor {row['real_time_factor']:.3g} (median / period)", markup=False)
+
+
+def _print_paced(console: Console, found: dict[str, Any]) -> None:
+    console.print(f"paced: {found['missed']} of {found['frames']} answers late in {found['duration']:.1f} s, a frame every "
+                  f"{1e3 * found['period']:g} ms; real-time factor {found['real_time_factor']:.3g}, {100 * found['cpu_share']:.1f} % of a CPU",
+                  markup=False, soft_wrap=True)  # fmt: skip
+    for name in ("wake", "work", "answer"):
+        values = ", ".join(f"{kind} {_number(value)}" for kind, value in found[name].items())
+        console.print(f"  {name}: {values}", markup=False)
+    energy = (
+        f"{found['joules']:.2f} J by {found['meter']}" if found["joules"] is not None else "not counted by this system"
+    )
+    console.print(f"  jitter {_number(found['jitter'])} (sd of the starts); energy: {energy}", markup=False)
+
+
+def _print_startup(console: Console, report: dict[str, Any]) -> None:
+    found, sizes = report["startup"], report["startup"]["bytes"]
+    table = Table("from nothing, ms", "ms", "MB", box=None, pad_edge=False)
+    for name in sizes:
+        table.add_row(name, f"{found[name]:.2f}", f"{sizes[name] / 1e6:.1f}")
+    console.print(table)
+    if report["core_step"] is not None:
+        console.print(f"a step in C alone: {_number(report['core_step'])}", markup=False)
+
+
+def _print_ops(console: Console, report: dict[str, Any]) -> None:
+    limit = report["limits"]
+    console.print(f"ops of a {report['ops_mode']}; this machine reads {limit['bytes'] / 1e3:.0f} kB at {limit['read'] / 1e9:.1f} GB/s, "
+                  f"float32 {limit['float32'] / 1e9:.0f}, "
+                  f"int8 {limit['int8'] / 1e9:.0f} Gop/s out of registers ({limit['isa']}, one thread)", markup=False, soft_wrap=True)  # fmt: skip
+    table = Table("op", "us", "share", "kB", "GB/s", "of bandwidth", box=None, pad_edge=False)
+    for op in report["ops"]:
+        read = (
+            (f"{op['bytes'] / 1e3:.1f}", f"{op['bytes_per_second'] / 1e9:.1f}", f"{100 * op['of_bandwidth']:.0f} %")
+            if op["bytes"]
+            else ()
+        )
+        table.add_row(f"{op['name']} ({op['op']})", _number(op["median"]), f"{100 * op['share']:.1f} %", *read)
+    console.print(table)
+
+
+def _print_csv(report: dict[str, Any]) -> None:
+    names = [name for name in report["results"][0] if name not in ("histogram", "timeline", "outliers")]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([row[name] for name in names] for row in report["results"])
+
+
+def _print_markdown(report: dict[str, Any]) -> None:
+    rows = [["call", "runs", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
+    rows += [[row["name"], str(row["runs"]), *(_number(row[name]) for name in COLUMNS)] for row in report["results"]]
+    sys.stdout.write(f"{report['model']}, microseconds per call, {report['cpu']}\n\n")
+    sys.stdout.write("".join(f"| {' | '.join(row)} |\n" for row in rows))
+
+
+def _number(value: float) -> str:
     """Three to four significant digits."""
     return f"{value:.2f}" if value < 100 else f"{value:.1f}" if value < 1000 else f"{value:.0f}"
-
-
-def cpu_name() -> str:
-    """The CPU's model name as the kernel tells it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                key, _, value = line.partition(":")
-                if key.strip() in ("model name", "Model") and value.strip():
-                    return value.strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

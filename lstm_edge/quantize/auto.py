@@ -32,7 +32,7 @@ def fastest(
     timings = {name: np.inf for name in models}
     for _ in range(ROUNDS):
         for name, model in models.items():
-            timings[name] = min(timings[name], bench(model, mode=mode, seconds=SECONDS).median)
+            timings[name] = min(timings[name], bench(model, mode=mode, seconds=SECONDS, patience=1).median)
     best = "float32"
     for name, candidate in candidates.items():
         if candidate.report.max_error <= tolerance and timings[name] < NOISE * timings[best]:

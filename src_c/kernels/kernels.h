@@ -112,6 +112,11 @@ struct le_kernels {
 
     /* y[j] += a * x[j] */
     void (*axpy)(ptrdiff_t n, float a, const float *x, float *y);
+
+    /* What the machine can do with the table's instructions (probe.inc): the benchmark's measure, called by no op. */
+    float (*probe_read)(ptrdiff_t n, const float *x);
+    int (*probe_f32)(ptrdiff_t n, float *sink);
+    int (*probe_i8)(ptrdiff_t n, const int8_t *w, int32_t *sink);
 };
 
 /* Tables this build carries, in order of preference, best last (kernels.def). */

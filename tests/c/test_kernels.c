@@ -468,6 +468,18 @@ static void test_known_bits(const le_kernels *kernels) {
     CHECK(found == expected, "%s: expected CRC32 %08x, found %08x", kernels->name, expected, found);
 }
 
+/* ---- the benchmark's probe: what it says it did ---- */
+
+static void test_probe(const le_kernels *kernels) {
+    static const float data[1024];
+    const char *isa = kernels->name;
+    CHECK(le_probe(isa, LE_PROBE_READ, data, sizeof data, 3) == 3.0 * sizeof data, "%s: reads what it was given", isa);
+    CHECK(le_probe(isa, LE_PROBE_READ, data, 100, 3) == 0 && le_probe(isa, LE_PROBE_READ, NULL, 512, 1) == 0, "%s: a wrong size", isa);
+    const double f32 = le_probe(isa, LE_PROBE_F32, NULL, 0, 10), i8 = le_probe(isa, LE_PROBE_I8, NULL, 0, 10);
+    CHECK(f32 >= 2 * 64 * 10 && i8 == 4 * f32, "%s: four times as many products of int8", isa);
+    CHECK(le_probe(isa, LE_PROBE_F32, NULL, 0, 0) == 0 && le_probe("none", LE_PROBE_F32, NULL, 0, 1) == 0, "%s: nothing to do", isa);
+}
+
 int main(void) {
     read_stride();
     x_fence.pages = guarded_pages();
@@ -490,6 +502,7 @@ int main(void) {
         test_activation_lengths(kernels);
         test_cells(kernels);
         test_known_bits(kernels);
+        test_probe(kernels);
         if (i > 0)
             test_same_bits(le_kernel_tables[0], kernels);
     }

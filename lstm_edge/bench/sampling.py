@@ -1,0 +1,155 @@
+"""Times one call many times over, and keeps what the kernel says of each block of calls."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import LstmEdgeError
+from .machine import clock_rate
+from .statistics import median_interval, outlier_limit
+
+BLOCK = 5e-3  # seconds of calls between two looks at the kernel's counters
+SPREAD = 0.005  # the interval of the median that ends a run, as a share of the median on either side
+MOST = 5_000_000  # calls, 40 MB of times
+CAUSES = ("context switch", "page fault", "clock rate", "unknown")
+
+
+@dataclass
+class Samples:
+    """Nanoseconds of each call (runs,), when it began after the first, and what long calls came from."""
+
+    times: np.ndarray
+    begun: np.ndarray
+    outliers: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Block:
+    first: int
+    switches: int
+    faults: int
+    rate: float | None
+
+
+def sample(
+    call: Callable[[], object],
+    *,
+    warmup: int = 50,
+    runs: int | None = None,
+    seconds: float = 3.0,
+    patience: float = 4.0,
+    between: Callable[[], object] | None = None,
+    cpu: int | None = None,
+) -> Samples:
+    """Calls `call` again and again, each call timed alone.
+
+    runs: so many calls. Without it at least 10 and `seconds`, and on until the median is known to half a percent
+    (statistics.median_interval), at most
+    `patience` times `seconds`. between: called before each call, unmeasured (to empty
+    caches). The clock's own cost, some 50 ns, is part of every time: `empty_call` tells it.
+    """
+    if warmup < 0 or (runs is not None and runs < 1) or seconds <= 0:
+        raise LstmEdgeError(f"bench: expected warmup >= 0, runs >= 1, seconds > 0, found {warmup}, {runs}, {seconds}")
+    for _ in range(warmup):
+        call()
+    size = _block_size(call)
+    times: list[int] = []
+    begun: list[int] = []
+    blocks: list[_Block] = []
+    collecting = gc.isenabled()
+    gc.disable()  # a collection is this process's own, not the model's
+    try:
+        start = time.perf_counter()
+        look = seconds
+        while True:
+            count = size if runs is None else min(size, runs - len(times))
+            before = resource.getrusage(resource.RUSAGE_THREAD)
+            first = len(times)
+            _time_calls(call, between, count, times, begun)
+            after = resource.getrusage(resource.RUSAGE_THREAD)
+            switches = after.ru_nivcsw + after.ru_nvcsw - before.ru_nivcsw - before.ru_nvcsw
+            blocks.append(_Block(first, switches, after.ru_minflt - before.ru_minflt, clock_rate(cpu)))
+            if runs is not None:
+                if len(times) >= runs:
+                    break
+                continue
+            past = time.perf_counter() - start
+            if len(times) >= MOST or past >= patience * seconds:
+                break
+            if past >= look and len(times) >= 10:
+                if _known(times):
+                    break
+                look = past * 1.25
+    finally:
+        if collecting:
+            gc.enable()
+    found = Samples(np.array(times, np.int64), np.array(begun, np.int64))
+    found.begun -= found.begun[0]
+    found.outliers = _causes(found.times, blocks)
+    return found
+
+
+def empty_call(cpu: int | None = None) -> float:
+    """Microseconds that a call which does nothing takes by the same clock: what every time here has too much."""
+    return float(np.median(sample(_nothing, runs=20_000, cpu=cpu).times)) / 1e3
+
+
+def _nothing() -> None:
+    pass
+
+
+def _block_size(call: Callable[[], object]) -> int:
+    start = time.perf_counter()
+    for _ in range(3):
+        call()
+    return max(1, min(20_000, int(BLOCK * 3 / max(time.perf_counter() - start, 1e-9))))
+
+
+def _time_calls(
+    call: Callable[[], object], between: Callable[[], object] | None, count: int, times: list[int], begun: list[int]
+) -> None:
+    clock = time.perf_counter_ns
+    if between is None:
+        for _ in range(count):
+            start = clock()
+            call()
+            end = clock()
+            times.append(end - start)
+            begun.append(start)
+        return
+    for _ in range(count):
+        between()
+        start = clock()
+        call()
+        end = clock()
+        times.append(end - start)
+        begun.append(start)
+
+
+def _known(times: list[int]) -> bool:
+    low, high = median_interval(np.sort(np.array(times, np.int64)))
+    return high - low <= SPREAD * (high + low)
+
+
+def _causes(times: np.ndarray, blocks: list[_Block]) -> dict[str, int]:
+    """How many calls stand apart, by cause: in a block with n context switches the n longest of them are laid to those, in one
+    with page faults likewise, and the rest to the clock if it ran slower than most of the time."""
+    limit = outlier_limit(times)
+    found = dict.fromkeys(CAUSES, 0)
+    rates = [block.rate for block in blocks if block.rate]
+    usual = float(np.median(rates)) if rates else 0.0
+    ends = [block.first for block in blocks[1:]] + [len(times)]
+    for block, end in zip(blocks, ends):
+        left = int((times[block.first : end] > limit).sum())
+        for cause, most in (("context switch", block.switches), ("page fault", block.faults)):
+            found[cause] += min(left, most)
+            left -= min(left, most)
+        slower = block.rate is not None and block.rate < 0.97 * usual
+        found["clock rate" if slower else "unknown"] += left
+    return {cause: count for cause, count in found.items() if count}

@@ -1,0 +1,300 @@
+"""The benchmark: its statistics against NumPy's, its causes against causes made here, its reports, its exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lstm_edge as le
+from lstm_edge.bench import MODES, Machine, bench, paced, warnings_of
+from lstm_edge.bench.baseline import compare
+from lstm_edge.bench.core_step import core_step
+from lstm_edge.bench.energy import power_of
+from lstm_edge.bench.limits import limits
+from lstm_edge.bench.ops import op_times
+from lstm_edge.bench.page import page
+from lstm_edge.bench.sampling import empty_call, sample
+from lstm_edge.bench.startup import startup
+from lstm_edge.bench.statistics import histogram, median_interval, summarise
+from lstm_edge.cli import _run
+
+QUICK = ["--runs", "20", "--warmup", "2", "--frames", "8"]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = str(tmp_path_factory.mktemp("bench") / "digits.lstm")
+    le.convert("examples/digits/digits.keras", path, self_test=False)
+    return path
+
+
+# ---- statistics
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(100, 10**7), min_size=1, max_size=300))
+def test_the_summary_is_numpys(values: list[int]) -> None:
+    times = np.array(values, np.int64)
+    found, exact = summarise(times), times / 1e3
+    assert found.runs == len(times) and found.min == exact.min() and found.max == exact.max()
+    assert np.isclose(found.mean, exact.mean()) and np.isclose(found.median, np.median(exact))
+    assert np.isclose(found.p999, np.percentile(exact, 99.9))
+    assert found.low <= found.median <= found.high
+    shape = histogram(times)
+    assert sum(shape.counts) + shape.beyond == len(times)
+
+
+def test_the_interval_holds_the_median_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(1000):
+        low, high = median_interval(np.sort(rng.exponential(size=101)))
+        held += low <= np.log(2) <= high
+    assert 930 <= held <= 990
+
+
+# ---- sampling
+
+
+def test_a_wait_is_laid_to_a_context_switch() -> None:
+    waits = iter([0.003 if n % 100 == 50 else 0 for n in range(10_000)])
+
+    def call() -> None:
+        if pause := next(waits):
+            time.sleep(pause)
+        else:
+            sum(range(1000))
+
+    found = sample(call, runs=1000, warmup=0)
+    assert len(found.times) == 1000 and (found.times > 2.5e6).sum() >= 10
+    assert found.outliers["context switch"] >= 10
+
+
+def test_runs_go_on_until_the_median_is_known_and_no_longer_than_patience() -> None:
+    start = time.perf_counter()
+    found = sample(lambda: sum(range(200)), seconds=0.05, patience=3)
+    assert len(found.times) >= 10 and 0.05 <= time.perf_counter() - start < 2
+    assert (np.diff(found.begun) > 0).all()
+
+
+def test_an_empty_call_costs_little() -> None:
+    assert 0 < empty_call() < 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes(digits: str, mode: str) -> None:
+    model = le.load(digits)
+    timing = bench(model, mode=mode, frames=5, runs=15, streams=2 if mode == "step" else 1)
+    assert timing.runs == 15 and timing.frames == (1 if mode == "step" else 5)
+    assert timing.min <= timing.low <= timing.median <= timing.high <= timing.p90 <= timing.p999 <= timing.max
+    assert "times" not in timing.as_dict() and len(timing.times) == len(timing.begun) == 15
+
+
+def test_threads_and_cold_caches(digits: str) -> None:
+    model = le.load(digits)
+    both = bench(model, threads=2, runs=50)
+    assert both.runs == 100 and both.calls_per_second > 0
+    assert bench(model, runs=5, cold=True).cold
+
+
+def test_what_cannot_be_is_named(digits: str) -> None:
+    model = le.load(digits)
+    for wrong, words in (
+        ({"mode": "steps"}, "expected mode step, chunk or sequence"),
+        ({"streams": 0}, "streams: expected at least 1"),
+        ({"runs": 0}, "runs >= 1"),
+        ({"threads": 2, "cpu": 0}, "one thread on cpu 0"),
+        ({"period": 0.0}, "period above 0"),
+    ):
+        with pytest.raises(le.LstmEdgeError, match=words):
+            bench(model, **wrong)
+    with pytest.raises(le.LstmEdgeError, match="longer duration"):
+        paced(model, period=1.0, duration=0.5)
+
+
+# ---- pacing
+
+
+def test_a_paced_run_counts_the_misses_that_load_causes(digits: str) -> None:
+    model = le.load(digits)
+    turns = iter(range(1000))
+
+    def burden() -> None:
+        if next(turns) % 10 == 9:
+            time.sleep(0.025)  # the next frame, due in 10 ms, is answered 15 ms late, and with it the one after
+
+    found = paced(model, period=0.01, duration=0.4, between=burden)
+    assert found.frames == 40 and found.missed >= 3
+    assert found.answer["max"] > 10_000 and found.duration == pytest.approx(0.4, abs=0.1)
+    free = paced(model, period=0.02, duration=0.3)
+    assert free.missed <= 3 and 0 < free.real_time_factor < 0.5 and 0 < free.cpu_share < 1
+    assert free.frames == len(free.answers) and "answers" not in free.as_dict()
+
+
+def test_the_power_of_a_board() -> None:
+    told = " 3V7_WL_SW_A current(0)=0.5A\n 3V3_SYS_A current(1)=1.0A\n 3V7_WL_SW_V volt(8)=4.0V\n 3V3_SYS_V volt(9)=3.0V\n EXT5V_V volt(24)=5.1V\n"
+    assert power_of(told) == pytest.approx(5.0)
+    assert power_of("nothing") is None
+
+
+# ---- where the time goes
+
+
+def test_parts_of_a_step(digits: str) -> None:
+    model = le.load(digits)
+    rows, machine = op_times(digits, runs=50)
+    assert [(row.op, row.name) for row in rows] == model.ops
+    assert sum(row.share for row in rows) == pytest.approx(1)
+    held = {row.op: row.bytes for row in rows}
+    assert held["Dense"] == 4 * (64 * 10 + 10) and held["Softmax"] == 0
+    assert machine.bytes >= sum(row.bytes for row in rows) and machine.read > 1e8
+    assert 0 < core_step(model) < 1e5
+
+
+def test_limits_of_every_isa() -> None:
+    for isa, supported in le.isas():
+        found = limits(isa, 16384) if supported else None
+        if found:
+            assert found.read > 1e8 and found.float32 > 1e8 and found.int8 > 1e8
+
+
+def test_starting_in_a_fresh_process(digits: str) -> None:
+    found = startup(digits)
+    assert found.first >= 0 and found.package > 0 and set(found.bytes) >= {"numpy", "load", "first"}
+    with pytest.raises(le.LstmEdgeError, match="could not run"):
+        startup(digits + ".none")
+
+
+# ---- the machine
+
+
+def _machine(**changed: object) -> Machine:
+    usual = dict(
+        cpu="x", cpus=4, governor="performance", mhz=1000.0, load=0.1, swap=0, temperature=40.0, throttled=(), steal=0.0
+    )
+    return Machine(**(usual | changed))  # type: ignore[arg-type]
+
+
+def test_what_is_warned_of() -> None:
+    assert warnings_of(_machine(), _machine()) == []
+    for changed, words in (
+        ({"governor": "powersave"}, "echo performance | sudo tee"),
+        ({"load": 3.0}, "load average 3.0 on 4"),
+        ({"swap": 5_000_000}, "5 MB are swapped out"),
+        ({"temperature": 85.0}, "85 degrees"),
+        ({"throttled": ("under-voltage",)}, "under-voltage"),
+    ):
+        [found] = warnings_of(_machine(**changed), None)
+        assert words in found
+    assert "from 1000 to 600 MHz" in warnings_of(_machine(), _machine(mhz=600.0))[0]
+    assert "1.00 s of this machine" in warnings_of(_machine(), _machine(steal=1.0))[0]
+
+
+# ---- the command
+
+
+def _report(capsys: pytest.CaptureFixture[str], args: list[str], code: int = 0) -> dict:
+    assert _run(["bench", *args, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+RESULT = {
+    "name", "precision", "mode", "isa", "batch", "frames", "streams", "threads", "cold", "warmup", "runs", "min", "mean", "sd", "median",
+    "low", "high", "p90", "p95", "p99", "p999", "max", "outliers", "calls_per_second", "missed", "real_time_factor", "cpu", "histogram",
+    "timeline",
+}  # fmt: skip
+REPORT = {
+    "schema", "unit", "model", "bytes", "cpu", "version", "python", "system", "period_s", "empty_call", "results", "machine", "warnings",
+}  # fmt: skip
+
+
+def test_json_keeps_its_schema(digits: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = _report(
+        capsys, [digits, *QUICK, "--mode", "all", "--breakdown", "--ops", "--period", "10ms", "--duration", "50ms"]
+    )
+    assert told["schema"] == 2 and set(told) == REPORT | {"paced", "startup", "core_step", "ops", "ops_mode", "limits"}
+    assert [row["mode"] for row in told["results"]] == list(MODES)
+    assert all(set(row) == RESULT for row in told["results"])
+    words = Path("docs/benchmark.md").read_text()
+    assert all(f"`{name}`" in words for name in RESULT | set(told))
+
+
+def test_a_base_and_a_loss(digits: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = tmp_path / "base.json"
+    told = _report(capsys, [digits, *QUICK, "--mode", "step", "--save", str(base)])
+    assert json.loads(base.read_text())["results"] == told["results"]
+    same = compare(told, told, 0.05)
+    assert [change.ratio for change in same] == [1.0] and not same[0].slower
+    for factor, code in ((1000, 0), (1 / 1000, 3)):
+        changed = json.loads(base.read_text())
+        changed["results"][0]["median"] *= factor
+        other = tmp_path / "other.json"
+        other.write_text(json.dumps(changed))
+        found = _report(capsys, [digits, *QUICK, "--mode", "step", "--against", str(other)], code)
+        assert found["changes"][0]["slower"] == (code == 3)
+    for content in ("[]", '{"schema": 1}', "{", '{"schema": 2, "results": [{}]}', '{"schema": 2, "results": []}'):
+        other.write_text(content)
+        assert _run(["bench", digits, *QUICK, "--mode", "step", "--against", str(other)]) == 1
+        assert "expected" in capsys.readouterr().err
+
+
+def test_forms_of_the_answer(digits: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["bench", digits, *QUICK, "--mode", "step", "--isa", "scalar"]
+    assert _run([*args, "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 1 and rows[0]["mode"] == "step" and float(rows[0]["median"]) > 0
+    assert _run([*args, "--markdown"]) == 0
+    assert "| step, scalar, file | 20 |" in capsys.readouterr().out
+    assert _run([*args, "--precision", "all"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"step, scalar, {name}" in out for name in ("file", "float16", "int8")) and "95 %" in out
+    assert _run([*args, "--csv", "--json"]) == 2 and "exclude" in capsys.readouterr().err
+    assert _run([*args, "--max-loss", "lots"]) == 2 and "--max-loss" in capsys.readouterr().err
+    assert _run([*args, "--duration", "1s"]) == 2 and "--period" in capsys.readouterr().err
+
+
+def test_strict_fails_where_the_machine_is_warned_of(digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = ["bench", digits, *QUICK, "--mode", "step", "--strict"]
+    monkeypatch.setattr("lstm_edge.cli.bench.look", lambda cpu=None: _machine())
+    assert _run(args) == 0
+    monkeypatch.setattr("lstm_edge.cli.bench.look", lambda cpu=None: _machine(governor="powersave"))
+    assert _run(args) == 3
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium to open the page")
+def test_the_page_opens(digits: str, tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    assert _run(["bench", digits, *QUICK, "--ops", "--html", str(target)]) == 0
+    text = target.read_text()
+    assert "http://" not in text and "https://" not in text
+    hostile = {
+        "model": "</script><b>x",
+        "warnings": [],
+        "results": [],
+        "cpu": "",
+        "system": "",
+        "version": "",
+        "empty_call": 1,
+    }
+    assert "</script><b>" not in page(hostile)
+    command = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path}/profile",
+        "--dump-dom",
+        f"file://{target}",
+    ]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    assert "step, " in dom and dom.count("<canvas") == 4 and "Ops of a step" in dom and "lstm_1 (LSTM)" in dom
