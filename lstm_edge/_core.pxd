@@ -93,7 +93,7 @@ cdef extern from "lstm_edge.h" nogil:
     void le_stream_profile(le_stream *stream, int on)
     const double *le_stream_op_seconds(const le_stream *stream)
     ctypedef struct le_traced:
-        int64_t directions, frames, batch
-        int gates, hidden, width, has_cell, reverse
+        int64_t directions, frames, batch, gates, hidden, width
+        int has_cell, reverse
     int le_stream_traced(const le_stream *stream, int index, le_traced *sizes)
     void le_stream_trace(le_stream *stream, int index, float *gates, float *h, float *c)

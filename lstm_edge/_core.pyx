@@ -352,7 +352,7 @@ cdef class Model:
         return results
 
     def trace(self, *arrays, lengths=None, **named):
-        """What every LSTM, GRU and RNN of the model computes on run's inputs: an insight.Trace (docs/insight.md)."""
+        """What every LSTM, GRU, RNN and ConvLSTM of the model computes on run's inputs: an insight.Trace (docs/insight.md)."""
         from .insight.trace import trace
         return trace(self, self._arrange(arrays, named), lengths)
 

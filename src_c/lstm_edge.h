@@ -168,12 +168,12 @@ size_t le_model_bytes(const le_model *model);
 void le_stream_profile(le_stream *stream, int on);
 const double *le_stream_op_seconds(const le_stream *stream);
 
-/* Insight: what an LSTM, GRU or RNN computes within a call. The sizes of op `index` (in execution order) in the call that was prepared;
+/* Insight: what an LSTM, GRU, RNN or ConvLSTM computes within a call. The sizes of op `index` (in execution order) in the call that was prepared;
  * returns 0 where the op is none of these or will not run. */
 typedef struct {
     int64_t directions, frames, batch;
-    int gates, hidden, width; /* gates in the order of docs/ops.md, an RNN has 0; width: of h */
-    int has_cell, reverse;    /* reverse: the only direction goes backwards */
+    int64_t gates, hidden, width; /* gates in the order of docs/ops.md, an RNN has 0; width: of h. A ConvLSTM's units: positions x H */
+    int has_cell, reverse;        /* reverse: the only direction goes backwards */
 } le_traced;
 int le_stream_traced(const le_stream *stream, int index, le_traced *sizes);
 /* From now on each call writes, frame by frame in the order of the input, the op's gates after their activations (directions, frames,

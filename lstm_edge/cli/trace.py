@@ -79,7 +79,7 @@ def _check_outputs(output: str | None, html: str | None, sources: tuple[str, ...
 def _chosen(traced: Trace, patterns: tuple[str, ...]) -> Trace:
     if not traced:
         left_out = "; ".join(f"{name}: {why}" for name, why in traced.left_out.items())
-        raise LstmEdgeError(f"expected a model with an LSTM, GRU or RNN op, found {left_out or 'none'}")
+        raise LstmEdgeError(f"expected a model with an LSTM, GRU, RNN or ConvLSTM op, found {left_out or 'none'}")
     if not patterns:
         return traced
     kept = {n: r for n, r in traced.items() if any(fnmatch.fnmatch(n, p) for p in patterns)}

@@ -10,7 +10,7 @@ import numpy as np
 from .trace import Array, Recurrence, Trace
 
 LOW, HIGH = 0.05, 0.95
-KEEPS = {"LSTM": "f", "GRU": "z"}  # the gate that says what share of the state stays
+KEEPS = {"LSTM": "f", "ConvLSTM": "f", "GRU": "z"}  # the gate that says what share of the state stays
 CANDIDATES = "gn"  # between -1 and 1: their magnitude counts
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from .. import format, reference
 from ..errors import ShapeError
 from ..ir.graph import Graph
-from ..ir.ops import GATES, RECURRENT
+from ..ir.ops import RECURRENT
+from ..reference.recurrent import LETTERS
 from ..reference.samples import is_framed
 
 if TYPE_CHECKING:
@@ -21,15 +22,12 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 # Of one call of the network: (op index, whether backwards, [gates (D,T,B,gates,H), h (D,T,B,P), c (D,T,B,H), of 0 units where the op has none])
 Raw = tuple[int, bool, list[Array]]
-LEFT_OUT = {
-    "ConvLSTM": "its gates are images, one at every position",
-    "IntegerLSTM": "it computes in whole numbers of a grid of its own",
-}
+LEFT_OUT = {"IntegerLSTM": "it computes in whole numbers of a grid of its own"}
 
 
 @dataclass(frozen=True)
 class Recurrence:
-    """One direction of an LSTM, GRU or RNN.
+    """One direction of an LSTM, GRU or RNN, or a ConvLSTM, whose units are positions of its image times channels.
 
     Arrays are (batch, frames, units), frames in the order of the op's input, also where it runs backwards. `gates` holds i, f, g, o
     (LSTM) or r, z, n (GRU) after their activations, NaN at frames that lengths or a mask leave out; `c` (LSTM) and `h` are the states
@@ -171,7 +169,7 @@ def _named(ops: list[tuple[str, str]], calls: list[list[Raw]]) -> Trace:
             key = f"{name}.{direction}" if both else name
             gates, h = (np.swapaxes(a[d], 0, 1) for a in arrays[:2])
             c = np.swapaxes(arrays[2][d], 0, 1) if arrays[2].shape[-1] else None
-            by_letter = {letter: gates[:, :, n] for n, letter in enumerate(GATES[op][: gates.shape[2]])}
+            by_letter = {letter: gates[:, :, n] for n, letter in enumerate(LETTERS[op])}
             found[key] = Recurrence(key, op, direction, by_letter, c, h)
     ran = {index for index, *_ in joined}
     left_out = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,18 +22,27 @@ Gate = Callable[[Array], Array]
 @dataclass(frozen=True)
 class Traced:
     """What a recurrence computes, frames in the order of its input: gates (D,T,B,gates,H), NaN where lengths or mask leave a frame
-    out, and the states after each frame: h (D,T,B,P) and, of an LSTM, c (D,T,B,H)."""
+    out, and the states after each frame: h (D,T,B,P) and, of an LSTM, c (D,T,B,H). A ConvLSTM's H and P are positions x channels."""
 
     gates: Array
     states: list[Array]
 
 
+LETTERS = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "", "ConvLSTM": "ifgo"}  # of the gates that a trace shows
+
+
 def trace(node: Node, attrs: Attrs, arrays: list[Array]) -> Traced:
-    """Runs an LSTM, GRU or RNN; `arrays`: one per input of its row in docs/ops.md, None where it has none."""
+    """Runs an op of LETTERS; `arrays`: one per input of its row in docs/ops.md, None where it has none."""
+    if node.op == "ConvLSTM":
+        batch, frames, *image, _ = arrays[0].shape
+        units = math.prod(image) * arrays[1].shape[1]
+        traced = Traced(np.zeros((1, frames, batch, 4, units)), [np.zeros((1, frames, batch, units)) for _ in range(2)])
+        conv_lstm(node, attrs, arrays, traced)
+        return traced
     (batch_axis, frames_axis), (directions, rows, _), width = axes_of_frames(attrs), arrays[1].shape, arrays[2].shape[2]
     hidden = rows // len(GATES[node.op])
     lead = (directions, arrays[0].shape[frames_axis], arrays[0].shape[batch_axis])
-    gates = np.full((*lead, 0 if node.op == "RNN" else len(GATES[node.op]), hidden), np.nan)
+    gates = np.full((*lead, len(LETTERS[node.op]), hidden), np.nan)
     states = [np.zeros((*lead, size)) for size in ([width, hidden] if node.op == "LSTM" else [width])]
     traced = Traced(gates, states)
     {"LSTM": lstm, "GRU": gru, "RNN": rnn}[node.op](node, attrs, arrays, traced)
@@ -208,7 +218,7 @@ def _clip(z: Array, bound: float) -> Array:
     return np.minimum(np.maximum(z, -bound), bound) if bound > 0 else z
 
 
-def conv_lstm(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
+def conv_lstm(node: Node, attrs: Attrs, arrays: list[Array], traced: Traced | None = None) -> list[Array]:
     """Shi et al., 2015, without peepholes; x (B,T,*S,4H) is the input's convolution. Returns y, h_n, c_n (1,B,*S,H)."""
     x, w_hh, h0, c0 = arrays
     shape = (x.shape[0], *x.shape[2:-1], w_hh.shape[1])
@@ -217,8 +227,13 @@ def conv_lstm(node: Node, attrs: Attrs, arrays: list[Array]) -> list[Array]:
     y = np.zeros((*x.shape[:-1], w_hh.shape[1]))
     for t in range(x.shape[1]):
         z_i, z_f, z_g, z_o = np.split(x[:, t] + _same_convolution(h, w_hh), 4, axis=-1)
-        c = act_f(z_f) * c + act_i(z_i) * act_g(z_g)
-        h = y[:, t] = act_o(z_o) * act_h(c)
+        i, f, g, o = act_i(z_i), act_f(z_f), act_g(z_g), act_o(z_o)
+        c = f * c + i * g
+        h = y[:, t] = o * act_h(c)
+        if traced is not None:
+            flat = traced.states[0].shape[2:]
+            traced.gates[0, t] = np.stack([gate.reshape(flat) for gate in (i, f, g, o)], axis=1)
+            traced.states[0][0, t], traced.states[1][0, t] = h.reshape(flat), c.reshape(flat)
     return [y, h[None], c[None]]
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from ..errors import ShapeError
 from ..ir.dims import Dim, Size, value
 from ..ir.graph import Graph, State, Tensor
-from ..ir.ops import GATES, op_spec, read_attrs
+from ..ir.ops import op_spec, read_attrs
 from .arrays import RUN_AS, Array
 from .node import run_node
-from .recurrent import Traced, trace
+from .recurrent import LETTERS, Traced, trace
 
 
 def run(
@@ -67,13 +67,13 @@ def run_frames(
 def run_traced(
     graph: Graph, inputs: dict[str, np.ndarray], states: dict[str, np.ndarray] | None = None
 ) -> tuple[dict[int, Traced], dict[str, np.ndarray]]:
-    """One run as `run`'s: what every LSTM, GRU and RNN that ran computes, by its place in graph.nodes, and the states after it."""
+    """One run as `run`'s: what every recurrence of LETTERS that ran computes, by its place in graph.nodes, and the states after it."""
     values: dict[str, np.ndarray | None] = {}
     _, after = run(graph, inputs, states, values)
     traced = {}
     for index, node in enumerate(graph.nodes):
         arrays = [values[i] if i else None for i in node.inputs]
-        if node.op in GATES and not any(i and a is None for i, a in zip(node.inputs, arrays)):
+        if node.op in LETTERS and not any(i and a is None for i, a in zip(node.inputs, arrays)):
             arrays += [None] * (len(op_spec(node).inputs) - len(arrays))
             with np.errstate(all="ignore"):
                 traced[index] = trace(node, read_attrs(node), arrays)

@@ -144,6 +144,8 @@ typedef struct {
     sizes s;
     float *h, *after, *c, *patches, *z, *spare; /* scratch */
     void *quantized;                            /* scratch of le_multiply */
+    const le_trace *trace;                      /* or NULL */
+    int64_t row;                                /* of the trace: frame * batch + sequence */
 } job;
 
 /* The window of h around a position, zero beyond the image; of an even kernel the larger half lies behind. */
@@ -181,6 +183,22 @@ static void cell(const job *j, float *z, float *c, float *h) {
         h[k] = gate[O][k] * j->spare[k];
 }
 
+/* Copies what a position has computed from z; units of a trace are positions x H. */
+static void trace_cell(const job *j, int64_t position, const float *z) {
+    const int64_t n = j->p->base.hidden, image = j->s.positions * n, at = position * n;
+    const le_trace *to = j->trace;
+    for (int g = 0; to->gates && g < GATES; g++) {
+        float *gate = to->gates + (j->row * GATES + g) * image + at;
+        memcpy(gate, z + g * n, (size_t)n * sizeof *gate);
+        if (j->p->standard)
+            j->kernels->activate(j->p->base.activations[0][g], n, gate, gate);
+    }
+    if (to->h)
+        memcpy(to->h + j->row * image + at, j->after + at, (size_t)n * sizeof(float));
+    if (to->c)
+        memcpy(to->c + j->row * image + at, j->c + at, (size_t)n * sizeof(float));
+}
+
 /* One frame of one sequence: h and c become what they are after it. */
 static void step(job *j, const float *x) {
     const int64_t h = j->p->base.hidden, columns = GATES * h;
@@ -189,8 +207,11 @@ static void step(job *j, const float *x) {
         for (int64_t i = 0; i < n; i++)
             copy_patch(j, first + i, j->patches + i * j->p->patch);
         le_matmul(j->kernels, n, j->patches, j->p->patch, &j->p->w, x + first * columns, columns, j->z, columns, j->quantized);
-        for (int64_t i = 0; i < n; i++)
+        for (int64_t i = 0; i < n; i++) {
             cell(j, j->z + i * columns, j->c + (first + i) * h, j->after + (first + i) * h);
+            if (j->trace)
+                trace_cell(j, first + i, j->z + i * columns);
+        }
     }
     float *before = j->h;
     j->h = j->after;
@@ -212,7 +233,7 @@ static void keep(const le_ctx *ctx, int i, int64_t b, int64_t count, const float
 le_status le_run_conv_lstm(le_ctx *ctx) {
     const conv_lstm *p = ctx->node->packed;
     const int h = p->base.hidden;
-    job j = {.kernels = ctx->kernels, .p = p, .s = sizes_of(p, ctx->in[X])};
+    job j = {.kernels = ctx->kernels, .p = p, .s = sizes_of(p, ctx->in[X]), .trace = ctx->traced ? &ctx->trace : NULL};
     const int64_t image = j.s.positions * h;
     if (image == 0)
         return LE_OK;
@@ -229,6 +250,7 @@ le_status le_run_conv_lstm(le_ctx *ctx) {
         start(ctx, H0, b, image, j.h);
         start(ctx, C0, b, image, j.c);
         for (int64_t t = 0; t < j.s.frames; t++, x += GATES * image) {
+            j.row = t * j.s.batch + b;
             step(&j, x);
             keep(ctx, Y, b * j.s.frames + t, image, j.h);
         }

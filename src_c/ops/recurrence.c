@@ -471,10 +471,16 @@ le_status le_recurrence_run(le_ctx *ctx, const le_recurrence *r) {
 
 int le_trace_sizes(const le_ctx *ctx, le_traced *sizes) {
     le_status (*run)(le_ctx *) = ctx->node->type->run;
-    if ((run != le_run_lstm && run != le_run_gru && run != le_run_rnn) || ctx->in[LE_X]->absent)
+    const bool image = run == le_run_conv_lstm;
+    if ((run != le_run_lstm && run != le_run_gru && run != le_run_rnn && !image) || ctx->in[LE_X]->absent)
         return 0;
     const le_recurrence *r = ctx->node->packed;
     const int64_t *x = ctx->in[LE_X]->dims;
+    if (image) {
+        const int64_t units = le_product(x, 2, ctx->in[LE_X]->rank - 1) * r->hidden;
+        *sizes = (le_traced){1, x[1], x[0], r->spec->gates, units, units, 1, 0};
+        return 1;
+    }
     *sizes = (le_traced){.directions = r->directions,
                          .frames = x[!r->time_major],
                          .batch = x[r->time_major],
