@@ -196,7 +196,9 @@ def is_numeric(cells: Cells, column: str) -> bool:
     kept = held[~gone]
     if pd.api.types.is_numeric_dtype(held) or pd.api.types.is_bool_dtype(held):
         return True
-    return bool(kept.astype(str).map(lambda cell: _kind(cell) == "number").all())
+    text = kept.astype(str)
+    others = text[pd.to_numeric(text, errors="coerce").isna()]  # such as those with a decimal comma
+    return all(_kind(cell) == "number" for cell in others)
 
 
 def words(cells: Cells, column: str) -> np.ndarray:

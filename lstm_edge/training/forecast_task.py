@@ -24,6 +24,7 @@ from .windows import Batch, Cut, Frames, Windows, cuts
 
 DRIFT = 1.5  # deviations from the training part's mean to the validation part's, beyond which the level is no input
 LEAST_SPREAD = 1e-3
+LEAST_EXAMPLE = 5  # frames: torch takes sizes that are equal for one, and the batch is 2
 EXAMPLES = 2000  # of an epoch, where the table has more frames and windows then still overlap
 
 
@@ -107,7 +108,9 @@ class Prepared:
         windows = Windows(
             self.frames, self.spans("training"), o.window, stride, self.horizon, self.targets, settle, self.first_judged
         )
-        self.notes.append(f"{len(windows):,} examples of {o.window} frames, {stride} frames from one to the next")
+        self.notes.append(
+            f"{len(windows):,} examples of {o.window} frames, one at {'each frame' if stride == 1 else f'every {stride} frames'}"
+        )
         return windows
 
     @property
@@ -192,6 +195,8 @@ class Prepared:
             errors = {b: self._naive_errors(b, "validation", mean) / deviation for b in bases}
             chosen = min(bases, key=lambda b: float(errors[b].mean()))
             said = ", ".join(f"{b} {errors[b].mean():.3g}" for b in bases)
+            if not fits:
+                said += f"; seasonal was not tried: it takes a {o.named('window')} of {self.season + 2} or more"
             self.notes.append(
                 f"the network's answer is added to: {chosen} (error without a network on the validation part: {said})"
             )
@@ -256,6 +261,7 @@ class Prepared:
         found["targets"] = {
             target: {kind: {"mae": float(errors[kind].mae[n]), "rmse": float(errors[kind].rmse[n])} for kind in kinds}
             for n, target in enumerate(self.roles.target)
+            if errors["forecast"].count[n]
         }
         if o.quantiles:
             shares = below / np.maximum(count, 1)[:, None]
@@ -289,9 +295,11 @@ class Prepared:
         return {"forecast": forecast, "training": {"task": "forecast", "scores": scores, "options": o.said()}}
 
     def example(self) -> dict[str, Tensor]:
-        """The first frames of the training part, as a batch of two."""
-        at = torch.arange(min(self.options.window, self.cuts[0].end))[None].repeat(2, 1)
-        batch = self.frames.gather(at, torch.full((2, 1), len(self.frames.values)), self.horizon, self.targets)
+        """The first frames of the longest series, as a batch of two."""
+        longest = int(np.argmax([c.end for c in self.cuts]))
+        begin, end = int(self.frames.starts[longest]), self.cuts[longest].end
+        at = begin + torch.arange(max(self.options.window, LEAST_EXAMPLE))[None].repeat(2, 1)
+        batch = self.frames.gather(at, torch.full((2, 1), begin + end), self.horizon, self.targets)
         return {name: batch[name] for name in ("series", "time", "known") if name in batch}
 
 
@@ -334,4 +342,8 @@ class Loss:
         for batch in part.batches():
             sums, values = self.sums(module, {name: value.to(device) for name, value in batch.items()})
             total, count = total + float(sums), count + int(values)
-        return total / max(count, 1)
+        if not count:
+            raise LstmEdgeError(
+                "the validation part: expected values of the targets to judge by, found none; give a longer table"
+            )
+        return total / count

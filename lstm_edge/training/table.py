@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..errors import FormatError
 from ..options import spelled
@@ -141,7 +142,10 @@ def _rows_of_groups(cells: Cells, options: TableOptions) -> list[tuple[str, np.n
         return [("", np.arange(len(cells.frame)))]
     cells.require(options.group, options.named("group"))
     names = columns.words(cells, options.group)
-    return [(name, np.flatnonzero(names == name)) for name in dict.fromkeys(names)]
+    numbers, found = pd.factorize(names)
+    order = np.argsort(numbers, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(numbers))[:-1])
+    return [(str(name), at) for name, at in zip(found, rows)]
 
 
 def _placed(
