@@ -16,8 +16,10 @@ from lstm_edge.training.registry import TASKS
 torch = pytest.importorskip("torch")
 pytest.importorskip("pandas")
 
+from torch.nn import functional  # noqa: E402
+
 from lstm_edge.training import train  # noqa: E402
-from lstm_edge.training.tasks import parts, seq2seq, sequences, tagging  # noqa: E402
+from lstm_edge.training.tasks import losses, parts, seq2seq, sequences, tagging  # noqa: E402
 from lstm_edge.training.tasks.options import ClassifyOptions, LabelOptions, SequenceOptions  # noqa: E402
 from lstm_edge.training.tasks.spans import Spans, in_windows  # noqa: E402
 
@@ -111,21 +113,27 @@ def test_class_weights_find_the_rare_label():
     assert shares[0] < 0.5 < shares[1]
 
 
-def test_the_loss_leaves_padding_out():
+def test_the_loss_leaves_padding_out_and_halves_of_a_batch_average_to_it():
     frames, _ = first_peaks(6)
     values, ends = torch.from_numpy(np.concatenate(frames)), np.cumsum([len(f) for f in frames])
     bounds = np.stack([[0, *ends[:-1]], ends], 1)
     targets = torch.arange(len(values)) % 3
-    spans = Spans({"frames": values, "target": targets}, bounds, pads={"target": tagging.PADDING})
+    spans = Spans({"frames": values, "target": targets}, bounds, pads={"target": losses.PADDING})
     torch.manual_seed(0)
     module = tagging.Tagger(
         tagging.Features(values.numpy(), False), 3, "frames", LabelOptions(hidden=4, bidirectional=True)
     )
-    loss = tagging.TagLoss(None)
+    weights = torch.tensor([1.0, 2.0, 3.0])
+    loss = losses.CrossEntropy(tagging.logits_of, 5.0, weights)
     with torch.no_grad():
-        alone = [loss(module, spans.batch(torch.tensor([n]))).item() * len(f) for n, f in enumerate(frames)]
-        together = loss(module, spans.batch(torch.arange(6))).item()
-    assert together == pytest.approx(sum(alone) / len(values), rel=1e-5)
+        expected = sum(
+            functional.cross_entropy(module.logits(values[None, a:b])[0], targets[a:b], weights, reduction="sum").item()
+            for a, b in bounds
+        )
+        halves = [loss(module, spans.batch(torch.arange(3) + n)).item() for n in (0, 3)]
+        assert loss(module, spans.batch(torch.arange(6))).item() == pytest.approx(expected / 30, rel=1e-5)
+    assert np.mean(halves) == pytest.approx(expected / 30, rel=1e-5)
+    assert loss.over(module, spans.batches(9)) == pytest.approx(expected / weights[targets].sum().item(), rel=1e-5)
 
 
 # ---- a label for each frame ------------------------------------------------------------------------------------------

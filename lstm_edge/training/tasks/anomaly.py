@@ -53,7 +53,7 @@ def run(source: Any, options: AnomalyOptions, report: Report | None = None) -> T
     features, said = features_of(found, parts.stretches[0])
     notes = tell(report, [*found.notes, parts.note, *said, *_said(options)])
     module = Expectation(features, options) if forecast else Reconstruction(features, options)
-    loss = _Loss(options.loss or "mse")
+    loss = _Loss(options.loss or "mse", training.frames * features.columns / len(training))
     history = fit(module, loss, training, lambda m: loss.over(m, choosing), options, report=report)
     _learn_threshold(module, training, validation, options.quantile)
     return Trained(
@@ -97,14 +97,14 @@ def _require(training: Spans, validation: Spans, found: Sequences, options: Anom
 
 
 class _Loss:
-    """The mean over judged values of what a batch differs from what is expected; known anomalies are not judged."""
+    """What values differ from what is expected, the mean over a batch's examples; in each the sum over `values`, the usual
+    number of those that are judged. Known anomalies are not judged."""
 
-    def __init__(self, kind: str):
-        self.kind = kind
+    def __init__(self, kind: str, values: float):
+        self.kind, self.values = kind, values
 
     def __call__(self, module: nn.Module, batch: Batch) -> Tensor:
-        total, count = self.sums(module, batch)
-        return total / count.clamp(min=1)
+        return self.sums(module, batch)[0] / (len(batch["frames"]) * self.values)
 
     def sums(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         assert isinstance(module, Surprise)

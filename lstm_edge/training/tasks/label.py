@@ -8,11 +8,12 @@ import torch
 
 from ..report import Report
 from ..trained import Trained
+from .losses import PADDING
 from .options import LabelOptions
 from .parts import divided
 from .sequences import read
 from .spans import Spans, Stretches, in_windows
-from .tagging import PADDING, coded, trained_tagger
+from .tagging import coded, trained_tagger
 
 
 def run(source: Any, options: LabelOptions, report: Report | None = None) -> Trained:

@@ -9,23 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from ..._core import Model
 from ...decoding import END, START, Vocabulary, part_paths
 from ...errors import FormatError
-from ..devices import moved
 from ..loop import fit
 from ..report import Report
 from ..trained import Trained
 from . import tell
+from .losses import PADDING, CrossEntropy
 from .network import last, recurrence_of
 from .options import Seq2SeqOptions
 from .parts import by_sequences
 from .text import read_text
 
-PADDING = -100
 PAIRS_AT_ONCE = 256
 
 Pair = tuple[str, str]
@@ -161,14 +159,15 @@ def run(source: Any, options: Seq2SeqOptions, report: Report | None = None) -> T
     tell(report, notes)
     torch.manual_seed(options.seed)
     module = EncoderDecoder(Encoder(len(known.symbols), options), Decoder(len(told.symbols), options))
-    history = fit(module, loss, drawn, lambda m: over(m, validation), options, report=report)
+    loss = CrossEntropy(logits_of, float(drawn.counts.float().mean()))
+    history = fit(module, loss, drawn, lambda m: loss.over(m, validation.batches()), options, report=report)
     limit = 2 * int(drawn.counts.max())
     return TrainedPair(
         task="seq2seq",
         module=module,
         options=options,
         history=history,
-        scores=_scores(module, test, start),
+        scores={**_scores(module, test, start), "cross-entropy": loss.over(module, test.batches())},
         notes=notes,
         metadata={"seq2seq": {"source": known.written, "target": told.written, "limit": limit}},
         example={name: drawn.batch(torch.tensor([0]))[name] for name in ("source", "token")},
@@ -208,21 +207,10 @@ def divided(pairs: list[Pair], options: Seq2SeqOptions) -> tuple[list[np.ndarray
     return [np.flatnonzero(np.isin(of_pair, some)) for some in parts.sequences], parts.note
 
 
-def loss(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """Cross entropy of a batch, the mean over its symbols."""
-    logits = module(batch["source"], batch["lengths"], batch["token"])
-    return functional.cross_entropy(logits.flatten(0, 1), batch["target"].flatten(), ignore_index=PADDING)
-
-
-def over(module: nn.Module, pairs: Pairs) -> float:
-    """Cross entropy over all pairs."""
-    device, total, count = next(module.parameters()).device, 0.0, 0
-    with torch.no_grad():
-        for batch in pairs.batches():
-            judged = int((batch["target"] != PADDING).sum())
-            total += float(loss(module, moved(batch, device))) * judged
-            count += judged
-    return total / count
+def logits_of(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """An EncoderDecoder's logits of a batch, each symbol told the right one before it."""
+    found: Tensor = module(batch["source"], batch["lengths"], batch["token"])
+    return found
 
 
 def _scores(module: EncoderDecoder, test: Pairs, start: int) -> dict[str, float]:
@@ -230,12 +218,12 @@ def _scores(module: EncoderDecoder, test: Pairs, start: int) -> dict[str, float]
     right = seen = exact = 0
     with torch.no_grad():
         for batch in test.batches():
-            logits = module(batch["source"], batch["lengths"], batch["token"])
+            logits = logits_of(module, batch)
             judged = batch["target"] != PADDING
             right += int((logits.argmax(-1) == batch["target"])[judged].sum())
             seen += int(judged.sum())
             exact += _exact(module, batch, start)
-    return {"exact": exact / len(test), "symbols": right / seen, "cross-entropy": over(module, test)}
+    return {"exact": exact / len(test), "symbols": right / seen}
 
 
 def _exact(module: EncoderDecoder, batch: dict[str, Tensor], start: int) -> int:

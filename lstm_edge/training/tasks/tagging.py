@@ -17,12 +17,12 @@ from ..options import Options
 from ..report import Report
 from ..trained import Trained
 from . import tell
+from .losses import PADDING, CrossEntropy
 from .network import Features, example_of, features_of, largest, last, mean, recurrence_of
 from .parts import Parts
 from .sequences import Sequences, in_order
 from .spans import Batch, Spans
 
-PADDING = -100  # the target of frames that are not there
 SHOWN = 16  # frames of the example that the file keeps to test itself
 
 
@@ -58,29 +58,25 @@ def weights_of(labels: tuple[str, ...], targets: np.ndarray, given: Any, options
         return None
     if given == "balanced":
         counts = np.bincount(targets, minlength=len(labels))
-        return torch.tensor(len(targets) / (len(labels) * np.maximum(counts, 1)), dtype=torch.float32)
+        return _of_mean_one(len(targets) / (len(labels) * np.maximum(counts, 1)), targets)
     assert isinstance(given, Mapping)
     unknown = [name for name in given if name not in labels]
     if unknown:
         raise FormatError(
             f"{options.named('class_weights')}: expected labels among {', '.join(labels)}, found {unknown[0]!r}"
         )
-    return torch.tensor([given.get(label, 1.0) for label in labels], dtype=torch.float32)
+    return _of_mean_one(np.array([given.get(label, 1.0) for label in labels]), targets)
 
 
-class TagLoss:
-    """Cross entropy of a batch, padding left out. weights: of the labels."""
+def _of_mean_one(weights: np.ndarray, targets: np.ndarray) -> Tensor:
+    """The weights scaled so that their mean over the targets is 1: they change what counts, not how fast all is learnt."""
+    return torch.tensor(weights / weights[targets].mean(), dtype=torch.float32)
 
-    def __init__(self, weights: Tensor | None):
-        self.weights = weights
 
-    def __call__(self, module: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(module, Tagger)
-        return self.of(module.logits(batch["frames"], batch["lengths"]), batch["target"])
-
-    def of(self, logits: Tensor, target: Tensor) -> Tensor:
-        weights = None if self.weights is None else self.weights.to(logits.device)
-        return functional.cross_entropy(logits.flatten(0, -2), target.flatten(), weights, ignore_index=PADDING)
+def logits_of(module: nn.Module, batch: Batch) -> Tensor:
+    """A Tagger's logits of a batch."""
+    assert isinstance(module, Tagger)
+    return module.logits(batch["frames"], batch["lengths"])
 
 
 def answers(module: Tagger, spans: Spans) -> tuple[Tensor, Tensor]:
@@ -91,14 +87,9 @@ def answers(module: Tagger, spans: Spans) -> tuple[Tensor, Tensor]:
         for batch in spans.batches():
             batch = moved(batch, device)
             kept = batch["target"] != PADDING
-            logits.append(module.logits(batch["frames"], batch["lengths"])[kept].float().cpu())
+            logits.append(logits_of(module, batch)[kept].float().cpu())
             targets.append(batch["target"][kept].cpu())
     return torch.cat(logits), torch.cat(targets)
-
-
-def judged(module: Tagger, spans: Spans, loss: TagLoss) -> float:
-    """The loss over all of a part."""
-    return float(loss.of(*answers(module, spans)))
 
 
 def scores(module: Tagger, spans: Spans, labels: tuple[str, ...], most_frequent: int) -> dict[str, Any]:
@@ -140,8 +131,9 @@ def trained_tagger(
     notes = tell(report, [*found.notes, parts.note, *said])
     module = Tagger(features, len(labels), summary, options)
     targets = _targets(training)
-    loss = TagLoss(weights_of(labels, targets, options.class_weights, options))
-    history = fit(module, loss, training, lambda _: judged(module, validation, loss), options, report=report)
+    weights = weights_of(labels, targets, options.class_weights, options)
+    loss = CrossEntropy(logits_of, len(targets) / len(training), weights)
+    history = fit(module, loss, training, lambda _: loss.over(module, validation.batches()), options, report=report)
     most_frequent = int(np.bincount(targets, minlength=len(labels)).argmax())
     about = {"input": "frames", "columns": list(found.columns), "output": "probabilities", "labels": list(labels)}
     return Trained(

@@ -11,21 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ...decoding import UNKNOWN, Vocabulary
 from ...errors import FormatError
-from ..devices import moved
 from ..loop import fit
 from ..report import Report
 from ..trained import Trained
 from . import tell
+from .losses import PADDING, CrossEntropy
 from .network import recurrence_of
 from .options import TextOptions
 from .parts import by_time
 from .spans import Batch, Spans, in_windows
 
-PADDING = -100
 WINDOWS_AT_ONCE = 8  # of a stretch that chooses and scores: its state is kept so long
 
 
@@ -73,13 +71,14 @@ def run(source: Any, options: TextOptions, report: Report | None = None) -> Trai
     tell(report, notes)
     torch.manual_seed(options.seed)
     module = TextModel(len(vocabulary.symbols), options)
-    history = fit(module, loss, training, lambda m: over(m, validation), options, report=report)
+    loss = CrossEntropy(logits_of, training.frames / len(training))
+    history = fit(module, loss, training, lambda m: loss.over(m, validation.batches()), options, report=report)
     return Trained(
         task="text",
         module=module,
         options=options,
         history=history,
-        scores=_scores(module, test, numbers[0], numbers[2], len(vocabulary.symbols)),
+        scores=_scores(loss.over(module, test.batches()), numbers[0], numbers[2], len(vocabulary.symbols)),
         notes=notes,
         metadata={"text": {"input": "token", "output": "logits", "vocabulary": vocabulary.written}},
         example={"token": known[None, :16]},
@@ -106,27 +105,14 @@ def _pieces(place: str, text: str, options: TextOptions) -> list[str]:
     return [text[begin:end] for ((begin, end),) in parts.stretches]
 
 
-def loss(module: nn.Module, batch: Batch) -> Tensor:
-    """Cross entropy of a batch, the mean over its symbols."""
-    logits = module(batch["token"])["logits"]
-    return functional.cross_entropy(logits.flatten(0, 1), batch["target"].flatten(), ignore_index=PADDING)
+def logits_of(module: nn.Module, batch: Batch) -> Tensor:
+    """A TextModel's logits of a batch."""
+    found: Tensor = module(batch["token"])["logits"]
+    return found
 
 
-def over(module: nn.Module, spans: Spans) -> float:
-    """Cross entropy over all of a part."""
-    device = next(module.parameters()).device
-    total = count = 0.0
-    with torch.no_grad():
-        for batch in spans.batches():
-            judged = int((batch["target"] != PADDING).sum())
-            total += float(loss(module, moved(batch, device))) * judged
-            count += judged
-    return total / count
-
-
-def _scores(module: nn.Module, test: Spans, training: np.ndarray, held: np.ndarray, symbols: int) -> dict[str, float]:
+def _scores(entropy: float, training: np.ndarray, held: np.ndarray, symbols: int) -> dict[str, float]:
     """perplexity: the number of symbols that would be as hard to choose among; beside it, that of the training part's frequencies."""
-    entropy = over(module, test)
     shares = (np.bincount(training, minlength=symbols) + 1) / (len(training) + symbols)
     return {
         "perplexity": math.exp(entropy),
