@@ -36,6 +36,7 @@ class Model:
     isa: str
     in_layouts: tuple[Layout, ...]
     out_layouts: tuple[Layout, ...]
+    plans: dict[Any, Any]
     def __init__(self, data: bytes | bytearray | memoryview, isa: str | None = None) -> None: ...
     @property
     def nbytes(self) -> int: ...

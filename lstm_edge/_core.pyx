@@ -129,6 +129,7 @@ cdef class Model:
     cdef list lengths  # names of the open lengths beside batch and frames
     cdef dict ranges  # open size -> (least, most or None, multiple, rest): where the source says that its network holds
     cdef list idle  # streams of finished runs, kept for the next
+    cdef readonly dict plans  # what forecasting found out about this model, by what was fed back
     cdef bint step_model
 
     def __cinit__(self, data, isa=None):
@@ -166,6 +167,7 @@ cdef class Model:
         self.out_layouts = tuple(Layout(p) for p in self.outputs)
         self.step_model = bool(self.states) and not any((<Layout>l).frames_axis >= 0 for l in self.in_layouts)
         self.idle = []
+        self.plans = {}
 
     def __dealloc__(self):
         le_model_close(self.c)

@@ -124,16 +124,23 @@ static le_status check_places(le_stream *s, const le_roll *roll) {
     return status;
 }
 
+static void copy_row(int64_t count, size_t width, const uint8_t *from, int64_t from_step, uint8_t *to, int64_t to_step) {
+    if (from_step == 1 && to_step == 1)
+        memcpy(to, from, (size_t)count * width);
+    else if (width == sizeof(float)) /* a copy of known size is one instruction */
+        for (int64_t k = 0; k < count; k++)
+            memcpy(to + (size_t)(k * to_step) * sizeof(float), from + (size_t)(k * from_step) * sizeof(float), sizeof(float));
+    else
+        for (int64_t k = 0; k < count; k++)
+            memcpy(to + (size_t)(k * to_step) * width, from + (size_t)(k * from_step) * width, width);
+}
+
 static void copy_box(const int64_t size[3], size_t width, const uint8_t *from, const int64_t from_step[3], uint8_t *to,
                      const int64_t to_step[3]) {
-    for (int64_t i = 0; i < size[0]; i++) {
-        for (int64_t j = 0; j < size[1]; j++) {
-            const uint8_t *a = from + (size_t)(i * from_step[0] + j * from_step[1]) * width;
-            uint8_t *b = to + (size_t)(i * to_step[0] + j * to_step[1]) * width;
-            for (int64_t k = 0; k < size[2]; k++)
-                memcpy(b + (size_t)(k * to_step[2]) * width, a + (size_t)(k * from_step[2]) * width, width);
-        }
-    }
+    for (int64_t i = 0; i < size[0]; i++)
+        for (int64_t j = 0; j < size[1]; j++)
+            copy_row(size[2], width, from + (size_t)(i * from_step[0] + j * from_step[1]) * width, from_step[2],
+                     to + (size_t)(i * to_step[0] + j * to_step[1]) * width, to_step[2]);
 }
 
 static void feed_back(const le_stream *s, const le_roll *roll, const void *const *inputs) {

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forecast_helpers import described_file, one_ahead_file
 from shared import ROOT
 
 from lstm_edge.cli import _run
+from lstm_edge.forecasting import Description
 
-PAGES = "python streaming command-line keras torch refused insight tasks adaptation training-loop benchmark".split()
+PAGES = "python streaming command-line keras torch refused insight tasks adaptation training-loop benchmark forecasting".split()
 RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in PAGES)]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 FENCE = re.compile(r"^```(\w+)( norun| refused)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -157,8 +159,25 @@ def make_data_of_tasks():
     Path("numbers.tsv").write_text("\n".join(lines))
 
 
+def make_forecast_files():
+    """load.lstm and ahead.lstm, small networks of random weights; history.csv and two.csv, what they continue."""
+    about = Description(
+        *("series", "forecast", ("load",), ("load",), (0,), 24, (0.1, 0.5, 0.9)), time_column="time", step="1 hour"
+    )
+    Path("load.lstm").write_bytes(described_file(about))
+    Path("ahead.lstm").write_bytes(one_ahead_file())
+    hours = np.datetime64("2026-11-01T00:00") + np.arange(300) * np.timedelta64(1, "h")
+    rows = [f"{hour},{50 + 10 * np.sin(n / 4):.3f}" for n, hour in enumerate(hours)]
+    Path("history.csv").write_text("\n".join(["time,load", *rows]))
+    Path("two.csv").write_text("\n".join(f"{n % 5},{n % 7}" for n in range(40)))
+
+
 EXIT_CODES = {"": 0, " refused": 1, " norun": None}
-MADE_FOR = {"refused.md": (make_vad, make_torch_files, make_keras_files), "tasks.md": (make_data_of_tasks,)}
+MADE_FOR = {
+    "refused.md": (make_vad, make_torch_files, make_keras_files),
+    "tasks.md": (make_data_of_tasks,),
+    "forecasting.md": (make_forecast_files,),
+}
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda p: p.name)

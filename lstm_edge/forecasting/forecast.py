@@ -53,13 +53,13 @@ def forecast_model(
     plan.check_steps(steps)
     if window is not None:
         window = _count("window", window)
-    _check_way(plan, window)
-    past, batch, frames, batched = _history(plan, history)
+    _check_way(model, plan, window)
+    past, batch, frames, batched = _history(model, plan, history)
     newest = [None if array is None else array[:, -1:] for array in past]
     rounds = plan.rounds(steps) + (window is not None)
     arrays = Frames(plan, batch, frames, rounds * plan.horizon, Given(known, time)).arrays(newest, past)
     if window is not None:
-        return _pack(plan, _windows(plan, arrays, frames, window, rounds, steps), batched)
+        return _pack(plan, _windows(model, plan, arrays, frames, window, rounds, steps), batched)
     stream = model.stream(batch if batched else None)
     _run(stream, plan, arrays, frames)
     return _pack(
@@ -69,7 +69,7 @@ def forecast_model(
             plan,
             steps,
             [
-                a if cut.frames_axis < 0 and not model.is_step_model else a[:, frames:]
+                a if cut.frames_axis < 0 and not plan.step_model else a[:, frames:]
                 for cut, a in zip(plan.inputs, arrays)
             ],
         ),
@@ -94,15 +94,15 @@ def _pack(plan: Plan, answers: list[Array], batched: bool) -> Any:
 # ---- the history ----------------------------------------------------------------------------------------------------
 
 
-def _check_way(plan: Plan, window: int | None) -> None:
+def _check_way(model: Model, plan: Plan, window: int | None) -> None:
     """Raises UnsupportedModelError where the model cannot be run that way."""
-    streaming = plan.model.metadata.get("streaming", {})
+    streaming = model.metadata.get("streaming", {})
     if window is None and not streaming.get("supported", False):
         raise UnsupportedModelError(
             f"forecast: this model cannot stream: {streaming.get('why', 'the file does not say that it can')}; "
             f"give {typed('window')}, the number of frames that it was trained on: each step then runs the last ones from the beginning"
         )
-    if window is not None and (plan.model.is_step_model or plan.inputs[plan.links[0].input].frames_axis < 0):
+    if window is not None and (plan.step_model or plan.inputs[plan.links[0].input].frames_axis < 0):
         raise UnsupportedModelError(f"forecast: {typed('window')}: expected a model with a frames axis, found none")
     if window is not None and window < plan.horizon:
         raise ShapeError(
@@ -110,7 +110,7 @@ def _check_way(plan: Plan, window: int | None) -> None:
         )
 
 
-def _history(plan: Plan, history: Any) -> tuple[list[Array | None], int, int, bool]:
+def _history(model: Model, plan: Plan, history: Any) -> tuple[list[Array | None], int, int, bool]:
     """((batch, frames, ...) per input, None for what is not of the history; batch; frames; whether it came with a batch axis)."""
     names = [cut.name for cut in plan.inputs]
     if plan.description is not None:
@@ -133,17 +133,17 @@ def _history(plan: Plan, history: Any) -> tuple[list[Array | None], int, int, bo
     batches: set[int] = set()
     lengths: set[int] = set()
     batched = True
-    lead = plan.model.is_step_model
+    lead = plan.step_model
     for index, cut in enumerate(plan.inputs):
         if cut.name not in values:
             arrays.append(None)
             continue
-        array = plan.model._array(index, values[cut.name])
+        array = model._array(index, values[cut.name])
         full = len(cut.shape(1, 1)) + lead
         if cut.batch_axis >= 0 and array.ndim == full - 1:
             batched = False
             array = np.expand_dims(array, cut.batch_axis + lead)
-        shape = plan.model.inputs[index].shape
+        shape = model.inputs[index].shape
         expected = (
             f"history: input {cut.name!r}: expected shape ({', '.join(map(str, [*['frames'] * lead, *(shape or ())]))})"
         )
@@ -169,8 +169,8 @@ def _history(plan: Plan, history: Any) -> tuple[list[Array | None], int, int, bo
 
 def _run(stream: Stream, plan: Plan, arrays: list[Array], frames: int) -> None:
     """The history, chunk by chunk: its answers are not needed, only where the stream then stands."""
-    lead = plan.model.is_step_model
-    chunk = frames if "frames" in plan.model.metadata.get("ranges", {}) else CHUNK
+    lead = plan.step_model
+    chunk = frames if "frames" in stream.model.metadata.get("ranges", {}) else CHUNK
     for start in range(0, frames, chunk):
         piece = slice(start, min(start + chunk, frames))
         parts = []
@@ -204,13 +204,12 @@ def _continue(stream: Stream, plan: Plan, steps: int, future: list[Array]) -> li
         return [_joined(plan, link, first, steps) for link, first in zip(plan.links, firsts)]
     inputs, advance = [], []
     for cut, array in zip(plan.inputs, future):
-        if cut.frames_axis < 0 and not plan.model.is_step_model:
+        if cut.frames_axis < 0 and not plan.step_model:
             inputs.append(cut.arranged(array[:, :1]))
             advance.append(0)
             continue
-        parts = [cut.arranged(array[:, r * frames : (r + 1) * frames]) for r in range(rounds)]
-        inputs.append(np.stack(parts))
-        advance.append(parts[0].nbytes)
+        inputs.append(cut.in_runs(array, rounds))
+        advance.append(inputs[-1].nbytes // rounds)
     outputs = _scratch(stream, plan, batch, frames)
     for link, first in zip(plan.links, firsts):
         cut = plan.outputs[link.output]
@@ -224,12 +223,14 @@ def _continue(stream: Stream, plan: Plan, steps: int, future: list[Array]) -> li
     ]
 
 
-def _windows(plan: Plan, arrays: list[Array], past: int, window: int, rounds: int, steps: int) -> list[Array]:
+def _windows(
+    model: Model, plan: Plan, arrays: list[Array], past: int, window: int, rounds: int, steps: int
+) -> list[Array]:
     """(batch, steps, ...) per link: every answer is that of the last `window` frames, from the initial state."""
     if past < window:
         raise ShapeError(f"history: expected at least {window} frames, the window, found {past}")
     horizon = plan.horizon
-    stream = Stream(plan.model, None, window)
+    stream = Stream(model, None, window)
     feeds, keeps = plan.boxes(1, window)
     answers = []
     for b in range(len(arrays[0])):
@@ -257,7 +258,7 @@ def _scratch(stream: Stream, plan: Plan, batch: int, frames: int) -> list[Array]
     made = []
     for index, shape in enumerate(stream._output_shapes(frames)):
         cut = plan.outputs.get(index)
-        made.append(np.zeros(cut.shape(batch, frames) if cut else shape or (0,), plan.model.outputs[index].dtype))
+        made.append(np.zeros(cut.shape(batch, frames) if cut else shape or (0,), stream.model.outputs[index].dtype))
     return made
 
 

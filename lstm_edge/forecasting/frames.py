@@ -40,12 +40,17 @@ class Cut:
 
     def arranged(self, array: Array) -> Array:
         """(batch, frames, ...) in the model's order of axes, contiguous."""
+        only: Array = self.in_runs(array, 1)[0]
+        return only
+
+    def in_runs(self, array: Array, runs: int) -> Array:
+        """(batch, runs * frames, ...) as arrays of the model's order, one for each run, one after the other."""
+        apart = array.reshape(array.shape[0], runs, -1, *self.frame).swapaxes(0, 1)  # (runs, batch, frames, ...)
         if self.frames_axis < 0:
-            array = array[:, 0]
-            return np.ascontiguousarray(array if self.batch_axis >= 0 else array[0])
-        if self.batch_axis < 0:
-            return np.ascontiguousarray(array[0])
-        return np.ascontiguousarray(array if self.batch_axis < self.frames_axis else array.swapaxes(0, 1))
+            apart = apart[:, :, 0]
+        elif 0 <= self.frames_axis < self.batch_axis:
+            apart = apart.swapaxes(1, 2)
+        return np.ascontiguousarray(apart if self.batch_axis >= 0 else apart[:, 0])
 
     def restored(self, array: Array) -> Array:
         """The model's array as (batch, frames, ...)."""

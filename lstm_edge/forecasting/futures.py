@@ -75,7 +75,7 @@ class Frames:
         if newest is None:
             return None
         fed = index in [link.input for link in self.plan.links]
-        constant = cut.frames_axis < 0 and not self.plan.model.is_step_model
+        constant = cut.frames_axis < 0 and not self.plan.step_model
         if fed or constant:  # what is fed back is written over; static columns keep their value
             future: Array | None = np.repeat(newest, self.future, 1)
         else:

@@ -13,7 +13,7 @@ from .description import KNOWN, Description, description_of
 from .frames import Cut, cut_of
 
 if TYPE_CHECKING:
-    from .._core import Box, Triple
+    from .._core import Box
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Link:
 
 @dataclass(frozen=True)
 class Plan:
-    """A model with what its forecast loop needs to know."""
+    """A model with what its forecast loop needs to know. step_model: one call of it is one frame."""
 
-    model: Model
     description: Description | None
     inputs: tuple[Cut, ...]
     outputs: dict[int, Cut]  # of the links
     links: tuple[Link, ...]
     horizon: int
+    step_model: bool
 
     def rounds(self, steps: int) -> int:
         """How many answers it takes after the first one."""
@@ -69,10 +69,12 @@ class Plan:
             in_batch, in_frame = into.steps(batch, frames)
             first = (frames - self.horizon) * in_frame
             width, row = link.quantiles, len(link.columns) * link.quantiles
-            for value, columns in _runs(link.columns):
-                size: Triple = (batch, self.horizon, columns[1] - columns[0])
-                place = (last + value * width + link.median, first + columns[0])
-                feeds.append((link.output, link.input, *place, size, (out_batch, row, width), (in_batch, in_frame, 1)))
+            for value, (column, end) in _runs(link.columns):
+                times, values = (self.horizon, row, in_frame), (end - column, width, 1)
+                outer, inner = sorted((times, values))  # the core is quickest along the last size
+                size, out_steps, in_steps = zip((batch, out_batch, in_batch), outer, inner)
+                place = (last + value * width + link.median, first + column)
+                feeds.append((link.output, link.input, *place, size, out_steps, in_steps))
         return feeds, keeps
 
 
@@ -88,7 +90,16 @@ def _runs(columns: tuple[int, ...]) -> list[tuple[int, tuple[int, int]]]:
 
 
 def plan_of(model: Model, feedback: Mapping[str, str] | None) -> Plan:
-    """Raises FormatError, ShapeError or UnsupportedModelError, with what to say where the file does not say enough."""
+    """The model's plan, made once. Raises FormatError, ShapeError or UnsupportedModelError, with what to say where the file does not say
+    enough."""
+    key = None if feedback is None else tuple(feedback.items())
+    if key not in model.plans:
+        model.plans[key] = _made(model, feedback)
+    plan: Plan = model.plans[key]
+    return plan
+
+
+def _made(model: Model, feedback: Mapping[str, str] | None) -> Plan:
     description = description_of(model)
     if description is not None and feedback is not None:
         raise ShapeError(
@@ -125,7 +136,7 @@ def _described(model: Model, about: Description, inputs: tuple[Cut, ...]) -> Pla
         raise FormatError(f"metadata forecast: {'; '.join(wrong)}")
     step = (len(about.targets), len(about.quantiles)) if about.quantiles else (len(about.targets),)
     link = Link(output, series, about.feedback, quantiles, about.median or 0, step)
-    return _checked(Plan(model, about, inputs, {output: out}, (link,), about.horizon))
+    return _checked(model, Plan(about, inputs, {output: out}, (link,), about.horizon, model.is_step_model))
 
 
 def typed(argument: str) -> str:
@@ -158,17 +169,17 @@ def _told(model: Model, feedback: Mapping[str, str], inputs: tuple[Cut, ...]) ->
         links.append(Link(output, place, tuple(range(into.size)), 1, 0, out.frame))
     if wrong:
         raise ShapeError(f"{typed('feedback')}: {'; '.join(wrong)}")
-    return _checked(Plan(model, None, inputs, cuts, tuple(links), 1))
+    return _checked(model, Plan(None, inputs, cuts, tuple(links), 1, model.is_step_model))
 
 
-def _checked(plan: Plan) -> Plan:
+def _checked(model: Model, plan: Plan) -> Plan:
     """Only what the loop can do: a frame in, an answer out."""
-    hop = int(plan.model.metadata.get("streaming", {}).get("multiple", 1))
+    hop = int(model.metadata.get("streaming", {}).get("multiple", 1))
     if hop > 1:
         raise UnsupportedModelError(
             f"forecast: expected a model that answers at every frame, found one that takes {hop} at once"
         )
-    if plan.model.is_step_model and plan.horizon > 1:
+    if plan.step_model and plan.horizon > 1:
         raise UnsupportedModelError(
             f"forecast: expected a model with a frames axis for a horizon of {plan.horizon}, found a step model"
         )
