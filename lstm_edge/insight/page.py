@@ -76,7 +76,7 @@ for (const m of D.maps) {
     const t = Math.floor(x / px), u = Math.floor((e.clientY - box.top) / m.row);
     if (t < 0 || t >= m.frames || u < 0 || u >= m.units) return;
     const v = at(m, t, u);
-    $("value").textContent = `${m.name}  frame ${t}  unit ${u}:  ${isNaN(v) ? "not run" : v.toPrecision(4)}`;
+    $("value").textContent = `${m.name}  frame ${t}  unit ${u}:  ${isNaN(v) ? "none" : v.toPrecision(4)}`;
     line.style.display = "block";
     line.style.left = (t + .5) * px + "px";
   });
