@@ -142,6 +142,13 @@ def test_the_weights_that_are_kept_have_their_zeros():
     assert (module.cell.weight_hh_l0 == 0).sum() == module.cell.weight_hh_l0.numel() // 2
 
 
+def test_a_training_too_short_to_prune_all_says_so():
+    notes = []
+    report = SimpleNamespace(note=notes.append, **dict.fromkeys(("began", "step", "epoch", "ended"), ignored))
+    fit(Sparse(), loss, examples(), lambda m: 0.0, OPTIONS.replaced(epochs=1), report=report)
+    assert notes[-1].startswith("training ended before prune_gradually did")
+
+
 def test_more_epochs_go_on_from_the_end(tmp_path):
     options = OPTIONS.replaced(patience=0, folder=str(tmp_path), resume=True)
     train(options.replaced(epochs=2))

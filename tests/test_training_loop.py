@@ -86,7 +86,9 @@ def test_contradictions_are_named_at_once():
 def test_the_command_line_gives_text():
     with named_as_on_command_line():
         options = read_options(Options, {"rate": "1e-2", "epochs": "7", "class_weights": "rare=5,common=1"})
+        assert options.typed("class_weights") == "--class-weights rare=5.0,common=1.0"
     assert (options.rate, options.epochs, options.class_weights) == (0.01, 7, {"rare": 5.0, "common": 1.0})
+    assert options.typed("class_weights") == "class_weights={'rare': 5.0, 'common': 1.0}"
     with pytest.raises(OptionError, match="expected a number, above 0, found '1e-2'"):
         read_options(Options, {"rate": "1e-2"})
 

@@ -7,15 +7,14 @@ from typing import Any
 
 import torch
 
+from .distributed import World
 from .options import Options
 from .report import TrainingError
 
 
-def choose_device(options: Options, local: int) -> tuple[torch.device, str]:
-    """The device, and a sentence that says what it is. local: this process's number on its machine, which is its GPU's.
-
-    TrainingError: the machine has none of that kind.
-    """
+def choose_device(options: Options, world: World) -> tuple[torch.device, str]:
+    """This process's device, and a sentence that says what it is. TrainingError: the machine has none of that kind."""
+    local = world.local
     kind, chosen = options.device, ""
     if kind == "auto":
         kind = next((k for k in ("cuda", "mps") if _present(k)), "cpu")
@@ -26,6 +25,10 @@ def choose_device(options: Options, local: int) -> tuple[torch.device, str]:
         if local >= torch.cuda.device_count():
             raise TrainingError(f"process {local} of this machine has no GPU: torch finds {torch.cuda.device_count()}")
         return torch.device(kind, local), f"trained on {torch.cuda.get_device_name(local)} (cuda:{local}){chosen}"
+    if kind == "mps" and world.size > 1:
+        raise TrainingError(
+            f"expected cpu or cuda for several processes, found {options.typed('device')}, which is mps"
+        )
     threads = f" with {torch.get_num_threads()} threads" if kind == "cpu" else ""
     return torch.device(kind), f"trained on {kind}{threads}{chosen}"
 

@@ -74,7 +74,7 @@ def fit(
     if not len(training):
         raise TrainingError("expected examples to train on, found none")
     world = announced()
-    device, said = choose_device(options, world.local)
+    device, said = choose_device(options, world)
     told = [*([report] if report is not None else []), *log_of(options)] if world.first else []
     reports = Reports(told)
     for note in filter(None, (said, check_precision(options, device))):
@@ -171,7 +171,8 @@ class _Run:
         self.reports.began(epochs=self.options.epochs, steps=steps, done=self.epoch * steps + self.step)
         while self.epoch < self.options.epochs and not self.history.stopped:
             self._run_epoch()
-
+        if not self.best_is_final:
+            self.reports.note("training ended before prune_gradually did: fewer blocks are zero than it was asked for")
         if self.saved_at != (self.epoch, 0):
             self._save()
 

@@ -83,7 +83,10 @@ class Declared:
             return spelled(self.flag, self.name)
         if self.kind is bool and on_command_line():
             return self.flag if value else f"no {self.flag}"
-        words = value if isinstance(value, list | tuple) else [value]
+        if isinstance(value, Mapping):
+            words = [f"{key}={each}" for key, each in value.items()]
+        else:
+            words = list(value) if isinstance(value, list | tuple) else [value]
         return spelled(f"{self.flag} {','.join(map(str, words))}", f"{self.name}={value!r}")
 
     def read(self, value: Any) -> Any:
