@@ -26,7 +26,7 @@ def rows(section: list[Declared]) -> str:
 
 
 def _default(declared: Declared) -> str:
-    return "" if declared.default in (None, (), False) else f"`{declared.default}`"
+    return f"`{declared.said_default}`" if declared.said_default else ""
 
 
 def _about(declared: Declared) -> str:

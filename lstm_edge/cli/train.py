@@ -54,8 +54,7 @@ def _form(declared: Declared) -> dict[str, Any]:
 
 
 def _help(declared: Declared) -> str:
-    default = declared.default
-    return declared.help if default in (None, (), False) else f"{declared.help} [default: {default}]"
+    return declared.help + f" [default: {declared.said_default}]" * bool(declared.said_default)
 
 
 class _Shown:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .exporting import export as export
     from .fill import ForwardFill as ForwardFill
     from .int8_layers import fake_quantize as fake_quantize
+    from .loop import Tensors as Tensors
     from .loop import fit as fit
     from .options import Options as Options
     from .pruning import prune_gradually as prune_gradually
@@ -26,6 +27,7 @@ _HOMES = {
     "fake_quantize": "int8_layers",
     "fit": "loop",
     "Options": "options",
+    "Tensors": "loop",
     "Trained": "trained",
     "prune_gradually": "pruning",
     "recurrent": "cells",

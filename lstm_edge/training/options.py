@@ -77,6 +77,12 @@ class Declared:
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
 
+    @property
+    def said_default(self) -> str:
+        """Its default for a reader; "" where that is nothing."""
+        nothing = self.default is None or self.default is False or self.default == ()
+        return "" if nothing else f"{self.default:g}" if self.kind is float else str(self.default)
+
     def typed(self, value: Any = ...) -> str:
         """What is typed for it: rate=0.01 in Python, --rate 0.01 on the command line. `...`: its name alone."""
         if value is ...:
