@@ -225,6 +225,22 @@ def test_an_exported_file_computes_as_training_did(tmp_path):
     assert any(np.array_equal(t.data, q) and np.array_equal(t.scale, scale) for t in stored.values())
 
 
+def test_a_network_that_roundings_move_far_exports_all_the_same():
+    """Answers so far from those of its own weights in float32 would be a fault in any other conversion."""
+    torch.manual_seed(0)
+    module = nn.RNN(1, 16, batch_first=True)
+    nn.init.orthogonal_(module.weight_hh_l0, 2.0)
+    x = torch.randn(1, 20, 1)
+    fake_quantize(module)
+    y = module(x)[0]
+    module.int8_arithmetic = False
+    assert (module(x)[0] - y).abs().max() > 0.03
+    module.int8_arithmetic = True
+    for model in (export(module, example=x), lstm_edge.convert(module, example=x)):
+        same_bits(y, model.run(x.numpy())["output"])
+        assert model.metadata["self_test"]["tolerance"] == 0
+
+
 def test_metadata_is_kept_by_quantize(tmp_path):
     module = nn.Linear(4, 4)
     export(module, tmp_path / "a.lstm", torch.randn(2, 4), metadata={"forecast": {"horizon": 3}})

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 ASSUMED = "assumed: "
+# Metadata of a model whose source was trained in the core's int8 arithmetic: its answers are not those of its weights in float32.
+TRAINED_IN_INT8 = "trained_in_int8"
 
 
 def assumptions(metadata: Mapping[str, Any]) -> list[str]:
