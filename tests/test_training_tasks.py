@@ -359,6 +359,12 @@ def test_a_folder_has_a_folder_for_each_label(tmp_path):
     found = sequences.read(tmp_path, ClassifyOptions(), labelled=True, grouped=True)
     assert found.one_label_each().tolist() == ["calm", "calm", "wild", "wild"]
     assert found.bounds.tolist() == [[0, 4], [4, 7], [7, 11], [11, 14]] and found.values[8:].min() == 9
+    assert found.columns == ("p", "q")
+    written(tmp_path / "wild" / "3.csv", ["q", "p"], [[1, 2]] * 3)
+    with pytest.raises(
+        LstmEdgeError, match="3.csv: expected the columns .'p', 'q'., as in the first file, found .'q', 'p'."
+    ):
+        sequences.read(tmp_path, ClassifyOptions(), labelled=True, grouped=True)
 
 
 ROWS = [("a", "1", "x"), ("a", "2", "x"), ("b", "3", "y")]

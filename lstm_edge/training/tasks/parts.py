@@ -64,7 +64,9 @@ def by_time(bounds: Stretches, validation: float, test: float) -> Parts:
     found = (edges[:, 0:2], edges[:, 1:3], edges[:, 2:4])
     kept = [np.flatnonzero(part[:, 1] > part[:, 0]) for part in found]
     if not all(map(len, kept)):
-        raise LstmEdgeError(f"expected frames to train on, to choose by and to hold out, found {lengths.sum()} in all")
+        raise LstmEdgeError(
+            f"expected frames to train on, to choose by and to hold out, found {lengths.sum()} in all; give more, or hold out larger shares"
+        )
     shares = " + ".join(f"{(p[:, 1] - p[:, 0]).sum():,}" for p in found)
     note = f"the end of each sequence is held out: {shares} frames to train, to choose, to score"
     a, b, c = kept

@@ -208,19 +208,27 @@ def _of_folder(folder: Path, options: SequenceOptions) -> Sequences:
     files = sorted(p for p in folder.glob("*/*") if p.suffix in (".npy", ".csv"))
     if not files:
         raise FormatError(f"{folder}: expected a folder for each label with .npy or .csv files, found none")
-    arrays = [_of_file(path, options) for path in files]
+    tables = {path: cells_of.read(path, options.delimiter) for path in files if path.suffix == ".csv"}
+    columns = next((tuple(cells.columns) for cells in tables.values()), None)
+    for path, cells in tables.items():
+        if tuple(cells.columns) != columns:
+            raise FormatError(
+                f"{path}: expected the columns {columns}, as in the first file, found {tuple(cells.columns)}"
+            )
+    arrays = [_numbers(tables[path]) if path in tables else _of_npy(path) for path in files]
     labels = [path.parent.name for path in files]
-    return _joined(str(folder), arrays, [str(p.relative_to(folder)) for p in files], labels)
+    return _joined(str(folder), arrays, [str(p.relative_to(folder)) for p in files], labels, columns)
 
 
-def _of_file(path: Path, options: SequenceOptions) -> np.ndarray:
-    if path.suffix == ".npy":
-        try:
-            return np.asarray(np.load(path))
-        except ValueError as exc:
-            raise FormatError(f"{path}: expected an array of numbers, found {exc}") from None
-    cells = cells_of.read(path, options.delimiter)
+def _numbers(cells: Cells) -> np.ndarray:
     return np.stack([cells_of.numbers(cells, name) for name in cells.columns], 1)
+
+
+def _of_npy(path: Path) -> np.ndarray:
+    try:
+        return np.asarray(np.load(path))
+    except ValueError as exc:
+        raise FormatError(f"{path}: expected an array of numbers, found {exc}") from None
 
 
 def refuse_columns(options: SequenceOptions, source: str) -> None:
@@ -245,7 +253,9 @@ def _of_arrays(source: Any, options: SequenceOptions, labelled: bool) -> Sequenc
     return _joined("source", list(sequences), list(map(str, range(len(sequences)))), labels)
 
 
-def _joined(place: str, arrays: list[Any], names: list[str], labels: Any) -> Sequences:
+def _joined(
+    place: str, arrays: list[Any], names: list[str], labels: Any, columns: tuple[str, ...] | None = None
+) -> Sequences:
     frames = [_frames(place, name, array) for name, array in zip(names, arrays)]
     width = frames[0].shape[1]
     for name, array in zip(names, frames):
@@ -258,7 +268,7 @@ def _joined(place: str, arrays: list[Any], names: list[str], labels: Any) -> Seq
     words = None
     if labels is not None:
         words = np.concatenate([_words(place, name, held, n) for name, held, n in zip(names, labels, lengths)])
-    columns = tuple(f"column{n + 1}" for n in range(width))
+    columns = columns or tuple(f"column{n + 1}" for n in range(width))
     return Sequences(place, np.concatenate(frames), np.stack([ends - lengths, ends], 1), tuple(names), columns, words)
 
 
