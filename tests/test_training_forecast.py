@@ -17,7 +17,7 @@ import training_options  # noqa: E402
 import lstm_edge  # noqa: E402
 from lstm_edge.cli import _run  # noqa: E402
 from lstm_edge.training import train  # noqa: E402
-from lstm_edge.training.calendar import fields  # noqa: E402
+from lstm_edge.training.calendar import Calendar, fields  # noqa: E402
 from lstm_edge.training.forecast_task import Prepared  # noqa: E402
 from lstm_edge.training.held_out import inputs_of  # noqa: E402
 from lstm_edge.training.table import Series, read_table  # noqa: E402
@@ -90,11 +90,16 @@ def test_the_file_says_what_the_module_says(options, tmp_path):
 def test_calendar_is_that_of_pandas():
     times = pd.to_datetime(np.random.default_rng(0).integers(-200 * 10**8, 950 * 10**8, 3000) // 10, unit="s")
     minutes = torch.from_numpy(np.array(times, "datetime64[m]").astype(np.int64))
-    found = {name: value.numpy() for name, (value, _) in fields(minutes).items()}
+    found = {name: value.numpy() for name, value in fields(minutes).items()}
     assert (found["hour"] == times.hour * 60 + times.minute).all()
     assert (found["weekday"] == times.day_of_week).all()
     assert (found["yearday"] == times.day_of_year - 1).all()
     assert (found["month"] == times.month - 1).all()
+    features = Calendar(("month", "hour"), 15)(minutes[None])[0].numpy()
+    part = (times.hour * 60 + times.minute) // 15 * 15 / 1440 * 2 * np.pi
+    month = (times.month - 1) / 12 * 2 * np.pi
+    angles = [np.sin(part), np.cos(part), np.sin(2 * part), np.cos(2 * part), np.sin(month), np.cos(month)]
+    np.testing.assert_allclose(features, np.stack(angles, 1), atol=1e-6)
 
 
 # ---- what training may see -------------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
 """Features of the calendar out of a time in minutes, as operations that a file keeps: the device feeds the time alone.
 
-Times are whole minutes since 1970-01-01 00:00, local as the table has them; 32 bits of them last until the year 6053. All but the
-last step is in whole numbers and exact.
+Times are whole minutes since 1970-01-01 00:00, local as the table has them; 32 bits of them last until the year 6053. All is in whole
+numbers, and sines and cosines stand in tables, so that every machine has the same bits.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,33 +16,43 @@ from .forecast_options import CALENDAR
 
 MINUTES_OF_DAY, DAYS_OF_ERA = 1440, 146097  # the Gregorian calendar repeats after 400 years, an era
 HARMONICS = {"hour": 2, "weekday": 3, "yearday": 2, "month": 1}  # pairs of sine and cosine
+COUNTS = {"hour": MINUTES_OF_DAY, "weekday": 7, "yearday": 366, "month": 12}
+PERIODS = {**COUNTS, "yearday": 365.25}
 
 
 class Calendar(nn.Module):
     """time (B, T) in minutes, integers -> (B, T, width): for each feature sine and cosine of its angle and of multiples of it.
 
-    hour: the minute of the day; weekday: the day of the week from Monday; yearday: the day of the year over 365.25; month. Several
-    multiples, because a working week is no sine.
+    hour: the part of the day, in parts of `minutes`, those between frames; weekday: the day of the week from Monday; yearday: the day
+    of the year over 365.25; month. Several multiples, because a working week is no sine.
     """
 
-    def __init__(self, features: tuple[str, ...]):
+    def __init__(self, features: tuple[str, ...], minutes: int | None):
         super().__init__()
         self.features = [f for f in CALENDAR if f in features]
         self.width = 2 * sum(HARMONICS[f] for f in self.features)
+        self.part = math.gcd(minutes or 1, MINUTES_OF_DAY)
+        for feature in self.features:
+            self.register_buffer(feature, torch.from_numpy(table(feature, self.part if feature == "hour" else 1)))
 
     def forward(self, time: Tensor) -> Tensor:
-        parts = fields(time)
+        values = fields(time)
         found = []
         for feature in self.features:
-            value, period = parts[feature]
-            for n in range(1, HARMONICS[feature] + 1):
-                angle = value.to(torch.float32) * (2 * math.pi * n / period)
-                found += [torch.sin(angle), torch.cos(angle)]
-        return torch.stack(found, -1)
+            place = values[feature] // self.part if feature == "hour" else values[feature]
+            found.append(nn.functional.embedding(place, self.get_buffer(feature)))
+        return torch.cat(found, -1)
 
 
-def fields(time: Tensor) -> dict[str, tuple[Tensor, float]]:
-    """Each feature's whole number from 0, and its period: minute of the day, day of the week from Monday, day of the year, month.
+def table(feature: str, step: int) -> np.ndarray:
+    """Sines and cosines (rows, 2 * harmonics) float32 of a feature's whole numbers 0, step, 2 step, ..."""
+    angle = np.arange(0, COUNTS[feature], step)[:, None] * (2 * math.pi / PERIODS[feature])
+    turns = [f(n * angle) for n in range(1, HARMONICS[feature] + 1) for f in (np.sin, np.cos)]
+    return np.concatenate(turns, 1).astype(np.float32)
+
+
+def fields(time: Tensor) -> dict[str, Tensor]:
+    """Each feature's whole number from 0: minute of the day, day of the week from Monday, day of the year, month.
 
     The date is counted in years that begin on 1 March, so that the day of a leap year comes last (Hinnant, "chrono-compatible
     low-level date algorithms", 2013).
@@ -57,9 +68,4 @@ def fields(time: Tensor) -> dict[str, tuple[Tensor, float]]:
     before_march = month < 2
     is_leap = (year_of_era % 4 == 0) & ((year_of_era % 100 != 0) | (year_of_era == 0))
     yearday = torch.where(before_march, of_year - 306, of_year + 59 + is_leap.to(of_year.dtype))
-    return {
-        "hour": (minute, float(MINUTES_OF_DAY)),
-        "weekday": ((day + 3) % 7, 7.0),
-        "yearday": (yearday, 365.25),
-        "month": (month, 12.0),
-    }
+    return {"hour": minute, "weekday": (day + 3) % 7, "yearday": yearday, "month": month}

@@ -23,7 +23,7 @@ class Plan:
 
     mean, deviation: (columns,) of the series, (known,) of the known columns. spread: for each target what its values differ from
     their base by, in deviations of the column. gaps: the columns that have gaps. residual: none, last, seasonal. level: whether the
-    network sees the targets' level.
+    network sees the targets' level. minutes: between frames, None where they are no whole number.
     """
 
     columns: tuple[str, ...]
@@ -39,6 +39,7 @@ class Plan:
     residual: str
     season: int
     level: bool
+    minutes: int | None
 
     @property
     def lag(self) -> int:
@@ -67,7 +68,7 @@ class Forecaster(nn.Module):
         self.units = Scaling(plan.mean[: self.targets], units)
         self.register_buffer("per_unit", torch.tensor(1 / plan.spread, dtype=torch.float32))
         self.fill = ForwardFill(len(plan.columns)) if options.missing == "fill" else None
-        self.calendar = Calendar(options.calendar) if options.calendar else None
+        self.calendar = Calendar(options.calendar, plan.minutes) if options.calendar else None
         self.lagged = Lagged(self.targets, plan.season, self.horizon) if plan.residual == "seasonal" else None
         self.change = Change(self.targets, plan.lag) if plan.residual != "none" else None
         width = len(plan.columns) - (0 if plan.level else self.targets) + len(plan.gaps)

@@ -177,7 +177,7 @@ class Prepared:
         return Plan(
             names[:c], self.roles.target, self.roles.static, self.roles.known, mean[:c], deviation[:c], mean[c:],
             deviation[c:], spread, tuple(gaps) if self.options.missing == "fill" else (), residual, self.season,
-            self._level(residual, mean[:k], deviation[:k]),
+            self._level(residual, mean[:k], deviation[:k]), None if self.table.step is None else self.table.step.minutes,
         )  # fmt: skip
 
     def _residual(self, mean: np.ndarray, deviation: np.ndarray) -> tuple[str, np.ndarray]:
