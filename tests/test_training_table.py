@@ -65,6 +65,7 @@ REFUSED = {
     "nothing": ("", {}, "expected rows of a table as text, found none"),
     "a header alone": ("a,b\n", {}, "expected rows below the header, found none"),
     "a step that is none": ("t,a\n2024-01-01,1\n2024-01-02,2\n", {"step": "soon"}, "step: expected a time of whole seconds .* found 'soon'"),
+    "times finer than a second": ("t,a\n2024-01-01 00:00:00.0,1\n2024-01-01 00:00:00.1,2\n", {}, "column 't': expected whole seconds .* found in line 3 '2024-01-01 00:00:00.1'"),
     "a grid of gaps": ("t,a\n2024-01-01 00:00:00,1\n2024-01-01 00:00:01,2\n2024-06-01,3\n", {}, "give a longer step"),
 }  # fmt: skip
 
@@ -115,6 +116,8 @@ def test_frames_and_arrays():
     frame = pd.DataFrame({"a": [1.0, None, 3.0]}, index=pd.date_range("2024-01-01", periods=3, freq="D"))
     table, _ = read_table(frame, ForecastOptions())
     assert table.time == "time" and np.isnan(table.series[0].values[1, 0])
+    table, _ = read_table(frame["a"], ForecastOptions())
+    assert table.time == "time" and table.columns == ("a",)
     table, _ = read_table(np.arange(6.0).reshape(3, 2), ForecastOptions(target=("column2",)))
     np.testing.assert_array_equal(table.series[0].values[:, 0], [1, 3, 5])
     with pytest.raises(FormatError, match="expected the path of a CSV, a DataFrame or an array"):

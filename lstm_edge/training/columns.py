@@ -52,7 +52,9 @@ class Cells:
 
     def refuse(self, column: str, rows: np.ndarray, expected: str) -> None:
         """FormatError that names the first of `rows` with what stands there."""
-        found = [f"{self.word} {self.lines[r]} {self.frame[column].iloc[r]!r}" for r in rows[:SHOWN]]
+        cells = [self.frame[column].iloc[r] for r in rows[:SHOWN]]
+        said = [repr(cell) if isinstance(cell, str) else str(cell) for cell in cells]
+        found = [f"{self.word} {self.lines[r]} {cell}" for r, cell in zip(rows, said)]
         more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
         raise FormatError(f"{self.place}: column {column!r}: expected {expected}, found in {', '.join(found)}{more}")
 
@@ -62,6 +64,8 @@ def read(source: Any, delimiter: str | None = None) -> Cells:
     what is none, and OSError the file that is missing."""
     if isinstance(source, str | os.PathLike):
         return _of_file(os.fspath(source), delimiter)
+    if isinstance(source, pd.Series):
+        source = source.to_frame("column1" if source.name is None else source.name)
     if isinstance(source, pd.DataFrame):
         frame = source
     elif isinstance(source, np.ndarray) and source.ndim in (1, 2) and source.dtype.kind in "fiub":
@@ -225,7 +229,7 @@ def time_column(cells: Cells) -> str | None:
 
 
 def times(cells: Cells, column: str, form: str | None = None) -> np.ndarray:
-    """A column of times as datetime64[s], local as they were written; with offsets from UTC, in UTC. FormatError names the cells that
+    """A column of times as datetime64[us], local as they were written; with offsets from UTC, in UTC. FormatError names the cells that
     are no time, and times that could be two."""
     held = cells.frame[column]
     gone = np.flatnonzero(is_missing(held))
@@ -248,7 +252,7 @@ def times(cells: Cells, column: str, form: str | None = None) -> np.ndarray:
     if read.dt.tz is not None:
         cells.notes.append(f"column {column!r} holds times with their offset from UTC: they are taken in UTC")
         read = read.dt.tz_convert("UTC").dt.tz_localize(None)
-    return np.array(read, "datetime64[s]")
+    return np.array(read, "datetime64[us]")
 
 
 def _read_times(cells: Cells, column: str, held: pd.Series) -> pd.Series:

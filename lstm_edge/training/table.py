@@ -106,12 +106,21 @@ def read_table(source: Any, options: ForecastOptions) -> tuple[Table, Roles]:
     if found is None:
         series, step = [Series(name, values[at], None) for name, at in rows], None
     else:
-        series, step = _placed(cells, found, values, rows, options)
+        series, step = _placed(cells, _in_seconds(cells, str(time), found), values, rows, options)
         if options.missing == "error":
             _refuse_gaps(cells, series, step, options)
     series = [_constant(cells, s, roles) for s in series]
     series = [_whole_known(cells, s, roles) for s in series]
     return Table(roles.all, tuple(series), time, step, cells.place, cells.notes), roles
+
+
+def _in_seconds(cells: Cells, time: str, times: np.ndarray) -> np.ndarray:
+    """Times as datetime64[s]. FormatError for finer ones, of which there is no grid."""
+    whole = times.astype("datetime64[s]")
+    finer = np.flatnonzero(times != whole)
+    if len(finer):
+        cells.refuse(time, finer, "whole seconds (without this column rows are frames, one after another)")
+    return whole
 
 
 def _refuse_missing(cells: Cells, names: Sequence[str], values: np.ndarray, options: TableOptions) -> None:
