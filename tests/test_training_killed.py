@@ -91,6 +91,27 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, undisturbed, step):
     assert taken <= 4 * STEPS - (step - 1) + STEPS // 2 + 1  # at most half an epoch is lost
 
 
+def test_killed_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch):
+    """The second one is half written when the process dies: the first still stands."""
+    options = OPTIONS.replaced(folder=str(tmp_path), resume=True)
+    save, saved = torch.save, []
+
+    def dying(content, file):
+        saved.append(file)
+        if len(saved) == 2:
+            file.write(b"PK half of it")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(content, file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", dying)
+        killed(options, -1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, NAME + ".tmp"]
+    assert train(options)[:2] == undisturbed[:2]
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
 def test_killed_twice_and_ended(tmp_path, undisturbed):
     options = OPTIONS.replaced(folder=str(tmp_path), resume=True)
     killed(options, 9)
