@@ -749,12 +749,7 @@ cdef class Stream:
         if before < 0:  # no frames: the newest is still the one before
             return
         size *= rows
-        if self.newest_size[index] != outer * size:
-            self.newest_size[index] = 0
-            self.newest[index] = <char *>PyMem_Realloc(self.newest[index], outer * size + 1)
-            if self.newest[index] == NULL:
-                raise MemoryError("a stream's newest frame")
-            self.newest_size[index] = outer * size
+        self._resize_newest(index, outer * size)
         before *= size // rows
         for d in range(outer):
             memcpy(self.newest[index] + d * size, <char *>view.buf + d * (before + size) + before, size)
@@ -880,13 +875,63 @@ cdef class Stream:
     @property
     def state(self):
         """{name: array}: a copy of every state, and of what adaptation() keeps. Assigning such a dict restores it; nothing changes if
-        anything in it is wrong."""
+        anything in it is wrong. Of files that forecast also the newest frames, newest.*: without them it needs one to forecast from."""
         self._idle()
+        found = self._states()
+        if self.started and "forecast" in self.model.metadata:
+            found.update(self._newest_frames())
+        return found
+
+    cdef dict _states(self):
         found = {}
         for i in range(len(self.model.states)):
             found[self.model.states[i].name] = self._get_state(<int>i)
         found.update(self._adapted())
         return found
+
+    cdef dict _newest_frames(self):
+        """{newest.NAME: array} of every input and output that has one."""
+        found = {}
+        for i, port in enumerate(self.model.inputs + self.model.outputs):
+            if self.newest_size[i]:
+                found[f"newest.{port.name}"] = self._newest(<int>i, self._frame_shape(port))
+        return found
+
+    cdef tuple _frame_shape(self, port):
+        """The shape of one frame of an input or output whose shape is known."""
+        return tuple([coef * (self.batch if symbol == "batch" else 1) for coef, symbol in map(split_size, port.shape)])
+
+    cdef dict _checked_newest(self, values):
+        """The newest frames in a state, by place; none unless all are there."""
+        ports = self.model.inputs + self.model.outputs
+        found = {}
+        for i, port in enumerate(ports):
+            if port.shape is not None and f"newest.{port.name}" in values:
+                array = np.ascontiguousarray(values[f"newest.{port.name}"])
+                if array.dtype != port.dtype or array.shape != self._frame_shape(port):
+                    raise ShapeError(f"state newest.{port.name}: expected {port.dtype} of shape {self._frame_shape(port)}, found {describe(array)}")
+                found[i] = array
+        return found if len(found) == len(ports) else {}
+
+    cdef _put_newest(self, frames):
+        cdef Py_buffer view
+        cdef int i
+        self.started = bool(frames)
+        for i, array in frames.items():
+            PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
+            try:
+                self._resize_newest(i, view.len)
+                memcpy(self.newest[i], view.buf, view.len)
+            finally:
+                PyBuffer_Release(&view)
+
+    cdef _resize_newest(self, int index, Py_ssize_t size):
+        if self.newest_size[index] != size:
+            self.newest_size[index] = 0
+            self.newest[index] = <char *>PyMem_Realloc(self.newest[index], size + 1)
+            if self.newest[index] == NULL:
+                raise MemoryError("a stream's newest frame")
+            self.newest_size[index] = size
 
     cdef _get_state(self, int index):
         cdef int64_t dims[LE_MAX_RANK]
@@ -902,8 +947,12 @@ cdef class Stream:
     @state.setter
     def state(self, values):
         self._idle()
-        before = self.state
+        before = self._states()
         names = list(before)
+        frames = {}
+        if "forecast" in self.model.metadata and hasattr(values, "keys"):
+            frames = self._checked_newest(values)
+            values = {name: values[name] for name in values.keys() if not name.startswith("newest.")}
         if not hasattr(values, "keys") or set(values.keys()) != set(names):
             found = sorted(values) if hasattr(values, "keys") else type(values).__name__
             advice = "; the names adapt.* are of a stream after adaptation()" if "adapt." in f"{names}{found}" else ""
@@ -914,7 +963,7 @@ cdef class Stream:
             self._put_states(before, before)
             raise
         self.seen_rank = -1
-        self.started = False
+        self._put_newest(frames)
 
     cdef _put_states(self, values, before):
         for i, port in enumerate(self.model.states):

@@ -355,7 +355,7 @@ def test_off_gives_the_bits_of_a_stream_that_never_was_on():
     assert stream.nbytes > size
     np.testing.assert_array_equal(stream.run(x), model.run(x))  # nothing learnt yet
     stream.adaptation(None)
-    assert stream.nbytes == size and set(stream.state) == {"lstm.h", "lstm.c"}
+    assert stream.nbytes == size and {n for n in stream.state if not n.startswith("newest.")} == {"lstm.h", "lstm.c"}
     stream.reset()
     np.testing.assert_array_equal(stream.run(x), model.run(x))
     with pytest.raises(LstmEdgeError, match="adaptation is off"):

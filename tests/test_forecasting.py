@@ -80,6 +80,27 @@ def test_the_answer_may_be_changed_by_its_owner():
     assert not np.isnan(stream.forecast(5, feedback={"y": "x"})).any()
 
 
+def test_a_restored_state_forecasts():
+    """Into another stream, as after a restart; without the newest frame the states are restored, and a forecast needs one first."""
+    model, past = described(WIDE), history(WIDE, 8, 2)
+    stream, other = model.stream(2), model.stream(2)
+    assert not any(name.startswith("newest.") for name in stream.state)
+    stream.run(past)
+    saved = stream.state
+    assert {name for name in saved if name.startswith("newest.")} == {"newest.series", "newest.forecast"}
+    other.state = saved
+    np.testing.assert_array_equal(other.forecast(9), stream.forecast(9))
+    with pytest.raises(
+        ShapeError,
+        match=r"state newest.series: expected float32 of shape \(2, 1, 3\), found float32 of shape \(1, 1, 3\)",
+    ):
+        other.state = {**saved, "newest.series": saved["newest.series"][:1]}
+    np.testing.assert_array_equal(other.forecast(9), stream.forecast(9))
+    other.state = {name: value for name, value in saved.items() if not name.startswith("newest.")}
+    with pytest.raises(LstmEdgeError, match="give it a frame first"):
+        other.forecast(9)
+
+
 def test_known_values_and_time_go_on():
     about = replace(WIDE, known=("price", "holiday"), time="time", minutes=15)
     model, rng = described(about), np.random.default_rng(3)
