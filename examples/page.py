@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import platform
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,17 @@ def machine() -> str:
         re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else []
     )
     return f"Times: one thread of {names[0] if names else platform.processor() or platform.machine()}."
+
+
+def microseconds(call: Callable[[], object], runs: int) -> float:
+    """The median time of a call, after one that is not counted."""
+    call()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return sorted(times)[runs // 2] * 1e6
 
 
 def save(figure: Any, path: Path) -> None:
