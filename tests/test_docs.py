@@ -147,14 +147,14 @@ def make_data_of_tasks():
         points = np.stack([np.cos(along), np.sin(along)], 1) + rng.normal(0, 0.05, (len(along), 2))
         rows += [f"{n},{x:.3f},{y:.3f},{shape}" for x, y in points]
     Path("strokes.csv").write_text("\n".join(rows))
-    t = np.arange(700)
+    t = np.arange(500)
     flow, pressure = 20 + 3 * np.sin(0.3 * t), 5 * np.cos(0.3 * t)
-    readings = np.stack([flow, pressure], 1) + rng.normal(0, 0.1, (700, 2))
+    readings = np.stack([flow, pressure], 1) + rng.normal(0, 0.1, (500, 2))
     np.savetxt("pump.csv", readings, "%.3f", ",", header="flow,pressure", comments="")
-    Path("verse.txt").write_text("the cat sat on the mat, and the dog sat on the log. " * 30)
+    Path("verse.txt").write_text("the cat sat on the mat, and the dog sat on the log. " * 18)
     ones = "one two three four five six seven eight nine".split()
     tens = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-    pairs = [(i, j, k) for i in range(4) for j in range(8) for k in range(9)]
+    pairs = [(i, j, k) for i in range(2) for j in range(8) for k in range(9)]
     lines = [f"{ones[i]} hundred {tens[j]} {ones[k]}\t{i + 1}{j + 2}{k + 1}" for i, j, k in pairs]
     Path("numbers.tsv").write_text("\n".join(lines))
 

@@ -222,8 +222,8 @@ def test_anomalies_by_forecast_error_stream():
 def test_anomalies_by_an_autoencoder_need_the_whole():
     x, marks = waves()
     x[marks > 0] += [2, -3]
-    options = {"form": "autoencoder", "window": 16, "code": 4, "quantile": 1.0, "epochs": 8, "cell": "gru", "batch": 32}
-    trained = train(([x], [marks]), task="anomaly", **{**SMALL, **options, "hidden": 16})
+    options = {"form": "autoencoder", "window": 16, "code": 4, "quantile": 1.0, "epochs": 5, "cell": "gru", "batch": 32}
+    trained = train(([x], [marks]), task="anomaly", **{**SMALL, **options, "rate": 0.03})
     assert trained.scores["area under ROC"] > 0.95
     model = trained.export()
     assert model.metadata["anomaly"]["score of"] == "sequence"
