@@ -2,29 +2,9 @@
  * adapt; a failed run and a wrong state leave what was learnt as it was. */
 #include <math.h>
 
+#include "allocations.h"
 #include "check.h"
 #include "lstm_file.h"
-
-/* The linker sends the core's allocations here (Makefile, --wrap). */
-static long allocations;
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-void *__wrap_malloc(size_t size) {
-    allocations++;
-    return __real_malloc(size);
-}
-void *__wrap_calloc(size_t count, size_t size) {
-    allocations++;
-    return __real_calloc(count, size);
-}
-void *__wrap_aligned_alloc(size_t alignment, size_t size) {
-    allocations++;
-    return __real_aligned_alloc(alignment, size);
-}
 
 enum { FEATURES = 4, VALUES = 2, BATCH = 2, FRAMES = 30, N = FEATURES + 1, STATES = 7 };
 
