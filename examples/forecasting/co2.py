@@ -1,7 +1,7 @@
 """Carbon dioxide at Mauna Loa, weekly, with gaps, forecast 26 weeks ahead: the page docs/forecast-co2.md.
 
 pip install statsmodels matplotlib '.[train]'
-python examples/forecasting/co2.py          # two minutes on one core
+python examples/forecasting/co2.py          # four minutes on one core
 """
 
 from __future__ import annotations
