@@ -252,10 +252,13 @@ static void keep(const le_adapt *a, int64_t b, int64_t t, const float *answer, i
 void le_adapt_commit(le_stream *s) {
     le_adapt *a = s->adapt;
     const le_tensor *y = &s->tensors[a->output];
+    const int64_t values = a->options.values;
     if (y->absent || s->nodes[a->layer.node].out[0]->absent || !a->rows)
         return;
+    if (le_count(y) != a->rows * a->batch * values) /* a file may be made so that this holds for two frames and not for these */
+        return;
     double *clock = a->arrays[CLOCK].data;
-    const int64_t horizon = a->options.horizon, values = a->options.values, first = a->rows > horizon ? a->rows - horizon : 0;
+    const int64_t horizon = a->options.horizon, first = a->rows > horizon ? a->rows - horizon : 0;
     const int64_t newest = (int64_t)clock[NEWEST];
     for (int64_t t = first; t < a->rows; t++)
         for (int64_t b = 0; b < a->batch; b++) {

@@ -177,5 +177,8 @@ le_status le_adapt_find(le_stream *s, const le_adaptation *options, le_adapt_lay
         if (status == LE_OK)
             status = note(s, layer, e / values, e % values / options->each, &from);
     }
+    if (status == LE_OK && le_count(&s->tensors[s->model->nodes[layer->node].out[0]]) / layer->values != count / values)
+        status = le_fail_op(&s->error, &s->model->nodes[layer->node], LE_ERR_UNSUPPORTED,
+                            "adaptation: expected a layer whose rows are the output's frames, found other rows too");
     return status;
 }

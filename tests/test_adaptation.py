@@ -543,3 +543,15 @@ def wide(kind):
 def test_models_that_cannot_adapt_are_refused_by_name(kind, expected):
     with pytest.raises(UnsupportedModelError, match=expected):
         wide(kind).stream().adaptation()
+
+
+def test_an_output_with_other_frames_than_its_layer_is_refused():
+    """A file may say that it streams where it does not: the core reads nothing beyond the output."""
+    g = Graph()
+    x = g.input("x", (BATCH, FRAMES, FEATURES))
+    y = g.add1("Dense", [x, g.constant(uniform(3, FEATURES))], {}, "dense")
+    g.output("y", g.add1("Slice", [y], {"axes": [1], "starts": [0], "ends": [1]}, "first"))
+    g.metadata["streaming"] = {"supported": True}
+    stream = lstm_edge.load(format.to_bytes(g)).stream()
+    with pytest.raises(UnsupportedModelError, match="node dense .Dense.: .*rows are the output's frames"):
+        stream.adaptation()
