@@ -246,9 +246,10 @@ cdef class Model:
 
         history: frames of the series as run takes them, NaN where missing if the model takes gaps; {input: array} for files without
         metadata["forecast"] that have several inputs. steps: how many. known: values known of the times to come, (frames + steps, K)
-        of the input `known`, or {input: (steps, ...)} of others. time: a time stamp for each frame, datetime64 or minutes since 1970.
-        feedback: {output: input} that it continues, for files that do not say so. window: each step starts from the initial state
-        over the last `window` frames, for networks that answer once. docs/forecasting.md. ShapeError says what does not fit.
+        of the input `known`, steps in whole horizons, or {input: (steps - 1, ...)} of others. time: a time stamp for each frame,
+        datetime64 or minutes since 1970. feedback: {output: input} that it continues, for files that do not say so. window: each
+        step starts from the initial state over the last `window` frames, for networks that answer once. docs/forecasting.md.
+        ShapeError says what does not fit.
         """
         from .forecasting import forecast_model
         return forecast_model(self, history, steps, known=known, time=time, feedback=feedback, window=window)

@@ -134,6 +134,19 @@ def test_known_values_and_time_go_on():
         model.forecast(past, steps, known=known, time=minutes + (2**31 - 1 - int(minutes[-1])) + 0 * minutes)
 
 
+def test_a_window_takes_the_known_values_that_a_stream_takes():
+    about = replace(WIDE, known=("price",))
+    model, past = described(about), history(about, 6)
+    known = np.random.default_rng(3).normal(size=(6 + 8, 1)).astype(np.float32)
+    windows = np.stack([known[t + 1 : t + 5] for t in range(6 + 4)])
+    first = model.run(past[1:], windows[1:6])[-1]
+    frames = np.repeat(past[-1:], 4, 0)
+    frames[:, [2, 0]] = first[..., 1]
+    second = model.run(np.concatenate([past[5:], frames]), windows[5:10])[-1]
+    expected = np.concatenate([first, second])[:5]
+    np.testing.assert_array_equal(model.forecast(past, 5, known=known, window=5), expected)
+
+
 def test_columns_that_nobody_knows_block_by_name():
     about = replace(WIDE, static=(), targets=("load",), feedback=(0,))
     model, past = described(about), history(about, 5)

@@ -56,10 +56,9 @@ def forecast_model(
     _check_way(model, plan, window)
     past, batch, frames, batched = _history(model, plan, history)
     newest = [None if array is None else array[:, -1:] for array in past]
-    rounds = plan.rounds(steps) + (window is not None)
-    arrays = Frames(plan, batch, frames, rounds * plan.horizon, Given(known, time)).arrays(newest, past)
+    arrays = Frames(plan, batch, frames, plan.rounds(steps) * plan.horizon, Given(known, time)).arrays(newest, past)
     if window is not None:
-        return _pack(plan, _windows(model, plan, arrays, frames, window, rounds, steps), batched)
+        return _pack(plan, _windows(model, plan, arrays, frames, window, steps), batched)
     stream = model.stream(batch if batched else None)
     _run(stream, plan, arrays, frames)
     return _pack(
@@ -223,13 +222,11 @@ def _continue(stream: Stream, plan: Plan, steps: int, future: list[Array]) -> li
     ]
 
 
-def _windows(
-    model: Model, plan: Plan, arrays: list[Array], past: int, window: int, rounds: int, steps: int
-) -> list[Array]:
+def _windows(model: Model, plan: Plan, arrays: list[Array], past: int, window: int, steps: int) -> list[Array]:
     """(batch, steps, ...) per link: every answer is that of the last `window` frames, from the initial state."""
     if past < window:
         raise ShapeError(f"history: expected at least {window} frames, the window, found {past}")
-    horizon = plan.horizon
+    horizon, runs = plan.horizon, plan.rounds(steps) + 1
     stream = Stream(model, None, window)
     feeds, keeps = plan.boxes(1, window)
     answers = []
@@ -247,8 +244,8 @@ def _windows(
             answer = np.zeros((horizon, len(link.columns), link.quantiles), cut.dtype)
             answer[:, :, link.median] = fed
             cut.restored(outputs[link.output])[0, -1] = answer.reshape(cut.frame)
-        kept = [np.empty((rounds, 1, plan.outputs[k.output].size), plan.outputs[k.output].dtype) for k in plan.links]
-        stream._roll(rounds, window, True, inputs, advance, outputs, feeds, keeps, kept)
+        kept = [np.empty((runs, 1, plan.outputs[k.output].size), plan.outputs[k.output].dtype) for k in plan.links]
+        stream._roll(runs, window, True, inputs, advance, outputs, feeds, keeps, kept)
         answers.append([array[:, 0] for array in kept])
     return [_joined(plan, link, np.stack(arrays), steps) for link, arrays in zip(plan.links, zip(*answers))]
 
