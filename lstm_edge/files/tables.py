@@ -55,7 +55,7 @@ class TextTable:
 
     def times(self, name: str, form: str | None = None) -> np.ndarray:
         """A column as datetime64[s]: local as it is written, with an offset from UTC in UTC. form: as strptime has it; else ISO 8601,
-        dates of three numbers, years, or seconds since 1970."""
+        dates of three numbers, years, or seconds or milliseconds since 1970."""
         cells = self.cells(name)
         first_is_day = None if form is not None else self._day_comes_first(name, cells)
         return np.array([self._time(row, name, cell, form, first_is_day) for row, cell in enumerate(cells)], "M8[s]")
@@ -100,8 +100,8 @@ def _time_of(cell: str, first_is_day: bool) -> datetime:
         return datetime(int(cell), 1, 1)
     if re.fullmatch(r"\d{4}-\d{2}", cell):
         return datetime.strptime(cell, "%Y-%m")
-    if re.fullmatch(r"\d{9,10}", cell):
-        return datetime.fromtimestamp(int(cell), UTC)
+    if re.fullmatch(r"\d{9,10}|\d{12,13}", cell):  # seconds, or milliseconds
+        return datetime.fromtimestamp(int(cell) // (1 if len(cell) < 12 else 1000), UTC)
     return datetime.fromisoformat(cell)
 
 
