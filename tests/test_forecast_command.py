@@ -92,6 +92,13 @@ def test_known_columns_are_read_beyond_the_history(folder, capsys):
     written = np.float32([line.split(",")[1:] for line in open("n.csv").read().splitlines()[1:]])
     np.testing.assert_array_equal(written, expected.reshape(5, -1))
     assert open("n.csv").readline() == "step,wind_0.1,wind_0.5,wind_0.9,load_0.1,load_0.5,load_0.9\n"
+    gap = [rows[0], rows[1].rpartition(",")[0] + ",", *rows[2:]]  # takes the value before it, as in training
+    write("h.csv", "\n".join(["load,place,wind,price", *gap, *future]))
+    assert _run(["forecast", "m.lstm", "h.csv", "--steps", "5", "--window", "5", "-o", "n.csv"]) == 0
+    known = np.float32([[n / 4 if n != 1 else 0] for n in range(14)])
+    expected = lstm_edge.load("m.lstm").forecast(past, 5, known=known, window=5)
+    written = np.float32([line.split(",")[1:] for line in open("n.csv").read().splitlines()[1:]])
+    np.testing.assert_array_equal(written, expected.reshape(5, -1))
     write("h.csv", "load,price\n1,2\n")
     assert _run(["forecast", "m.lstm", "h.csv"]) == 1
     assert "h.csv: expected columns 'place', 'wind', as the model has them, found 'load', 'price'" in said(capsys)
@@ -146,6 +153,7 @@ def test_tables(folder):
     for cell, form, time in (
         ("1959", None, "1959"),
         ("1767225600", None, "2026-01-01"),
+        ("1767225600000", None, "2026-01-01"),
         ("13/02/2026 01:02", None, "2026-02-13T01:02"),
         ("02/13/2026", None, "2026-02-13"),
         ("2026/2/1", None, "2026-02-01"),

@@ -96,6 +96,9 @@ def test_months(tmp_path, day):
     table = read(tmp_path, text)
     assert str(table.step) == "1 month" and table.step.season == 12
     assert np.isnan(table.series[0].values[7, 0]) and len(table.series[0].values) == 30
+    minutes = table.series[0].minutes
+    assert minutes is not None
+    np.testing.assert_array_equal(minutes.astype("M8[m]").astype("M8[M]"), months.to_numpy().astype("M8[M]"))
 
 
 def test_step_averages(tmp_path):

@@ -9,14 +9,12 @@ import numpy as np
 from ..errors import FormatError
 from ..files.tables import TextTable
 from .description import Description
-from .steps import Step
-
-MOST_FRAMES_PER_ROW = 20  # a grid with more is no grid of these rows
+from .steps import MOST_FRAMES_PER_ROW, Step
 
 
 @dataclass(frozen=True)
 class History:
-    """Frames in the order of time. series: (frames, columns) float32, NaN in gaps; known: (frames + rows to come, K) or None; times:
+    """Frames in the order of time. series: (frames, columns) float32, NaN in gaps; known: (frames + rows to come, K) without gaps, or None; times:
     datetime64[s] (frames,) or None; gaps: frames without a row; unused: names of the table's other columns."""
 
     series: np.ndarray
@@ -59,13 +57,25 @@ def read_history(
     frames = int(observed[-1]) + 1
     known = None
     if about.known:
-        known = values[:, width:].astype(np.float32)
-        end = int(np.flatnonzero(~np.isnan(known).all(1))[-1:].max(initial=-1)) + 1
-        known = known[: max(end, frames)]
+        known = _whole(table, about.known, values[:, width:], frames).astype(np.float32)
     unused = tuple(n for n in table.names if n not in names and n != about.time_column)
     return History(
         values[:frames, :width].astype(np.float32), known, None if times is None else times[:frames], gaps, unused
     )
+
+
+def _whole(table: TextTable, names: tuple[str, ...], known: np.ndarray, frames: int) -> np.ndarray:
+    """Known columns up to where all have values, at least `frames`; a gap takes the value before it, one at the start the first, as
+    in training. FormatError for a column without any."""
+    given = ~np.isnan(known)
+    empty = np.flatnonzero(~given.any(0))
+    if len(empty):
+        raise FormatError(f"{table.place}: known column {names[empty[0]]!r}: expected values, found none")
+    place = np.arange(len(known))[:, None]
+    first, ends = given.argmax(0), np.where(given, place, -1).max(0) + 1
+    last = np.maximum.accumulate(np.where(given, place, first))
+    whole: np.ndarray = np.take_along_axis(known, last, 0)
+    return whole[: max(int(ends.min()), frames)]
 
 
 def _on_grid(
@@ -74,12 +84,7 @@ def _on_grid(
     """(times, values) of every frame from the first row to the last, and how many are without a row: those are NaN."""
     step, column = about.between, about.time_column
     assert step is not None and column is not None
-    first = times[0]
-    if averaged and not step.months:
-        first = np.datetime64(int(first.astype(np.int64)) // step.seconds * step.seconds, "s")
-        places = (times - first).astype(np.int64) // step.seconds
-    else:
-        places = step.places(times)
+    places = step.places(times, averaged)
     frames = int(places[-1]) + 1
     if frames > MOST_FRAMES_PER_ROW * len(times) + 100:
         raise FormatError(
@@ -100,7 +105,7 @@ def _on_grid(
         placed = np.divide(sums, counts, out=placed, where=counts > 0)
     else:
         placed[places] = values
-    return np.concatenate([[first], step.after(first, frames - 1)]), placed, frames - len(np.unique(places))
+    return step.frames(step.begin(times[0], averaged), frames), placed, frames - len(np.unique(places))
 
 
 def _said(about: Description, step: Step) -> str:

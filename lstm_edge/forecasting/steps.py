@@ -9,6 +9,7 @@ import numpy as np
 
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
 MONTHS = {"month": 1, "year": 12}
+MOST_FRAMES_PER_ROW = 20  # a grid with more is no grid of these rows
 TEXT = re.compile(r"([1-9]\d{0,8}) (\w+?)s?")
 
 
@@ -31,13 +32,26 @@ class Step:
         clock = (last - last.astype("M8[D]"))[..., None]
         return np.asarray((months.astype("M8[D]") + np.minimum(day, longest)).astype("M8[s]") + clock)
 
-    def places(self, times: np.ndarray) -> np.ndarray:
-        """The frame of each time (datetime64[s]), counted from the first: the nearest one, or the one whose month it is."""
+    def begin(self, first: np.datetime64, parts: bool) -> np.datetime64:
+        """The time of the frame that a series' first row lies in: the row's own, or where its part of time begins."""
+        if not parts:
+            return first
+        if self.months:
+            return np.datetime64(first.astype("M8[M]"), "s")
+        return np.datetime64(int(first.astype(np.int64)) // self.seconds * self.seconds, "s")
+
+    def places(self, times: np.ndarray, parts: bool = False) -> np.ndarray:
+        """The frame of each of the sorted times (datetime64[s]), counted from the first row's: the one whose month it is, or the
+        nearest one, or with `parts` the one whose part of time it lies in."""
         if self.months:
             months = times.astype("M8[M]").astype(np.int64)
             return np.asarray((months - months[0]) // self.months)
-        seconds = times.astype(np.int64)
-        return np.asarray((seconds - seconds[0] + self.seconds // 2) // self.seconds)
+        since = (times - self.begin(times[0], parts)).astype(np.int64)
+        return np.asarray((since if parts else since + self.seconds // 2) // self.seconds)
+
+    def frames(self, first: np.datetime64, count: int) -> np.ndarray:
+        """The times (count,) of frames from `first` on."""
+        return np.concatenate([[first], self.after(np.asarray(first), count - 1)])
 
 
 def step_of(text: str) -> Step | None:

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ..errors import FormatError
+from ..forecasting.steps import MOST_FRAMES_PER_ROW, SECONDS
+from ..forecasting.steps import Step as PlainStep
 from ..options import spelled
 
 DAY = 86400
 MINUTES_OF_MONTH = 43830  # on average
-MOST_FRAMES_PER_ROW = 20  # a grid with more is no grid of these rows
 USUAL = (
     1,
     2,
@@ -26,20 +27,16 @@ USUAL = (
     DAY,
     7 * DAY,
 )
-NAMES = ((7 * DAY, "week"), (DAY, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 @dataclass(frozen=True)
-class Step:
-    """The time from one frame to the next: seconds, or months where those are not 0."""
-
-    seconds: int
-    months: int = 0
+class Step(PlainStep):
+    """The time from one frame to the next, as a table has it: with its name and its usual season."""
 
     def __str__(self) -> str:
         if self.months:
             return _count(self.months // 12, "year") if self.months % 12 == 0 else _count(self.months, "month")
-        size, name = next((size, name) for size, name in NAMES if self.seconds % size == 0)
+        size, name = max((size, name) for name, size in SECONDS.items() if self.seconds % size == 0)
         return _count(self.seconds // size, name)
 
     @property
@@ -143,36 +140,22 @@ def on_grid(times: np.ndarray, values: np.ndarray, step: Step, given: bool, dupl
     given: the step was asked for, so that it cuts time into parts whose rows are averaged; else each row moves to its nearest frame.
     duplicates: what rows of one time give: first, last, mean. FormatError where the grid would be mostly gaps.
     """
-    seconds = times.astype(np.int64)
-    if step.months:
-        whole = times.astype("datetime64[M]").astype(np.int64)
-        at = (whole - whole[0]) // step.months
-        starts = (
-            (whole[0] + np.arange(at[-1] + 1) * step.months)
-            .astype("datetime64[M]")
-            .astype("datetime64[s]")
-            .astype(np.int64)
-        )
-        if not given:  # a grid on the day of the month that the rows have
-            starts = starts + (seconds[0] - starts[0])
-        off = np.zeros(len(at), np.int64)
-    else:
-        origin = seconds[0] // step.seconds * step.seconds if given else seconds[0]
-        at = (seconds - origin) // step.seconds if given else (seconds - origin + step.seconds // 2) // step.seconds
-        starts = origin + np.arange(at[-1] + 1) * step.seconds
-        off = np.zeros(len(at), np.int64) if given else np.abs(seconds - starts[at])
-    if len(starts) > MOST_FRAMES_PER_ROW * len(at) + 100:
+    at = step.places(times, given)
+    count = int(at[-1]) + 1
+    if count > MOST_FRAMES_PER_ROW * len(at) + 100:
         raise FormatError(
-            f"{place}: {len(at):,} rows would be {len(starts):,} frames of {step}; give a longer {spelled('--step', 'step')}"
+            f"{place}: {len(at):,} rows would be {count:,} frames of {step}; give a longer {spelled('--step', 'step')}"
         )
+    starts = step.frames(step.begin(times[0], given), count)
+    off = np.zeros(len(at), np.int64) if given or step.months else np.abs((times - starts[at]).astype(np.int64))
     same = len(at) - len(np.unique(at))
     frame = pd.DataFrame(values).groupby(at)
     how = (
         duplicates
-        if same and not given and len(np.unique(seconds)) + same == len(at) and duplicates != "error"
+        if same and not given and len(np.unique(times)) + same == len(at) and duplicates != "error"
         else "mean"
     )
     held = getattr(frame, how)() if same else pd.DataFrame(values, index=at)
-    placed = np.array(held.reindex(np.arange(len(starts))), np.float64)
-    minutes = starts // 60
-    return Placed(placed, minutes, len(starts) - len(held), int((off > 0).sum()), int(off.max()), same)
+    placed = np.array(held.reindex(np.arange(count)), np.float64)
+    minutes = starts.astype(np.int64) // 60
+    return Placed(placed, minutes, count - len(held), int((off > 0).sum()), int(off.max()), same)
