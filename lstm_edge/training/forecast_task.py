@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LstmEdgeError
+from ..forecasting import Description
 from ..ir.notes import ASSUMED
 from .forecast import Forecaster, Plan
 from .forecast_options import ForecastOptions
@@ -274,25 +275,25 @@ class Prepared:
     def metadata(self, scores: dict[str, Any]) -> dict[str, Any]:
         """What the file says of itself: how to forecast with it, and how it was trained."""
         o, step = self.options, self.table.step
-        forecast = {
-            "input": "series",
-            "columns": list(self.plan.columns),
-            "targets": list(self.roles.target),
-            "feedback": list(range(self.targets)),
-            "static": [self.plan.columns.index(n) for n in self.roles.static],
-            "known": list(self.roles.known),
-            "time": "time" if o.calendar else None,
-            "time_column": self.table.time,
-            "minutes": None if step is None else step.minutes,
-            "step": None if step is None else str(step),
-            "output": "forecast",
-            "horizon": self.horizon,
-            "quantiles": list(o.quantiles),
-            "window": o.window,
-            "season": self.season,
-            "mode": o.mode,
-        }
-        return {"forecast": forecast, "training": {"task": "forecast", "scores": scores, "options": o.said()}}
+        forecast = Description(
+            input="series",
+            output="forecast",
+            columns=self.plan.columns,
+            targets=self.roles.target,
+            feedback=tuple(range(self.targets)),
+            horizon=self.horizon,
+            quantiles=o.quantiles,
+            static=tuple(self.plan.columns.index(n) for n in self.roles.static),
+            known=self.roles.known,
+            time="time" if o.calendar else None,
+            time_column=self.table.time,
+            minutes=None if step is None else step.minutes,
+            step=None if step is None else str(step),
+            window=o.window,
+            mode=o.mode,
+        )
+        training = {"task": "forecast", "season": self.season, "scores": scores, "options": o.said()}
+        return {"forecast": forecast.to_metadata(), "training": training}
 
     def example(self) -> dict[str, Tensor]:
         """The first frames of the longest series, as a batch of two."""
