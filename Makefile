@@ -1,4 +1,4 @@
-# make demo | build | test | test-m32 | test-sanitize | test-pi | test-avx512 | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | test | test-m32 | test-sanitize | test-pi | test-avx512 | bench-check | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi test-avx512 wheels test-wheels build-test-c test-c test-m32 test-python test-sanitize lint clean
+.PHONY: build demo test test-pi test-avx512 wheels test-wheels build-test-c test-c bench-check test-m32 test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -81,6 +81,11 @@ build-test-c: $(C_TESTS)
 
 test-c: $(C_TESTS)
 	@for test in $(C_TESTS); do echo "$$test"; ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=64 $(RUN) $$test || exit 1; done
+
+# ---- instructions of twelve calls beside those committed (tools/instruction_guard.py): a kernel that became slower fails
+
+bench-check: build
+	PYTHONPATH=. $(PY) tools/instruction_guard.py
 
 # The same for 32-bit x86, which runs the scalar kernels.
 test-m32:

@@ -1,4 +1,5 @@
-/* run_steps MODEL.lstm COUNT: that many steps of one frame on zeros, and nothing else; tools/cycle_model counts its instructions. */
+/* run_steps MODEL.lstm COUNT [FRAMES]: that many calls of one frame, or of FRAMES, on zeros, and nothing else; tools/cycle_model and
+ * tools/instruction_guard.py count its instructions. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,11 +24,12 @@ static void *read_file(const char *path, size_t *size) {
 int main(int count, char **arguments) {
     le_error err;
     size_t size = 0;
-    void *file = count == 3 ? read_file(arguments[1], &size) : NULL;
+    const int64_t frames = count == 4 ? atoi(arguments[3]) : 1;
+    void *file = count == 3 || count == 4 ? read_file(arguments[1], &size) : NULL;
     le_model *model = file ? le_model_open(file, size, NULL, &err) : NULL;
-    le_stream *stream = model ? le_stream_open(model, 1, 1, &err) : NULL;
+    le_stream *stream = model ? le_stream_open(model, 1, frames, &err) : NULL;
     if (!stream) {
-        fprintf(stderr, "usage: run_steps MODEL.lstm COUNT: %s\n", file ? err.message : "no such file");
+        fprintf(stderr, "usage: run_steps MODEL.lstm COUNT [FRAMES]: %s\n", file ? err.message : "no such file");
         return 2;
     }
     const void *inputs[MOST_PORTS];
@@ -37,7 +39,7 @@ int main(int count, char **arguments) {
         outputs[i] = calloc(1, MOST_BYTES);
     }
     for (int n = atoi(arguments[2]); n > 0; n--)
-        if (le_stream_run(stream, 1, inputs, outputs, &err) != LE_OK) {
+        if (le_stream_run(stream, frames, inputs, outputs, &err) != LE_OK) {
             fprintf(stderr, "run_steps: %s\n", err.message);
             return 1;
         }

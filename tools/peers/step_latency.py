@@ -23,7 +23,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 import lstm_edge
-from lstm_edge.cli.bench import cpu_name
+from lstm_edge.bench.machine import cpu_name
 
 CALLS_A_ROUND = 20
 
