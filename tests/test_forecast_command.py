@@ -162,7 +162,7 @@ def test_tables(folder):
         (read,) = read_table(write("t.csv", f"when,n\n{cell},1\n")).times("when", form)
         assert read == np.datetime64(time, "s")
     for text, message in (
-        ("", "expected rows of a table, found none"),
+        ("", "expected rows of a table as text, found none"),
         ("a,b\n", "expected rows below the header, found none"),
         ("a,a\n1,2\n", "expected a name for each column, found 'a' more than once"),
         ("a,b\n1,2\n1\n", "line 3: expected 2 columns, separated by ',', as the first row has, found 1"),

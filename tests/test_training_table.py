@@ -8,6 +8,7 @@ import pytest
 pd = pytest.importorskip("pandas")
 
 from lstm_edge.errors import FormatError  # noqa: E402
+from lstm_edge.files import tables  # noqa: E402
 from lstm_edge.training import columns, grid  # noqa: E402
 from lstm_edge.training.forecast_options import ForecastOptions  # noqa: E402
 from lstm_edge.training.table import Table, read_table  # noqa: E402
@@ -47,6 +48,36 @@ def test_forms(tmp_path, form):
     table = read(tmp_path, FORMS[form], **named)
     assert table.step == grid.Step(3600)
     np.testing.assert_array_equal(table.series[0].values[:, 0], np.arange(30) + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("cells", "first"),
+    [
+        (("1959", "1960"), "1959-01-01"),
+        (("20240131", "20240201"), "2024-01-31"),
+        (("1704067200", "1704070800"), "2024-01-01"),
+        (("1704067200000", "1704067260000"), "2024-01-01"),
+        (("2024/1/5", "2024/1/6"), "2024-01-05"),
+        (("31.01.24 10:00", "01.02.24 10:00"), "2024-01-31T10:00"),
+        (("2024-01-31T10:00+02:00", "2024-01-31T10:00Z"), "2024-01-31T08:00"),
+    ],
+)
+def test_times_are_read_as_on_the_device(tmp_path, cells, first):
+    path = str(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("t;a\n" + "".join(f"{cell};1,5\n" for cell in cells))
+    trained, device = columns.read(path), tables.read_table(path)
+    times = device.times("t")
+    assert times[0] == np.datetime64(first)
+    np.testing.assert_array_equal(columns.times(trained, "t"), times)
+    np.testing.assert_array_equal(columns.numbers(trained, "a"), device.numbers("a"))
+
+
+def test_training_alone_reads_months_in_words(tmp_path):
+    """Such a table is forecast with --time-format, which the file keeps."""
+    table = read(tmp_path, "t,a\n5 Jan 2024,1\n6 Jan 2024,2\n7 Jan 2024,3\n")
+    assert table.time == "t" and str(table.step) == "1 day"
+    with pytest.raises(FormatError, match="line 2, column 't': expected a time"):
+        tables.read_table(str(tmp_path / "load.csv")).times("t")
 
 
 REFUSED = {

@@ -1,12 +1,12 @@
-"""Tables as text: a CSV's cells, its columns as numbers or times. Reads what training reads, without pandas."""
+"""Tables as text: a CSV's cells, its columns as numbers or times. Training and the device read by these rules, without pandas."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -23,61 +23,46 @@ DATE = re.compile(r"(\d{1,4})[./-](\d{1,2})[./-](\d{1,4})(?:[ T](\d{1,2}):(\d{2}
 
 @dataclass(frozen=True)
 class TextTable:
-    """Rows of cells under names; `lines` counts them as an editor does."""
+    """Rows of cells under names; `lines` counts them as an editor does. header: whether the names stood in the table."""
 
     place: str
     names: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     lines: tuple[int, ...]
+    delimiter: str
+    header: bool
 
     def cells(self, name: str) -> list[str]:
         """A column; FormatError where there is none of that name."""
         if name not in self.names:
             raise FormatError(f"{self.place}: expected a column {name!r}, found {', '.join(map(repr, self.names))}")
-        return [row[self.names.index(name)] for row in self.rows]
+        column = self.names.index(name)
+        return [row[column] for row in self.rows]
 
     def numbers(self, name: str) -> np.ndarray:
         """A column as float64, NaN where a cell says that there is no value."""
         cells = self.cells(name)
-        commas = any("," in c for c in cells) and not any("." in c for c in cells if c not in MISSING)
-        values = np.full(len(cells), np.nan)
-        for row, cell in enumerate(cells):
-            if cell.lower() in MISSING:
-                continue
-            text = cell.replace(",", ".") if commas else cell
-            try:
-                values[row] = float(text)
-            except ValueError:
-                values[row] = np.inf
-            if not np.isfinite(values[row]):
-                raise FormatError(f"{self.at(row, name)}: expected a number, found {cell!r}")
+        values = numbers_of(cells)
+        bad = np.flatnonzero(np.isinf(values))
+        if len(bad):
+            raise FormatError(f"{self.at(bad[0], name)}: expected a number, found {cells[bad[0]]!r}")
         return values
 
     def times(self, name: str, form: str | None = None) -> np.ndarray:
-        """A column as datetime64[s]: local as it is written, with an offset from UTC in UTC. form: as strptime has it; else ISO 8601,
-        dates of three numbers, years, or seconds or milliseconds since 1970."""
+        """A column as datetime64[s]: local as it is written, with an offset from UTC in UTC. form: as strptime has it; else what
+        `times_of` reads."""
         cells = self.cells(name)
-        first_is_day = None if form is not None else self._day_comes_first(name, cells)
-        return np.array([self._time(row, name, cell, form, first_is_day) for row, cell in enumerate(cells)], "M8[s]")
-
-    def _time(self, row: int, name: str, cell: str, form: str | None, first_is_day: bool | None) -> np.datetime64:
-        try:
-            read = datetime.strptime(cell, form) if form is not None else _time_of(cell, bool(first_is_day))
-        except (ValueError, OverflowError):
+        read = times_of(cells, form)
+        bad = np.flatnonzero(np.isnat(read.values))
+        if len(bad):
             how = f"a time written as {form}" if form else f"a time ({_form()} says how times are written)"
-            raise FormatError(f"{self.at(row, name)}: expected {how}, found {cell!r}") from None
-        return np.datetime64(read.astimezone(UTC).replace(tzinfo=None) if read.tzinfo else read, "s")
-
-    def _day_comes_first(self, name: str, cells: list[str]) -> bool:
-        """How 01/02/2024 is meant: the rows say so, or nobody knows."""
-        parts = [match.groups() for match in map(DATE.fullmatch, cells) if match and len(match[1]) < 3]
-        day, month = any(int(p[0]) > 12 for p in parts), any(int(p[1]) > 12 for p in parts)
-        row = next((n for n, cell in enumerate(cells) if DATE.fullmatch(cell)), 0)
-        if parts and not day and not month and any(p[0] != p[1] for p in parts):
+            raise FormatError(f"{self.at(bad[0], name)}: expected {how}, found {cells[bad[0]]!r}")
+        if read.day_first is not None:
+            row = int(np.flatnonzero(read.values != read.day_first)[0])
             raise FormatError(
                 f"{self.at(row, name)}: {cells[row]!r} may have its day or its month first; say it with {_form()} %d/%m/%Y"
             )
-        return day
+        return read.values.astype("M8[s]")
 
     def at(self, row: int, name: str) -> str:
         """A place as an error names it."""
@@ -88,20 +73,119 @@ def _form() -> str:
     return spelled("--time-format", "form")
 
 
+def numbers_of(cells: Sequence[str]) -> np.ndarray:
+    """Cells as float64: NaN where one says that there is no value, inf where one is no finite number."""
+    commas = has_decimal_comma(cells)
+    return np.array([_number(cell.replace(",", ".") if commas else cell) for cell in cells], np.float64)
+
+
+def _number(cell: str) -> float:
+    if cell.lower() in MISSING:
+        return np.nan
+    try:
+        value = np.inf if "_" in cell else float(cell)  # float takes 1_000, which no table means
+    except ValueError:
+        return np.inf
+    return value if np.isfinite(value) else np.inf
+
+
+def has_decimal_comma(cells: Sequence[str]) -> bool:
+    """Whether numbers have a comma where others have a point."""
+    given = [cell for cell in cells if cell not in MISSING]
+    return any(re.fullmatch(r"[+-]?\d*,\d+", cell) for cell in given) and not any("." in cell for cell in given)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Cells as times. values: datetime64[us], NaT where a cell is none. day_first: the same with the day before the month, where
+    nothing says which is meant (`values` has the month first). numbers: what numbers count. offsets: some had one from UTC."""
+
+    values: np.ndarray
+    day_first: np.ndarray | None = None
+    numbers: str | None = None
+    offsets: bool = False
+
+
+def times_of(cells: Sequence[str], form: str | None = None) -> Times:
+    """Times written as `form` (as strptime has it); else ISO 8601, dates of three numbers, and what `times_of_numbers` reads. Local
+    as they are written; with an offset from UTC, in UTC."""
+    if form is not None:
+        return _each(cells, lambda cell: datetime.strptime(cell, form))
+    if all(map(NUMBER.fullmatch, cells)):
+        read = times_of_numbers(numbers_of(cells))
+        return read if read is not None else _as_times([None] * len(cells))
+    iso = _all_iso(cells)
+    if iso is not None:
+        return iso
+    parts = [match.groups() for match in map(DATE.fullmatch, cells) if match and len(match[1]) < 3]
+    day, month = any(int(p[0]) > 12 for p in parts), any(int(p[1]) > 12 for p in parts)
+    read = _each(cells, lambda cell: _time_of(cell, day))
+    if day or month or all(p[0] == p[1] for p in parts):
+        return read
+    return replace(read, day_first=_each(cells, lambda cell: _time_of(cell, True)).values)
+
+
+def times_of_numbers(values: np.ndarray) -> Times | None:
+    """Years, days as 20240131, or seconds or milliseconds since 1970, by their size; None where they are neither."""
+    least, most = values.min(), values.max()
+    if 1000 <= least and most < 3000 and (values == np.trunc(values)).all():
+        return Times((values.astype(np.int64) - 1970).astype("M8[Y]").astype("M8[us]"), numbers="years")
+    if 1e7 <= least and most < 3e7:
+        days = _each([f"{value:.0f}" for value in values], lambda cell: datetime.strptime(cell, "%Y%m%d"))
+        return replace(days, numbers="days written as 20240131")
+    for unit, size, scale in (("seconds", 1e8, 1e6), ("milliseconds", 1e11, 1e3)):
+        if size <= least and most < 100 * size:
+            return Times(np.rint(values * scale).astype(np.int64).astype("M8[us]"), numbers=f"{unit} since 1970")
+    return None
+
+
+def _all_iso(cells: Sequence[str]) -> Times | None:
+    """What most tables hold, read quickly; None where a cell is none of it."""
+    try:
+        return _as_times([datetime.fromisoformat(cell) for cell in cells])
+    except ValueError:
+        return None
+
+
+def _each(cells: Sequence[str], read: Callable[[str], datetime]) -> Times:
+    times: list[datetime | None] = []
+    for cell in cells:
+        try:
+            times.append(read(cell))
+        except ValueError:
+            times.append(None)
+    return _as_times(times)
+
+
+def _as_times(times: Sequence[datetime | None]) -> Times:
+    offsets = any(time is not None and time.tzinfo is not None for time in times)
+    return Times(np.array([_in_utc(time) for time in times] if offsets else times, "datetime64[us]"), offsets=offsets)
+
+
+def _in_utc(time: datetime | None) -> datetime | None:
+    """None too where an offset leads out of the years that datetime has."""
+    if time is None or time.tzinfo is None:
+        return time
+    try:
+        return time.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:
+        return None
+
+
 def _time_of(cell: str, first_is_day: bool) -> datetime:
     """ValueError for what is no time."""
     match = DATE.fullmatch(cell)
     if match:
         a, b, c = (int(part) for part in match.groups()[:3])
         hour, minute, second = (int(part or 0) for part in match.groups()[3:])
-        date = (a, b, c) if len(match[1]) > 2 else (c, b, a) if first_is_day else (c, a, b)
-        return datetime(*date, hour, minute, second)
+        if len(match[1]) > 2:
+            return datetime(a, b, c, hour, minute, second)
+        year = c if len(match[3]) > 2 else c + (2000 if c < 69 else 1900)  # of two digits, as strptime's %y
+        return datetime(*((year, b, a) if first_is_day else (year, a, b)), hour, minute, second)
     if re.fullmatch(r"\d{4}", cell):
         return datetime(int(cell), 1, 1)
     if re.fullmatch(r"\d{4}-\d{2}", cell):
         return datetime.strptime(cell, "%Y-%m")
-    if re.fullmatch(r"\d{9,10}|\d{12,13}", cell):  # seconds, or milliseconds
-        return datetime.fromtimestamp(int(cell) // (1 if len(cell) < 12 else 1000), UTC)
     return datetime.fromisoformat(cell)
 
 
@@ -113,21 +197,30 @@ def read_table(path: str, delimiter: str | None = None) -> TextTable:
     except UnicodeDecodeError as exc:
         raise FormatError(f"{path}: expected text in UTF-8, found other bytes at {exc.start}") from None
     if not text.strip() or "\0" in text:
-        raise FormatError(f"{path}: expected rows of a table, found {'other content' if text.strip() else 'none'}")
-    numbered = list(_rows(path, text, delimiter or _delimiter(text)))
+        raise FormatError(
+            f"{path}: expected rows of a table as text, found {'other content' if text.strip() else 'none'}"
+        )
+    delimiter = delimiter or _delimiter(text)
+    numbered = list(_rows(path, text, delimiter))
     rows, lines = [row for _, row in numbered], [line for line, _ in numbered]
     names = tuple(f"column{n + 1}" for n in range(len(rows[0])))
-    if _has_header(rows):
+    header = _has_header(rows)
+    if header:
         names = tuple(cell or name for cell, name in zip(rows[0], names))
         rows, lines = rows[1:], lines[1:]
     if not rows:
         raise FormatError(f"{path}: expected rows below the header, found none")
+    check_names(path, names)
+    return TextTable(path, names, tuple(map(tuple, rows)), tuple(lines), delimiter, header)
+
+
+def check_names(place: str, names: Sequence[str]) -> None:
+    """FormatError where two columns have one name."""
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise FormatError(
-            f"{path}: expected a name for each column, found {', '.join(map(repr, twice))} more than once"
+            f"{place}: expected a name for each column, found {', '.join(map(repr, twice))} more than once"
         )
-    return TextTable(path, names, tuple(map(tuple, rows)), tuple(lines))
 
 
 def _rows(path: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -159,13 +252,14 @@ def _delimiter(text: str) -> str:
 
 def _has_header(rows: list[list[str]]) -> bool:
     """Whether the first row holds no number, or words where the second has none."""
-    first, second = [_kind(c) for c in rows[0]], [_kind(c) for c in rows[1]] if len(rows) > 1 else []
+    first, second = [kind_of(c) for c in rows[0]], [kind_of(c) for c in rows[1]] if len(rows) > 1 else []
     if any(a == "word" and b in ("number", "time") for a, b in zip(first, second)):
         return True
     return "number" not in first and "word" in first
 
 
-def _kind(cell: str) -> str:
+def kind_of(cell: str) -> str:
+    """missing, number, time (such as one may be) or word."""
     if cell.lower() in MISSING:
         return "missing"
     if NUMBER.fullmatch(cell):
