@@ -30,6 +30,8 @@ from lstm_edge.insight import (
     reference_trace,
     saturation,
 )
+from lstm_edge.insight.page import page
+from lstm_edge.insight.shown import Map
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph, State, Tensor
 from lstm_edge.ir.ops import GATES, input_of, op_spec, read_attrs
@@ -456,6 +458,16 @@ def test_a_model_without_recurrences_is_named(folder, capsys):
     assert "expected a model with an LSTM, GRU, RNN or ConvLSTM op, found none" in " ".join(
         capsys.readouterr().err.split()
     )
+
+
+def test_names_cannot_end_the_script_of_the_page():
+    names = "</script>", "<!--<script>"
+    data = (
+        page(names[0], [Map(names[1], np.zeros((1, 1), np.float32))], {})
+        .partition("const D = ")[2]
+        .partition(", $ =")[0]
+    )
+    assert "<" not in data and (json.loads(data)["title"], json.loads(data)["maps"][0]["name"]) == names
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

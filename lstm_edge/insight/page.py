@@ -17,7 +17,7 @@ def page(title: str, inputs: list[Map], recurrences: dict[str, list[Map]]) -> st
     """The page's text: no script, style or font from elsewhere. Shown values differ from the trace by 1/65534 of a map's largest."""
     maps = [_packed(m.name, m) for m in inputs]
     maps += [_packed(f"{name}.{m.name}", m) for name, of in recurrences.items() for m in of]
-    data = json.dumps({"title": title, "maps": maps}, separators=(",", ":")).replace("</", "<\\/")
+    data = json.dumps({"title": title, "maps": maps}, separators=(",", ":")).replace("<", "\\u003c")
     return _PAGE.replace("/*DATA*/null", data)
 
 
