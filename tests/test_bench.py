@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lstm_edge as le
+from lstm_edge import format
 from lstm_edge.bench import MODES, Machine, bench, paced, warnings_of
 from lstm_edge.bench.baseline import compare
 from lstm_edge.bench.core_step import core_step
@@ -27,6 +28,9 @@ from lstm_edge.bench.sampling import empty_call, sample
 from lstm_edge.bench.startup import startup
 from lstm_edge.bench.statistics import histogram, median_interval, summarise
 from lstm_edge.cli import _run
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
+from lstm_edge.passes import streaming
 
 QUICK = ["--runs", "20", "--warmup", "2", "--frames", "8"]
 
@@ -159,6 +163,17 @@ def test_parts_of_a_step(digits: str) -> None:
     assert held["Dense"] == 4 * (64 * 10 + 10) and held["Softmax"] == 0
     assert machine.bytes >= sum(row.bytes for row in rows) and machine.read > 1e8
     assert 0 < core_step(model) < 1e5
+
+
+def test_ops_of_one_name_have_each_its_own_bytes(tmp_path: Path) -> None:
+    graph = Graph()
+    x = graph.input("x", (BATCH, FRAMES, 3))
+    for sizes in ((5, 3), (2, 5)):
+        x = graph.add1("Dense", [x, graph.constant(np.ones(sizes, np.float32))], {})
+    graph.output("y", x)
+    streaming.apply(graph)
+    format.write(graph, tmp_path / "two.lstm")
+    assert [row.bytes for row in op_times(str(tmp_path / "two.lstm"), runs=10)[0]] == [60, 40]
 
 
 def test_limits_of_every_isa() -> None:

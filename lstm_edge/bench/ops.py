@@ -47,11 +47,10 @@ def op_times(
         looks.append(stream.op_seconds)
     seconds = np.array(looks[runs // 10 :])
     sizes = weight_bytes(path)
-    machine = limits(model.isa, sum(sizes.values()))
+    machine = limits(model.isa, sum(sizes))
     medians, least, whole = np.median(seconds, 0), seconds.min(0), float(np.median(seconds, 0).sum())
     found = []
-    for (op, name), median, low in zip(model.ops, medians, least):
-        size = sizes.get(name, 0)
+    for (op, name), median, low, size in zip(model.ops, medians, least, sizes, strict=True):
         rate = size / max(median, 1e-12)
         found.append(
             OpTime(
@@ -68,11 +67,11 @@ def op_times(
     return found, machine
 
 
-def weight_bytes(path: str) -> dict[str, int]:
-    """Bytes of the constants that each node of the file reads, as they are stored."""
+def weight_bytes(path: str) -> list[int]:
+    """Bytes of the constants that each node of the file reads, as they are stored; in the order in which they run."""
     graph = files.read(path)
-    sizes = {}
+    sizes = []
     for node in graph.nodes:
-        constants = {name: graph.tensors[name].data for name in node.inputs if name}
-        sizes[node.name] = sum(data.nbytes for data in constants.values() if data is not None)
+        constants = [graph.tensors[name].data for name in dict.fromkeys(node.inputs) if name]
+        sizes.append(sum(data.nbytes for data in constants if data is not None))
     return sizes

@@ -46,7 +46,7 @@ table(M,["",""],Object.entries(R[k]).map(([a,b])=>[a,typeof b=="number"?+b.toPre
 
 def page(report: dict[str, Any]) -> str:
     """The page of a report whose results carry `name`, `histogram` and `timeline`."""
-    data = json.dumps(report).replace("</", "<\\/")  # a model's name cannot end the script
+    data = json.dumps(report).replace("<", "\\u003c")  # a model's name cannot end the script
     return PAGE.replace("__DATA__", data)
 
 
