@@ -104,6 +104,38 @@ def test_known_columns_are_read_beyond_the_history(folder, capsys):
     assert "h.csv: expected columns 'place', 'wind', as the model has them, found 'load', 'price'" in said(capsys)
 
 
+def test_a_table_of_several_series(folder, capsys):
+    """Each is forecast as if it were alone: rows of the others are no gaps of it."""
+    write_model(replace(HOURLY, group="shop"))
+    rows = {"north": ["2026-11-26 20:00,north,1", "2026-11-26 21:00,north,2"], "a, b": ['2026-11-26 21:00,"a, b",5']}
+    write("h.csv", "\n".join(["when,shop,load", rows["north"][1], *rows["a, b"], rows["north"][0]]))
+    assert _run(["forecast", "m.lstm", "h.csv"]) == 0
+    every = capsys.readouterr().out.splitlines()
+    assert every[0] == "shop,time,load_0.1,load_0.5,load_0.9" and len(every) == 7
+    assert [line.split(",")[-4] for line in every[1:5]] == [
+        *("2026-11-26 22:00", "2026-11-26 23:00", "2026-11-27 00:00", "2026-11-26 22:00")
+    ]
+    assert _run(["forecast", "m.lstm", "h.csv", "--series", "a, b", "--plot", "p.png"]) == 0
+    assert capsys.readouterr().out.splitlines() == [every[0], *(e for e in every if e.startswith('"a, b"'))]
+    time = np.array(["2026-11-26T20:00", "2026-11-26T21:00"], "M8[m]")
+    expected = lstm_edge.load("m.lstm").forecast(np.float32([[1], [2]]), 3, time=time)
+    written = np.float32([line.split(",")[2:] for line in every if line.startswith("north")])
+    np.testing.assert_array_equal(written, expected[:, 0])
+    write("none.csv", "when,load\n2026-11-26 20:00,1\n")
+    write("empty.csv", "when,shop,load\n2026-11-26 20:00,,1\n")
+    write_model(HOURLY, "one.lstm")
+    for words, message in {
+        ("m.lstm", "h.csv", "--series", "south"): "expected a series 'south' in column 'shop' (--series), found 'north', 'a, b'",
+        ("m.lstm", "h.csv", "--plot", "p.png"): "--plot: expected one series, because a picture shows one; pick it by --series, one of",
+        ("m.lstm", "none.csv"): "none.csv: expected columns 'shop', as the model has them ('shop' says which series a row belongs to)",
+        ("m.lstm", "empty.csv"): "empty.csv: line 2, column 'shop': expected the name of a series, found ''",
+        ("one.lstm", "h.csv", "--series", "north"): "--series: expected a model trained on several series (--group)",
+        ("one.lstm", "h.csv"): "expected one row every 60 minutes, found lines 2 and 3 in one",
+    }.items():  # fmt: skip
+        assert _run(["forecast", *words]) == 1
+        assert message in said(capsys)
+
+
 def test_a_file_that_says_nothing(folder, capsys):
     with open("y.lstm", "wb") as file:
         file.write(one_ahead_file())

@@ -190,6 +190,7 @@ def test_several_targets_and_series(tmp_path):
     assert set(trained.scores["targets"]) == {"a", "b"}
     told = trained.metadata["forecast"]
     assert told["columns"] == ["a", "b", "height"] and told["static"] == [2] and told["feedback"] == [0, 1]
+    assert told["group"] == "place"
 
 
 def test_constant_and_coarse_columns():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,13 +14,13 @@ import numpy as np
 import lstm_edge
 
 from ..errors import FormatError, ShapeError
-from ..files.tables import read_table
 from ..forecasting import Description, picture
 from ..forecasting.description import description_of
-from ..forecasting.history import History, read_history
+from ..forecasting.history import History
 from .io import err_console, read_inputs, suffix_of
 from .options import Assignment, isa_option, model_argument
 from .sinks import check_output, replacing
+from .tables import read_table_of
 
 PICTURES = (".png", ".svg", ".pdf")
 SHOWN_HORIZONS = 4  # of history in a picture, at least as many frames as LEAST_SHOWN
@@ -28,18 +30,30 @@ LEAST_SHOWN = 48
 class Told:
     """A forecast with what its table and picture need: past (frames, targets), answer (steps, targets[, quantiles])."""
 
-    def __init__(self, targets: Sequence[str], past: np.ndarray, answer: np.ndarray):
-        self.targets, self.past, self.answer = list(targets), past, answer
+    def __init__(self, targets: Sequence[str], past: np.ndarray, answer: np.ndarray, series: str = ""):
+        self.targets, self.past, self.answer, self.series = list(targets), past, answer, series
         self.quantiles: tuple[float, ...] = ()
         self.times: tuple[np.ndarray, np.ndarray] | None = None
 
-    def rows(self) -> Iterator[str]:
-        """The lines of a .csv: time stamps (or the number of the step), then targets, each with its quantiles."""
+    def header(self) -> list[str]:
+        """Time stamps (or the number of the step), then targets, each with its quantiles."""
         levels = [f"_{q:g}" for q in self.quantiles] or [""]
-        yield ",".join(["step" if self.times is None else "time", *(f"{t}{q}" for t in self.targets for q in levels)])
+        return ["step" if self.times is None else "time", *(f"{t}{q}" for t in self.targets for q in levels)]
+
+    def rows(self) -> Iterator[list[str]]:
         stamps = self.times[1] if self.times is not None else np.arange(1, len(self.answer) + 1)
         for stamp, row in zip(_spelled(stamps), self.answer.reshape(len(self.answer), -1)):
-            yield ",".join([stamp, *(f"{value:.9g}" for value in row)])
+            yield [stamp, *(f"{value:.9g}" for value in row)]
+
+
+def _table(told: Sequence[Told], group: str | None) -> str:
+    """Forecasts as a .csv, of a model of several series with the name of each in front."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*([group] if group is not None else []), *told[0].header()])
+    for one in told:
+        writer.writerows([*([one.series] if group is not None else []), *row] for row in one.rows())
+    return text.getvalue()
 
 
 def _spelled(stamps: np.ndarray) -> list[str]:
@@ -56,6 +70,7 @@ def _spelled(stamps: np.ndarray) -> list[str]:
 @click.option("--steps", metavar="N", type=int, help="How many times to forecast; default: the model's horizon.")
 @click.option("-o", "--output", default="-", metavar="FILE.csv", help="Where to write it; - for stdout (default).")
 @click.option("--plot", "plot", metavar="FILE.png", help="Draw history and forecast: .png, .svg or .pdf.")
+@click.option("--series", metavar="NAME", help="The one to forecast, of HISTORY's series; default: all of them.")
 @click.option("--time-format", metavar="FORMAT", help="How HISTORY writes times, such as %d.%m.%Y; default: found.")
 @click.option("--delimiter", metavar="CHARACTER", help="What separates HISTORY's columns; default: found.")
 @click.option(
@@ -75,6 +90,7 @@ def command(
     steps: int | None,
     output: str,
     plot: str | None,
+    series: str | None,
     time_format: str | None,
     delimiter: str | None,
     feedback: tuple[tuple[str, str], ...],
@@ -84,6 +100,7 @@ def command(
     """Forecast what comes after HISTORY with MODEL.lstm.
 
     HISTORY is a .csv with the columns that the model was trained on, by their names; empty cells and missing rows are gaps.
+    Of a model trained with --group, each of HISTORY's series is forecast, and named in the first column of the answer.
     Of a model that was not made by `lstm-edge train`, a row is a frame (.csv, .npy or .npz).
 
     Example: lstm-edge forecast load.lstm history.csv --steps 24 -o next.csv --plot next.png
@@ -100,19 +117,35 @@ def command(
     if steps is None and about is None:
         raise ShapeError("--steps: expected how many, because the file names no horizon, found nothing")
     count = steps if steps is not None else _horizon(model, about)
+    if series is not None and (about is None or about.group is None):
+        raise FormatError("--series: expected a model trained on several series (--group), found one that names none")
     try:
         if about is None:
-            told = _of_frames(model, history, count, dict(feedback), window)
+            told = [_of_frames(model, history, count, dict(feedback), window)]
         else:
-            told = _of_table(model, about, history, count, time_format, delimiter, window, dict(feedback) or None)
+            read = read_table_of(model, about, history, time_format, delimiter, series)
+            _note(history, read)
+            told = [
+                _of_table(model, about, history, name, one, count, window, dict(feedback)) for name, one in read.items()
+            ]
     except ShapeError as exc:
         raise exc.at(history) from None
     if plot is not None:
-        with replacing(plot) as file:
-            shown = told.past[-max(SHOWN_HORIZONS * count, LEAST_SHOWN) :]
-            times = None if told.times is None else (told.times[0][-len(shown) :], told.times[1])
-            picture.draw(file, suffix_of(plot)[1:], told.targets, shown, told.answer, told.quantiles, times)
-    _write(output, told)
+        _draw(plot, told, count)
+    _write(output, _table(told, None if about is None else about.group))
+
+
+def _draw(plot: str, told: Sequence[Told], count: int) -> None:
+    if len(told) > 1:
+        names = ", ".join(repr(one.series) for one in told)
+        raise FormatError(
+            f"--plot: expected one series, because a picture shows one; pick it by --series, one of {names}"
+        )
+    one = told[0]
+    with replacing(plot) as file:
+        shown = one.past[-max(SHOWN_HORIZONS * count, LEAST_SHOWN) :]
+        times = None if one.times is None else (one.times[0][-len(shown) :], one.times[1])
+        picture.draw(file, suffix_of(plot)[1:], one.targets, shown, one.answer, one.quantiles, times)
 
 
 def _horizon(model: Any, about: Description | None) -> int:
@@ -122,8 +155,7 @@ def _horizon(model: Any, about: Description | None) -> int:
     return int(trained) if isinstance(trained, int) and trained > 0 else about.horizon
 
 
-def _write(output: str, told: Told) -> None:
-    text = "\n".join(told.rows()) + "\n"
+def _write(output: str, text: str) -> None:
     if output == "-":
         sys.stdout.write(text)
         return
@@ -135,53 +167,51 @@ def _of_table(
     model: Any,
     about: Description,
     path: str,
+    name: str,
+    history: History,
     steps: int,
-    time_format: str | None,
-    delimiter: str | None,
     window: int | None,
-    feedback: dict[str, str] | None,
+    feedback: dict[str, str],
 ) -> Told:
-    """A table with the columns that the file names."""
-    options = model.metadata.get("training", {}).get("options", {})
-    averaged = options.get("step") is not None
-    history = read_history(about, read_table(path, delimiter), time_format or options.get("time_format"), averaged)
-    _note(path, history)
+    """One series of a table with the columns that the file names."""
+    place = path if about.group is None else f"{path}: {about.group} {name!r}"
     frames, known = len(history.series), history.known
     if known is not None:
         ahead = -(-steps // about.horizon) * about.horizon
         have = len(known) - frames
         if have < ahead:
             raise FormatError(
-                f"{path}: expected {ahead} rows with {', '.join(about.known)} behind the last observation, for --steps {steps} in "
+                f"{place}: expected {ahead} rows with {', '.join(about.known)} behind the last observation, for --steps {steps} in "
                 f"rounds of {about.horizon}, found {have}"
             )
         known = known[: frames + ahead]
     time = history.times if about.time is not None else None
-    answer = model.forecast(history.series, steps, known=known, time=time, window=window, feedback=feedback)
-    _refuse_gaps(path, about, history, answer)
-    told = Told(about.targets, history.series[:, list(about.feedback)], answer)
+    answer = model.forecast(history.series, steps, known=known, time=time, window=window, feedback=feedback or None)
+    _refuse_gaps(place, about, history, answer)
+    told = Told(about.targets, history.series[:, list(about.feedback)], answer, name)
     told.quantiles = about.quantiles
     if history.times is not None and about.between is not None:
         told.times = history.times, about.between.after(history.times[-1], steps)
     return told
 
 
-def _note(path: str, history: History) -> None:
+def _note(path: str, read: dict[str, History]) -> None:
     if sys.stderr.isatty():
-        if history.gaps:
-            err_console().print(f"{path}: {history.gaps} frames without a row are gaps", markup=False)
-        if history.unused:
-            err_console().print(f"{path}: not used: {', '.join(history.unused)}", markup=False)
+        gaps, unused = sum(one.gaps for one in read.values()), next(iter(read.values())).unused
+        if gaps:
+            err_console().print(f"{path}: {gaps} frames without a row are gaps", markup=False)
+        if unused:
+            err_console().print(f"{path}: not used: {', '.join(unused)}", markup=False)
 
 
-def _refuse_gaps(path: str, about: Description, history: History, answer: np.ndarray) -> None:
+def _refuse_gaps(place: str, about: Description, history: History, answer: np.ndarray) -> None:
     """Where gaps of the history come through, the model does not take them."""
     places = np.argwhere(np.isnan(history.series))
     if len(places) and np.isnan(answer).any():
         frame, column = places[0]
         at = f"frame {frame + 1}" if history.times is None else str(history.times[frame]).replace("T", " ")
         raise FormatError(
-            f"{path}: column {about.columns[column]!r}: expected a value in every row, because the model takes no gaps, found none at {at}"
+            f"{place}: column {about.columns[column]!r}: expected a value in every row, because the model takes no gaps, found none at {at}"
         )
 
 

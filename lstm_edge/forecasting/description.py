@@ -19,7 +19,7 @@ class Description:
 
     input, output: names of the model's. columns: of a frame of `input`; targets: what `output` forecasts, and feedback: the column
     that each target continues. static: columns (positions) that keep their value. known: columns of the input `known`. time: the
-    int32 input of minutes since 1970, time_column: where a table has it. step: between frames, such as "1 month", and minutes: the same
+    int32 input of minutes since 1970, time_column: where a table has it. group: a table's column that says which series a row is of. step: between frames, such as "1 month", and minutes: the same
     in minutes, on average. horizon: times that a frame's
     answer reaches. quantiles: in the answer's last axis, none without. window: frames of a training example.
     """
@@ -37,6 +37,7 @@ class Description:
     time_column: str | None = None
     minutes: int | None = None
     step: str | None = None
+    group: str | None = None
     window: int | None = None
     mode: str = "direct"
 
@@ -144,6 +145,7 @@ _KINDS = {
     "known": _Kind("names", _list_of(_is_word)),
     "time": _NAME_OR_NONE,
     "time_column": _NAME_OR_NONE,
+    "group": _NAME_OR_NONE,
     "minutes": _COUNT_OR_NONE,
     "step": _Kind('a time such as "1 hour" or null', lambda v: v is None or (_is_word(v) and step_of(v) is not None)),
     "window": _COUNT_OR_NONE,

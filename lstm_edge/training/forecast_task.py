@@ -287,6 +287,7 @@ class Prepared:
             known=self.roles.known,
             time="time" if o.calendar else None,
             time_column=self.table.time,
+            group=o.group,
             minutes=None if step is None else step.minutes,
             step=None if step is None else str(step),
             window=o.window,
