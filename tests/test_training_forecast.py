@@ -18,6 +18,8 @@ import lstm_edge  # noqa: E402
 from lstm_edge.cli import _run  # noqa: E402
 from lstm_edge.training import train  # noqa: E402
 from lstm_edge.training.calendar import Calendar, fields  # noqa: E402
+from lstm_edge.training.forecast import Forecaster  # noqa: E402
+from lstm_edge.training.forecast_options import ForecastOptions  # noqa: E402
 from lstm_edge.training.forecast_task import Prepared  # noqa: E402
 from lstm_edge.training.held_out import inputs_of  # noqa: E402
 from lstm_edge.training.table import Series, read_table  # noqa: E402
@@ -245,3 +247,11 @@ def test_the_commands_of_the_readme(tmp_path, monkeypatch, capfd):
     assert (tmp_path / "next.png").read_bytes().startswith(b"\x89PNG")
     assert "seasonal naive" in said.out and "equal to what torch" in said.out
     assert "note: assumed: the season is 24 frames" in said.err
+
+
+def test_a_series_that_is_held_out_whole_is_scored_from_its_second_frame():
+    frame = pd.DataFrame({"t": pd.date_range("2024-01-01", periods=100), "shop": ["x"] * 85 + ["y"] * 15})
+    options = ForecastOptions(mode="recursive", group="shop", target=("a",), window=8, horizon=3, hidden=4)
+    prepared = Prepared(*read_table(frame.assign(a=np.sin(np.arange(100))), options), options)
+    assert prepared.spans("test") == [(85, 85), (0, 15)]
+    assert prepared.scores(Forecaster(prepared.plan, options))["values"] > 0

@@ -56,7 +56,10 @@ def rolled(module: Forecaster, part: Part, window: int) -> Iterator[tuple[Batch,
     """As `streamed` for a module of horizon 1: at each of some origins, evenly over the part, it is fed its own forecasts, from a zero
     state over the window before. Batches hold one frame, T = 1, and `horizon` values of each."""
     device, targets = module.head.weight.device, part.targets
-    ends = [(start + a - 1, start + b, start) for start, (a, b) in zip(part.frames.starts, part.spans) if b > a > 0]
+    spans = [
+        (start, max(a, 1), b) for start, (a, b) in zip(part.frames.starts, part.spans)
+    ]  # the first is forecast by none
+    ends = [(start + a - 1, start + b, start) for start, a, b in spans if b > a]
     origins = np.concatenate([np.arange(a, max(b - part.horizon, a + 1)) for a, b, _ in ends])
     end = np.concatenate([np.full(max(b - part.horizon - a, 1), b) for a, b, _ in ends])
     begin = np.concatenate([np.full(max(b - part.horizon - a, 1), s) for a, b, s in ends])
