@@ -190,8 +190,13 @@ def test_tables(folder):
         ("02/13/2026", None, "2026-02-13"),
         ("2026/2/1", None, "2026-02-01"),
         ("3.2.26", "%d.%m.%y", "2026-02-03"),
+        ("02/13/2026 12:05 AM", None, "2026-02-13T00:05"),
+        ("02/13/2026 1:05 pm", None, "2026-02-13T13:05"),
+        ("05-Feb-2026", None, "2026-02-05"),
+        ("February 5, 2026 13:00", None, "2026-02-05T13"),
+        ("2026Q2", None, "2026-04-01"),
     ):
-        (read,) = read_table(write("t.csv", f"when,n\n{cell},1\n")).times("when", form)
+        (read,) = read_table(write("t.csv", f'when,n\n"{cell}",1\n')).times("when", form)
         assert read == np.datetime64(time, "s")
     for text, message in (
         ("", "expected rows of a table as text, found none"),

@@ -38,6 +38,10 @@ FORMS = {
     "blank lines, spaces, a BOM": "\ufeffwhen , load\n\n" + HOURS.replace(",", " , ").replace("\n", ".5\n\n"),
     "day first": "when,load\n"
     + HOURS.replace("2024-01-01", "13/01/2024").replace("2024-01-02", "14/01/2024").replace("\n", ".5\n"),
+    "hours before and after noon": "when,load\n"
+    + "".join(f"01/{12 + h // 24:02}/2024 {(h - 1) % 12 + 1}:00 {'AP'[h // 12 % 2]}M,{h}.5\n" for h in range(30)),
+    "a delimiter in quotes": '"when","the load, in kW"\n'
+    + "".join(f'"2024-01-01 {h:02}:00","{h}.5"\n' for h in range(24)),
     "seconds since 1970": "when,load\n" + "".join(f"{1704067200 + 3600 * h},{h}.5\n" for h in range(30)),
 }
 
@@ -47,7 +51,9 @@ def test_forms(tmp_path, form):
     named = {"time": "when", "target": ("load",)} if form.startswith("seconds") else {}
     table = read(tmp_path, FORMS[form], **named)
     assert table.step == grid.Step(3600)
-    np.testing.assert_array_equal(table.series[0].values[:, 0], np.arange(30) + 0.5)
+    values = table.series[0].values[:, 0]
+    np.testing.assert_array_equal(values, np.arange(len(values)) + 0.5)
+    assert len(values) >= 24
 
 
 @pytest.mark.parametrize(
@@ -72,9 +78,26 @@ def test_times_are_read_as_on_the_device(tmp_path, cells, first):
     np.testing.assert_array_equal(columns.numbers(trained, "a"), device.numbers("a"))
 
 
-def test_training_alone_reads_months_in_words(tmp_path):
+FORMS_OF_TIME = (
+    "5 Jan 2024",
+    "05-Jan-2024 13:00",
+    "January 5, 2024 1:05 PM",
+    "Jan 2024",
+    "2024Q3",
+    "13/01/2024 12:05 AM",
+)
+
+
+@pytest.mark.parametrize("cell", FORMS_OF_TIME)
+def test_the_device_reads_the_times_that_training_reads(tmp_path, cell):
+    path = tmp_path / "load.csv"
+    path.write_text(f't,a\n"{cell}",1\n')
+    np.testing.assert_array_equal(tables.read_table(str(path)).times("t"), columns.times(columns.read(path), "t"))
+
+
+def test_training_alone_reads_times_as_pandas_does(tmp_path):
     """Such a table is forecast with --time-format, which the file keeps."""
-    table = read(tmp_path, "t,a\n5 Jan 2024,1\n6 Jan 2024,2\n7 Jan 2024,3\n")
+    table = read(tmp_path, "t,a\n2024 Jan 5,1\n2024 Jan 6,2\n2024 Jan 7,3\n")
     assert table.time == "t" and str(table.step) == "1 day"
     with pytest.raises(FormatError, match="line 2, column 't': expected a time"):
         tables.read_table(str(tmp_path / "load.csv")).times("t")
@@ -82,6 +105,9 @@ def test_training_alone_reads_months_in_words(tmp_path):
 
 REFUSED = {
     "words among numbers": ("a,b\n1,2\n3,x\n4,y\n", {"target": ("b",)}, r"load.csv: column 'b': expected numbers, found in line 3 'x', line 4 'y'"),
+    "a unit": ("a\n1 kW\n", {"target": ("a",)}, "found in line 2 '1 kW'; a number has no unit"),
+    "a title above the header": ("# logger 3\na,b\n1,2\n", {}, "line 2: expected 1 columns.* nothing may stand above the header"),
+    "a time in two readings, with its hour": ("t,a\n03/04/2024 1:00 PM,1\n04/04/2024 1:00 PM,2\n", {"time": "t", "target": ("a",)}, "time_format='%d/%m/%Y %I:%M %p'"),
     "too few cells": ("a,b\n1,2\n3\n", {"target": ("a",)}, "load.csv: line 3: expected 2 columns, .* found 1"),
     "too many cells": ("a,b\n1,2\n3,4,5\n", {"target": ("a",)}, "line 3"),
     "no such column": ("a,b\n1,2\n", {"target": ("c",)}, r"target names the column 'c', found 'a', 'b'"),
@@ -164,3 +190,10 @@ def test_a_source_is_left_as_it_was():
     read_table(frame, ForecastOptions(target=("a",), known=("k",)))
     pd.testing.assert_frame_equal(frame, before)
     assert columns.read(frame).word == "row"
+
+
+@pytest.mark.parametrize("code", ["latin-1", "utf-16"])
+def test_another_encoding_is_told_how_to_become_utf8(tmp_path, code):
+    (tmp_path / "t.csv").write_bytes("t,Wärme\n2024-01-01,1\n".encode(code))
+    with pytest.raises(FormatError, match="in UTF-8.*iconv -f " + {"latin-1": "WINDOWS-1252"}.get(code, "UTF-16")):
+        columns.read(tmp_path / "t.csv")

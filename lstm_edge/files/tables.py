@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -18,7 +19,10 @@ DELIMITERS = (";", "\t", ",", "|", " ")  # in this order: the numbers of a table
 MISSING = frozenset(("", "na", "nan", "n/a", "null", "none", "nat", "-", "?", "."))
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 # Three numbers of a date, and a time behind them.
-DATE = re.compile(r"(\d{1,4})[./-](\d{1,2})[./-](\d{1,4})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2}))?)?")
+DATE = re.compile(r"(\d{1,4})[./-](\d{1,2})[./-](\d{1,4})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2}))?(?: ?([AaPp])[Mm])?)?")
+# Dates with their month in English words, and what may stand behind them.
+WORDED = ("%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d %Y", "%b %d, %Y", "%B %d, %Y", "%b %Y", "%B %Y", "%b-%Y")
+OF_DAY = ("", " %H:%M", " %H:%M:%S", " %I:%M %p")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class TextTable:
         if read.day_first is not None:
             row = int(np.flatnonzero(read.values != read.day_first)[0])
             raise FormatError(
-                f"{self.at(row, name)}: {cells[row]!r} may have its day or its month first; say it with {_form()} %d/%m/%Y"
+                f"{self.at(row, name)}: {cells[row]!r} may have its day or its month first; say it with "
+                f"{_form()} {day_first_form(cells[row])!r}"
             )
         return read.values.astype("M8[s]")
 
@@ -107,10 +112,11 @@ class Times:
 
 
 def times_of(cells: Sequence[str], form: str | None = None) -> Times:
-    """Times written as `form` (as strptime has it); else ISO 8601, dates of three numbers, and what `times_of_numbers` reads. Local
+    """Times written as `form` (as strptime has it); else ISO 8601, dates of three numbers or with the month in words, quarters, and what `times_of_numbers` reads. Local
     as they are written; with an offset from UTC, in UTC."""
-    if form is not None:
-        return _each(cells, lambda cell: datetime.strptime(cell, form))
+    written = form or _worded_form(cells[0])
+    if written is not None:
+        return _each(cells, lambda cell: datetime.strptime(cell, written))
     if all(map(NUMBER.fullmatch, cells)):
         read = times_of_numbers(numbers_of(cells))
         return read if read is not None else _as_times([None] * len(cells))
@@ -172,18 +178,43 @@ def _in_utc(time: datetime | None) -> datetime | None:
         return None
 
 
+def _worded_form(cell: str) -> str | None:
+    """The form of a time that has its month in words, None of any other."""
+    if not re.search(r"[A-Za-z]{3}", cell):
+        return None
+    for form in (date + of_day for date in WORDED for of_day in OF_DAY):
+        with suppress(ValueError):
+            datetime.strptime(cell, form)
+            return form
+    return None
+
+
+def day_first_form(cell: str) -> str:
+    """The form, as strptime has it, of a date of three numbers whose day comes first."""
+    mark = next((c for c in cell if c in "./-"), "/")
+    year = "%y" if re.match(r"\d+[./-]\d+[./-]\d\d\b", cell) else "%Y"
+    halves = re.search("[AaPp][Mm]$", cell)
+    of_day = (" %I" if halves else " %H") + (":%M:%S" if cell.count(":") > 1 else ":%M") + (" %p" if halves else "")
+    return f"%d{mark}%m{mark}{year}" + (of_day if ":" in cell else "")
+
+
 def _time_of(cell: str, first_is_day: bool) -> datetime:
     """ValueError for what is no time."""
     match = DATE.fullmatch(cell)
     if match:
         a, b, c = (int(part) for part in match.groups()[:3])
-        hour, minute, second = (int(part or 0) for part in match.groups()[3:])
+        hour, minute, second = (int(part or 0) for part in match.groups()[3:6])
+        if match[7] and 1 <= hour <= 12:
+            hour = hour % 12 + 12 * (match[7] in "Pp")
         if len(match[1]) > 2:
             return datetime(a, b, c, hour, minute, second)
         year = c if len(match[3]) > 2 else c + (2000 if c < 69 else 1900)  # of two digits, as strptime's %y
         return datetime(*((year, b, a) if first_is_day else (year, a, b)), hour, minute, second)
     if re.fullmatch(r"\d{4}", cell):
         return datetime(int(cell), 1, 1)
+    quarter = re.fullmatch(r"(\d{4})-?[Qq]([1-4])", cell)
+    if quarter:
+        return datetime(int(quarter[1]), 3 * int(quarter[2]) - 2, 1)
     if re.fullmatch(r"\d{4}-\d{2}", cell):
         return datetime.strptime(cell, "%Y-%m")
     return datetime.fromisoformat(cell)
@@ -195,7 +226,9 @@ def read_table(path: str, delimiter: str | None = None) -> TextTable:
         with open(path, encoding="utf-8-sig", newline=None) as file:
             text = file.read()
     except UnicodeDecodeError as exc:
-        raise FormatError(f"{path}: expected text in UTF-8, found other bytes at {exc.start}") from None
+        raise FormatError(
+            f"{path}: expected text in UTF-8, found other bytes at {exc.start}; {_converted(path)}"
+        ) from None
     if not text.strip() or "\0" in text:
         raise FormatError(
             f"{path}: expected rows of a table as text, found {'other content' if text.strip() else 'none'}"
@@ -223,6 +256,13 @@ def check_names(place: str, names: Sequence[str]) -> None:
         )
 
 
+def _converted(path: str) -> str:
+    """How a file becomes UTF-8: what a spreadsheet writes is UTF-16, with a mark, or the code page of Windows."""
+    with open(path, "rb") as file:
+        code = "UTF-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
+    return f"save it as CSV in UTF-8, or convert it: iconv -f {code} -t UTF-8 (it is probably {code})"
+
+
 def _rows(path: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Rows that are not blank, with the line that each ends on."""
     width = 0
@@ -233,15 +273,20 @@ def _rows(path: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]
                 width = width or len(row)
                 if len(row) != width:
                     expected = f"expected {width} columns, separated by {delimiter!r}, as the first row has"
-                    raise FormatError(f"{path}: line {reader.line_num}: {expected}, found {len(row)}")
+                    raise FormatError(
+                        f"{path}: line {reader.line_num}: {expected}, found {len(row)}; nothing may stand above the header, "
+                        f"and {spelled('--delimiter', 'delimiter')} names another separator"
+                    )
                 yield reader.line_num, [cell.strip() for cell in row]
     except (csv.Error, TypeError) as exc:  # TypeError: a delimiter of several characters
         raise FormatError(f"{path}: expected a table, found: {exc}") from None
 
 
 def _delimiter(text: str) -> str:
-    """The first delimiter that cuts every one of the first lines into the same number of columns, at least two."""
-    lines = [line for line in text[:65536].split("\n")[:50] if line.strip()]
+    """The first delimiter that cuts every one of the first lines into the same number of columns, at least two; what stands in quotes
+    cuts nothing."""
+    unquoted = re.sub(r'"[^"]*"', "quoted", text[:65536])
+    lines = [line for line in unquoted.split("\n")[:50] if line.strip()]
     lines = lines[:-1] if len(text) > 65536 and len(lines) < 50 else lines
     for delimiter in DELIMITERS:
         counts = {line.strip().count(delimiter) for line in lines}

@@ -17,6 +17,7 @@ from ..ir.notes import ASSUMED
 from ..options import spelled
 
 SHOWN = 3  # of several faults
+NUMBERS = "; a number has no unit, no separator of thousands, and a point or a comma before its decimals"
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,15 @@ class Cells:
                 f"{self.place}: {option} names the column {column!r}, found {', '.join(map(repr, self.columns))}"
             )
 
-    def refuse(self, column: str, rows: np.ndarray, expected: str) -> None:
-        """FormatError that names the first of `rows` with what stands there."""
+    def refuse(self, column: str, rows: np.ndarray, expected: str, advice: str = "") -> None:
+        """FormatError that names the first of `rows` with what stands there, and then `advice`."""
         cells = [self.frame[column].iloc[r] for r in rows[:SHOWN]]
         said = [repr(cell) if isinstance(cell, str) else str(cell) for cell in cells]
         found = [f"{self.word} {self.lines[r]} {cell}" for r, cell in zip(rows, said)]
         more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-        raise FormatError(f"{self.place}: column {column!r}: expected {expected}, found in {', '.join(found)}{more}")
+        raise FormatError(
+            f"{self.place}: column {column!r}: expected {expected}, found in {', '.join(found)}{more}{advice}"
+        )
 
 
 def read(source: Any, delimiter: str | None = None) -> Cells:
@@ -110,7 +113,7 @@ def numbers(cells: Cells, column: str) -> np.ndarray:
             cells.notes.append(f"{ASSUMED}column {column!r} has a comma for the decimal point")
     bad = np.flatnonzero(~gone & ~np.isfinite(values))
     if len(bad):
-        cells.refuse(column, bad, "numbers")
+        cells.refuse(column, bad, "numbers", NUMBERS)
     return values
 
 
@@ -202,9 +205,11 @@ def _of_numbers(cells: Cells, column: str, values: np.ndarray) -> Times:
 def _refuse_doubt(cells: Cells, column: str, month_first: np.ndarray, day_first: np.ndarray) -> None:
     row = int(np.flatnonzero(month_first != day_first)[0])
     one, other = (f"{pd.Timestamp(times[row]):%d %B %Y}" for times in (month_first, day_first))
+    cell = cells.frame[column].iloc[row]
+    form = repr(tables.day_first_form(str(cell)))
     raise FormatError(
-        f"{cells.at(row, column)}: {cells.frame[column].iloc[row]!r} may be {one} or {other}; "
-        f"say how times are written: {spelled('--time-format %d/%m/%Y', 'time_format=' + repr('%d/%m/%Y'))}"
+        f"{cells.at(row, column)}: {cell!r} may be {one} or {other}; "
+        f"say how times are written: {spelled(f'--time-format {form}', f'time_format={form}')}"
     )
 
 
@@ -214,7 +219,7 @@ def _is_read(text: pd.Series) -> bool:
 
 
 def _as_pandas_reads(text: pd.Series) -> Times:
-    """Months in words and other forms that the device does not read, with the month first or with the day first."""
+    """Forms that the device does not read, with the month first or with the day first."""
     offsets = bool(text.str.contains(r"(?:[+-]\d\d:?\d\d|Z)$", regex=True).any()) and bool(text.str.contains(":").any())
     both = []
     for first in (False, True):

@@ -193,18 +193,24 @@ class Prepared:
             bases.remove("seasonal")
         chosen = o.residual
         if chosen == "auto":
-            errors = {b: self._naive_errors(b, "validation", mean) / deviation for b in bases}
+            measured = {b: self._naive_errors(b, "validation", mean) for b in bases}
+            unknown = "seasonal" in bases and not measured["seasonal"].count.any()
+            if unknown:
+                bases.remove("seasonal")
+            errors = {b: measured[b].rmse / deviation for b in bases}
             chosen = min(bases, key=lambda b: float(errors[b].mean()))
             said = ", ".join(f"{b} {errors[b].mean():.3g}" for b in bases)
             if not fits:
                 said += f"; seasonal was not tried: it takes a {o.named('window')} of {self.season + 2} or more"
+            elif unknown:
+                said += "; seasonal was not tried: no value of the validation part has one a season before"
             self.notes.append(
                 f"the network's answer is added to: {chosen} (error without a network on the validation part: {said})"
             )
-        return chosen, self._naive_errors(chosen, "training", mean)
+        return chosen, self._naive_errors(chosen, "training", mean).rmse
 
-    def _naive_errors(self, base: str, part: str, mean: np.ndarray) -> np.ndarray:
-        """RMSE (targets,) of a base over a part."""
+    def _naive_errors(self, base: str, part: str, mean: np.ndarray) -> Errors:
+        """What a base by itself is off over a part."""
         errors = Errors.none(self.targets)
         spans, history = self.spans(part), 0
         for batch in Part(self.frames, spans, history, self.horizon, self.targets).batches():
@@ -216,7 +222,7 @@ class Prepared:
             else:
                 guess = self.naive.seasonal(at, self.horizon, self.season)
             errors.add(guess, target, ~np.isnan(guess) & ~np.isnan(target))
-        return errors.rmse
+        return errors
 
     def _level(self, residual: str, mean: np.ndarray, deviation: np.ndarray) -> bool:
         """Whether the network sees the targets' level: not where it has drifted out of what training knows."""
