@@ -255,3 +255,11 @@ def test_a_series_that_is_held_out_whole_is_scored_from_its_second_frame():
     prepared = Prepared(*read_table(frame.assign(a=np.sin(np.arange(100))), options), options)
     assert prepared.spans("test") == [(85, 85), (0, 15)]
     assert prepared.scores(Forecaster(prepared.plan, options))["values"] > 0
+
+
+def test_a_table_shorter_than_a_season_is_not_measured_by_it():
+    trained = train(
+        hourly(12, gaps=False), target=["load"], season=24, **{**TINY, "window": 48, "horizon": 1, "epochs": 1}
+    )
+    assert trained.scores["values"] and list(trained.scores["targets"]["load"]) == ["forecast", "last value"]
+    assert any("seasonal was not tried: no value" in note for note in trained.notes)

@@ -248,7 +248,9 @@ class Prepared:
         name = "test" if any(b > a for a, b in self.spans("test")) else "validation"
         part = self.part(name, o.horizon)
         answers = rolled(module, part, o.window) if o.mode == "recursive" else streamed(module, part)
-        kinds = ("forecast", "seasonal naive", "last value")
+        kinds = ["forecast", "seasonal naive", "last value"]
+        if max((b for a, b in part.spans if b > a), default=0) <= self.season:  # no value has one a season before
+            kinds.remove("seasonal naive")
         errors = {kind: Errors.none(self.targets) for kind in kinds}
         below, count = np.zeros((self.targets, len(o.quantiles))), np.zeros(self.targets)
         for batch, answer in answers:
@@ -258,9 +260,9 @@ class Prepared:
                 "seasonal naive": self.naive.seasonal(at, o.horizon, self.season),
                 "last value": self.naive.last(at, o.horizon),
             }
-            counted = ~np.isnan(target) & np.all([~np.isnan(g) for g in guesses.values()], axis=0)
-            for kind, guess in guesses.items():
-                errors[kind].add(guess, target, counted)
+            counted = ~np.isnan(target) & np.all([~np.isnan(guesses[kind]) for kind in kinds], axis=0)
+            for kind in kinds:
+                errors[kind].add(guesses[kind], target, counted)
             if o.quantiles:
                 held = (target[..., None] <= answer.numpy()) & counted[..., None]
                 below, count = below + held.sum((0, 1, 2)), count + counted.sum((0, 1, 2))
