@@ -230,3 +230,19 @@ def test_steps_of_seconds_and_of_months():
     )
     assert str(Step(90).after(np.datetime64("2026-01-31T23:59:00"), 1)[0]) == "2026-02-01T00:00:30"
     np.testing.assert_array_equal(Step(60).places(np.array([0, 61, 150], "M8[s]")), [0, 1, 3])
+
+
+def test_run_and_trace_take_the_columns_that_the_file_names(folder, capsys):
+    write_model(SIMPLE)
+    write("table.csv", "when;site;load\n01.02.2026;north;1,5\n02.02.2026;north;-2\n")
+    write("plain.csv", "1.5\n-2\n")
+    answers = []
+    for name in ("table.csv", "plain.csv"):
+        assert _run(["run", "m.lstm", name, "-o", f"{name}.npy"]) == 0
+        answers.append(np.load(f"{name}.npy"))
+    np.testing.assert_array_equal(*answers)
+    assert len(answers[0]) == 2
+    write("other.csv", "when;site;heat\n01.02.2026;north;1,5\n")
+    capsys.readouterr()
+    assert _run(["run", "m.lstm", "other.csv"]) == 1
+    assert "expected numbers separated by commas (below a line of the names that the model" in said(capsys)

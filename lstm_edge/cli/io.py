@@ -17,9 +17,11 @@ from rich.console import Console
 from rich.text import Text
 
 from ..errors import FormatError, LstmEdgeError, ShapeError
+from ..files.tables import read_table
 from .wav import WavReader
 
 SUFFIXES = (".npy", ".npz", ".csv", ".wav")
+TASKS = ("forecast", "classify", "label", "anomaly")  # whose files name the columns of their input
 
 
 def out_console() -> Console:
@@ -60,7 +62,7 @@ def read_inputs(model: Any, paths: tuple[str, ...]) -> tuple[list[np.ndarray], i
         return [archive[p.name] for p in ports], 0
     rate, arrays = 0, []
     for port, path in zip(ports, paths):
-        array, found = _read_input(path, port, model.is_step_model)
+        array, found = _read_input(path, port, model.is_step_model, columns_of(model, port))
         arrays.append(array)
         rate = found or rate
     return arrays, rate
@@ -78,10 +80,11 @@ def check_count(model: Any, paths: tuple[str, ...]) -> None:
         raise ShapeError(f"{expected}, or one .npz with arrays of these names, found {len(paths)}")
 
 
-def _read_input(path: str, port: Any, step_model: bool) -> tuple[np.ndarray, int]:
+def _read_input(path: str, port: Any, step_model: bool, columns: tuple[str, ...]) -> tuple[np.ndarray, int]:
     suffix = suffix_of(path)
     if suffix == ".csv":
-        return frames_of_rows(read_csv(path), port, step_model, path), 0
+        rows = named_rows(path, columns) if columns else None
+        return frames_of_rows(read_csv(path) if rows is None else rows, port, step_model, path), 0
     if suffix == ".wav":
         samples, rate = read_wav(path)
         if samples.shape[1] != 1:
@@ -132,6 +135,28 @@ def check_dtype(array: np.ndarray, port: Any, place: str) -> None:
                          f"save array.astype({port.dtype!r}) instead")  # fmt: skip
 
 
+def columns_of(model: Any, port: Any) -> tuple[str, ...]:
+    """The names of an input's columns, where `lstm-edge train` put them into the file; else none."""
+    for task in TASKS:
+        about = model.metadata.get(task)
+        if isinstance(about, dict) and about.get("input") == port.name and isinstance(about.get("columns"), list):
+            return tuple(map(str, about["columns"]))
+    return ()
+
+
+def named_rows(path: str, columns: tuple[str, ...]) -> np.ndarray | None:
+    """The columns of these names, in this order, NaN in empty cells: float64 (rows, columns). None where the table has not all of
+    them: then its own columns are meant, as they stand."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        above = file.readline()
+    if not all(name in above for name in columns):
+        return None
+    table = read_table(path)
+    if not set(columns) <= set(table.names):
+        return None
+    return np.stack([table.numbers(name) for name in columns], 1)
+
+
 def csv_rows(path: str) -> Iterator[list[float]]:
     """The rows of a comma-separated file of numbers; a first line without any is a header, empty lines are left out."""
     columns = 0
@@ -145,7 +170,7 @@ def csv_rows(path: str) -> Iterator[list[float]]:
                 except ValueError:
                     if number == 1 and not any(map(_is_number, line.split(","))):
                         continue
-                    expected = "expected numbers separated by commas"
+                    expected = "expected numbers separated by commas (below a line of the names that the model was trained with, any table)"
                     raise FormatError(f"{path}: line {number}: {expected}, found {line.strip()[:60]!r}") from None
                 columns = columns or len(row)
                 if len(row) != columns:

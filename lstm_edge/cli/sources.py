@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from .io import check_dtype, csv_rows, frame_width, frames_of_rows, open_archive, open_array, suffix_of
+from .io import (
+    check_dtype,
+    columns_of,
+    csv_rows,
+    frame_width,
+    frames_of_rows,
+    named_rows,
+    open_archive,
+    open_array,
+    suffix_of,
+)
 from .wav import WavReader
 
 
@@ -34,17 +44,19 @@ class RowSource:
 
     batch: int | None = None
 
-    def __init__(self, path: str, port: Any, step_model: bool):
+    def __init__(self, path: str, port: Any, step_model: bool, columns: tuple[str, ...] = ()):
         self.path, self.port, self.step_model = path, port, step_model
         self.frames: int | None = None
-        self.rows: Iterator[list[float]] = csv_rows(path)
+        named = named_rows(path, columns) if columns else None
+        self.rows: Iterator[Any] = csv_rows(path) if named is None else iter(named)
 
     def read(self, count: int) -> np.ndarray | None:
         rows = [row for _, row in zip(range(count), self.rows)]
         return frames_of_rows(np.array(rows), self.port, self.step_model, self.path) if rows else None
 
     def close(self) -> None:
-        self.rows.close()  # type: ignore[attr-defined]
+        if hasattr(self.rows, "close"):
+            self.rows.close()
 
 
 class SampleSource:
@@ -94,7 +106,7 @@ def open_sources(model: Any, paths: tuple[str, ...], axes: list[int]) -> list[So
     sources: list[Source] = []
     for port, path, axis in zip(model.inputs, paths, axes):
         if suffix_of(path) == ".csv":
-            sources.append(RowSource(path, port, model.is_step_model))
+            sources.append(RowSource(path, port, model.is_step_model, columns_of(model, port)))
         elif suffix_of(path) == ".wav":
             sources.append(SampleSource(path, port, model.is_step_model, multiple))
         else:
