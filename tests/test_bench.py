@@ -313,3 +313,10 @@ def test_the_page_opens(digits: str, tmp_path: Path) -> None:
     ]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
     assert "step, " in dom and dom.count("<canvas") == 4 and "Ops of a step" in dom and "lstm_1 (LSTM)" in dom
+
+
+@pytest.mark.parametrize("flag", ["--save", "--html"])
+def test_where_a_report_cannot_be_written_is_said_before_anything_is_timed(digits: str, flag: str, monkeypatch) -> None:
+    monkeypatch.setattr("lstm_edge.cli.bench.look", lambda cpu=None: pytest.fail("it has begun"))
+    assert _run(["bench", digits, flag, "no/such/folder/x"]) == 1
+    assert _run(["bench", digits, flag, digits]) == 1

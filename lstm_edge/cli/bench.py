@@ -28,6 +28,7 @@ from ..bench.statistics import histogram
 from ..errors import LstmEdgeError
 from .io import err_console, out_console, print_json
 from .options import Duration, json_option, model_argument
+from .sinks import check_output, replacing
 
 PRECISIONS = ("file", "float16", "int8")
 COLUMNS = ("min", "mean", "sd", "median", "p90", "p95", "p99", "p999", "max")
@@ -120,6 +121,8 @@ def command(model_path: str, **given: Any) -> int:
         raise click.UsageError(f"{' and '.join(forms)} exclude each other.")
     if given["duration"] and not given["period"]:
         raise click.UsageError("--duration needs --period.")
+    for path in filter(None, (given["save"], given["html"])):
+        check_output(path, (model_path,))
     allowed = _percent(given["max_loss"])
     base = _read_base(given["against"])
     before = look(given["cpu"])
@@ -260,8 +263,8 @@ def _write(report: dict[str, Any], given: dict[str, Any]) -> None:
 
 
 def _write_text(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 # ---- printing -------------------------------------------------------------------------------------------------------
