@@ -75,6 +75,8 @@ def test_all_that_is_wrong_is_named_at_once_in_the_readers_form():
     with named_as_on_command_line(), pytest.raises(OptionError) as typed:
         read_options(Options, given)
     assert "--epoch is no option of this task; did you mean --epochs?" in str(typed.value)
+    with named_as_on_command_line(), pytest.raises(OptionError, match="expected one of .*--weight-decay,"):
+        read_options(Options, {"zzz": 1})
 
 
 def test_contradictions_are_named_at_once():

@@ -283,5 +283,9 @@ def read_options(kind: type[Given], given: Mapping[str, Any]) -> Given:
 
 def _unknown(name: str, known: Mapping[str, Declared]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    advice = f"did you mean {known[near[0]].typed()}?" if near else f"expected one of {', '.join(known)}"
+    advice = (
+        f"did you mean {known[near[0]].typed()}?"
+        if near
+        else f"expected one of {', '.join(option.typed() for option in known.values())}"
+    )
     return f"{spelled('--' + name.replace('_', '-'), name)} is no option of this task; {advice}"

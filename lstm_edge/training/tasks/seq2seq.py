@@ -174,6 +174,11 @@ def run(source: Any, options: Seq2SeqOptions, report: Report | None = None) -> T
     )  # fmt: skip
 
 
+def _shown(pair: object) -> str:
+    """What stands in the place of a pair: the line itself where it has no tab."""
+    return str(pair[0] if isinstance(pair, Sequence) and len(pair) == 1 else pair)[:60]
+
+
 def read_pairs(source: Any) -> tuple[str, list[Pair]]:
     """What the source is called, and its pairs. FormatError names the line that is none."""
     if isinstance(source, str | os.PathLike):
@@ -190,7 +195,7 @@ def read_pairs(source: Any) -> tuple[str, list[Pair]]:
     for n, pair in found:
         if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(t, str) and t for t in pair):
             raise FormatError(
-                f"{place}: {word} {n}: expected a source, a tab and a target, two texts, found {str(pair)[:60]!r}"
+                f"{place}: {word} {n}: expected a source, a tab and a target, two texts, found {_shown(pair)!r}"
             )
     if len(found) < 3:
         raise FormatError(f"{place}: expected three pairs or more, found {len(found)}")
