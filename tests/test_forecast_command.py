@@ -136,6 +136,48 @@ def test_a_table_of_several_series(folder, capsys):
         assert message in said(capsys)
 
 
+def test_run_and_trace_take_the_same_tables(folder, capsys):
+    """Columns by their names, a missing row as NaN, time stamps and known values; rows under no header are frames."""
+    about = replace(WIDE, known=("price",), time="time", time_column="when", minutes=60)
+    model = lstm_edge.load(write_model(about))
+    rows = [f"2026-11-26 {n:02}:00,{n / 4},7,{n},{n / 2}" for n in (3, 0, 1)]
+    future = [f"2026-11-26 {n:02}:00,{n / 4},,," for n in (4, 5, 6, 7)]
+    write("h.csv", "\n".join(["when,price,place,load,wind", *rows, *future]))
+    assert _run(["run", "m.lstm", "h.csv", "-o", "y.npy"]) == 0
+    series = np.float32([[n, 7, n / 2] for n in range(4)])
+    series[2] = np.nan, 7, np.nan  # static columns have no gaps, as in training
+    prices = np.float32([n / 4 if n != 2 else 1 / 4 for n in range(8)])
+    known = np.float32([prices[n + 1 : n + 5, None] for n in range(4)])
+    minutes = np.int32([(np.datetime64("2026-11-26T00:00") + 60 * n).astype(int) for n in range(4)])
+    given = {"series": series, "known": known, "time": minutes}
+    arrays = [given[port.name] for port in model.inputs]
+    np.testing.assert_array_equal(np.load("y.npy"), model.run(*arrays))
+    assert np.isnan(np.load("y.npy")[2:]).all() and not np.isnan(np.load("y.npy")[:2]).any()
+    assert _run(["trace", "m.lstm", "h.csv", "-o", "g.npz"]) == 0
+    with np.load("g.npz") as gates:
+        for name, array in model.trace(*arrays).arrays.items():
+            np.testing.assert_array_equal(gates[name], array)
+    simple = lstm_edge.load(write_model(SIMPLE, "one.lstm"))
+    write("plain.csv", "1\n2\n")
+    assert _run(["run", "one.lstm", "plain.csv", "-o", "y.npy"]) == 0
+    np.testing.assert_array_equal(np.load("y.npy"), simple.run(np.float32([[1], [2]])))
+    write_model(replace(SIMPLE, group="shop"), "two.lstm")
+    write("two.csv", "shop,load\na,1\nb,2\na,3\n")
+    assert _run(["run", "two.lstm", "two.csv", "--series", "a", "-o", "y.npy"]) == 0
+    np.testing.assert_array_equal(np.load("y.npy"), simple.run(np.float32([[1], [3]])))
+    write("short.csv", "\n".join(["when,price,place,load,wind", *rows, *future[:3]]))
+    capsys.readouterr()
+    for words, message in {
+        ("two.lstm", "two.csv"): "two.csv: expected one series, found 'a', 'b'; `run` and `trace` pick it by --series",
+        ("m.lstm", "short.csv"): "short.csv: expected 4 rows with price behind the last observation, found 3",
+        ("m.lstm", "plain.csv"): "expected columns 'load', 'place', 'wind', 'price', 'when', as the model has them, found 'column1'",
+        ("one.lstm", "y.npy", "--series", "a"): "expected a model of `lstm-edge train --task forecast` and one .csv",
+    }.items():  # fmt: skip
+        for command in ("run", "trace"):
+            assert _run([command, *words]) == 1
+            assert message in said(capsys)
+
+
 def test_a_file_that_says_nothing(folder, capsys):
     with open("y.lstm", "wb") as file:
         file.write(one_ahead_file())

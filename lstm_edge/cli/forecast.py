@@ -14,13 +14,14 @@ import numpy as np
 import lstm_edge
 
 from ..errors import FormatError, ShapeError
+from ..files.tables import read_table
 from ..forecasting import Description, picture
 from ..forecasting.description import description_of
 from ..forecasting.history import History
 from .io import err_console, read_inputs, suffix_of
 from .options import Assignment, isa_option, model_argument
 from .sinks import check_output, replacing
-from .tables import read_table_of
+from .tables import Reading, histories, table_options
 
 PICTURES = (".png", ".svg", ".pdf")
 SHOWN_HORIZONS = 4  # of history in a picture, at least as many frames as LEAST_SHOWN
@@ -70,9 +71,7 @@ def _spelled(stamps: np.ndarray) -> list[str]:
 @click.option("--steps", metavar="N", type=int, help="How many times to forecast; default: the model's horizon.")
 @click.option("-o", "--output", default="-", metavar="FILE.csv", help="Where to write it; - for stdout (default).")
 @click.option("--plot", "plot", metavar="FILE.png", help="Draw history and forecast: .png, .svg or .pdf.")
-@click.option("--series", metavar="NAME", help="The one to forecast, of HISTORY's series; default: all of them.")
-@click.option("--time-format", metavar="FORMAT", help="How HISTORY writes times, such as %d.%m.%Y; default: found.")
-@click.option("--delimiter", metavar="CHARACTER", help="What separates HISTORY's columns; default: found.")
+@table_options("the one to forecast; default: all")
 @click.option(
     "--feedback",
     type=Assignment("name"),
@@ -123,7 +122,8 @@ def command(
         if about is None:
             told = [_of_frames(model, history, count, dict(feedback), window)]
         else:
-            read = read_table_of(model, about, history, time_format, delimiter, series)
+            table = read_table(history, delimiter)
+            read = histories(model, about, table, Reading(series, time_format))
             _note(history, read)
             told = [
                 _of_table(model, about, history, name, one, count, window, dict(feedback)) for name, one in read.items()

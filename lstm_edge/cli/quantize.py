@@ -11,9 +11,10 @@ from rich.table import Table
 import lstm_edge
 
 from ..quantize.report import Error, QuantizeReport
-from .io import err_console, out_console, print_json, read_inputs
+from .io import err_console, out_console, print_json
 from .options import json_option, model_argument
 from .sinks import check_output, check_replaceable
+from .tables import Reading, read_arrays
 
 
 @click.command("quantize")
@@ -45,7 +46,7 @@ def command(
     source = lstm_edge.load(model_path)
     calibration = None
     if calibrate:
-        arrays, _ = read_inputs(source, calibrate)
+        arrays = read_arrays(source, calibrate, Reading())
         calibration = {p.name: a for p, a in zip(source.inputs, arrays)}
     target = output or f"{os.path.splitext(model_path)[0]}.{precision or weights}.lstm"
     check_output(target, (model_path, *calibrate))

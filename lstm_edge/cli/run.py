@@ -18,6 +18,7 @@ from .io import check_count, err_console, frames_axis, open_sizes, read_inputs, 
 from .options import isa_option, model_argument
 from .sinks import Sink, check_output
 from .sources import Source, open_sources
+from .tables import Reading, arrays_of_table, table_options
 from .wav import WavReader
 
 LEAST, MOST = 64, 1024  # frames of a chunk: enough to cost nothing beside the run, few enough for any memory
@@ -30,22 +31,28 @@ LEAST, MOST = 64, 1024  # frames of a chunk: enough to cost nothing beside the r
     "-o", "--output", default="-", metavar="FILE", help=".npy, .npz, .csv or .wav; - for CSV on stdout (default)."
 )
 @click.option("--select", metavar="NAME", help="Write this output only.")
+@table_options("the one to run over")
 @isa_option
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def command(
-    model_path: str, inputs: tuple[str, ...], output: str, select: str | None, isa: str | None, quiet: bool
-) -> None:
+    model_path: str, inputs: tuple[str, ...], output: str, select: str | None, series: str | None, time_format: str | None,
+    delimiter: str | None, isa: str | None, quiet: bool,
+) -> None:  # fmt: skip
     """Run MODEL.lstm over INPUT: one .npy, .csv or .wav per model input, or one .npz with all of them by name.
 
     A row of a .csv is a frame. A .wav (one channel) is cut into frames of the model's width, the last one filled up
-    with zeros. Answers are written frame by frame, so that a long file needs little memory.
+    with zeros. Of a model that `lstm-edge train` made to forecast, one .csv with its columns is a table as
+    `lstm-edge forecast` reads it: columns by their names, empty cells and missing rows are gaps. Answers of other files are
+    written frame by frame, so that a long one needs little memory.
     """
     model = lstm_edge.load(model_path, isa=isa)
     names = [p.name for p in model.outputs]
     if select is not None and select not in names:
         raise ShapeError(f"--select: expected one of {', '.join(names)}, found {select!r}")
     wanted = names if select is None else [select]
-    check_count(model, inputs)
+    table = arrays_of_table(model, inputs, Reading(series, time_format, delimiter))
+    if table is None:
+        check_count(model, inputs)
     rate = sample_rate(model, inputs, quiet)
     sink = Sink(output, rate)
     if output != "-":
@@ -54,8 +61,11 @@ def command(
         found = f"{len(wanted)} outputs ({', '.join(wanted)}) for {output!r}"
         raise ShapeError(f"--output: expected a .npz file, or one output by --select NAME; found {found}")
     with sink:
-        chunks = _can_chunk(model)
-        answers = _run_chunks(model, inputs, sink, wanted, quiet) if chunks else _run_whole(model, inputs, sink, wanted)
+        if table is None and _can_chunk(model):
+            answers = _run_chunks(model, inputs, sink, wanted, quiet)
+        else:
+            arrays = read_inputs(model, inputs)[0] if table is None else table
+            answers = _run_whole(model, arrays, inputs, sink, wanted)
         if not answers:
             raise ShapeError(
                 f"{inputs[0]}: expected as many frames as the model's window or more, found fewer: no answer"
@@ -128,8 +138,7 @@ def _pieces(sources: list[Source], chunk: int, paths: tuple[str, ...]) -> Iterat
         yield pieces
 
 
-def _run_whole(model: Any, paths: tuple[str, ...], sink: Sink, wanted: list[str]) -> int:
-    arrays, _ = read_inputs(model, paths)
+def _run_whole(model: Any, arrays: list[np.ndarray], paths: tuple[str, ...], sink: Sink, wanted: list[str]) -> int:
     try:
         return _write(model, model.run(*arrays), sink, wanted)
     except ShapeError as exc:

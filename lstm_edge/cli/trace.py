@@ -16,9 +16,10 @@ from ..insight import Saturation, Trace, saturation
 from ..insight.page import page
 from ..insight.picture import draw
 from ..insight.shown import Map, input_maps, trace_maps
-from .io import out_console, print_json, read_inputs, suffix_of
+from .io import out_console, print_json, suffix_of
 from .options import isa_option, json_option, model_argument
 from .sinks import check_output, replacing
+from .tables import Reading, read_arrays, table_options
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -36,11 +37,12 @@ PICTURES = (".png", ".svg", ".pdf")
     "--op", "patterns", metavar="NAME", multiple=True, help="These recurrences only; a pattern such as `lstm*`."
 )
 @click.option("--sequence", type=int, default=0, show_default=True, help="Which one of a batch is drawn.")
+@table_options("the one to trace")
 @isa_option
 @json_option
 def command(
     model_path: str, inputs: tuple[str, ...], output: str | None, html: str | None, patterns: tuple[str, ...], sequence: int,
-    isa: str | None, as_json: bool,
+    series: str | None, time_format: str | None, delimiter: str | None, isa: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run MODEL.lstm over INPUT (as `lstm-edge run` takes it) and look at the gates of its recurrences.
 
@@ -49,7 +51,7 @@ def command(
     """
     _check_outputs(output, html, (model_path, *inputs))
     model = lstm_edge.load(model_path, isa=isa)
-    arrays, _ = read_inputs(model, inputs)
+    arrays = read_arrays(model, inputs, Reading(series, time_format, delimiter))
     traced = _chosen(model.trace(*arrays), patterns)
     if output is not None or html is not None:
         _write(output, html, os.path.basename(model_path), traced, input_maps(model, arrays, sequence), sequence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +97,9 @@ def _history(about: Description, rows: _Rows, averaged: bool, unused: tuple[str,
         changing_names = ", ".join(about.columns[i] for i in changing)
         raise FormatError(f"{rows.place}: expected values in {changing_names}, found none")
     frames = int(observed[-1]) + 1
+    if about.static:
+        static = list(about.static)
+        values[:, static] = _filled(rows.place, "static", [about.columns[i] for i in static], values[:, static])[0]
     known = None
     if about.known:
         known = _whole(rows.place, about.known, values[:, width:], frames).astype(np.float32)
@@ -107,15 +111,21 @@ def _history(about: Description, rows: _Rows, averaged: bool, unused: tuple[str,
 def _whole(place: str, names: tuple[str, ...], known: np.ndarray, frames: int) -> np.ndarray:
     """Known columns up to where all have values, at least `frames`; a gap takes the value before it, one at the start the first, as
     in training. FormatError for a column without any."""
-    given = ~np.isnan(known)
+    whole, ends = _filled(place, "known", names, known)
+    return whole[: max(int(ends.min()), frames)]
+
+
+def _filled(place: str, kind: str, names: Sequence[str], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns without gaps, and of each the number of rows up to the last one that was given."""
+    given = ~np.isnan(values)
     empty = np.flatnonzero(~given.any(0))
     if len(empty):
-        raise FormatError(f"{place}: known column {names[empty[0]]!r}: expected values, found none")
-    at = np.arange(len(known))[:, None]
+        raise FormatError(f"{place}: {kind} column {names[empty[0]]!r}: expected values, found none")
+    at = np.arange(len(values))[:, None]
     first, ends = given.argmax(0), np.where(given, at, -1).max(0) + 1
     last = np.maximum.accumulate(np.where(given, at, first))
-    whole: np.ndarray = np.take_along_axis(known, last, 0)
-    return whole[: max(int(ends.min()), frames)]
+    whole: np.ndarray = np.take_along_axis(values, last, 0)
+    return whole, ends
 
 
 def _on_grid(about: Description, rows: _Rows, times: np.ndarray, averaged: bool) -> tuple[np.ndarray, np.ndarray, int]:
