@@ -299,14 +299,40 @@ static le_status check_options(le_stream *s, const le_adaptation *o) {
     return LE_OK;
 }
 
+/* log2 and exp2 in double precision for what is done once when adaptation is turned on: libm's ask for glibc 2.29. */
+
+/* x > 0: the exponent, and 2 atanh((m - 1) / (m + 1)) / ln 2 of m in [1/2, 2); 24 terms leave 3^-49. */
+static double log2_of(double x) {
+    int exponent;
+    double m = frexp(x, &exponent);
+    if (m < 0.7071067811865476) {
+        m *= 2;
+        exponent--;
+    }
+    const double t = (m - 1) / (m + 1);
+    double sum = 0;
+    for (int k = 47; k > 0; k -= 2)
+        sum = sum * t * t + 1.0 / k;
+    return exponent + 2 * t * sum / 0.6931471805599453;
+}
+
+/* -1 <= x <= 0: the series of e^(x ln 2), whose 20th term is below 1e-21. */
+static double exp2_of(double x) {
+    double sum = 1;
+    for (int k = 20; k > 0; k--)
+        sum = 1 + sum * x * 0.6931471805599453 / k;
+    return sum;
+}
+
 /* Lays out the arrays, the state first, and then what a run needs. */
 static le_status allocate(le_stream *s, le_adapt *a) {
     const int64_t b = a->batch, h = a->options.horizon, n = a->layer.features + 1, v = a->values;
     a->n = n;
-    a->renewed = a->options.forgetting < 1 ? (int64_t)ceil(-log2(a->options.forgetting) * (double)n) : 0;
-    a->renewed = a->renewed > n ? n : a->renewed;
-    if (a->renewed)
-        a->renewal = a->options.regularisation * (1 - pow(a->options.forgetting, (double)n / (double)a->renewed));
+    const double halvings = a->options.forgetting < 1 ? -log2_of(a->options.forgetting) * (double)n : 0;
+    a->renewed = halvings < (double)n ? (int64_t)ceil(halvings) : n;
+    if (a->renewed) /* the forgetting of n / renewed frames, of one where all weights are renewed in each */
+        a->renewal =
+            a->options.regularisation * (1 - (halvings < (double)n ? exp2_of(-halvings / (double)a->renewed) : a->options.forgetting));
     const array arrays[N_ARRAYS] = {
         [WEIGHTS] = {"adapt.weights", 3, {b, n, v}, NULL},
         [COVARIANCE] = {"adapt.covariance", 2, {b, n > 1 << 20 ? INT64_MAX : triangle(n)}, NULL},
