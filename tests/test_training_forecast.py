@@ -13,10 +13,11 @@ torch = pytest.importorskip("torch")
 pd = pytest.importorskip("pandas")
 
 import training_options  # noqa: E402
+from torch.distributed.run import parse_args  # noqa: E402
 
 import lstm_edge  # noqa: E402
 from lstm_edge.cli import _run  # noqa: E402
-from lstm_edge.training import train  # noqa: E402
+from lstm_edge.training import forecast_task, train  # noqa: E402
 from lstm_edge.training.calendar import Calendar, fields  # noqa: E402
 from lstm_edge.training.forecast import Forecaster  # noqa: E402
 from lstm_edge.training.forecast_options import ForecastOptions  # noqa: E402
@@ -229,13 +230,21 @@ def test_the_page_has_every_option():
     )
 
 
+def shown_only(page: str) -> list[str]:
+    """Every command of this program that a page shows and tests/test_docs.py does not run: those that are run here."""
+    blocks = FENCE.findall((ROOT / page).read_text(encoding="utf-8"))
+    lines = [line for kind, how, body in blocks if (kind, how) == ("sh", " norun") for line in body.splitlines()]
+    return [line for line in lines if "lstm-edge " in line or "lstm_edge " in line]
+
+
 def test_the_commands_of_the_readme(tmp_path, monkeypatch, capfd):
     """As they stand there, but for one epoch on windows that lie further apart."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Train and forecast")[2]
     commands = FENCE.search(section).group(3).splitlines()
-    assert [shlex.split(c)[1] for c in commands][:1] == ["train"]
+    assert [shlex.split(c)[1] for c in commands] == ["train", "info", "verify", "forecast"]
+    assert commands == shown_only("README.md")
     for command in commands:
         words = shlex.split(command)[1:]
         assert _run(words + (["--epochs", "1", "--stride", "24"] if words[0] == "train" else [])) == 0, (
@@ -247,6 +256,33 @@ def test_the_commands_of_the_readme(tmp_path, monkeypatch, capfd):
     assert (tmp_path / "next.png").read_bytes().startswith(b"\x89PNG")
     assert "seasonal naive" in said.out and "equal to what torch" in said.out
     assert "note: assumed: the season is 24 frames" in said.err
+
+
+def test_the_commands_of_the_page(tmp_path, monkeypatch, capfd):
+    """As they stand in docs/training.md, up to the training, which README's are run through; the command and the call in Python are the
+    same one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "load.csv").symlink_to(ROOT / "examples/load/load.csv")
+    trained = []
+
+    def prepare(source, options, report):
+        Prepared(*read_table(source, options), options)
+        trained.append((source, options.said()))
+        raise lstm_edge.LstmEdgeError("prepared")
+
+    monkeypatch.setattr(forecast_task, "run", prepare)
+    alone, together = (shlex.split(command, comments=True) for command in shown_only("docs/training.md"))
+    launched = parse_args(together[1:])
+    assert launched.module and launched.training_script == "lstm_edge"
+    for words in (alone[1:], launched.training_script_args):
+        assert _run(words) == 1 and "error: prepared" in capfd.readouterr().err
+    blocks = FENCE.findall((ROOT / "docs/training.md").read_text(encoding="utf-8"))
+    (call,) = (body for kind, _, body in blocks if kind == "python")
+    with pytest.raises(lstm_edge.LstmEdgeError, match="prepared"):
+        exec(compile(call, "training.md", "exec"), {})
+    by_command, by_torchrun, by_call = trained
+    assert by_command == by_call and by_torchrun[0] == "load.csv" and by_torchrun[1]["batch"] == 16
 
 
 def test_a_series_that_is_held_out_whole_is_scored_from_its_second_frame():
