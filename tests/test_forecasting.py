@@ -180,6 +180,29 @@ def test_windows_for_networks_that_answer_once():
         model.forecast(past, 6, feedback={"y": "x"}, window=10)
 
 
+def test_an_input_without_a_batch_axis_is_the_same_for_all_sequences():
+    net = Net()
+    shared, x = net.graph.input("shared", (FRAMES, 1)), net.graph.input("x", (BATCH, FRAMES, 2))
+    both = net.graph.add1("Binary", [x, shared], {"kind": "add"})
+    net.output("y", net.dense(both, 2, 2), "batch", "frames", 2)
+    model, rng = net.model(), np.random.default_rng(0)
+    past = {"x": rng.normal(size=(3, 6, 2)).astype(np.float32), "shared": rng.normal(size=(6, 1)).astype(np.float32)}
+    told = {"feedback": {"y": "x"}, "known": {"shared": rng.normal(size=(4, 1)).astype(np.float32)}}
+    rows = [model.forecast({**past, "x": one[None]}, 5, **told)[0] for one in past["x"]]
+    for window in ({}, {"window": 4}):
+        np.testing.assert_array_equal(model.forecast(past, 5, **told, **window), rows)
+
+
+def test_what_is_fed_back_has_a_batch_axis_where_there_is_a_batch():
+    net = Net()
+    x, other = net.graph.input("x", (FRAMES, 2)), net.graph.input("other", (BATCH, FRAMES, 2))
+    net.output("y", net.dense(x, 2, 2), "frames", 2)
+    net.output("z", net.dense(other, 2, 2), "batch", "frames", 2)
+    past = {"x": np.zeros((6, 2), np.float32), "other": np.zeros((3, 6, 2), np.float32)}
+    with pytest.raises(ShapeError, match="because 'y' is fed back and has no batch axis, found a batch of 3"):
+        net.model().forecast(past, 2, feedback={"y": "x", "z": "other"}, window=4)
+
+
 def test_windows_of_a_direct_forecast():
     model, past = described(WIDE), history(WIDE, 9)
     rows, answers = past, []
@@ -229,6 +252,8 @@ def test_what_does_not_fit_is_named():
         r"steps: expected a whole number of at least 1, found 0": {"steps": 0},
         r"steps: .*found True": {"steps": True},
         r"feedback: expected \{output: input\}, .*its outputs are y, its inputs x": {"feedback": None},
+        r"feedback: expected \{output: input\} of names, found \['y', 'x'\]": {"feedback": ["y", "x"]},
+        r"feedback: expected \{output: input\} of names, found \{'y': \['x'\]\}": {"feedback": {"y": ["x"]}},
         r"feedback: expected an output, found 'z'; expected an input, found 'w'": {"feedback": {"z": "w"}},
         r"known: expected \{input: values\} or nothing, found float64 of shape \(3,\)": {"known": [0.0] * 3},
         r"known: expected one of no input, found 'q'; time: expected none": {"known": {"q": 1}, "time": [1]},

@@ -31,6 +31,7 @@ def forecast_stream(
     steps = _count("steps", steps)
     plan = plan_of(stream.model, feedback)
     plan.check_steps(steps)
+    _check_batch(plan, stream.batch)
     newest = [stream._newest(i, cut.shape(stream.batch, 1)) for i, cut in enumerate(plan.inputs)]
     past = [None if array is None else cut.restored(array) for cut, array in zip(plan.inputs, newest)]
     future = Frames(plan, stream.batch, 0, plan.rounds(steps) * plan.horizon, Given(known, time))
@@ -55,10 +56,11 @@ def forecast_model(
         window = _count("window", window)
     _check_way(model, plan, window)
     past, batch, frames, batched = _history(model, plan, history)
+    _check_batch(plan, batch)
     newest = [None if array is None else array[:, -1:] for array in past]
     arrays = Frames(plan, batch, frames, plan.rounds(steps) * plan.horizon, Given(known, time)).arrays(newest, past)
     if window is not None:
-        return _pack(plan, _windows(model, plan, arrays, frames, window, steps), batched)
+        return _pack(plan, _windows(model, plan, arrays, batch, frames, window, steps), batched)
     stream = model.stream(batch if batched else None)
     _run(stream, plan, arrays, frames)
     return _pack(
@@ -107,6 +109,16 @@ def _check_way(model: Model, plan: Plan, window: int | None) -> None:
         raise ShapeError(
             f"{typed('window')}: expected at least {plan.horizon} frames, the horizon that is fed back at once, found {window}"
         )
+
+
+def _check_batch(plan: Plan, batch: int) -> None:
+    """Raises ShapeError where sequences of a batch would be fed back to one and the same array."""
+    for link in plan.links:
+        for cut in (plan.outputs[link.output], plan.inputs[link.input]):
+            if batch > 1 and cut.batch_axis < 0:
+                raise ShapeError(
+                    f"forecast: expected one sequence, because {cut.name!r} is fed back and has no batch axis, found a batch of {batch}"
+                )
 
 
 def _history(model: Model, plan: Plan, history: Any) -> tuple[list[Array | None], int, int, bool]:
@@ -222,15 +234,18 @@ def _continue(stream: Stream, plan: Plan, steps: int, future: list[Array]) -> li
     ]
 
 
-def _windows(model: Model, plan: Plan, arrays: list[Array], past: int, window: int, steps: int) -> list[Array]:
-    """(batch, steps, ...) per link: every answer is that of the last `window` frames, from the initial state."""
+def _windows(
+    model: Model, plan: Plan, arrays: list[Array], batch: int, past: int, window: int, steps: int
+) -> list[Array]:
+    """(batch, steps, ...) per link: every answer is that of the last `window` frames, from the initial state. Inputs without
+    a batch axis are the same for each sequence."""
     if past < window:
         raise ShapeError(f"history: expected at least {window} frames, the window, found {past}")
     horizon, runs = plan.horizon, plan.rounds(steps) + 1
     stream = Stream(model, None, window)
     feeds, keeps = plan.boxes(1, window)
     answers = []
-    for b in range(len(arrays[0])):
+    for b in range(batch):
         inputs, advance = [], []
         for cut, array in zip(plan.inputs, arrays):
             one = array[b : b + 1] if cut.batch_axis >= 0 else array

@@ -54,6 +54,10 @@ class Frames:
         if given.time is not None and not any(map(self._is_time, names)):
             self.wrong.append("time: expected none, because the model takes no time stamps, found some")
 
+    def _batch(self, cut: Cut) -> int:
+        """Sequences in the input's array: one, for all of the batch, where it has no batch axis."""
+        return self.batch if cut.batch_axis >= 0 else 1
+
     def _is_time(self, name: str) -> bool:
         return self.plan.description is not None and self.plan.description.time == name
 
@@ -85,13 +89,13 @@ class Frames:
     def _known(self, cut: Cut) -> Array | None:
         """Values that the caller knows of an input of its own."""
         if not self.future:
-            return np.zeros((self.batch, 0, *cut.frame), cut.dtype)
+            return np.zeros((self._batch(cut), 0, *cut.frame), cut.dtype)
         if cut.name not in self.by_input:
             self.wrong.append(
                 f"known: expected {{{cut.name!r}: the {self.future} frames to come}}, because nothing is fed back to it, found nothing"
             )
             return None
-        return self._frames(f"known {cut.name!r}", self.by_input[cut.name], cut.frame, cut.dtype, self.future)
+        return self._frames(f"known {cut.name!r}", cut, cut.frame, self.future)
 
     def _windows(self, cut: Cut) -> Array | None:
         """At each frame the known values of the next `horizon` times."""
@@ -99,17 +103,17 @@ class Frames:
         horizon, columns = self.plan.horizon, len(self.plan.description.known)
         frames = self.past + self.future
         if not frames:
-            return np.zeros((self.batch, 0, *cut.frame), cut.dtype)
+            return np.zeros((self._batch(cut), 0, *cut.frame), cut.dtype)
         times = frames + horizon
         if cut.name not in self.by_input:
             names = ", ".join(self.plan.description.known)
             self.wrong.append(f"known: expected {names} of {self._times_text(times)}, found nothing")
             return None
-        values = self._frames("known", self.by_input[cut.name], (columns,), cut.dtype, times)
+        values = self._frames("known", cut, (columns,), times)
         if values is None:
             return None
         view = np.lib.stride_tricks.sliding_window_view(values[:, 1:], horizon, axis=1)
-        return np.moveaxis(view, -1, 2).reshape(self.batch, frames, *cut.frame)
+        return np.moveaxis(view, -1, 2).reshape(-1, frames, *cut.frame)
 
     def _times_text(self, times: int) -> str:
         return (
@@ -118,37 +122,38 @@ class Frames:
             else f"the {times} times to come"
         )
 
-    def _frames(self, place: str, value: Any, frame: tuple[int, ...], dtype: str, frames: int) -> Array | None:
-        """`value` (frames, ...) or (batch, frames, ...) as (batch, frames, ...); None, and what is wrong, where it does not fit."""
-        array = np.asarray(value)
-        shape = (frames, *frame)
+    def _frames(self, place: str, cut: Cut, frame: tuple[int, ...], frames: int) -> Array | None:
+        """The caller's values of an input, (frames, ...) or (batch, frames, ...), as (batch, frames, ...); None, and what is
+        wrong, where they do not fit."""
+        array = np.asarray(self.by_input[cut.name])
+        shape, batch, dtype = (frames, *frame), self._batch(cut), cut.dtype
         if array.dtype != dtype and array.dtype.kind in "fiub" and np.dtype(dtype).kind == "f":
             array = array.astype(dtype)
-        if array.dtype == dtype and array.shape in (shape, (self.batch, *shape)):
-            return np.ascontiguousarray(np.broadcast_to(array, (self.batch, *shape)))
-        self.wrong.append(f"{place}: expected {dtype} of shape {shape}{self._batch_text(shape)}, found {_found(array)}")
+        if array.dtype == dtype and array.shape in (shape, (batch, *shape)):
+            return np.ascontiguousarray(np.broadcast_to(array, (batch, *shape)))
+        self.wrong.append(
+            f"{place}: expected {dtype} of shape {shape}{_batch_text(batch, shape)}, found {_found(array)}"
+        )
         return None
-
-    def _batch_text(self, shape: tuple[int, ...]) -> str:
-        return f" or {(self.batch, *shape)}" if self.batch > 1 else ""
 
     def _times(self, cut: Cut, newest: Array | None) -> Array | None:
         """Minutes of past and future frames: the newest time goes on."""
         assert self.plan.description is not None and self.plan.description.between is not None
-        past = np.zeros((self.batch, 0), "M8[s]")
+        batch = self._batch(cut)
+        past = np.zeros((batch, 0), "M8[s]")
         if self.given.time is not None:
             times = as_times(self.given.time)
             shape = (self.past,) if self.past else ()
-            if times is None or times.shape not in (shape, (self.batch, *shape)):
+            if times is None or times.shape not in (shape, (batch, *shape)):
                 self.wrong.append(
                     f"time: expected {'a time stamp for each frame' if self.past else 'the time stamp of the newest frame'}, "
-                    f"datetime64 or minutes since 1970, of shape {shape}{self._batch_text(shape)}, found {_found(self.given.time)}"
+                    f"datetime64 or minutes since 1970, of shape {shape}{_batch_text(batch, shape)}, found {_found(self.given.time)}"
                 )
                 return None
-            times = np.broadcast_to(times, (self.batch, *shape)).reshape(self.batch, -1)
+            times = np.broadcast_to(times, (batch, *shape)).reshape(batch, -1)
             past, last = times[:, : self.past], times[:, -1]
         elif newest is not None and not self.past:
-            last = (60 * newest.reshape(self.batch).astype(np.int64)).astype("M8[s]")
+            last = (60 * newest.reshape(batch).astype(np.int64)).astype("M8[s]")
         else:
             self.wrong.append(f"time: expected {self.past} time stamps, one for each frame, found nothing")
             return None
@@ -157,7 +162,11 @@ class Frames:
         if np.abs(minutes).max(initial=0) > MOST_MINUTES:
             self.wrong.append("time: expected minutes within 32 bits (until the year 6053), found later ones")
             return None
-        return minutes.astype(np.int32).reshape(self.batch, self.past + self.future, *cut.frame)
+        return minutes.astype(np.int32).reshape(batch, self.past + self.future, *cut.frame)
+
+
+def _batch_text(batch: int, shape: tuple[int, ...]) -> str:
+    return f" or {(batch, *shape)}" if batch > 1 else ""
 
 
 def as_times(value: ArrayLike) -> Array | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._core import Model
 from ..errors import FormatError, ShapeError, UnsupportedModelError
@@ -92,11 +92,21 @@ def _runs(columns: tuple[int, ...]) -> list[tuple[int, tuple[int, int]]]:
 def plan_of(model: Model, feedback: Mapping[str, str] | None) -> Plan:
     """The model's plan, made once. Raises FormatError, ShapeError or UnsupportedModelError, with what to say where the file does not say
     enough."""
+    if feedback is not None:
+        _check_names(feedback)
     key = None if feedback is None else tuple(feedback.items())
     if key not in model.plans:
         model.plans[key] = _made(model, feedback)
     plan: Plan = model.plans[key]
     return plan
+
+
+def _check_names(feedback: Any) -> None:
+    mapping = isinstance(feedback, Mapping)
+    if not mapping or not all(isinstance(name, str) for pair in feedback.items() for name in pair):
+        raise ShapeError(
+            f"{typed('feedback')}: expected {spelled('OUTPUT=INPUT', '{output: input}')} of names, found {feedback!r}"
+        )
 
 
 def _made(model: Model, feedback: Mapping[str, str] | None) -> Plan:
