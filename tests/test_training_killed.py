@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from pathlib import Path
@@ -186,6 +187,43 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(tmp_path):
     assert "made with --weight-decay None, here 0.5; examples 27 of digest" in str(found.value)
     with pytest.raises(TrainingError, match=r"weights cell.weight_ih_l0 \[16, 2\], here \[20, 2\]; .* and 1 more"):
         train(options.replaced(resume=True), hidden=5)
+
+
+def test_a_checkpoint_of_other_layers_or_another_loss_is_refused_by_name(tmp_path):
+    options = OPTIONS.replaced(epochs=1, folder=str(tmp_path), resume=True)
+
+    def go_on(module, loss):
+        fit(module, loss, examples(), lambda m: 0.0, options)
+
+    go_on(Network(), loss)
+    go_on(Network(), functools.partial(loss))
+    with pytest.raises(
+        TrainingError, match="layer cell LSTM, here Int8LSTM in int8; layer out.1 Linear, here Int8Linear"
+    ):
+        go_on(fake_quantize(Network()), loss)
+    with pytest.raises(TrainingError, match="made with loss function loss, here L1Loss; go on"):
+        go_on(Network(), torch.nn.L1Loss())
+
+
+def test_more_patience_goes_on_as_if_it_had_been_given_at_once(tmp_path):
+    notes, values = [], [3.0, 4.0, 5.0, 2.0, 1.0]
+    report = SimpleNamespace(note=notes.append, **dict.fromkeys(("began", "step", "epoch", "ended"), ignored))
+    options = OPTIONS.replaced(epochs=5, schedule="constant", patience=1, folder=str(tmp_path), resume=True)
+
+    def validations(start):
+        left = iter(values[start:])
+        return lambda module: next(left)
+
+    def trained(options, start=0):
+        module = Network()
+        history = fit(module, loss, examples(), validations(start), options, report=report)
+        return len(history.epochs), history.stopped, [value.tolist() for value in module.state_dict().values()]
+
+    assert trained(options)[:2] == (2, True)
+    assert trained(options.replaced(epochs=9), 2)[:2] == (2, True)
+    assert notes[-1].endswith("at its end, by patience=1; more of it goes on")
+    whole = trained(options.replaced(patience=3, folder=None, resume=False))
+    assert trained(options.replaced(patience=3), 2) == whole and whole[:2] == (5, False)
 
 
 def test_what_may_change_the_last_bits_is_said(tmp_path, monkeypatch):

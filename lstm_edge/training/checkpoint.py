@@ -3,11 +3,12 @@ training."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from torch import nn
 from ..errors import FormatError
 from ..options import spelled
 from .distributed import World
+from .int8_layers import Int8
 from .options import BESIDE, Options
 from .pruning import prunings_of
 from .report import TrainingError
 
 NAME = "checkpoint.pt"
 KIND = "lstm_edge training 1"
-# Options that a training may go on with in other values: another device gives other bits, which is said.
-FREE = BESIDE | {"device"}
+# Options that a training may go on with in other values: another device gives other bits, which is said; patience only says
+# when training ends.
+FREE = BESIDE | {"device", "patience"}
 EXAMPLES_AT_ONCE = 1024
 STEPS_BETWEEN_LOOKS = 20  # at the clock, which several processes must agree on
 NAMED_AT_MOST = 4  # differences that a message names
@@ -33,14 +36,22 @@ NAMED_AT_MOST = 4  # differences that a message names
 class Checkpoints:
     """The checkpoint in the folder of a training, or none without a folder."""
 
-    def __init__(self, options: Options, module: nn.Module, examples: Any, world: World, device: torch.device):
+    def __init__(
+        self,
+        options: Options,
+        module: nn.Module,
+        loss: Callable[..., Any],
+        examples: Any,
+        world: World,
+        device: torch.device,
+    ):
         self.options, self.world, self.device = options, world, device
         self.path = Path(options.folder, NAME) if options.folder else None
         self.last = time.monotonic()
         self.tried = False  # whether what is written can be read again
         if self.path is None:
             return
-        self.identity = _identity(options, module, examples, world)
+        self.identity = _identity(options, module, loss, examples, world)
         if world.first:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(self.path.parent, os.W_OK):
@@ -121,8 +132,10 @@ def _made_by(device: torch.device) -> dict[str, str]:
     return {"torch": str(torch.__version__), "device": device.type, "threads": threads}
 
 
-def _identity(options: Options, module: nn.Module, examples: Any, world: World) -> dict[str, str]:
-    """What must be equal for a training to go on: its options, weights, examples and processes, text by name."""
+def _identity(
+    options: Options, module: nn.Module, loss: Callable[..., Any], examples: Any, world: World
+) -> dict[str, str]:
+    """What must be equal for a training to go on: its options, weights, layers, loss, examples and processes, text by name."""
     free = FREE | ({"epochs"} if options.schedule != "cosine" else set())  # a cosine is as long as all epochs
     found = {name: repr(value) for name, value in options.given().items() if name not in free}
     for name, value in module.state_dict().items():
@@ -132,7 +145,19 @@ def _identity(options: Options, module: nn.Module, examples: Any, world: World) 
         found[f"pruning of {name or 'all'}"] = f"{pruning.density:g} in blocks {pruning.blocks}"
     found["examples"] = f"{len(examples)} of digest {_digest(examples, options.seed)}"
     found["processes"] = str(world.size)
+    found["loss function"] = _called(loss)
+    for name, layer in module.named_modules():
+        arithmetic = " in int8" if isinstance(layer, Int8) and layer.int8_arithmetic else ""
+        found[f"layer {name or 'of all'}"] = _called(type(layer)) + arithmetic
     return found
+
+
+def _called(what: Any) -> str:
+    """The name in its code of a function or class, of another object that of its class. The module is left out: a script is
+    named otherwise when it is run than when it is imported."""
+    while isinstance(what, functools.partial):
+        what = what.func
+    return str(getattr(what, "__qualname__", type(what).__qualname__))
 
 
 def _digest(examples: Any, seed: int) -> str:

@@ -82,7 +82,7 @@ def fit(
     home = next((p.device for p in module.parameters()), device)
     join(world, device)
     module.to(device)
-    checkpoints = Checkpoints(options, module, training, world, device)
+    checkpoints = Checkpoints(options, module, loss, training, world, device)
     run = _Run(module, loss, training, validate, options, reports, world, device, checkpoints)
     run.history.device = said
     try:
@@ -256,9 +256,12 @@ class _Run:
         rate = self.optimizer.param_groups[0]["lr"]
         seconds = self.seconds + time.monotonic() - self.began
         self.history.epochs.append(Epoch(self.epoch + 1, mean, value, rate, seconds, better))
-        self.history.stopped = 0 < self.options.patience <= self.since_better
+        self.history.stopped = self._out_of_patience()
         self.schedule.judged(better)
         self.reports.epoch(self.history.epochs[-1], self.history)
+
+    def _out_of_patience(self) -> bool:
+        return 0 < self.options.patience <= self.since_better
 
     def _save(self) -> None:
         """A checkpoint of this moment, from which a training ends as if it had never been interrupted."""
@@ -283,7 +286,6 @@ class _Run:
                 "totals": [float(total) for total in totals],
                 "seconds": self.seconds + (time.monotonic() - self.began if self.step else 0.0),
                 "epochs": [list(astuple(epoch)) for epoch in self.history.epochs],
-                "stopped": self.history.stopped,
             }
         )
         self.saved_at = (self.epoch, self.step)
@@ -306,9 +308,11 @@ class _Run:
         self.total = state["totals"][self.world.rank]
         self.seconds = state["seconds"]
         self.history.epochs = [Epoch(*values) for values in state["epochs"]]
-        self.history.stopped = state["stopped"]
+        self.history.stopped = self._out_of_patience()
         self.saved_at = (self.epoch, self.step)
         place = f"epoch {self.epoch + 1}, step {self.step + 1}" if self.epoch < self.options.epochs else "its end"
+        if self.history.stopped:
+            place = f"its end, by {self.options.typed('patience')}; more of it goes on"
         self.reports.note(f"goes on from {self.checkpoints.path} at {place}")
         if strange := strangeness(state, self.device):
             self.reports.note(strange)
