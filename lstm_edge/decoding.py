@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ._core import Model, Stream, load
 from .errors import FormatError, LstmEdgeError, ShapeError
+from .metadata import section
 
 UNKNOWN, START, END = "<unknown>", "<start>", "<end>"
 UNITS = ("character", "token")
@@ -129,7 +130,7 @@ def generate(model: Model, prompt: str, length: int, *, temperature: float = 0.0
     likely ones. seed: of what is drawn. The symbol for what is unknown is never written.
     LstmEdgeError where the prompt is empty; FormatError where the file holds no vocabulary.
     """
-    vocabulary = Vocabulary.read(model.metadata.get("text", {}).get("vocabulary"), "metadata 'text'")
+    vocabulary = Vocabulary.read(section(model.metadata, "text").get("vocabulary"), "metadata 'text'")
     asked = vocabulary.encode(prompt)
     if not len(asked):
         raise LstmEdgeError("prompt: expected at least one symbol to go on from, found none")
@@ -276,11 +277,16 @@ class Translator:
 
     def __init__(self, encoder: Model, decoder: Model):
         self.encoder, self.decoder = encoder, decoder
-        about = decoder.metadata.get("seq2seq", {})
-        self.source = Vocabulary.read(encoder.metadata.get("seq2seq", {}).get("source"), "encoder, metadata 'seq2seq'")
+        about = section(decoder.metadata, "seq2seq", "decoder, metadata")
+        source = section(encoder.metadata, "seq2seq", "encoder, metadata").get("source")
+        self.source = Vocabulary.read(source, "encoder, metadata 'seq2seq'")
         self.target = Vocabulary.read(about.get("target"), "decoder, metadata 'seq2seq'")
         self.start, self.end = self.target.number(START), self.target.number(END)
-        self.limit = int(about.get("limit", 100))
+        self.limit = about.get("limit", 100)
+        if not isinstance(self.limit, int) or self.limit < 1:
+            raise FormatError(
+                f"decoder, metadata 'seq2seq': limit: expected a whole number of 1 or more, found {self.limit!r}"
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Translator:

@@ -115,6 +115,16 @@ def test_what_is_no_decoder_is_named():
         Decoder(network(4, 0), {"gru.x": np.zeros((1, 1, 6), np.float32)})
 
 
+@pytest.mark.parametrize("wrong", [[], "text", None, {"source": 3}])
+def test_metadata_that_is_no_object_is_refused(wrong):
+    with pytest.raises(FormatError, match="metadata 'text': expected"):
+        generate(network(4, 0, text=wrong), "a", 1)
+    with pytest.raises(FormatError, match="metadata 'seq2seq': expected"):
+        Translator(network(4, 0), network(4, 0, seq2seq=wrong))
+    with pytest.raises(FormatError, match="encoder, metadata 'seq2seq': expected"):
+        Translator(network(4, 0, seq2seq=wrong), network(4, 0))
+
+
 # ---- text ------------------------------------------------------------------------------------------------------------
 
 

@@ -288,3 +288,13 @@ def test_run_and_trace_take_the_columns_that_the_file_names(folder, capsys):
     capsys.readouterr()
     assert _run(["run", "m.lstm", "other.csv"]) == 1
     assert "expected numbers separated by commas (below a line of the names that the model" in said(capsys)
+
+
+def test_training_that_is_no_object_is_refused(folder, capsys):
+    write("h.csv", "load\n1\n2\n3\n")
+    for wrong in ([], {"options": 3}):
+        graph = lstm_edge.format.read(described_file(SIMPLE))
+        graph.metadata["training"] = wrong
+        (folder / "m.lstm").write_bytes(lstm_edge.format.to_bytes(graph))
+        assert _run(["forecast", "m.lstm", "h.csv"]) == 1
+        assert "expected an object, found" in said(capsys)

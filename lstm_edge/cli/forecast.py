@@ -18,6 +18,7 @@ from ..files.tables import read_table
 from ..forecasting import Description, picture
 from ..forecasting.description import description_of
 from ..forecasting.history import History
+from ..metadata import section
 from .io import err_console, read_inputs, suffix_of
 from .options import Assignment, isa_option, model_argument
 from .sinks import check_output, replacing
@@ -151,7 +152,7 @@ def _draw(plot: str, told: Sequence[Told], count: int) -> None:
 def _horizon(model: Any, about: Description | None) -> int:
     """What the model was trained to forecast: a recursive one answers one step at a time."""
     assert about is not None
-    trained = model.metadata.get("training", {}).get("options", {}).get("horizon")
+    trained = section(section(model.metadata, "training"), "options", "metadata 'training'").get("horizon")
     return int(trained) if isinstance(trained, int) and trained > 0 else about.horizon
 
 
