@@ -19,7 +19,7 @@ pytest.importorskip("pandas")
 from torch.nn import functional  # noqa: E402
 
 from lstm_edge.training import train  # noqa: E402
-from lstm_edge.training.tasks import losses, parts, seq2seq, sequences, tagging  # noqa: E402
+from lstm_edge.training.tasks import anomaly, losses, parts, seq2seq, sequences, tagging  # noqa: E402
 from lstm_edge.training.tasks.options import ClassifyOptions, LabelOptions, SequenceOptions  # noqa: E402
 from lstm_edge.training.tasks.spans import Spans, in_windows  # noqa: E402
 
@@ -217,6 +217,14 @@ def test_anomalies_by_forecast_error_stream():
     alone = model.run(x[980:1190])["score"][about["settle"] :]  # the validation part
     given = ~np.isnan(x[980 + about["settle"] : 1190]).all(1)
     assert about["threshold"] == pytest.approx(np.quantile(alone[given], 0.99), rel=1e-4)
+
+
+def test_equal_scores_count_half_in_the_area_under_the_curve():
+    odd = np.array([True, False, True, False, False])
+    assert anomaly._area(np.ones(5), odd) == 0.5
+    scores = np.array([2.0, 2.0, 3.0, 0.0, 3.0])
+    pairs = [(a > b) + (a == b) / 2 for a in scores[odd] for b in scores[~odd]]
+    assert anomaly._area(scores, odd) == pytest.approx(np.mean(pairs))
 
 
 def test_anomalies_by_an_autoencoder_need_the_whole():

@@ -163,10 +163,16 @@ def _scores(module: Surprise, test: Spans, *, marked: bool) -> dict[str, float]:
     if marked and odd.any() and not odd.all():
         found["recall"] = float(alarms[odd].mean())
         found["precision"] = float(odd[alarms].mean()) if alarms.any() else 0.0
-        ranks = np.argsort(np.argsort(scores, kind="stable"), kind="stable") + 1.0
-        pairs = float(odd.sum() * (~odd).sum())
-        found["area under ROC"] = float((ranks[odd].sum() - odd.sum() * (odd.sum() + 1) / 2) / pairs)
+        found["area under ROC"] = _area(scores, odd)
     return found
+
+
+def _area(scores: np.ndarray, odd: np.ndarray) -> float:
+    """The probability that an odd one's score is above another's; equal scores count half, by their mean rank."""
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    pairs = float(odd.sum() * (~odd).sum())
+    return float((ranks[odd].sum() - odd.sum() * (odd.sum() + 1) / 2) / pairs)
 
 
 def _about(module: Surprise, found: Sequences, options: AnomalyOptions) -> dict[str, Any]:
