@@ -58,7 +58,10 @@ def isa_needs():
 def probe(isa, kind, int64_t times, data=b""):
     """What `times` rounds did with an ISA's instructions, for benchmarks: 'read' gives the bytes read of `data` (a multiple of 512),
     'float32' and 'int8' the operations on registers. 0 where this CPU has not the ISA."""
-    cdef le_probe_kind what = {"read": LE_PROBE_READ, "float32": LE_PROBE_F32, "int8": LE_PROBE_I8}[kind]
+    kinds = {"read": LE_PROBE_READ, "float32": LE_PROBE_F32, "int8": LE_PROBE_I8}
+    if not isinstance(kind, str) or kind not in kinds:
+        raise LstmEdgeError(f"probe: kind: expected one of {', '.join(kinds)}, found {kind!r}")
+    cdef le_probe_kind what = kinds[kind]
     cdef bytes name = isa.encode()
     cdef const char *text = name
     cdef double done

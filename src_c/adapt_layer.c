@@ -72,12 +72,29 @@ static int64_t slice_from(const le_node *node, const le_tensor *y, int64_t eleme
 
 static le_status follow(le_stream *s, int tensor, int64_t element, origin *from);
 
+/* A sum whose first operand comes from `from`. An output that moves with the layer's value by both operands moves by their sum. */
+static le_status add_second(le_stream *s, const le_node *node, int64_t element, origin *from) {
+    origin other = {from->steps, 0, 0, 1};
+    const le_status status = follow(s, node->in[1], broadcast_from(&s->tensors[node->out[0]], element, &s->tensors[node->in[1]]), &other);
+    from->steps = other.steps;
+    if (other.steps > MOST_STEPS)
+        return status;
+    if (status != LE_OK || other.node != from->node || other.element != from->element)
+        return LE_OK; /* what else is added stands where it is */
+    const double each = 1 / from->unit + (is_word(node, "kind", "sub") ? -1 : 1) / other.unit;
+    if (each == 0 || !isfinite(1 / each))
+        return le_fail_op(&s->error, node, LE_ERR_UNSUPPORTED,
+                          "adaptation: expected a sum that moves with the Dense layer's value, found one whose operands cancel it");
+    from->unit = 1 / each;
+    return LE_OK;
+}
+
 static le_status follow_sum(le_stream *s, const le_node *node, int64_t element, origin *from) {
     char first[LE_MESSAGE_SIZE / 3];
     const le_tensor *y = &s->tensors[node->out[0]];
     le_status status = follow(s, node->in[0], broadcast_from(y, element, &s->tensors[node->in[0]]), from);
     if (status == LE_OK)
-        return status;
+        return add_second(s, node, element, from);
     snprintf(first, sizeof first, "%.150s", s->error.message);
     status = follow(s, node->in[1], broadcast_from(y, element, &s->tensors[node->in[1]]), from);
     from->unit = is_word(node, "kind", "sub") ? -from->unit : from->unit;
@@ -112,7 +129,7 @@ static le_status follow_concat(le_stream *s, const le_node *node, int64_t elemen
     return follow(s, node->in[i], join(&s->tensors[node->in[i]], index), from);
 }
 
-/* Where an element of a tensor comes from; of a sum, the first operand that comes from anywhere. */
+/* Where an element of a tensor comes from; of a sum, the first operand that comes from anywhere, and the second where it comes from the same. */
 static le_status follow(le_stream *s, int tensor, int64_t element, origin *from) {
     const le_model *m = s->model;
     const int index = producer(m, tensor);

@@ -545,6 +545,34 @@ def test_models_that_cannot_adapt_are_refused_by_name(kind, expected):
         wide(kind).stream().adaptation()
 
 
+def doubled(kind, factor):
+    """z and a multiple of it, from the same value of the same layer."""
+    g = Graph()
+    x = g.input("x", (BATCH, FRAMES, FEATURES))
+    z = g.add1("Dense", [x, g.constant(uniform(2, FEATURES))], {}, "dense")
+    multiple = g.add1("Binary", [z, g.constant(np.float32([factor]))], {"kind": "mul"}, "multiple")
+    g.output("y", g.add1("Binary", [z, multiple], {"kind": kind}, "sum"))
+    return loaded(g)
+
+
+@pytest.mark.parametrize("kind, factor", [("add", 2), ("sub", 3)])
+def test_a_sum_of_a_value_and_its_multiple_moves_by_both(kind, factor):
+    model = doubled(kind, factor)
+    plain, stream = model.stream(), model.stream()
+    stream.adaptation()
+    for frame in RNG.normal(size=(20, FEATURES)).astype(np.float32):
+        before, answer = plain.step(frame), stream.step(frame)
+        moved = np.append(frame, 1.0) @ stream.state["adapt.weights"][0]
+        np.testing.assert_allclose(answer, before + moved, rtol=0, atol=1e-5)
+        stream.adapt(np.float64([5, -5]))
+    assert np.abs(moved).min() > 2
+
+
+def test_a_sum_that_cancels_its_layer_is_refused():
+    with pytest.raises(UnsupportedModelError, match="node sum .Binary.: adaptation: .* whose operands cancel it"):
+        doubled("sub", 1).stream().adaptation()
+
+
 def test_an_output_with_other_frames_than_its_layer_is_refused():
     """A file may say that it streams where it does not: the core reads nothing beyond the output."""
     g = Graph()

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lstm_edge as le
-from lstm_edge import format
+from lstm_edge import LstmEdgeError, format
+from lstm_edge._core import probe
 from lstm_edge.bench import MODES, Machine, bench, paced, warnings_of
 from lstm_edge.bench.baseline import compare
 from lstm_edge.bench.core_step import core_step
@@ -257,10 +258,21 @@ def test_a_base_and_a_loss(digits: str, tmp_path: Path, capsys: pytest.CaptureFi
         other.write_text(json.dumps(changed))
         found = _report(capsys, [digits, *QUICK, "--mode", "step", "--against", str(other)], code)
         assert found["changes"][0]["slower"] == (code == 3)
+    for name, wrong in (("streams", None), ("threads", "2"), ("batch", None), ("precision", []), ("isa", None)):
+        changed = json.loads(base.read_text())
+        changed["results"][0][name] = wrong
+        with pytest.raises(LstmEdgeError, match=f"bench: base: {name}: expected a .*, found "):
+            compare(told, changed, 0.05)
     for content in ("[]", '{"schema": 1}', "{", '{"schema": 2, "results": [{}]}', '{"schema": 2, "results": []}'):
         other.write_text(content)
         assert _run(["bench", digits, *QUICK, "--mode", "step", "--against", str(other)]) == 1
         assert "expected" in capsys.readouterr().err
+
+
+def test_an_unknown_probe_is_refused() -> None:
+    for kind in ("write", None, []):
+        with pytest.raises(LstmEdgeError, match="probe: kind: expected one of read, float32, int8, found "):
+            probe("scalar", kind, 1)
 
 
 def test_forms_of_the_answer(digits: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

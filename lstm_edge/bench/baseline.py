@@ -10,6 +10,14 @@ from ..errors import LstmEdgeError
 SCHEMA = 2
 KEY = ("precision", "isa", "mode", "batch", "frames", "streams", "threads", "cold")
 
+# What rows hold under these names.
+KINDS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
+    (str, "a word", ("isa", "mode")),
+    (int, "a whole number", ("batch", "frames", "streams", "threads")),
+    (bool, "true or false", ("cold",)),
+    (str | None, "a word or null", ("precision",)),
+)
+
 
 @dataclass(frozen=True)
 class Change:
@@ -62,7 +70,10 @@ def name_of(row: dict[str, Any]) -> str:
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    try:
-        return tuple(row[name] for name in KEY)
-    except (KeyError, TypeError):
-        raise LstmEdgeError(f"bench: base: expected rows with {', '.join(KEY)}, found {row!r}") from None
+    if not isinstance(row, dict) or any(name not in row for name in KEY):
+        raise LstmEdgeError(f"bench: base: expected rows with {', '.join(KEY)}, found {row!r}")
+    for kind, expected, names in KINDS:
+        for name in names:
+            if not isinstance(row[name], kind):
+                raise LstmEdgeError(f"bench: base: {name}: expected {expected}, found {row[name]!r}")
+    return tuple(row[name] for name in KEY)
