@@ -31,6 +31,7 @@ from lstm_edge.insight import (
     saturation,
 )
 from lstm_edge.insight.page import page
+from lstm_edge.insight.picture import _scale
 from lstm_edge.insight.shown import Map
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph, State, Tensor
@@ -515,3 +516,9 @@ for (const [name, frame, unit] of POINTS) {
   $("seen").textContent += $("value").textContent + "\\n";
 }
 </script>"""
+
+
+def test_a_raw_input_fills_its_scale():
+    raw = np.array([[90.0], [110.0], [np.nan]], np.float32)
+    for values, expected in ((raw, (90, 110, "Greys")), (raw - 100, (-10, 10, "RdBu_r")), (raw * 0, (-1, 1, "RdBu_r"))):
+        assert _scale(Map("x", values, False)) == expected

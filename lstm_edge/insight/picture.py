@@ -22,7 +22,7 @@ def draw(
     """Writes a .png, .svg or .pdf: a column for each recurrence, the inputs above its gates, c and h; a row of a map is a unit.
 
     path: a name, or an open file with its `format`. Gates run from 0 (white) to 1 (dark); inputs, candidates and states from blue
-    (negative) over white to red. Grey: frames that lengths or a mask leave out.
+    (negative) over white to red, values all on one side of 0 from their least (white) to their most. Grey: frames that lengths or a mask leave out.
     """
     from matplotlib.figure import Figure
 
@@ -46,20 +46,24 @@ def _height(shown: Map) -> float:
 
 
 def _heat_map(figure: Any, axes: Any, shown: Map, last: bool) -> None:
-    largest = float(np.abs(shown.values[np.isfinite(shown.values)]).max(initial=0)) or 1.0
-    low, high = (0.0, 1.0) if shown.gate else (-largest, largest)
+    low, high, colours = _scale(shown)
     axes.set_facecolor("0.7")
-    image = axes.imshow(
-        shown.values.T,
-        aspect="auto",
-        interpolation="nearest",
-        vmin=low,
-        vmax=high,
-        cmap="Greys" if shown.gate else "RdBu_r",
-    )
+    image = axes.imshow(shown.values.T, aspect="auto", interpolation="nearest", vmin=low, vmax=high, cmap=colours)
     axes.set_ylabel(shown.name, rotation=0, ha="right", va="center", fontsize=9)
     axes.set_yticks([])
     axes.tick_params(labelsize=7, labelbottom=last)
     if last:
         axes.set_xlabel("frame", fontsize=8)
     figure.colorbar(image, ax=axes, pad=0.01, fraction=0.04).ax.tick_params(labelsize=6)
+
+
+def _scale(shown: Map) -> tuple[float, float, str]:
+    """Least, most and colours: what has no sign, as a raw sensor's value, would be of one colour on a scale around 0."""
+    if shown.gate:
+        return 0.0, 1.0, "Greys"
+    found = shown.values[np.isfinite(shown.values)]
+    low, high = float(found.min(initial=np.inf)), float(found.max(initial=-np.inf))
+    if 0 < low < high or low < high < 0:
+        return low, high, "Greys"
+    largest = max(abs(low), abs(high)) if found.size else 0.0
+    return -largest or -1.0, largest or 1.0, "RdBu_r"
