@@ -286,7 +286,10 @@ cdef class Model:
     def _array(self, int index, value):
         """`value` as a C-contiguous array of the input's dtype; only casts that lose nothing."""
         port = self.inputs[index]
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError as exc:  # rows of several lengths
+            raise ShapeError(f"input {port.name!r}: expected an array of {port.dtype}, found {exc}") from None
         if array.dtype == port.dtype:
             return np.ascontiguousarray(array) if array.ndim else array
         if port.dtype == "int32":
@@ -1034,7 +1037,10 @@ cdef class Stream:
         cdef Py_buffer view
         self._idle()
         try:
-            array = np.asarray(y, dtype=np.float64)
+            array = np.asarray(y)
+            if array.size and array.dtype.kind not in "fiub":
+                raise ValueError
+            array = array.astype(np.float64)
         except (TypeError, ValueError):
             raise ShapeError(f"adapt: y: expected numbers, NaN where unknown, found {y!r}") from None
         if self.observed is None:

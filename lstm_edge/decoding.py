@@ -66,6 +66,14 @@ class Vocabulary:
             raise FormatError(f"{place}: expected a vocabulary, its symbols and unit, found {_short(about)}")
         return cls(tuple(symbols), unit)
 
+    def check_size(self, model: Model, place: str) -> None:
+        """FormatError unless the model's answers are over as many symbols."""
+        shapes = [port.shape for port in model.outputs]
+        if len(shapes) != 1 or not shapes[0] or shapes[0][-1] != len(self.symbols):
+            raise FormatError(
+                f"{place}: expected one output over the {len(self.symbols)} symbols of the vocabulary, found shapes {shapes}"
+            )
+
     @property
     def written(self) -> dict[str, Any]:
         """What a file's metadata holds of it."""
@@ -79,6 +87,8 @@ class Vocabulary:
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """The numbers of a text's symbols; LstmEdgeError for a symbol that is not known, where none stands for it."""
+        if not isinstance(text, str):
+            raise LstmEdgeError(f"text: expected a text, found {_short(text)}")
         numbers = {symbol: n for n, symbol in enumerate(self.symbols)}
         pieces = cut(text, self.unit)
         if UNKNOWN not in numbers and not numbers.keys() >= set(pieces):
@@ -114,13 +124,15 @@ def log_softmax(logits: NDArray[Any]) -> Numbers:
 
 def choose(logits: NDArray[Any], temperature: float, rng: np.random.Generator) -> int:
     """One symbol: the likeliest at temperature 0, else drawn from softmax(logits / temperature). logits: (symbols,)."""
-    if not np.isfinite(temperature) or temperature < 0:
+    if not isinstance(temperature, int | float | np.number) or not np.isfinite(temperature) or temperature < 0:
         raise LstmEdgeError(f"temperature: expected a number of 0 or more, found {temperature!r}")
     wide = np.asarray(logits, np.float64)
     if temperature == 0:
         return int(wide.argmax())
     # Gumbel's trick: the largest of the logits with such noise is distributed as softmax says.
-    return int((wide / temperature + rng.gumbel(size=wide.shape)).argmax())
+    # The largest is moved to 0, so that no temperature makes it infinite.
+    with np.errstate(over="ignore"):
+        return int(((wide - wide.max()) / temperature + rng.gumbel(size=wide.shape)).argmax())
 
 
 def generate(model: Model, prompt: str, length: int, *, temperature: float = 0.0, seed: int = 0) -> str:
@@ -130,7 +142,12 @@ def generate(model: Model, prompt: str, length: int, *, temperature: float = 0.0
     likely ones. seed: of what is drawn. The symbol for what is unknown is never written.
     LstmEdgeError where the prompt is empty; FormatError where the file holds no vocabulary.
     """
+    if not isinstance(length, int | np.integer) or length < 0:
+        raise LstmEdgeError(f"length: expected a whole number of 0 or more, found {length!r}")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise LstmEdgeError(f"seed: expected a whole number of 0 or more, found {seed!r}")
     vocabulary = Vocabulary.read(section(model.metadata, "text").get("vocabulary"), "metadata 'text'")
+    vocabulary.check_size(model, "metadata 'text'")
     asked = vocabulary.encode(prompt)
     if not len(asked):
         raise LstmEdgeError("prompt: expected at least one symbol to go on from, found none")
@@ -281,6 +298,7 @@ class Translator:
         source = section(encoder.metadata, "seq2seq", "encoder, metadata").get("source")
         self.source = Vocabulary.read(source, "encoder, metadata 'seq2seq'")
         self.target = Vocabulary.read(about.get("target"), "decoder, metadata 'seq2seq'")
+        self.target.check_size(decoder, "decoder, metadata 'seq2seq'")
         self.start, self.end = self.target.number(START), self.target.number(END)
         self.limit = about.get("limit", 100)
         if not isinstance(self.limit, int) or self.limit < 1:
@@ -304,7 +322,7 @@ class Translator:
         return [(self.target.decode(h.numbers), h.score) for h in found]
 
     def _decoder(self, text: str, width: int) -> Decoder:
-        if not isinstance(width, int) or width < 1:
+        if type(width) is bool or not isinstance(width, int) or width < 1:
             raise LstmEdgeError(f"width: expected a whole number of 1 or more, found {width!r}")
         symbols = np.append(self.source.encode(text), self.source.number(END)).astype(np.int32)
         answer = self.encoder.run(symbols[None])
@@ -315,4 +333,6 @@ class Translator:
 def part_paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     """The encoder's and the decoder's file of a pair that is called `path`."""
     whole = Path(path)
+    if not whole.name:
+        raise LstmEdgeError(f"path: expected the name of a pair of files, found {str(path)!r}")
     return whole.with_suffix(f".encoder{whole.suffix}"), whole.with_suffix(f".decoder{whole.suffix}")

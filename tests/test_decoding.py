@@ -181,3 +181,22 @@ def test_prompts_and_files_that_do_not_serve_are_named():
         generate(network(5, 2), "a", 3)
     with pytest.raises(FormatError, match="encoder, metadata 'seq2seq'"):
         Translator(network(5, 2), network(5, 2))
+
+
+def test_arguments_and_files_of_another_kind_are_named():
+    symbols = {"symbols": ["<unknown>", "a", "b"], "unit": "character"}
+    model = network(3, 0, text={"vocabulary": symbols})
+    for arguments, message in (
+        ({"prompt": 5}, "text: expected a text, found 5"),
+        ({"length": float("inf")}, "length: expected a whole number of 0 or more, found inf"),
+        ({"seed": -1}, "seed: expected a whole number of 0 or more, found -1"),
+        ({"temperature": "warm"}, "temperature: expected a number of 0 or more, found 'warm'"),
+    ):
+        with pytest.raises(LstmEdgeError, match=message):
+            generate(model, **{"prompt": "ab", "length": 3, **arguments})
+    assert len(generate(model, "ab", 3, temperature=1e-320)) == 3
+    for text in ({"vocabulary": {**symbols, "symbols": ["a"]}}, {"vocabulary": []}, ["vocabulary"]):
+        with pytest.raises(FormatError, match="metadata 'text': expected"):
+            generate(network(3, 0, text=text), "a", 3)
+    with pytest.raises(LstmEdgeError, match="path: expected the name of a pair of files"):
+        Translator.load("")

@@ -253,7 +253,6 @@ def test_what_does_not_fit_is_named():
         r"steps: .*found True": {"steps": True},
         r"feedback: expected \{output: input\}, .*its outputs are y, its inputs x": {"feedback": None},
         r"feedback: expected \{output: input\} of names, found \['y', 'x'\]": {"feedback": ["y", "x"]},
-        r"feedback: expected \{output: input\} of names, found \{'y': \['x'\]\}": {"feedback": {"y": ["x"]}},
         r"feedback: expected an output, found 'z'; expected an input, found 'w'": {"feedback": {"z": "w"}},
         r"known: expected \{input: values\} or nothing, found float64 of shape \(3,\)": {"known": [0.0] * 3},
         r"known: expected one of no input, found 'q'; time: expected none": {"known": {"q": 1}, "time": [1]},
@@ -265,6 +264,8 @@ def test_what_does_not_fit_is_named():
         r"history: expected \{input: array\} of x, found z": {"history": {"z": past}},
         r"input 'x': expected dtype float32, found float64": {"history": past.astype(float)},
         r"window: expected a whole number of at least 1, found 1.5": {"window": 1.5},
+        r"steps: expected a whole number below 2,147,483,648, found 1000000000000000000000": {"steps": 10**21},
+        r"input 'x': expected an array of float32, found setting an array element": {"history": [[1, 2], [3]]},
     }
     for message, change in wrong.items():
         arguments = {"history": past, "steps": 3, "feedback": {"y": "x"}, **change}
@@ -302,3 +303,18 @@ def test_a_damaged_description_is_refused_whole():
     model.metadata["forecast"] = {**good, "input": "x", "output": "y"}
     with pytest.raises(FormatError, match="input 'x': expected 1 values in a frame, found 2; output 'y': expected 1"):
         model.forecast(np.zeros((3, 2), np.float32), 1)
+
+
+def test_times_and_known_values_that_numpy_cannot_hold():
+    model = described(Description("x", "f", ("a",), ("a",), (0,), 2, known=("k",), time="t", minutes=60))
+    past, times, known = np.zeros((3, 1), np.float32), np.arange(3), np.zeros((7, 1))
+    for change, message in (
+        ({"time": times + 2**62}, "time: expected minutes within 32 bits"),
+        ({"time": np.full(3, 2**64 - 1, np.uint64)}, "time: expected minutes within 32 bits"),
+        ({"time": times.astype("M8[as]")}, "time: expected a time stamp for each frame"),
+        ({"known": known + 1e300}, r"known: expected numbers of float32's range, found 1e\+300"),
+        ({"known": [[1], [1, 2]]}, r"known: expected float32 of shape \(7, 1\), found object"),
+    ):
+        with pytest.raises(ShapeError, match=message):
+            model.forecast(past, 4, **{"time": times, "known": known, **change})
+    assert model.forecast(past, 4, time=times.astype(np.int8), known=known).shape == (4, 1)

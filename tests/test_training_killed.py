@@ -262,6 +262,16 @@ def test_a_state_that_could_not_be_read_again_is_refused_when_it_is_written(tmp_
     assert not (tmp_path / NAME).exists()
 
 
+@pytest.mark.parametrize("part", ["identity", "epoch", "module", "optimizer", "random", "epochs", "schedule"])
+def test_a_checkpoint_with_a_part_of_another_kind_is_named(tmp_path, part):
+    options = OPTIONS.replaced(folder=str(tmp_path), epochs=1)
+    train(options)
+    content = torch.load(tmp_path / NAME, weights_only=True)
+    torch.save({**content, part: [7]}, tmp_path / NAME)
+    with pytest.raises(FormatError, match="checkpoint.pt: expected a checkpoint of"):
+        train(options.replaced(resume=True))
+
+
 def test_a_checkpoint_runs_nothing(tmp_path):
     class Evil:
         def __reduce__(self):

@@ -85,6 +85,14 @@ def test_contradictions_are_named_at_once():
     assert len(found.value.problems) == 4
 
 
+def test_numbers_beyond_what_torch_computes_in():
+    said = (
+        r"hidden: expected a whole number below 2,147,483,648, found 1e\+20; rate: expected a number of at most 1e\+30"
+    )
+    with pytest.raises(OptionError, match=said):
+        Options(hidden=1e20, rate=1e300)
+
+
 def test_the_command_line_gives_text():
     with named_as_on_command_line():
         options = read_options(Options, {"rate": "1e-2", "epochs": "7", "class_weights": "rare=5,common=1"})

@@ -375,6 +375,18 @@ def test_a_folder_has_a_folder_for_each_label(tmp_path):
         sequences.read(tmp_path, ClassifyOptions(), labelled=True, grouped=True)
 
 
+def test_labels_have_one_order_whatever_numbers_they_spell():
+    assert sequences.in_order(np.array(["2", "1.0", "10", "1"], object)) == ("1", "1.0", "2", "10")
+    assert sequences.in_order(np.array(["nan", "3", "2", "20"], object)) == ("2", "20", "3", "nan")
+
+
+def test_an_empty_file_of_a_folder_is_named(tmp_path):
+    (tmp_path / "calm").mkdir()
+    (tmp_path / "calm" / "1.npy").write_bytes(b"")
+    with pytest.raises(LstmEdgeError, match="calm/1.npy: expected an array of numbers"):
+        sequences.read(tmp_path, ClassifyOptions(), labelled=True, grouped=True)
+
+
 ROWS = [("a", "1", "x"), ("a", "2", "x"), ("b", "3", "y")]
 BAD_TABLES = {
     "a cell": ([("a", "one", "x"), *ROWS], {}, r"column 'v': expected numbers, found in line 2 'one'"),
@@ -421,6 +433,12 @@ BAD_SOURCES = {
         ([ONE * np.nan] * 12, [["a", "b", "a"]] * 12),
         "column 'column1': expected values, found none",
     ),
+    "nothing to judge by": (
+        "anomaly",
+        np.where((np.arange(300) > 205) & (np.arange(300) < 258), np.nan, np.sin(np.arange(300)))[:, None],
+        "expected values to take the threshold from, found none in the validation part",
+    ),
+    "complex numbers": ("classify", ([ONE + 1j] * 2, "ab"), "sequence '0': expected an array of numbers"),
     "few pairs": ("seq2seq", [("a", "b")], "expected three pairs or more, found 1"),
 }
 
@@ -471,3 +489,8 @@ def test_tasks_share_a_flag_with_its_form():
 def test_class_weights_name_labels():
     with pytest.raises(LstmEdgeError, match="class_weights: expected labels among down, flat, up, found 'left'"):
         train(first_peaks(30), task="classify", class_weights={"left": 2})
+
+
+def test_sizes_without_memory_for_them_are_an_error():
+    with pytest.raises(LstmEdgeError, match="expected memory for the data and the network, found: .*allocate"):
+        train(["the cat sat on the mat"] * 9, task="text", hidden=10**9)

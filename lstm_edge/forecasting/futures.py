@@ -125,10 +125,15 @@ class Frames:
     def _frames(self, place: str, cut: Cut, frame: tuple[int, ...], frames: int) -> Array | None:
         """The caller's values of an input, (frames, ...) or (batch, frames, ...), as (batch, frames, ...); None, and what is
         wrong, where they do not fit."""
-        array = np.asarray(self.by_input[cut.name])
+        array = _array(self.by_input[cut.name])
         shape, batch, dtype = (frames, *frame), self._batch(cut), cut.dtype
         if array.dtype != dtype and array.dtype.kind in "fiub" and np.dtype(dtype).kind == "f":
-            array = array.astype(dtype)
+            given = array
+            with np.errstate(over="ignore"):
+                array = given.astype(dtype)
+            if (np.isinf(array) & ~np.isinf(given)).any():
+                self.wrong.append(f"{place}: expected numbers of {dtype}'s range, found {np.abs(given).max():g}")
+                return None
         if array.dtype == dtype and array.shape in (shape, (batch, *shape)):
             return np.ascontiguousarray(np.broadcast_to(array, (batch, *shape)))
         self.wrong.append(
@@ -171,12 +176,26 @@ def _batch_text(batch: int, shape: tuple[int, ...]) -> str:
 
 def as_times(value: ArrayLike) -> Array | None:
     """datetime64, or whole minutes since 1970, as datetime64[s]; None for anything else, and where one is missing."""
-    array = np.asarray(value)
+    array = _array(value)
     if array.dtype.kind == "M":
-        return None if np.isnat(array).any() else array.astype("M8[s]")
-    return (60 * array.astype(np.int64)).astype("M8[s]") if array.dtype.kind in "iu" else None
+        try:
+            return None if np.isnat(array).any() else array.astype("M8[s]")
+        except OverflowError:  # attoseconds
+            return None
+    if array.dtype.kind not in "iu":
+        return None
+    # What is beyond 32 bits stays so, without leaving 64.
+    return (60 * np.clip(array.astype(np.float64), -(2.0**40), 2.0**40).astype(np.int64)).astype("M8[s]")
+
+
+def _array(value: Any) -> Array:
+    """`value` as an array; rows of several lengths are one of objects, which fits nowhere."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        return np.array([None])
 
 
 def _found(value: Any) -> str:
-    array = np.asarray(value)
+    array = _array(value)
     return f"{array.dtype} of shape {array.shape}"

@@ -122,7 +122,7 @@ class Checkpoints:
 def strangeness(state: Mapping[str, Any], device: torch.device) -> str:
     """Why a training that goes on from `state` may end in other bits than one never interrupted; "" where it does not."""
     now = _made_by(device)
-    changed = [f"{n} {state['made by'][n]}, now {now[n]}" for n in now if state["made by"][n] != now[n]]
+    changed = [f"{n} {state['made by'].get(n)}, now {now[n]}" for n in now if state["made by"].get(n) != now[n]]
     return f"the checkpoint was made with {' and '.join(changed)}: the last bits may differ" if changed else ""
 
 
@@ -183,6 +183,11 @@ def _loaded(content: bytes, path: str) -> dict[str, Any]:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as exc:  # torch's reader of damaged bytes fails in any way there is
         raise FormatError(f"{path}: expected a checkpoint of a training, found a damaged file or another") from exc
-    if not isinstance(state, dict) or state.get("kind") != KIND:
+    parts = ("identity", "made by")
+    if (
+        not isinstance(state, dict)
+        or state.get("kind") != KIND
+        or not all(isinstance(state.get(p), dict) for p in parts)
+    ):
         raise FormatError(f"{path}: expected a checkpoint of lstm_edge's training, found something else")
     return state

@@ -16,6 +16,7 @@ from ..files.tables import Times
 from ..ir.notes import ASSUMED
 from ..options import spelled
 
+LARGEST = float(np.finfo(np.float32).max)  # of the numbers that files compute in
 SHOWN = 3  # of several faults
 NUMBERS = "; a number has no unit, no separator of thousands, and a point or a comma before its decimals"
 
@@ -114,6 +115,9 @@ def numbers(cells: Cells, column: str) -> np.ndarray:
     bad = np.flatnonzero(~gone & ~np.isfinite(values))
     if len(bad):
         cells.refuse(column, bad, "numbers", NUMBERS)
+    beyond = np.flatnonzero(np.abs(values) > LARGEST)
+    if len(beyond):
+        cells.refuse(column, beyond, f"numbers of float32's range, up to {LARGEST:.6g}")
     return values
 
 

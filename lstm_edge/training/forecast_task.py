@@ -18,7 +18,7 @@ from .held_out import Errors, Naive, Part, middle, rolled, streamed
 from .loop import fit
 from .options import Options
 from .report import Report
-from .scaling import coarse, learnt
+from .scaling import coarse, learnt, refuse_coarse
 from .table import Roles, Table, read_table
 from .trained import Trained
 from .windows import Batch, Cut, Frames, Windows, cuts
@@ -158,6 +158,7 @@ class Prepared:
                     f"{self.table.place}: column {name!r}: expected values in the training part, found none"
                 )
         mean, deviation = learnt(rows)
+        refuse_coarse(self.table.place, names, mean, deviation)
         self.notes.extend(filter(None, map(coarse, names, mean, deviation)))
         constant = [n for n, d, m in zip(names, deviation, rows.T) if d == 1 and np.nanmax(m) - np.nanmin(m) < 1e-9]
         if constant:

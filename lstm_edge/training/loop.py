@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from ..errors import FormatError
 from .checkpoint import Checkpoints, strangeness
 from .devices import arithmetic, check_precision, choose_device, moved, random_states, set_random_states
 from .distributed import World, announced, join
@@ -297,7 +298,23 @@ class _Run:
             if self.options.resume:
                 self.reports.note(f"{self.checkpoints.path}: no checkpoint yet; training starts at its beginning")
             return
-        self.epoch, self.step = state["epoch"], state["step"]
+        try:
+            self._restore(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as exc:
+            raise FormatError(
+                f"{self.checkpoints.path}: expected a checkpoint of this training, found one that does not hold what it needs: {exc}"
+            ) from exc
+        self.saved_at = (self.epoch, self.step)
+        place = f"epoch {self.epoch + 1}, step {self.step + 1}" if self.epoch < self.options.epochs else "its end"
+        if self.history.stopped:
+            place = f"its end, by {self.options.typed('patience')}; more of it goes on"
+        self.reports.note(f"goes on from {self.checkpoints.path} at {place}")
+        if strange := strangeness(state, self.device):
+            self.reports.note(strange)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Any error but its own where the state is not what `_save` wrote."""
+        self.epoch, self.step = int(state["epoch"]), int(state["step"])
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
@@ -309,13 +326,6 @@ class _Run:
         self.seconds = state["seconds"]
         self.history.epochs = [Epoch(*values) for values in state["epochs"]]
         self.history.stopped = self._out_of_patience()
-        self.saved_at = (self.epoch, self.step)
-        place = f"epoch {self.epoch + 1}, step {self.step + 1}" if self.epoch < self.options.epochs else "its end"
-        if self.history.stopped:
-            place = f"its end, by {self.options.typed('patience')}; more of it goes on"
-        self.reports.note(f"goes on from {self.checkpoints.path} at {place}")
-        if strange := strangeness(state, self.device):
-            self.reports.note(strange)
 
 
 def _number(value: float, device: torch.device) -> torch.Tensor:

@@ -21,6 +21,8 @@ CELLS = ("lstm", "gru", "rnn", "peephole", "peephole-full", "residual", "tanh-ou
 LOSSES = ("mse", "mae", "huber", "pinball", "cross-entropy")
 # Options of how a training is watched and kept: what is learnt does not depend on them.
 BESIDE = frozenset({"folder", "resume", "checkpoint_minutes", "log", "trials"})
+BEYOND = 2**31  # whole numbers stay below, so that no product of two leaves 64 bits
+LARGEST = 1e30  # number; torch computes with it in float32
 NOUNS = {int: "a whole number", float: "a number", str: "a word", bool: "True or False"}
 
 Given = TypeVar("Given", bound="Options")
@@ -114,6 +116,10 @@ class Declared:
         fits = found is not None and (not self.choices or found in self.choices)
         if not fits or not all(_within(word, bound, found) for word, bound in self.bounds.items()):
             raise ValueError(f"expected {self._expected()}, found {value!r}")
+        if self.kind is int and found >= BEYOND:
+            raise ValueError(f"expected a whole number below {BEYOND:,}, found {value!r}")
+        if self.kind is float and found > LARGEST:
+            raise ValueError(f"expected a number of at most {LARGEST:g}, found {value!r}")
         return found
 
     def _expected(self) -> str:

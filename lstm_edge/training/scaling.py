@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from ..errors import FormatError
 
 STEPS_OF_FLOAT32 = 2.0**-23  # float32 keeps numbers to this share of their size
 
@@ -54,3 +58,10 @@ def coarse(name: str, mean: float, deviation: float) -> str | None:
         f"column {name!r}: values near {mean:.6g} differ by {deviation:.3g}, and float32 keeps steps of {step:.2g} there; "
         "subtract a constant from the column"
     )
+
+
+def refuse_coarse(place: str, names: Sequence[str], mean: np.ndarray, deviation: np.ndarray) -> None:
+    """FormatError for a column whose values float32 cannot tell apart: whatever would be learnt from it, a file could not compute."""
+    for name, m, d in zip(names, mean, deviation):
+        if d != 1 and d < abs(m) * STEPS_OF_FLOAT32 / 2:  # 1: of a constant, which stays one
+            raise FormatError(f"{place}: {coarse(name, m, d)}")

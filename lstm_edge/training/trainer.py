@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from ..options import spelled
 from .options import Options, read_options
 from .processes import is_first
 from .registry import TASKS
-from .report import Report, Reports
+from .report import Report, Reports, TrainingError
 from .sweep import Sweep
 
 if TYPE_CHECKING:
@@ -42,12 +43,18 @@ def train(
     given = read_options(kind.options, options)
     run: Run = importlib.import_module(f".{kind.module}", __package__).run
     told = report if is_first() else None
-    if given.trials:
-        trained = Sweep(
-            lambda options, told: run(source, options, told), given, Reports([told] if told else [])
-        ).search()
-    else:
-        trained = run(source, given, told)
+    try:
+        if given.trials:
+            trained = Sweep(
+                lambda options, told: run(source, options, told), given, Reports([told] if told else [])
+            ).search()
+        else:
+            trained = run(source, given, told)
+    except (MemoryError, RuntimeError) as exc:  # torch has no type of its own for what a CPU lacks
+        if not isinstance(exc, MemoryError) and not re.search("out of memory|allocate memory", str(exc)):
+            raise
+        found = (str(exc).strip().splitlines() or ["no more to be had"])[0]
+        raise TrainingError(f"training: expected memory for the data and the network, found: {found}") from exc
     if output is not None and is_first():
         trained.export(output)
     return trained

@@ -134,6 +134,10 @@ def _learn_threshold(module: Surprise, training: Spans, validation: Spans, quant
             counts += judged.sum((0, 1))
         module.spread.copy_((squares / counts.clamp(min=1)).sqrt().clamp(min=1e-6))
         scores, marks = _judged(module, validation)
+        if not (marks == 0).any():
+            raise FormatError(
+                "expected values to take the threshold from, found none in the validation part; give a longer table"
+            )
         module.threshold.copy_(torch.tensor(np.quantile(scores[marks == 0], quantile), dtype=torch.float32))
 
 

@@ -61,9 +61,12 @@ def in_order(labels: Words) -> tuple[str, ...]:
     if len(found) < 2:
         raise FormatError(f"expected two labels or more, found {', '.join(found) or 'none'}")
     try:
-        return tuple(sorted(found, key=float))
+        numbers = {label: float(label) for label in found}
     except ValueError:
         return tuple(sorted(found))
+    if any(number != number for number in numbers.values()):  # NaN stands nowhere among numbers
+        return tuple(sorted(found))
+    return tuple(sorted(found, key=lambda label: (numbers[label], label)))
 
 
 def read(source: Any, options: SequenceOptions, *, labelled: bool, grouped: bool) -> Sequences:
@@ -227,7 +230,7 @@ def _numbers(cells: Cells) -> np.ndarray:
 def _of_npy(path: Path) -> np.ndarray:
     try:
         return np.asarray(np.load(path))
-    except ValueError as exc:
+    except (ValueError, EOFError) as exc:
         raise FormatError(f"{path}: expected an array of numbers, found {exc}") from None
 
 
@@ -274,7 +277,10 @@ def _joined(
 
 def _frames(place: str, name: str, held: Any) -> np.ndarray:
     try:
-        array = np.asarray(held, np.float32)
+        if np.iscomplexobj(held):
+            raise TypeError
+        with np.errstate(over="ignore"):  # what becomes infinite is named by its place
+            array = np.asarray(held, np.float32)
     except (TypeError, ValueError):
         raise FormatError(f"{place}: sequence {name!r}: expected an array of numbers, found {_kind(held)}") from None
     array = array[:, None] if array.ndim == 1 else array
