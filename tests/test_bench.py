@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 import lstm_edge as le
 from lstm_edge import LstmEdgeError, format
 from lstm_edge._core import probe
-from lstm_edge.bench import MODES, Machine, bench, paced, warnings_of
+from lstm_edge.bench import MODES, Machine, bench, paced, pacing, warnings_of
 from lstm_edge.bench.baseline import compare
 from lstm_edge.bench.core_step import core_step
 from lstm_edge.bench.energy import power_of
@@ -332,3 +333,43 @@ def test_where_a_report_cannot_be_written_is_said_before_anything_is_timed(digit
     monkeypatch.setattr("lstm_edge.cli.bench.look", lambda cpu=None: pytest.fail("it has begun"))
     assert _run(["bench", digits, flag, "no/such/folder/x"]) == 1
     assert _run(["bench", digits, flag, digits]) == 1
+
+
+def test_reports_that_hold_no_rows_of_a_bench_are_refused() -> None:
+    row = {name: 1 for name in ("batch", "frames", "streams", "threads")}
+    row |= {"precision": "file", "isa": "scalar", "mode": "step", "cold": False, "median": 1.0}
+    report = {"schema": 2, "results": [row]}
+    assert len(compare(report, report, 0.05)) == 1
+    for change in ({"median": float("nan")}, {"median": "1"}, {"isa": []}, {"threads": "2"}, {"frames": None}):
+        with pytest.raises(le.LstmEdgeError, match="bench: base: .*expected"):
+            compare(report, {"schema": 2, "results": [{**row, **change}]}, 0.05)
+
+
+def test_threads_that_the_system_does_not_give(digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that did start end too."""
+    begun: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def refusing(thread: threading.Thread) -> None:
+        if len(begun) == 2:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refusing)
+    with pytest.raises(le.LstmEdgeError, match="threads: expected 3, found that can't start new thread"):
+        bench(le.load(digits), threads=3, runs=2)
+    for thread in begun:
+        thread.join(10)
+        assert not thread.is_alive()
+    with pytest.raises(
+        le.LstmEdgeError, match="at most 256 threads and 65,536 streams of them all, found 1 threads of"
+    ):
+        bench(le.load(digits), streams=10**9)
+    with pytest.raises(le.LstmEdgeError, match="seconds > 0, found 50, None, nan"):
+        bench(le.load(digits), seconds=float("nan"))
+
+
+def test_a_pace_that_cannot_be_kept_ends() -> None:
+    _, starts, ends = pacing._run(lambda: time.sleep(0.2), 0.01, 100, None)
+    assert len(starts) == len(ends) < 30

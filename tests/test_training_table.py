@@ -124,7 +124,8 @@ REFUSED = {
     "a step that is none": ("t,a\n2024-01-01,1\n2024-01-02,2\n", {"step": "soon"}, "step: expected a time of whole seconds .* found 'soon'"),
     "times finer than a second": ("t,a\n2024-01-01 00:00:00.0,1\n2024-01-01 00:00:00.1,2\n", {}, "column 't': expected whole seconds .* found in line 3 '2024-01-01 00:00:00.1'"),
     "a number beyond float32": ("a\n1\n1e39\n3\n", {}, "column 'a': expected numbers of float32's range, up to 3.40282e.38, found in line 3 '1e39'"),
-    "a form of times that is none": ("t,a\n2024-01-01,1\n2024-01-02,2\n", {"time_format": "%Q"}, "time_format: expected a format such as %d.%m.%Y, found '%Q'"),
+    "a form of times that is none": ("t,a\n2024-01-01,1\n2024-01-02,2\n", {"time_format": "%Q"}, "expected times written as %Q, found in line 2 '2024-01-01'"),
+    "a form of times that names a part twice": ("t,a\n2024-01-01,1\n2024-01-02,2\n", {"time_format": "%d%d"}, "expected times written as %d%d"),
     "a grid that no memory holds": ("t,a\n1900-01-01 00:00:00,1\n1900-01-01 00:00:01,2\n9999-06-01,3\n", {"step": "1s"}, "3 rows would be 255,[0-9,]* frames of 1 second"),
     "a grid of gaps": ("t,a\n2024-01-01 00:00:00,1\n2024-01-01 00:00:01,2\n2024-06-01,3\n", {}, "give a longer step"),
 }  # fmt: skip

@@ -18,6 +18,7 @@ from .sampling import Samples, sample
 from .statistics import summarise
 
 MODES = ("step", "chunk", "sequence")
+MOST_THREADS, MOST_STREAMS = 256, 65536
 COLD_BYTES = 64 << 20  # read between calls to push the model out of every cache; larger than most last levels
 
 
@@ -110,6 +111,11 @@ def bench(
     for name, count in (("streams", streams), ("threads", threads), ("frames", frames)):
         if count < 1:
             raise LstmEdgeError(f"bench: {name}: expected at least 1, found {count}")
+    if threads * streams > MOST_STREAMS or threads > MOST_THREADS:
+        raise LstmEdgeError(
+            f"bench: expected at most {MOST_THREADS} threads and {MOST_STREAMS:,} streams of them all, "
+            f"found {threads:,} threads of {streams:,} each"
+        )
     if period is not None and period <= 0:
         raise LstmEdgeError(f"bench: expected a period above 0 seconds, found {period}")
     if threads > 1 and cpu is not None:
@@ -211,8 +217,12 @@ def _in_threads(jobs: list[Callable[[], Samples]]) -> list[Samples]:
             found[n] = why
 
     workers = [threading.Thread(target=work, args=(n,)) for n in range(len(jobs))]
-    for worker in workers:
-        worker.start()
+    try:
+        for worker in workers:
+            worker.start()
+    except RuntimeError as exc:  # the system gives no more threads: those that wait for all must not wait for ever
+        together.abort()
+        raise LstmEdgeError(f"bench: threads: expected {len(jobs)}, found that {exc}") from None
     for worker in workers:
         worker.join()
     for each in found:

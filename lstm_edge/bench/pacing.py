@@ -57,8 +57,9 @@ def paced(
     between: Callable[[], object] | None = None,
 ) -> Paced:
     """Steps `model` once every `period` seconds for `duration` seconds, asleep in between, as a program that reads a microphone
-    is. A frame that comes while another is worked on waits. between: called after each step, as a program's own work."""
-    if period <= 0 or duration < period:
+    is. A frame that comes while another is worked on waits; where the pace cannot be kept, it ends after twice the duration and
+    a second, with as many frames as it answered. between: called after each step, as a program's own work."""
+    if not 0 < period <= duration < np.inf:
         raise LstmEdgeError(
             f"bench: expected a period above 0 and a longer duration, found {period} s and {duration} s"
         )
@@ -100,6 +101,7 @@ def _run(
     clock, step = time.perf_counter_ns, round(period * 1e9)
     first = clock() + step
     starts, ends = np.empty(frames, np.int64), np.empty(frames, np.int64)
+    done, last = frames, first + 2 * frames * step + 10**9
     for n in range(frames):
         ahead = first + n * step - clock()
         if ahead > 0:
@@ -109,7 +111,10 @@ def _run(
         ends[n] = clock()
         if between is not None:
             between()
-    return first + step * np.arange(frames, dtype=np.int64), starts, ends
+        if ends[n] > last:
+            done = n + 1
+            break
+    return first + step * np.arange(done, dtype=np.int64), starts[:done], ends[:done]
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:

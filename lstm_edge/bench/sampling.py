@@ -54,7 +54,7 @@ def sample(
     `patience` times `seconds`. between: called before each call, unmeasured (to empty
     caches). The clock's own cost, some 50 ns, is part of every time: `empty_call` tells it.
     """
-    if warmup < 0 or (runs is not None and runs < 1) or seconds <= 0:
+    if warmup < 0 or (runs is not None and runs < 1) or not 0 < seconds < np.inf:
         raise LstmEdgeError(f"bench: expected warmup >= 0, runs >= 1, seconds > 0, found {warmup}, {runs}, {seconds}")
     for _ in range(warmup):
         call()

@@ -47,7 +47,7 @@ class TextTable:
         """A column as float64, NaN where a cell says that there is no value."""
         cells = self.cells(name)
         values = numbers_of(cells)
-        bad = np.flatnonzero(np.isinf(values))
+        bad = np.flatnonzero(np.abs(values) > np.finfo(np.float32).max)  # files compute in float32
         if len(bad):
             raise FormatError(f"{self.at(bad[0], name)}: expected a number, found {cells[bad[0]]!r}")
         return values
@@ -158,7 +158,7 @@ def _each(cells: Sequence[str], read: Callable[[str], datetime]) -> Times:
     for cell in cells:
         try:
             times.append(read(cell))
-        except ValueError:
+        except (ValueError, re.error):  # re.error: of a form that names one part twice
             times.append(None)
     return _as_times(times)
 
