@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from ..ir.ops import op_spec
 from ..passes.edit import note
 from ..quantize import OpReport, QuantizeReport, bytes_of, narrow_bytes
 from ..reference.samples import difference, is_framed
+from .arguments import copy_of
 
 # What the converter itself says in a file.
 TAKEN = set(
@@ -47,8 +47,10 @@ def export(
     parameters. A module that went through `fake_quantize` gives an int8 file with the weights and scales of its training.
     Raises LstmEdgeError, UnsupportedModelError, OSError.
     """
-    _check(metadata or {})
-    own = copy.deepcopy(module).eval().cpu()
+    _check({} if metadata is None else metadata)
+    if names is not None and (isinstance(names, str) or not all(isinstance(n, str) for n in _listed(names))):
+        raise LstmEdgeError(f"names: expected a list of texts, found {names!r}")
+    own = copy_of(module, "export")
     graph = to_graph(own, example=example)
     graph.self_test = make_self_test(graph, own, sample=_sample(graph, example))
     if graph.metadata.get(TRAINED_IN_INT8):
@@ -64,7 +66,16 @@ def export(
     return load(path)
 
 
+def _listed(names: Any) -> list[Any]:
+    try:
+        return list(names)
+    except TypeError:
+        raise LstmEdgeError(f"names: expected a list of texts, found {names!r}") from None
+
+
 def _check(metadata: Mapping[str, Any]) -> None:
+    if not isinstance(metadata, Mapping):
+        raise LstmEdgeError(f"metadata: expected a dictionary, found {type(metadata).__name__}")
     taken = [key for key in metadata if key in TAKEN]
     if taken:
         raise LstmEdgeError(f"metadata: {taken[0]!r} is what the converter writes there: choose another name")

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from ..errors import LstmEdgeError
 from ..importers.torch.opaque import is_tracing, traced_ops
+from .arguments import module_of
 from .cells import VariantLSTM, backwards
 from .int8_arithmetic import lstm_cell, product, rows_of, sigmoid, stored_value, tanh
 
@@ -28,7 +29,7 @@ def fake_quantize(module: nn.Module) -> nn.Module:
     are not float32.
     """
     found = 0
-    for name, layer in module.named_modules():
+    for name, layer in module_of(module, "fake_quantize").named_modules():
         if isinstance(layer, Int8):
             found += 1
         elif type(layer) in _INT8:

@@ -18,6 +18,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from ..errors import LstmEdgeError
 from ..ir.sparse import BLOCK
+from .arguments import module_of, whole
 from .cells import VariantLSTM
 
 DONE, KEPT = "pruning_steps", "pruning_kept"  # in an optimiser's state of a parameter
@@ -45,12 +46,17 @@ def prune_gradually(
     How far pruning is stands in the optimiser's state, so that whoever saves that and loads it goes on with the same bits,
     after the same call. Returns what is known of it. LstmEdgeError for arguments that name nothing or mean nothing.
     """
-    if not 0 < density <= 1:
+    module_of(module, "prune_gradually")
+    if isinstance(density, bool) or not isinstance(density, int | float) or not 0 < density <= 1:
         raise LstmEdgeError(f"density: expected a share above 0, at most 1, found {density!r}")
-    if len(blocks) != 2 or any(not isinstance(size, int) or size < 1 for size in blocks):
-        raise LstmEdgeError(f"blocks: expected (rows, columns), whole numbers of 1 or more, found {blocks!r}")
+    if (
+        not isinstance(blocks, tuple | list)
+        or len(blocks) != 2
+        or not all(whole(size, 1) and size <= 4096 for size in blocks)
+    ):
+        raise LstmEdgeError(f"blocks: expected (rows, columns), whole numbers of 1 to 4096, found {blocks!r}")
     for name, count, least in (("start", start, 0), ("steps", steps, 0), ("every", every, 1)):
-        if not isinstance(count, int) or count < least:
+        if not whole(count, least):
             raise LstmEdgeError(f"{name}: expected a whole number of {least} or more, found {count!r}")
     patterns = [only] if isinstance(only, str) else list(only)
     names = [name for name, _ in _weights(module) if any(fnmatchcase(name, p) for p in patterns)]
