@@ -13,7 +13,7 @@ from lstm_edge.errors import LstmEdgeError
 from lstm_edge.ir.graph import Graph
 
 torch = pytest.importorskip("torch")
-cells = pytest.importorskip("lstm_edge.training.cells")
+from lstm_edge.training import cells  # noqa: E402
 from lstm_edge.training.fill import ForwardFill  # noqa: E402
 
 VARIANTS = ("peephole", "peephole-full", "tanh-output")
