@@ -198,11 +198,14 @@ def test_several_targets_and_series(tmp_path):
 
 def test_constant_and_coarse_columns():
     table = hourly(gaps=False)
-    table["same"], table["far"] = 5.0, 1e9 + np.arange(len(table)) % 7
+    table["same"], table["far"] = 5.0, 1e6 + np.arange(len(table)) % 7
     trained = train(table, target=["load"], inputs=["same", "far"], **{**TINY, "epochs": 1})
     assert any("constant in the training part: 'same'" in n for n in trained.notes)
     assert any("column 'far'" in n and "float32 keeps steps of" in n for n in trained.notes)
     assert np.isfinite(state(trained)).all()
+    table["far"] += 1e9  # where float32 tells none of its values from another
+    with pytest.raises(lstm_edge.LstmEdgeError, match="column 'far'.*float32 keeps steps of"):
+        train(table, target=["load"], inputs=["same", "far"], **{**TINY, "epochs": 1})
 
 
 WRONG = {
