@@ -933,7 +933,7 @@ cdef class Stream:
                 PyBuffer_Release(&view)
 
     cdef _resize_newest(self, int index, Py_ssize_t size):
-        if self.newest_size[index] != size:
+        if self.newest[index] == NULL or self.newest_size[index] != size:  # never NULL, which memcpy may not be given even for no bytes
             self.newest_size[index] = 0
             self.newest[index] = <char *>PyMem_Realloc(self.newest[index], size + 1)
             if self.newest[index] == NULL:
