@@ -21,6 +21,7 @@ import lstm_edge
 from ..bench import MODES, Machine, bench, empty_call, look, paced, warnings_of
 from ..bench.baseline import SCHEMA, Change, checked, compare, name_of
 from ..bench.core_step import core_step
+from ..bench.machine import cpu_name
 from ..bench.ops import op_times
 from ..bench.page import page, timeline
 from ..bench.startup import startup
@@ -148,7 +149,7 @@ def command(model_path: str, **given: Any) -> int:
 
 def _measure(path: str, given: dict[str, Any]) -> dict[str, Any]:
     report: dict[str, Any] = {
-        "schema": SCHEMA, "unit": "us", "model": os.path.basename(path), "bytes": os.path.getsize(path), "cpu": look().cpu,
+        "schema": SCHEMA, "unit": "us", "model": os.path.basename(path), "bytes": os.path.getsize(path), "cpu": cpu_name(),
         "version": lstm_edge.__version__, "python": platform.python_version(), "system": platform.platform(),
         "period_s": given["period"], "empty_call": empty_call(given["cpu"]), "results": [],
     }  # fmt: skip
@@ -157,16 +158,17 @@ def _measure(path: str, given: dict[str, Any]) -> dict[str, Any]:
             for isa in _isas(given["isas"]):
                 report["results"] += _rows(file, precision, isa, given)
     isa = next(iter(_isas(given["isas"])))
-    steps = _streams(path)
+    model = lstm_edge.load(path, isa=isa)
+    steps = bool(model.metadata.get("streaming", {}).get("supported"))
     if given["duration"]:
         with err_console().status(f"stepping every {1e3 * given['period']:g} ms for {given['duration']:g} s"):
-            report["paced"] = paced(lstm_edge.load(path, isa=isa), period=given["period"], duration=given["duration"],
+            report["paced"] = paced(model, period=given["period"], duration=given["duration"],
                                     batch=given["batch"], cpu=given["cpu"]).as_dict()  # fmt: skip
     if given["breakdown"]:
         with err_console().status("starting in fresh processes"):
             mode, frames = ("step", 1) if steps else ("sequence", given["frames"])
             report["startup"] = startup(path, mode=mode, isa=isa, frames=frames).as_dict()
-            report["core_step"] = core_step(lstm_edge.load(path, isa=isa), given["batch"]) if steps else None
+            report["core_step"] = core_step(model, given["batch"]) if steps else None
     if given["ops"]:
         if not steps:
             raise LstmEdgeError(
@@ -214,10 +216,6 @@ def _isas(given: tuple[str, ...]) -> list[str | None]:
     if "all" in given:
         return [name for name, supported in lstm_edge.isas() if supported]
     return list(given) or [None]
-
-
-def _streams(path: str) -> bool:
-    return bool(lstm_edge.load(path).metadata.get("streaming", {}).get("supported"))
 
 
 def _percent(text: str) -> float:

@@ -10,6 +10,13 @@ from ..options import Options, option
 CLASSES = (None, "cross-entropy")
 
 
+def split_option() -> str:
+    """`split`, of the tasks whose sequences can be held out whole or by their ends."""
+    words = "What is held out: whole sequences, or the end of each; auto: sequences where there are ten."
+    chosen: str = option("auto", words, choices=("auto", "sequences", "time"))
+    return chosen
+
+
 @dataclass(frozen=True)
 class HeldOut(Options):
     """What every task holds out."""
@@ -69,11 +76,7 @@ class LabelOptions(SequenceOptions):
     """A label for each frame."""
 
     window: int = option(256, "Frames of an example; longer sequences are cut into such.", least=2)
-    split: str = option(
-        "auto",
-        "What is held out: whole sequences, or the end of each; auto: sequences where there are ten.",
-        choices=("auto", "sequences", "time"),
-    )
+    split: str = split_option()
 
     def contradictions(self) -> Iterator[str]:
         yield from super().contradictions()
@@ -95,11 +98,7 @@ class AnomalyOptions(SequenceOptions):
     quantile: float = option(
         0.999, "Share of usual scores, on the validation part, below the threshold.", above=0, most=1
     )
-    split: str = option(
-        "auto",
-        "What is held out: whole sequences, or the end of each; auto: sequences where there are ten.",
-        choices=("auto", "sequences", "time"),
-    )
+    split: str = split_option()
 
     def contradictions(self) -> Iterator[str]:
         yield from super().contradictions()
