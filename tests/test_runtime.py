@@ -304,13 +304,16 @@ def test_steps_leave_no_memory_behind(model):
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    for _ in range(2000):
-        stream.step(x[0])
-    before = resident()
-    for _ in range(50000):
-        stream.step(x[0])
-        assert stream.state
-    assert resident() - before < 1 << 20
+    def growth_of_a_round():
+        before = resident()
+        for _ in range(12500):
+            stream.step(x[0])
+            assert stream.state
+        return resident() - before
+
+    growth_of_a_round()
+    # A leak of 16 bytes a step grows every round by 200 kB. An emulator's own memory, which counts here, grows in some round by megabytes.
+    assert min(growth_of_a_round() for _ in range(4)) < 1 << 17
 
 
 def test_a_step_allocates_nothing(tmp_path):
