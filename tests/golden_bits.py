@@ -42,7 +42,7 @@ def make(folder: Path) -> None:
             x = x[:MOST_SEQUENCES] if case.frames_axis else x[:MOST_FRAMES]
         streams = case.answers == "frames" and case.frames_axis == 0
         lstm_edge.convert(real.ROOT / case.path, folder / f"{name}.lstm", **case.options)
-        lstm_edge.quantize(folder / f"{name}.lstm", folder / f"{name}.int8.lstm", calibration=x)
+        lstm_edge.quantize(folder / f"{name}.lstm", folder / f"{name}.int8.lstm", calibration=x, precision="int8")
         for kind in ("", ".int8"):
             found = {isa: answers(lstm_edge.load(folder / f"{name}{kind}.lstm", isa), x, streams) for isa in ISAS}
             if kind:

@@ -300,7 +300,7 @@ def real_int8(tmp_path_factory):
         if (name, frames) not in made:
             path = tmp_path_factory.mktemp("int8") / f"{name}.lstm"
             sample = real_input(name, frames)[0] if frames else real_input(name)[1]
-            lstm_edge.quantize(real.converted(name), path, calibration=sample)
+            lstm_edge.quantize(real.converted(name), path, calibration=sample, precision="int8")
             made[name, frames] = path.read_bytes()
         return made[name, frames]
 

@@ -59,7 +59,7 @@ def tokens(n: int = 3, frames: int = 40, seed: int = 1) -> np.ndarray:
 def test_what_is_stored_in_int8(tmp_path):
     graph = classifier()
     path = tmp_path / "int8.lstm"
-    model, report = lstm_edge.quantize(graph, path, calibration=tokens())
+    model, report = lstm_edge.quantize(graph, path, calibration=tokens(), precision="int8")
     stored = format.read(path)
     kinds = {
         (n.name, i): stored.tensors[i].dtype
@@ -90,7 +90,7 @@ def test_what_is_stored_in_int8(tmp_path):
 
 def test_the_report_is_true():
     graph, x = classifier(), tokens()
-    model, report = lstm_edge.quantize(graph, calibration=x)
+    model, report = lstm_edge.quantize(graph, calibration=x, precision="int8")
     exact = lstm_edge.Model(format.to_bytes(graph)).run(x).astype(np.float64)
     gap = np.abs(model.run(x) - exact)
     got = report.outputs["scores"]
@@ -109,17 +109,17 @@ def test_the_report_is_true():
 
 def test_each_op_alone_is_what_it_says():
     graph, x = classifier(), tokens()
-    _, report = lstm_edge.quantize(graph, calibration=x)
+    _, report = lstm_edge.quantize(graph, calibration=x, precision="int8")
     exact = lstm_edge.Model(format.to_bytes(graph)).run(x)
     names = [o.name for o in report.ops]
     for op in report.ops:
-        _, single = lstm_edge.quantize(graph, calibration=x, keep=[n for n in names if n != op.name])
+        _, single = lstm_edge.quantize(graph, calibration=x, keep=[n for n in names if n != op.name], precision="int8")
         assert single.max_error == pytest.approx(op.alone, rel=1e-6)
     assert np.isfinite(exact).all()
 
 
 def test_keep_leaves_ops_and_says_so():
-    _, report = lstm_edge.quantize(classifier(), calibration=tokens(), keep=["ce*", "head"])
+    _, report = lstm_edge.quantize(classifier(), calibration=tokens(), keep=["ce*", "head"], precision="int8")
     kept = {o.name: o for o in report.ops if o.stored == "float32"}
     assert set(kept) == {"cell", "head"}
     assert kept["cell"].stayed["w_ih"] == "kept by name"
@@ -129,9 +129,9 @@ def test_keep_leaves_ops_and_says_so():
 
 def test_max_error_returns_the_most_harmful_ops():
     graph, x = classifier(), tokens()
-    _, everything = lstm_edge.quantize(graph, calibration=x)
+    _, everything = lstm_edge.quantize(graph, calibration=x, precision="int8")
     bound = everything.max_error * 0.6
-    model, report = lstm_edge.quantize(graph, calibration=x, max_error=bound)
+    model, report = lstm_edge.quantize(graph, calibration=x, max_error=bound, precision="int8")
     exact = lstm_edge.Model(format.to_bytes(graph)).run(x)
     assert np.abs(model.run(x) - exact).max() <= bound and report.max_error <= bound
     left = [o for o in report.ops if o.stored == "float32"]
@@ -139,7 +139,7 @@ def test_max_error_returns_the_most_harmful_ops():
     worst = max(everything.ops, key=lambda o: o.alone)
     assert worst.name in {o.name for o in left}
     assert all(any("max_error" in why for why in o.stayed.values()) for o in left)
-    model, report = lstm_edge.quantize(graph, calibration=x, max_error=1e-9)
+    model, report = lstm_edge.quantize(graph, calibration=x, max_error=1e-9, precision="int8")
     assert report.max_error == 0 and model.run(x).tobytes() == exact.tobytes()
 
 
@@ -183,7 +183,7 @@ def test_nothing_is_left_without_a_reason():
             "column",
         ),
     )
-    _, int8 = lstm_edge.quantize(graph)
+    _, int8 = lstm_edge.quantize(graph, precision="int8")
     _, half = lstm_edge.quantize(graph, weights="float16")
     why = {o.name: "; ".join(o.stayed.values()) for o in int8.ops}
     assert "input channels" in why["up"] and "NaN or infinity" in why["infinite"] and "MatMul" in why["product"]
@@ -216,7 +216,7 @@ def test_the_file_proves_itself(tmp_path):
     """Its own answers, to the bit on every ISA; as many frames as 1 % of the weights allow."""
     graph = classifier()
     path = tmp_path / "int8.lstm"
-    model, _ = lstm_edge.quantize(graph, path, calibration=tokens())
+    model, _ = lstm_edge.quantize(graph, path, calibration=tokens(), precision="int8")
     test = format.read(path).self_test
     assert test.tolerance == 0.0 and not libm_ops(graph)
     assert model.run(**test.inputs).tobytes() == test.outputs["scores"].tobytes()
@@ -231,7 +231,7 @@ def test_bits_that_depend_on_libm_are_named():
     scores = graph.outputs[0].tensor
     graph.outputs[0].tensor = graph.add1("Unary", [scores], {"kind": "sin"}, "wave")
     graph.self_test = None
-    model, report = lstm_edge.quantize(graph)
+    model, report = lstm_edge.quantize(graph, precision="int8")
     assert report.notes == ["the bits depend on the machine's C library, through wave (Unary sin)"]
     assert model.metadata["self_test"]["tolerance"] > 0
 
@@ -295,7 +295,8 @@ def test_errors_that_are_not_finite():
     [
         ({"weights": "int4"}, "expected int8 or float16, found 'int4'"),
         ({"max_error": 0.0}, "above 0"),
-        ({"precision": "fast"}, "expected auto or None"),
+        ({"precision": "fast"}, "expected auto, int8 or float16, found 'fast'"),
+        ({"precision": "int8", "weights": "float16"}, "weights: expected int8"),
         ({"calibration": []}, "at least one run"),
         ({"calibration": {"x": 1}}, r"expected arrays for the inputs \['tokens'\], found \['x'\]"),
     ],
@@ -307,7 +308,7 @@ def test_wrong_arguments_are_named(arguments, message):
 
 def test_what_cannot_be_quantised_is_refused(tmp_path):
     path = tmp_path / "int8.lstm"
-    model, _ = lstm_edge.quantize(classifier(), path)
+    model, _ = lstm_edge.quantize(classifier(), path, precision="int8")
     with pytest.raises(UnsupportedModelError, match="int8 already"):
         lstm_edge.quantize(path)
     with pytest.raises(LstmEdgeError, match="found a loaded Model"):
@@ -327,7 +328,7 @@ def files(tmp_path):
 
 def test_command_prints_the_table(files, capsys):
     model, data, out = files
-    assert _run(["quantize", model, "-o", out, "--calibrate", data]) == 0
+    assert _run(["quantize", model, "-o", out, "--calibrate", data, "--precision", "int8"]) == 0
     text = capsys.readouterr().out
     for part in ("embed", "conv", "cell", "head", "SNR dB", "calibration data", "biases are added in float32", "of "):
         assert part in text
@@ -337,7 +338,24 @@ def test_command_prints_the_table(files, capsys):
 def test_command_prints_json(files, capsys):
     model, data, out = files
     assert (
-        _run(["quantize", model, "-o", out, "--calibrate", data, "--keep", "cell", "--max-error", "0.5", "--json"]) == 0
+        _run(
+            [
+                "quantize",
+                model,
+                "-o",
+                out,
+                "--calibrate",
+                data,
+                "--keep",
+                "cell",
+                "--max-error",
+                "0.5",
+                "--precision",
+                "int8",
+                "--json",
+            ]
+        )
+        == 0
     )
     report = json.loads(capsys.readouterr().out)
     assert {o["name"]: o["stored"] for o in report["ops"]} == {

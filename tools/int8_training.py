@@ -131,7 +131,7 @@ def rounded(network: nn.Module, calibration: Tensor, held_out: Data) -> list[flo
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "float.lstm")
         plain = export(network, path, calibration[:2])
-        after, _ = lstm_edge.quantize(path, calibration=calibration[:CALIBRATION].numpy())
+        after, _ = lstm_edge.quantize(path, calibration=calibration[:CALIBRATION].numpy(), precision="int8")
     return [error(plain, held_out), error(after, held_out)]
 
 

@@ -36,7 +36,7 @@ def make(folder: Path) -> None:
         recording = np.load(Path(models, f"{SILERO}.ref.npz"))["input"]
         inputs["silero"] = np.ascontiguousarray(recording[:FRAMES, :, 64:])
     for name, x in inputs.items():
-        lstm_edge.quantize(folder / f"{name}.lstm", folder / f"{name}.int8.lstm", calibration=x)
+        lstm_edge.quantize(folder / f"{name}.lstm", folder / f"{name}.int8.lstm", calibration=x, precision="int8")
         np.save(folder / f"{name}.x.npy", x)
         for kind in (name, f"{name}.int8"):
             np.save(folder / f"{kind}.y.npy", lstm_edge.load(folder / f"{kind}.lstm").run(x))

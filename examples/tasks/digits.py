@@ -49,7 +49,7 @@ def main() -> None:
     answers = np.stack([by_rows(model, image) for image in images[-HELD:]])
     right = (answers.argmax(-1) == labels[-HELD:, None]).mean(0)
     size = Path("digits.lstm").stat().st_size / 1000
-    small, _ = le.quantize("digits.lstm", "digits-int8.lstm", calibration=images[:50])
+    small, _ = le.quantize("digits.lstm", "digits-int8.lstm", calibration=images[:50], precision="int8")
     small_right = np.mean([by_rows(small, i)[-1].argmax() == n for i, n in zip(images[-HELD:], labels[-HELD:])])
     rows = [
         ["", "float32", "int8"],

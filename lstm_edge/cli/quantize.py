@@ -10,7 +10,10 @@ from rich.table import Table
 
 import lstm_edge
 
+from .. import format
+from ..quantize.auto import compare
 from ..quantize.report import Error, QuantizeReport
+from ..quantize.targets import HERE, TARGETS, measure_for
 from .io import err_console, out_console, print_json
 from .options import json_option, model_argument
 from .sinks import check_output, check_replaceable
@@ -20,24 +23,38 @@ from .tables import Reading, read_arrays
 @click.command("quantize")
 @model_argument
 @click.option(
-    "-o", "--output", metavar="OUT.lstm", type=click.Path(dir_okay=False), help="Default: MODEL.WEIGHTS.lstm."
+    "-o", "--output", metavar="OUT.lstm", type=click.Path(dir_okay=False), help="Default: MODEL.PRECISION.lstm."
 )
 @click.option(
     "--calibrate", metavar="FILE", multiple=True, type=click.Path(exists=True, dir_okay=False),
     help="Real input, as `lstm-edge run` takes it: weights are rounded for it and errors measured on it.",
 )  # fmt: skip
-@click.option("--weights", type=click.Choice(["int8", "float16"]), default="int8", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "int8", "float16"]),
+    help="auto, the default: times each op here and stores narrow what is no slower so. int8, float16: all that can be.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["int8", "float16"]),
+    help="With --precision auto the only narrow form to try; alone the same as --precision.",
+)
+@click.option(
+    "--for",
+    "board",
+    type=click.Choice(list(TARGETS)),
+    default=HERE,
+    show_default=True,
+    help="The machine whose times decide: this one, timed, or a Raspberry Pi, modelled.",
+)
 @click.option("--max-error", type=float, help="Largest error at the outputs; ops return to float32 until it holds.")
 @click.option(
     "--keep", metavar="NAME", multiple=True, help="An op, or a pattern such as 'decoder*', to leave in float32."
 )
-@click.option(
-    "--precision", type=click.Choice(["auto"]), help="Time all precisions here; keep the fastest within --max-error."
-)
 @json_option
 def command(
-    model_path: str, output: str | None, calibrate: tuple[str, ...], weights: str, max_error: float | None,
-    keep: tuple[str, ...], precision: str | None, as_json: bool,
+    model_path: str, output: str | None, calibrate: tuple[str, ...], weights: str | None, max_error: float | None,
+    keep: tuple[str, ...], precision: str | None, board: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Store the weights of MODEL.lstm in int8 or float16 and report what that changes, op by op.
 
@@ -48,7 +65,8 @@ def command(
     if calibrate:
         arrays = read_arrays(source, calibrate, Reading())
         calibration = {p.name: a for p, a in zip(source.inputs, arrays)}
-    target = output or f"{os.path.splitext(model_path)[0]}.{precision or weights}.lstm"
+    form = precision or weights or "auto"
+    target = output or f"{os.path.splitext(model_path)[0]}.{form}.lstm"
     check_output(target, (model_path, *calibrate))
     check_replaceable(target)
     with err_console().status(f"quantising {os.path.basename(model_path)}"):
@@ -60,7 +78,10 @@ def command(
             max_error=max_error,
             keep=keep,
             precision=precision,
+            target=board,
         )
+        if form != "auto":
+            add_times(report, model_path, target, board)
     sizes = os.path.getsize(model_path), os.path.getsize(target)
     if as_json:
         print_json({"model": os.path.basename(target), "file_bytes": sizes, **report.as_metadata()})
@@ -70,19 +91,30 @@ def command(
     console.print(f"{target}: {sizes[1]:,} bytes, {sizes[1] / sizes[0]:.3f} of {sizes[0]:,}", markup=False)
 
 
+def add_times(report: QuantizeReport, before: str, after: str, target: str) -> None:
+    """Puts what a call takes in both forms into a report of weights that were asked for, and a note where they are slower."""
+    found, slower = compare(format.read(before), format.read(after), report.weights, measure_for(target))
+    report.take_times(found)
+    report.notes = [*report.notes, *slower]
+
+
 def print_report(report: QuantizeReport, console: Console) -> None:
     """A row per op with constants, a row per output, and what stayed float32."""
+    forms = list(dict.fromkeys(form for op in report.ops for form in op.times))
     table = Table("op", "name", "stored", box=None, pad_edge=False)
-    for name in ("bytes", "from", "max error", "mean", "SNR dB", "alone"):
+    for name in ("bytes", "from", "max error", "mean", "SNR dB", "alone", *(f"{form} us" for form in forms)):
         table.add_column(name, justify="right")
     for op in report.ops:
         alone = "" if op.alone is None else f"{op.alone:.2g}"
-        table.add_row(
-            op.op, op.name, op.stored, f"{op.bytes_after:,}", f"{op.bytes_before:,}", *_error_cells(op.error), alone
-        )
+        times = [f"{op.times[form]:.2f}" if form in op.times else "" for form in forms]
+        sizes = f"{op.bytes_after:,}", f"{op.bytes_before:,}"
+        table.add_row(op.op, op.name, op.stored, *sizes, *_error_cells(op.error), alone, *times)
     for name, error in report.outputs.items():
-        table.add_row("output", name, "", "", "", *_error_cells(error), "")
+        table.add_row("output", name, "", "", "", *_error_cells(error), "", *[""] * len(forms))
     console.print(table)
+    for kind, forms_us in report.calls.items():
+        told = ", ".join(f"{form} {us:.4g} us" for form, us in forms_us.items())
+        console.print(f"a {kind}: {told}; {report.where}", markup=False)
     console.print(f"errors against float32, measured on: {report.source}", markup=False)
     for op in report.ops:
         for role, why in op.stayed.items():

@@ -1,4 +1,4 @@
-"""precision="auto": float32, float16 and int8 timed on this machine; the fastest within the tolerance is kept."""
+"""precision="auto": an op is stored narrow only where that is no slower, and a model only where the whole of it is no slower."""
 
 from __future__ import annotations
 
@@ -7,70 +7,157 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .. import format
-from .._core import Model
-from ..bench import bench
-from ..ir.graph import Graph
-from .report import Arrays, Error, QuantizeReport, bytes_of, run_all
+from ..ir.graph import Graph, Tensor
+from .narrow import Narrower
+from .report import Arrays, Error, QuantizeReport, bytes_of
 from .search import Quantized, quantized
+from .timing import CallTimes, Measure, Measured, timed_here
 
-TOLERANCE = 0.01  # of the largest answer, where no max_error is given
-ROUNDS, SECONDS = 5, 0.05  # rounds take turns, so that a slow moment meets all precisions
-NOISE = 0.97  # a less exact precision must be faster by more than the clock's noise
+EXACT, NARROW = "float32", ("float16", "int8")
+SAME_OP, CLOCK = (
+    1.02,
+    0.03,
+)  # an op's times so close, as a factor and in microseconds, are equal: it is then stored narrow
+SAME_CALL = 1.01  # a narrow model may take so much of float32's time, which is what the clock cannot tell apart
+SMALLER_WINS = 1.03  # of the forms that come so close to the fastest, the smallest is kept
+BESIDE_INT8 = "float32 beside int8"
 
 
 def fastest(
-    graph: Graph, runs: list[Arrays], kept: Mapping[int, str], max_error: float | None, by_calibration: bool
+    graph: Graph,
+    runs: list[Arrays],
+    kept: Mapping[int, str],
+    max_error: float | None,
+    by_calibration: bool,
+    wanted: tuple[str, ...] = NARROW,
+    measure: Measure = timed_here,
 ) -> Quantized:
-    """The fastest of the three whose largest error at an output is within max_error; its report holds all timings."""
-    tolerance = max_error if max_error is not None else TOLERANCE * _largest_answer(graph, runs)
-    candidates = {"float32": _unchanged(graph)}
-    for weights in ("float16", "int8"):
-        candidates[weights] = quantized(graph, runs, weights, kept, max_error, by_calibration)
-    models = {name: Model(_bytes(c.graph)) for name, c in candidates.items()}
-    mode = "step" if graph.metadata.get("streaming", {}).get("supported") else "sequence"
-    timings = {name: np.inf for name in models}
-    for _ in range(ROUNDS):
-        for name, model in models.items():
-            timings[name] = min(timings[name], bench(model, mode=mode, seconds=SECONDS, patience=1).median)
-    best = "float32"
-    for name, candidate in candidates.items():
-        if candidate.report.max_error <= tolerance and timings[name] < NOISE * timings[best]:
-            best = name
-    report = candidates[best].report
-    report.timings = {k: float(v) for k, v in timings.items()}
-    report.notes = [*report.notes, *_why(candidates, timings, best, tolerance, mode)]
-    return candidates[best]
+    """The best of float32 and the forms `wanted`, each with those ops left in float32 that are faster so, and those that
+    max_error returns.
+
+    Best is what takes the least time of those no slower than float32 in any kind of call, and the smallest where times are equal.
+    The report holds the times of the forms and of every op. measure: what tells times, this machine's clock or a model of another one.
+    """
+    forms = _forms(graph, wanted, kept)
+    looked = measure(forms)
+    candidates, stay = {EXACT: Quantized(graph, _unchanged(graph))}, dict(kept)
+    for form in wanted:
+        stay = {**(_slower_ops(looked, form) if form in forms else {}), **kept}
+        candidates[form] = quantized(graph, runs, form, stay, max_error, by_calibration)
+    whole = measure({name: candidate.graph for name, candidate in candidates.items()})
+    best, why = _choose(candidates, whole, max_error)
+    chosen = candidates[best]
+    if best == EXACT:
+        chosen = _exact(graph, wanted[-1], stay)
+    said = f"{best} kept: {_call_text(whole.times[best])}, error {chosen.report.max_error:.2g}; {whole.where}"
+    _tell(chosen.report, looked, whole, [said, *why])
+    return chosen
 
 
-def _why(
-    candidates: dict[str, Quantized], timings: dict[str, float], best: str, tolerance: float, mode: str
-) -> list[str]:
+def compare(before: Graph, after: Graph, form: str, measure: Measure = timed_here) -> tuple[Measured, list[str]]:
+    """Times of a model in float32 and in `form`, and a line for each kind of call in which `form` is slower."""
+    found = measure({EXACT: before, form: after})
+    exact, narrow = found.times[EXACT], found.times[form]
     lines = [
-        f"{best} kept: {timings[best]:.2f} us per {mode} on this machine, error {candidates[best].report.max_error:.2g}"
+        f"{form} is slower than float32: {_us(narrow[mode])} a {mode}, float32 {_us(exact[mode])} ({found.where}); "
+        "--precision auto keeps in float32 what is faster so"
+        for mode in exact
+        if narrow[mode].call > SMALLER_WINS * exact[mode].call
     ]
+    return found, lines
+
+
+# ---- ops -------------------------------------------------------------------------------------------------------------
+
+
+def _forms(graph: Graph, wanted: tuple[str, ...], kept: Mapping[int, str]) -> dict[str, Graph]:
+    """float32 and the graph in every form wanted that makes a difference. A file that holds int8 anywhere runs its float32
+    ops with kernels that give the same bits on every CPU, so that int8 is measured against those."""
+    forms = {EXACT: graph}
+    for form in wanted:
+        narrowed = Narrower(graph, form).apply(kept)
+        if narrowed.narrow:
+            forms[form] = narrowed.graph
+    if "int8" in forms:
+        beside = copy.copy(graph)
+        beside.tensors = dict(graph.tensors)
+        name = graph.fresh("int8")
+        beside.tensors[name] = Tensor(name, "int8", (1, 2), np.ones((1, 2), np.int8), np.ones(1, np.float32))
+        forms[BESIDE_INT8] = beside
+    return forms
+
+
+def _slower_ops(found: Measured, form: str) -> dict[int, str]:
+    """The ops that are slower in `form` in any kind of call, by number, with the times that say so."""
+    exact = found.times[BESIDE_INT8 if form == "int8" else EXACT]
+    slower: dict[int, str] = {}
+    for mode, narrow in found.times[form].items():
+        for n, (a, b) in enumerate(zip(exact[mode].ops, narrow.ops)):
+            if b > SAME_OP * a + CLOCK:
+                slower.setdefault(n, f"float32 is faster: {a:.2f} us a {mode}, {b:.2f} in {form}")
+    return slower
+
+
+# ---- the whole model -------------------------------------------------------------------------------------------------
+
+
+def _choose(candidates: Mapping[str, Quantized], found: Measured, max_error: float | None) -> tuple[str, list[str]]:
+    """The form to keep, and a line for each other one."""
+    exact = found.times[EXACT]
+    reasons = {}
+    for name, candidate in candidates.items():
+        slower = [m for m in exact if found.times[name][m].call > SAME_CALL * exact[m].call]
+        if name != EXACT and not any(op.stored != EXACT for op in candidate.report.ops):
+            reasons[name] = "every op stays float32"
+        elif max_error is not None and candidate.report.max_error > max_error:
+            reasons[name] = f"its error is beyond the tolerance {max_error:.2g}"
+        elif slower:
+            reasons[name] = f"slower than float32 in a {slower[0]}"
+    left = [name for name in candidates if name not in reasons]
+    first = next(iter(exact))
+    least = min(found.times[name][first].call for name in left)
+    close = [name for name in left if found.times[name][first].call <= SMALLER_WINS * least]
+    best = min(close, key=lambda name: candidates[name].report.bytes_after)
+    lines = []
     for name, candidate in candidates.items():
         if name != best:
-            error = candidate.report.max_error
-            why = f"its error is beyond the tolerance {tolerance:.2g}" if error > tolerance else "not faster"
-            lines.append(f"{name} left: {timings[name]:.2f} us, error {error:.2g}; {why}")
-    return lines
+            why = reasons.get(name, "larger, and not faster" if name in close else "not as fast")
+            lines.append(f"{name} left: {_call_text(found.times[name])}, error {candidate.report.max_error:.2g}; {why}")
+    return best, lines
 
 
-def _unchanged(graph: Graph) -> Quantized:
-    same = copy.copy(graph)
-    same.metadata = copy.deepcopy(graph.metadata)
+def _unchanged(graph: Graph) -> QuantizeReport:
     size = bytes_of(graph)
     outputs = {p.name: Error(0.0, 0.0, np.inf) for p in graph.outputs}
-    return Quantized(same, QuantizeReport("float32", "none needed", outputs, [], size, size))
+    return QuantizeReport(EXACT, "none needed", outputs, [], size, size)
 
 
-def _largest_answer(graph: Graph, runs: list[Arrays]) -> float:
-    answers = [a[np.isfinite(a)] for run in run_all(graph, runs) for a in run.values()]
-    return max((float(np.abs(a).max(initial=0.0)) for a in answers), default=0.0)
+def _exact(graph: Graph, form: str, why: Mapping[int, str]) -> Quantized:
+    """The graph as it is, with the reason why each constant stays that could be in `form`."""
+    same = copy.copy(graph)
+    same.metadata = copy.deepcopy(graph.metadata)
+    report = _unchanged(graph)
+    whole = "the whole model is no better in a narrow form: see the notes"
+    reasons = {n: why.get(n, whole) for n in range(len(graph.nodes))}
+    report.ops = [op for op in Narrower(graph, form).apply(reasons).ops if op.bytes_before]
+    return Quantized(same, report)
 
 
-def _bytes(graph: Graph) -> bytes:
-    bare = copy.copy(graph)
-    bare.self_test = None
-    return format.to_bytes(bare)
+# ---- what is said ----------------------------------------------------------------------------------------------------
+
+
+def _tell(report: QuantizeReport, looked: Measured, whole: Measured, lines: list[str]) -> None:
+    """Where and what was measured: of whole calls for every form, of each op in the call that comes first."""
+    first = next(iter(whole.times[EXACT]))
+    report.take_times(whole)
+    report.notes = [*report.notes, *lines]
+    for op in report.ops:
+        op.times = {form: times[first].ops[op.number] for form, times in looked.times.items()}
+
+
+def _call_text(times: Mapping[str, CallTimes]) -> str:
+    return ", ".join(f"{_us(call)} a {mode}" for mode, call in times.items())
+
+
+def _us(times: CallTimes) -> str:
+    return f"{times.call:.4g} us"

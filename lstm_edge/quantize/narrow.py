@@ -57,7 +57,7 @@ class Narrower:
 
     def narrow_node(self, graph: Graph, number: int, node: Node, kept: str | None) -> OpReport:
         """Replaces the node's weights where it pays; says of every float32 constant it reads why it stays."""
-        report = OpReport(node.op, node.name)
+        report = OpReport(node.op, node.name, number)
         spec = op_spec(node)
         for i, name in enumerate(node.inputs):
             tensor = graph.tensors[name] if name else None

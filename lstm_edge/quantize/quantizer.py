@@ -20,12 +20,13 @@ from ..errors import LstmEdgeError, UnsupportedModelError
 from ..ir.graph import Graph, SelfTest
 from ..ir.ops import op_spec
 from ..reference.samples import is_framed, sample_inputs, tolerance_for
-from .auto import fastest
+from .auto import NARROW, fastest
 from .report import Arrays, QuantizeReport, bytes_of, run_all
 from .search import Quantized, libm_ops, quantized
+from .targets import HERE, measure_for
 
 WEIGHTS = ("int8", "float16")
-PRECISIONS = ("auto",)
+PRECISIONS = ("auto", *WEIGHTS)
 DRAWN_FRAMES = 100
 LEAST_FRAMES = 4  # of a self-test
 SELF_TEST_SHARE = 0.01
@@ -38,32 +39,38 @@ def quantize(
     path: str | os.PathLike[str] | None = None,
     *,
     calibration: Calibration = None,
-    weights: str = "int8",
+    weights: str | None = None,
     max_error: float | None = None,
     keep: Iterable[str] = (),
     precision: str | None = None,
+    target: str = HERE,
 ) -> tuple[Model, QuantizeReport]:
     """Stores the weights of a model in int8 (a float32 scale per row) or float16, and measures what that changes.
+
+    precision: `auto`, what None stands for, times every op in every form on this machine and stores an op narrow only where that
+    is no slower, in a step and over many frames, and the model only where the whole of it is no slower than in float32; the report
+    says what each op took, and what stayed float32 and why. `int8` and `float16` store all that they can, faster or not.
+    weights: with `auto`, the only narrow form to try; alone, the same as `precision`.
 
     model: a .lstm file (a path, or its bytes) or a Graph, which stays as it is. path: where to write the result.
     calibration: inputs to measure with, shaped as Model.run takes them: an array, a dict of arrays by input name, or a
     list of these, each one run; None takes the file's self-test and 100 frames of N(0,1) (tokens drawn from their table).
     max_error: the largest absolute error allowed at any output; ops return to float32, from the most harmful, until it
-    holds. keep: names of ops, or patterns such as `decoder*`, that stay float32. precision: `auto` also times float32 and
-    float16 on this machine and keeps the fastest whose error is within max_error (1 % of the largest answer without it).
+    holds. keep: names of ops, or patterns such as `decoder*`, that stay float32.
 
     Returns the loaded model and the report, which the file's metadata carry as `quantization`. Raises
     UnsupportedModelError for a model quantised already, LstmEdgeError for a name in `keep` that no op has.
     """
     graph = _open(model)
-    _check(graph, weights, max_error, precision)
+    form, measure = _form(weights, precision), measure_for(target)
+    _check(graph, max_error)
     kept = _kept(graph, keep)
     runs = _calibration_runs(graph, calibration)
     given = calibration is not None
-    if precision == "auto":
-        chosen = fastest(graph, runs, kept, max_error, given)
+    if form == "auto":
+        chosen = fastest(graph, runs, kept, max_error, given, NARROW if weights is None else (weights,), measure)
     else:
-        chosen = quantized(graph, runs, weights, kept, max_error, given)
+        chosen = quantized(graph, runs, form, kept, max_error, given)
     content = seal(chosen)
     if path is not None:
         format.write(chosen.graph, path)
@@ -93,11 +100,21 @@ def _open(model: Any) -> Graph:
     return format.read(model)
 
 
-def _check(graph: Graph, weights: str, max_error: float | None, precision: str | None) -> None:
-    if weights not in WEIGHTS:
+def _form(weights: str | None, precision: str | None) -> str:
+    """`auto`, `int8` or `float16`, from the two arguments that say so."""
+    if weights is not None and weights not in WEIGHTS:
         raise LstmEdgeError(f"weights: expected {' or '.join(WEIGHTS)}, found {weights!r}")
     if precision is not None and precision not in PRECISIONS:
-        raise LstmEdgeError(f"precision: expected auto or None, found {precision!r}")
+        raise LstmEdgeError(
+            f"precision: expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, found {precision!r}"
+        )
+    form = precision or weights or "auto"
+    if form != "auto" and weights not in (None, form):
+        raise LstmEdgeError(f"weights: expected {form}, which precision says, or none, found {weights!r}")
+    return form
+
+
+def _check(graph: Graph, max_error: float | None) -> None:
     if max_error is not None and not max_error > 0:
         raise LstmEdgeError(f"max_error: expected a number above 0, found {max_error!r}")
     narrow = next((t for t in graph.tensors.values() if t.is_constant and t.dtype in WEIGHTS), None)

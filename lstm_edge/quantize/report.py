@@ -11,6 +11,7 @@ import numpy as np
 from .. import format
 from .._core import Model
 from ..ir.graph import Graph, Port
+from .timing import Measured
 
 Arrays = dict[str, np.ndarray]
 
@@ -31,16 +32,19 @@ class Error:
 @dataclass
 class OpReport:
     """One op with weights. `error`: at its output, everything quantised; `alone`: the largest error at the model's outputs
-    when this op alone is. `stayed`: why each of its constants that is still float32 is so, by input name."""
+    when this op alone is. `stayed`: why each of its constants that is still float32 is so, by input name. `times`: precision
+    auto: microseconds by form. `number`: of its node in the graph."""
 
     op: str
     name: str
+    number: int
     stored: str = "float32"
     bytes_before: int = 0
     bytes_after: int = 0
     error: Error | None = None
     alone: float | None = None
     stayed: dict[str, str] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
 
     def as_metadata(self) -> dict[str, Any]:
         about: dict[str, Any] = {
@@ -53,6 +57,8 @@ class OpReport:
             about |= self.error.as_metadata()
         if self.alone is not None:
             about["alone"] = float(f"{self.alone:.3g}")
+        if self.times:
+            about["us"] = rounded(self.times)
         return about | ({"stayed": self.stayed} if self.stayed else {})
 
 
@@ -67,21 +73,46 @@ class QuantizeReport:
     bytes_before: int
     bytes_after: int
     notes: list[str] = field(default_factory=list)
-    timings: dict[str, float] = field(default_factory=dict)  # precision auto: microseconds per call
+    calls: dict[str, dict[str, float]] = field(
+        default_factory=dict
+    )  # microseconds by kind of call and form, where timed
+    where: str = ""  # the machine of these times, and whether they were timed or modelled
 
     @property
     def max_error(self) -> float:
         """The largest absolute error at any output."""
         return max((e.max for e in self.outputs.values()), default=0.0)
 
+    @property
+    def timings(self) -> dict[str, float]:
+        """Microseconds by form of the call that the model is made for: a step if it streams, else a sequence."""
+        return next(iter(self.calls.values()), {})
+
+    def take_times(self, found: Measured) -> None:
+        """Keeps the times of whole calls."""
+        kinds = next(iter(found.times.values()))
+        self.where = found.where
+        self.calls = {kind: {form: times[kind].call for form, times in found.times.items()} for kind in kinds}
+
     def as_metadata(self) -> dict[str, Any]:
         """As JSON values, numbers with three digits."""
         return {
             "weights": self.weights, "source": self.source, "bytes": [self.bytes_before, self.bytes_after],
             "outputs": {k: e.as_metadata() for k, e in self.outputs.items()}, "ops": [o.as_metadata() for o in self.ops],
-            **({"timings_us": {k: round(v, 2) for k, v in self.timings.items()}} if self.timings else {}),
+            **self._times(),
             **({"notes": self.notes} if self.notes else {}),
         }  # fmt: skip
+
+    def _times(self) -> dict[str, Any]:
+        if not self.calls:
+            return {}
+        by_call = {kind: rounded(times) for kind, times in self.calls.items()}
+        return {"timings_us": rounded(self.timings), "calls_us": by_call, "timed_on": self.where}
+
+
+def rounded(times: dict[str, float]) -> dict[str, float]:
+    """Microseconds to four digits, as JSON values."""
+    return {name: float(f"{t:.4g}") for name, t in times.items()}
 
 
 def bytes_of(graph: Graph) -> int:

@@ -133,9 +133,9 @@ def _by_torch(graph: Graph, module: nn.Module, own: SelfTest) -> SelfTest:
 def _report(graph: Graph) -> QuantizeReport:
     """What is int8 in the file. Training has seen the errors; there is no float32 model to measure them against."""
     ops = []
-    for node in graph.nodes:
+    for at, node in enumerate(graph.nodes):
         roles = op_spec(node).weights
-        report = OpReport(node.op, node.name)
+        report = OpReport(node.op, node.name, at)
         for number, name in enumerate(node.inputs):
             tensor = graph.tensors[name] if name else None
             if tensor is None or tensor.data is None or op_spec(node).input_name(number) not in roles:

@@ -43,7 +43,7 @@ def errors(case: tuple[str, int, int, int], seed: int) -> np.ndarray:
     """|int8 - float64| of every hidden output."""
     graph = network(*case, seed)
     x = np.random.default_rng(seed + 1000).standard_normal((1, FRAMES_RUN, case[1])).astype(np.float32)
-    model, _ = lstm_edge.quantize(graph)
+    model, _ = lstm_edge.quantize(graph, precision="int8")
     return np.abs(model.run(x) - reference.run(graph, {"x": x})[0]["y"])
 
 
@@ -51,7 +51,7 @@ def drift(case: tuple[str, int, int, int], steps: int) -> tuple[float, float]:
     """Largest difference from this library's float32 over the first 1000 and the last 1000 of `steps` steps at +-30."""
     graph = network(*case, 0)
     exact = lstm_edge.Model(format.to_bytes(graph)).stream(1)
-    narrow = lstm_edge.quantize(graph)[0].stream(1)
+    narrow = lstm_edge.quantize(graph, precision="int8")[0].stream(1)
     x = np.where(np.random.default_rng(0).random((1, 1, case[1])) < 0.5, np.float32(-30), np.float32(30))
     block = np.ascontiguousarray(np.repeat(x, 1000, axis=1), np.float32)
     gaps = [float(np.abs(exact.run(block) - narrow.run(block)).max()) for _ in range(steps // 1000)]
