@@ -112,6 +112,8 @@ float le_erf(float x);
 
 /* ---- weights (weights.c) ---- */
 
+enum { LE_SPARSE_PERCENT = 50 };
+
 /* W as n rows of k0 * k1 columns within a constant: element (j, a, b) lies at offset + j n_stride + a k0_stride + b k1_stride. */
 typedef struct {
     int64_t offset, n, n_stride, k0, k0_stride, k1, k1_stride;
@@ -134,6 +136,9 @@ void le_weight_gather(const le_weight *w, const le_weight_view *view, float *row
 /* Packs a constant weight once, at load, in the form it is stored in; int8 without one scale per row is widened to float32. */
 le_status le_pack_views(le_pack_ctx *ctx, const le_weight *w, int count, const le_weight_view *views, le_packed *out);
 le_status le_pack_weight(le_pack_ctx *ctx, const le_weight *w, const le_weight_view *view, le_packed *out);
+/* Packs rows of w's kind, `stride` elements apart, without their zero blocks where at most LE_SPARSE_PERCENT of them hold something; else w stays
+ * as it is. scale: int8's. */
+le_status le_pack_sparse(le_pack_ctx *ctx, const void *rows, ptrdiff_t stride, const float *scale, le_packed *w);
 /* The same of a float32 tensor in a run; rows: n x k0 k1 floats of scratch, out->data given. */
 void le_repack_weight(const le_kernels *kernels, const float *w, const le_weight_view *view, float *rows, le_packed *out);
 /* Whether n x k can be packed; adds the bytes for `count` of them to the scratch. */

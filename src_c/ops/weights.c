@@ -125,13 +125,21 @@ static size_t packed_size(const le_kernels *kernels, const le_packed *p) {
                                       : kernels->pack_f32_size(p->n, p->k);
 }
 
-static void pack_rows(const le_kernels *kernels, const le_packed *p, const void *rows, ptrdiff_t stride, const float *scale) {
+static le_status pack_rows(le_pack_ctx *ctx, le_packed *p, const void *rows, ptrdiff_t stride, const float *scale) {
+    LE_TRY(le_pack_sparse(ctx, rows, stride, scale, p));
+    if (p->sparse)
+        return LE_OK;
+    const le_kernels *kernels = ctx->kernels;
+    p->data = le_pack_alloc(ctx, packed_size(kernels, p));
+    if (!p->data)
+        return LE_ERR_MEMORY;
     if (p->kind == LE_PACKED_I8)
         kernels->pack_i8(p->n, p->k, rows, stride, scale, p->data);
     else if (p->kind == LE_PACKED_F16)
         kernels->pack_f16(p->n, p->k, rows, stride, p->data);
     else
         kernels->pack_f32(p->n, p->k, rows, stride, p->data);
+    return LE_OK;
 }
 
 /* Rows of all views in `rows` (stored form, or float32 when out->kind says so); false when int8 rows have no scale of their own. */
@@ -160,13 +168,8 @@ le_status le_pack_views(le_pack_ctx *ctx, const le_weight *w, int count, const l
     *out = (le_packed){.n = (int)n, .k = (int)k, .kind = kind_of(ctx->kernels, w, k)};
     if (n == 0 || k == 0)
         return LE_OK;
-    if (w->dtype == LE_F32 && count == 1 && contiguous(views)) {
-        out->data = le_pack_alloc(ctx, packed_size(ctx->kernels, out));
-        if (!out->data)
-            return LE_ERR_MEMORY;
-        pack_rows(ctx->kernels, out, (const float *)w->data + views->offset, (ptrdiff_t)views->n_stride, NULL);
-        return LE_OK;
-    }
+    if (w->dtype == LE_F32 && count == 1 && contiguous(views))
+        return pack_rows(ctx, out, (const float *)w->data + views->offset, (ptrdiff_t)views->n_stride, NULL);
     const size_t scales = (size_t)n * sizeof(float);
     uint8_t *rows = malloc(scales + (size_t)n * (size_t)k * sizeof(float));
     if (!rows)
@@ -176,11 +179,9 @@ le_status le_pack_views(le_pack_ctx *ctx, const le_weight *w, int count, const l
         out->kind = LE_PACKED_F32;
         gather_views(w, count, views, out, rows + scales, scale);
     }
-    out->data = le_pack_alloc(ctx, packed_size(ctx->kernels, out));
-    if (out->data)
-        pack_rows(ctx->kernels, out, rows + scales, (ptrdiff_t)k, scale);
+    const le_status status = pack_rows(ctx, out, rows + scales, (ptrdiff_t)k, scale);
     free(rows);
-    return out->data ? LE_OK : LE_ERR_MEMORY;
+    return status;
 }
 
 le_status le_pack_weight(le_pack_ctx *ctx, const le_weight *w, const le_weight_view *v, le_packed *out) {
