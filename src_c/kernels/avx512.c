@@ -55,7 +55,11 @@ static inline vx x_spread(const int8_t *q) {
     return _mm512_set1_epi32((int32_t)(four ^ 0x80808080u));
 }
 
-static inline vi i_dot4(vi sum, vx x, const int8_t *w) { return _mm512_dpbusd_epi32(sum, x, _mm512_loadu_si512(w)); }
+/* In assembly, because compilers copy the sum of the intrinsic from register to register in a loop (gcc 12 all eight of a block). */
+static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "m"(*(const __m512i_u *)(const void *)w));
+    return sum;
+}
 
 #define I8_OFFSET 128
 #include "matmuls.inc"

@@ -15,8 +15,10 @@ static inline vx x_spread(const int8_t *q) {
     return _mm256_set1_epi32((int32_t)(four ^ 0x80808080u));
 }
 
+/* In assembly, because compilers copy the sum of the intrinsic from register to register in a loop (gcc 12 all eight of a block). */
 static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
-    return _mm256_dpbusd_avx_epi32(sum, x, _mm256_loadu_si256((const __m256i *)(const void *)w));
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(x), "m"(*(const __m256i_u *)(const void *)w));
+    return sum;
 }
 
 #define I8_OFFSET 128
