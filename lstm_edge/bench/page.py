@@ -36,6 +36,9 @@ const b=w/H.counts.length;H.counts.forEach((c,i)=>g.fillRect(i*b+1,h-c/m*h,b-2,c
 const T=r.timeline;draw(s,"calls over time, the longest of each stretch; "+T.seconds.toFixed(2)+" s, up to "+us(Math.max(...T.us))+" us",(g,w,h)=>{
 const L=Math.log(Math.max(...T.us)/r.min)||1;g.fillStyle="#c63";T.us.forEach((v,i)=>{const y=Math.log(v/r.min)/L*h;g.fillRect(i/T.us.length*w,h-y,Math.max(w/T.us.length,1.5),y)});
 g.fillStyle="#222";g.fillText(us(r.min)+" us at the bottom, logarithmic",0,h+24)})});
+if(R.versus){E(M,"h2","Beside other engines, in turn (below 1: lstm_edge is faster)");const x=v=>v==null?"":v.toFixed(3);
+table(M,["call","engine","min","median","ours/theirs","95 %","of minima","differs by","allowed"],R.versus.map(r=>[r.mode,r.why?r.engine+" cannot: "+r.why:r.name,us(r.min),us(r.median),x(r.ratio),
+r.ratio==null?"":x(r.ratio_low)+" to "+x(r.ratio_high),x(r.ratio_min),r.error==null?"":r.error.toPrecision(2)+(r.agrees?"":": DIFFERS"),r.allowed==null?"":r.allowed.toPrecision(2)]))}
 if(R.ops){E(M,"h2","Ops of a "+R.ops_mode);const t=Math.max(...R.ops.map(o=>o.share));
 table(M,["op","us","share","kB","GB/s","of bandwidth"],R.ops.map(o=>[o.name+" ("+o.op+")",us(o.median),(100*o.share).toFixed(1)+" %",
 (o.bytes/1e3).toFixed(1),o.bytes?(o.bytes_per_second/1e9).toFixed(1):"",o.bytes?(100*o.of_bandwidth).toFixed(0)+" %":""]))}

@@ -71,7 +71,7 @@ def sample(
             count = size if runs is None else min(size, runs - len(times))
             before = resource.getrusage(resource.RUSAGE_THREAD)
             first = len(times)
-            _time_calls(call, between, count, times, begun)
+            time_calls(call, between, count, times, begun)
             after = resource.getrusage(resource.RUSAGE_THREAD)
             switches = after.ru_nivcsw + after.ru_nvcsw - before.ru_nivcsw - before.ru_nvcsw
             blocks.append(_Block(first, switches, after.ru_minflt - before.ru_minflt, clock_rate(cpu)))
@@ -111,7 +111,7 @@ def _block_size(call: Callable[[], object]) -> int:
     return max(1, min(20_000, int(BLOCK * 3 / max(time.perf_counter() - start, 1e-9))))
 
 
-def _time_calls(
+def time_calls(
     call: Callable[[], object], between: Callable[[], object] | None, count: int, times: list[int], begun: list[int]
 ) -> None:
     clock = time.perf_counter_ns

@@ -31,10 +31,11 @@ class NotStarted(Exception):
 
 
 class Child:
-    """One process that answers Questions. It belongs to the process that made it, not to a fork of that."""
+    """One process that answers what the `answered` of a module answers. It belongs to the process that made it, not to a fork
+    of that."""
 
-    def __init__(self) -> None:
-        command = [_python(), "-P", "-m", "lstm_edge.check.serve", str(IDLE_SECONDS)]
+    def __init__(self, module: str = "lstm_edge.check.jobs", idle: float = IDLE_SECONDS) -> None:
+        command = [_python(), "-P", "-m", "lstm_edge.check.serve", str(idle), module]
         self.owner = os.getpid()
         self.timed_out = False
         try:
@@ -51,7 +52,7 @@ class Child:
         self.kill()
         raise NotStarted(f"{command[0]} does not run lstm_edge.check.serve")
 
-    def ask(self, question: Question) -> Answer:
+    def ask(self, question: Any) -> Any:
         """EOFError or OSError when the child ended instead of answering."""
 
         def talk() -> Any:
@@ -59,8 +60,7 @@ class Child:
             send(self.process.stdin, question)
             return self._receive()
 
-        answer: Answer = self._within(ANSWER_SECONDS, talk)
-        return answer
+        return self._within(ANSWER_SECONDS, talk)
 
     def _receive(self) -> Any:
         assert self.process.stdout is not None

@@ -1,7 +1,7 @@
-"""The child process: it answers Questions, one after the other, until nobody asks. child.py is the other end.
+"""The child process: it answers questions, one after the other, until nobody asks. child.py is the other end.
 
-Frameworks print, and some end the process; both stay here. `python -m lstm_edge.check.serve SECONDS` reads its questions
-from stdin and answers on what stdout was when it started; what frameworks print goes nowhere. It ends when stdin does, or
+Frameworks print, and some end the process; both stay here. `python -m lstm_edge.check.serve SECONDS MODULE` reads its questions
+from stdin and answers with the module's `answered` on what stdout was when it started; what frameworks print goes nowhere. It ends when stdin does, or
 after so many seconds without a question.
 """
 
@@ -13,9 +13,8 @@ import queue
 import struct
 import sys
 import threading
+from importlib import import_module
 from typing import IO, Any
-
-from .jobs import answered
 
 LENGTH = struct.Struct("<Q")
 READY = "ready"
@@ -42,7 +41,7 @@ def receive(stream: IO[bytes]) -> Any:
 
 
 def main() -> None:
-    idle_seconds = float(sys.argv[1])
+    idle_seconds, answered = float(sys.argv[1]), import_module(sys.argv[2]).answered
     answers = _private_stdout()
     questions: queue.Queue[Any] = queue.Queue()
     threading.Thread(target=_read, args=(sys.stdin.buffer, questions), daemon=True).start()

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import platform
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 import lstm_edge
 
-from ..bench import MODES, Machine, bench, empty_call, look, paced, warnings_of
+from ..bench import MODES, bench, empty_call, look, paced, warnings_of
 from ..bench.baseline import SCHEMA, Change, checked, compare, name_of
 from ..bench.core_step import core_step
 from ..bench.machine import cpu_name
@@ -26,14 +22,17 @@ from ..bench.ops import op_times
 from ..bench.page import page, timeline
 from ..bench.startup import startup
 from ..bench.statistics import histogram
+from ..check.versus import ENGINES
 from ..errors import LstmEdgeError
-from .io import err_console, out_console, print_json
-from .options import Duration, json_option, model_argument
+from ..options import OPTIONS
+from .bench_report import print_csv, print_markdown, print_tables
+from .bench_versus import code_of, engines_of, measured, sources_of
+from .io import err_console, print_json
+from .options import Duration, conversion_options, json_option, model_argument, plugin_option
 from .sinks import check_output, replacing
 
+OF_SOURCES = [o for o in OPTIONS.values() if o.name != "sample"]
 PRECISIONS = ("file", "float16", "int8")
-COLUMNS = ("min", "mean", "sd", "median", "p90", "p95", "p99", "p999", "max")
-BARS = " ▁▂▃▄▅▆▇█"
 
 
 @click.command("bench")
@@ -103,6 +102,20 @@ BARS = " ▁▂▃▄▅▆▇█"
     metavar="PERCENT",
     help="With --against: how much more time is no loss.",
 )
+@click.option("--vs", metavar="NAME,...", help=f"Beside engines that run the source, in turn: {', '.join(ENGINES)}.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="With --vs: what MODEL.lstm was converted from, also in further formats; default: beside it, by its name.",
+)
+@click.option(
+    "--tolerance", type=click.FloatRange(0, min_open=True), help="With --vs: times the largest answer; default 1e-4."
+)
+@conversion_options(OF_SOURCES, help="With --vs: as it was given to convert.")
+@plugin_option
 @click.option("--strict", is_flag=True, help="Exit code 3 where the machine is warned of.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print rows of comma-separated values.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a table in Markdown.")
@@ -124,10 +137,15 @@ def command(model_path: str, **given: Any) -> int:
         raise click.UsageError("--duration needs --period.")
     for path in filter(None, (given["save"], given["html"])):
         check_output(path, (model_path,))
+    sources = sources_of(model_path, given) if engines_of(given) else []
     allowed = _percent(given["max_loss"])
     base = _read_base(given["against"])
     before = look(given["cpu"])
     report = _measure(model_path, given)
+    if sources:
+        report["versus"] = measured(
+            model_path, sources, list(dict.fromkeys(row["mode"] for row in report["results"])), given
+        )
     after = look(given["cpu"])
     report |= {"machine": {"before": before.as_dict(), "after": after.as_dict()}}
     report["warnings"] = warnings_of(before, after, given["cpu"])
@@ -138,13 +156,13 @@ def command(model_path: str, **given: Any) -> int:
     if given["as_json"]:
         print_json(report | ({"changes": [vars(change) for change in changes]} if changes else {}))
     elif given["as_csv"]:
-        _print_csv(report)
+        print_csv(report)
     elif given["as_markdown"]:
-        _print_markdown(report)
+        print_markdown(report)
     else:
-        _print_tables(report, changes, before)
+        print_tables(report, changes, before)
     worse = any(change.slower for change in changes)
-    return 3 if worse or (given["strict"] and report["warnings"]) else 0
+    return 3 if worse or (given["strict"] and report["warnings"]) else code_of(report.get("versus", []))
 
 
 def _measure(path: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -263,108 +281,3 @@ def _write(report: dict[str, Any], given: dict[str, Any]) -> None:
 def _write_text(path: str, text: str) -> None:
     with replacing(path) as file:
         file.write(text.encode())
-
-
-# ---- printing -------------------------------------------------------------------------------------------------------
-
-
-def _print_tables(report: dict[str, Any], changes: list[Change], machine: Machine) -> None:
-    console = out_console()
-    clock = f", {machine.mhz:.0f} MHz" if machine.mhz else ""
-    console.print(f"{report['model']}, microseconds per call, {report['cpu']}{clock}", markup=False)
-    table = Table("call", "runs", box=None, pad_edge=False)
-    for name in COLUMNS:
-        table.add_column(name, justify="right")
-    for row in report["results"]:
-        table.add_row(row["name"], str(row["runs"]), *(_number(row[name]) for name in COLUMNS))
-    console.print(table)
-    for row in report["results"]:
-        _print_row(console, row, report)
-    console.print(f"an empty call by the same clock: {_number(report['empty_call'])}", markup=False)
-    if "paced" in report:
-        _print_paced(console, report["paced"])
-    if "startup" in report:
-        _print_startup(console, report)
-    if "ops" in report:
-        _print_ops(console, report)
-    for change in changes:
-        word = "SLOWER" if change.slower else "ok"
-        console.print(
-            f"{word}: {change.name}: {_number(change.before)} -> {_number(change.now)}, {change.ratio:.3f} of before",
-            markup=False,
-        )
-
-
-def _print_row(console: Console, row: dict[str, Any], report: dict[str, Any]) -> None:
-    shape = row["histogram"]
-    most = max(shape["counts"]) or 1
-    bars = "".join(BARS[-(-count * 8 // most)] for count in shape["counts"])
-    low, high = shape["edges"][0], shape["edges"][-1]
-    console.print(f"{row['name']}: median {_number(row['low'])} to {_number(row['high'])} (95 %); "
-                  f"{_number(low)} |{bars}| {_number(high)}, {shape['beyond']} beyond", markup=False, soft_wrap=True)  # fmt: skip
-    if row["outliers"]:
-        apart = ", ".join(f"{count} by {cause}" for cause, count in row["outliers"].items())
-        console.print(f"  set apart: {apart.replace('by unknown', 'unknown')}", markup=False)
-    if row["threads"] > 1:
-        console.print(f"  {row['calls_per_second']:.0f} calls a second in {row['threads']} threads", markup=False)
-    if row["missed"] is not None:
-        late = f"{row['missed']} of {row['runs']} steps late for a period of {1e3 * report['period_s']:g} ms"
-        console.print(f"  {late}; real-time factor {row['real_time_factor']:.3g} (median / period)", markup=False)
-
-
-def _print_paced(console: Console, found: dict[str, Any]) -> None:
-    console.print(f"paced: {found['missed']} of {found['frames']} answers late in {found['duration']:.1f} s, a frame every "
-                  f"{1e3 * found['period']:g} ms; real-time factor {found['real_time_factor']:.3g}, {100 * found['cpu_share']:.1f} % of a CPU",
-                  markup=False, soft_wrap=True)  # fmt: skip
-    for name in ("wake", "work", "answer"):
-        values = ", ".join(f"{kind} {_number(value)}" for kind, value in found[name].items())
-        console.print(f"  {name}: {values}", markup=False)
-    energy = (
-        f"{found['joules']:.2f} J by {found['meter']}" if found["joules"] is not None else "not counted by this system"
-    )
-    console.print(f"  jitter {_number(found['jitter'])} (sd of the starts); energy: {energy}", markup=False)
-
-
-def _print_startup(console: Console, report: dict[str, Any]) -> None:
-    found, sizes = report["startup"], report["startup"]["bytes"]
-    table = Table("from nothing, ms", "ms", "MB", box=None, pad_edge=False)
-    for name in sizes:
-        table.add_row(name, f"{found[name]:.2f}", f"{sizes[name] / 1e6:.1f}")
-    console.print(table)
-    if report["core_step"] is not None:
-        console.print(f"a step in C alone: {_number(report['core_step'])}", markup=False)
-
-
-def _print_ops(console: Console, report: dict[str, Any]) -> None:
-    limit = report["limits"]
-    console.print(f"ops of a {report['ops_mode']}; this machine reads {limit['bytes'] / 1e3:.0f} kB at {limit['read'] / 1e9:.1f} GB/s, "
-                  f"float32 {limit['float32'] / 1e9:.0f}, "
-                  f"int8 {limit['int8'] / 1e9:.0f} Gop/s out of registers ({limit['isa']}, one thread)", markup=False, soft_wrap=True)  # fmt: skip
-    table = Table("op", "us", "share", "kB", "GB/s", "of bandwidth", box=None, pad_edge=False)
-    for op in report["ops"]:
-        read = (
-            (f"{op['bytes'] / 1e3:.1f}", f"{op['bytes_per_second'] / 1e9:.1f}", f"{100 * op['of_bandwidth']:.0f} %")
-            if op["bytes"]
-            else ()
-        )
-        table.add_row(f"{op['name']} ({op['op']})", _number(op["median"]), f"{100 * op['share']:.1f} %", *read)
-    console.print(table)
-
-
-def _print_csv(report: dict[str, Any]) -> None:
-    names = [name for name in report["results"][0] if name not in ("histogram", "timeline", "outliers")]
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([row[name] for name in names] for row in report["results"])
-
-
-def _print_markdown(report: dict[str, Any]) -> None:
-    rows = [["call", "runs", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
-    rows += [[row["name"], str(row["runs"]), *(_number(row[name]) for name in COLUMNS)] for row in report["results"]]
-    sys.stdout.write(f"{report['model']}, microseconds per call, {report['cpu']}\n\n")
-    sys.stdout.write("".join(f"| {' | '.join(row)} |\n" for row in rows))
-
-
-def _number(value: float) -> str:
-    """Three to four significant digits."""
-    return f"{value:.2f}" if value < 100 else f"{value:.1f}" if value < 1000 else f"{value:.0f}"

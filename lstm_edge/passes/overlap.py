@@ -29,6 +29,11 @@ def apply(graph: Graph, overlaps: dict[str, int]) -> None:
         )
 
 
+def context_name(name: str) -> str:
+    """The state that keeps what the next frame of an input repeats."""
+    return f"{name}.overlap"
+
+
 def _input_tensor(graph: Graph, name: str) -> str:
     return next(p.tensor for p in graph.inputs if p.name == name)
 
@@ -50,7 +55,7 @@ def _overlap_one(graph: Graph, name: str, wide: str, n: int) -> None:
     x = graph.input(name, (*shape[:-1], width - n), dtype, tensor=f"{name}.new")
     graph.inputs[position] = graph.inputs.pop()
     state_shape = tuple(1 if axis == time else s for axis, s in enumerate(shape[:-1])) + (n,)
-    state_name = f"{name}.overlap"
+    state_name = context_name(name)
     read = graph.fresh(state_name)
     graph.tensors[read] = type(graph.tensors[x])(read, dtype, state_shape)
     if time < 0:

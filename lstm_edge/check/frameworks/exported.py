@@ -14,7 +14,6 @@ import numpy as np
 
 from ...importers.torch import pt2
 from ...importers.torch.program import TOUCH_FILES, DType, Ref, Step
-from ...reference.samples import Arrays
 from .question import NoFramework
 
 # Arithmetic on sizes, by the names in `operator` and by torch's own.
@@ -28,16 +27,19 @@ SIZE_FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def outputs(data: bytes) -> Callable[[Arrays], list[Any]]:
-    """What gives the program's outputs in order, as tensors. NoFramework where it calls what is no operator of torch's."""
+def outputs(data: bytes) -> Callable[[list[Any]], list[Any]]:
+    """What gives the program's outputs for its inputs, both tensors in order. NoFramework where it calls what is no operator of torch's."""
     import torch
 
     program = pt2.traced(data, "the file")
     calls = [(s, _function(s)) for s in program.steps if not s.base.startswith("_assert")]  # those give no value
 
-    def run(feed: Arrays) -> list[Any]:
-        values: dict[str, Any] = {n: torch.from_numpy(np.array(a)) for n, a in program.constants.items()}
-        values.update({i.name: torch.from_numpy(feed[i.name]) for i in program.inputs})
+    constants = {n: torch.from_numpy(np.array(a)) for n, a in program.constants.items()}
+    written = any(s.in_place for s in program.steps)  # in place: every run must begin with what the file holds
+
+    def run(feed: list[Any]) -> list[Any]:
+        values = {n: a.clone() for n, a in constants.items()} if written else dict(constants)
+        values.update(zip((i.name for i in program.inputs), feed, strict=True))
         for step, function in calls:
             values[step.name] = function(*_resolved(step.args, values), **_resolved(step.kwargs, values))
         return [_resolved(value, values) for _, value in program.outputs]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,6 +45,20 @@ class Answer:
     why: str = ""
     fault: bool = False
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A source made ready to be called again and again, on one thread. given: the framework's own arrays by the names of the
+    source's inputs, read at every call, so that an answer put there is the next call's input; native makes such an array.
+    call: the answers in the order of `outputs`, as the framework gives them; array makes one NumPy's. name: with its version."""
+
+    name: str
+    call: Callable[[], Sequence[Any]]
+    given: dict[str, Any]
+    outputs: list[str]
+    native: Callable[[str, np.ndarray], Any]
+    array: Callable[[Any], np.ndarray] = np.asarray
 
 
 class NoFramework(Exception):

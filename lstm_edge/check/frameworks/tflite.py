@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -11,18 +12,54 @@ import numpy as np
 from ...ir.graph import Graph
 from ...reference.samples import Arrays
 from . import LITERT
-from .question import NoFramework, Runner, by_order, ports
+from .question import Bound, NoFramework, Runner, by_order, ports
 
 
 def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str]:
-    package = next((p for p in LITERT if find_spec(p)), None)
+    interpreter, name = _opened(source, LITERT)
+    return _by_position(interpreter, graph), name
+
+
+def bound(
+    source: Any, constants: dict[str, np.ndarray], graph: Graph, feed: Arrays, packages: Collection[str] = LITERT
+) -> Bound:
+    """packages: those of LITERT that will do."""
+    interpreter, name = _opened(source, packages, num_threads=1)
+    names, details = ports(graph, "inputs"), interpreter.get_input_details()
+    if len(details) != len(names):
+        raise ValueError(f"expected {len(names)} inputs, found {len(details)}")
+    feed = {**constants, **feed}
+    for port, detail in zip(names, details):
+        if tuple(detail["shape"]) != feed[port].shape:
+            interpreter.resize_tensor_input(detail["index"], feed[port].shape)
+    interpreter.allocate_tensors()
+    details = dict(zip(names, interpreter.get_input_details()))
+    places = [(port, details[port]["index"]) for port in names]
+    outputs = [o["index"] for o in interpreter.get_output_details()]
+
+    def native(port: str, array: np.ndarray) -> np.ndarray:
+        return np.asarray(array, details[port]["dtype"])
+
+    given = {port: native(port, feed[port]) for port in names}
+
+    def call() -> list[np.ndarray]:
+        for port, index in places:
+            interpreter.set_tensor(index, given[port])
+        interpreter.invoke()
+        return [interpreter.get_tensor(index) for index in outputs]
+
+    return Bound(name, call, given, ports(graph, "outputs"), native)
+
+
+def _opened(source: Any, packages: Collection[str], **how: Any) -> tuple[Any, str]:
+    """An interpreter, and its name with its version."""
+    package = next((p for p in LITERT if p in packages and find_spec(p)), None)
     if package is None:
         raise NoFramework("no LiteRT is installed")
     module, name = LITERT[package]
     given = {"model_path": source} if isinstance(source, str) else {"model_content": source}
-    interpreter = import_module(module).Interpreter(**given)
     version = getattr(import_module(package), "__version__", "")
-    return _by_position(interpreter, graph), f"{name} {version}".strip()
+    return import_module(module).Interpreter(**given, **how), f"{name} {version}".strip()
 
 
 def _by_position(interpreter: Any, graph: Graph) -> Runner:

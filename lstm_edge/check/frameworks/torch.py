@@ -18,7 +18,7 @@ from ...importers.torch.program import TOUCH_FILES
 from ...ir.graph import Graph
 from ...reference.samples import Arrays
 from . import exported
-from .question import NO_NETWORK, NoFramework, Runner, by_order, ports
+from .question import NO_NETWORK, Bound, NoFramework, Runner, by_order, ports
 
 OWN_OPERATORS = ("aten", "prim", "quantized")
 LEGACY_TREE = "model.json"  # says itself where the code lies, which may be anywhere in the archive
@@ -37,6 +37,29 @@ def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple
     raise NoFramework(NO_NETWORK)
 
 
+def bound(source: Any, constants: dict[str, np.ndarray], graph: Graph, feed: Arrays) -> Bound:
+    """Of a file. An exported program's calls are made one by one, which is what torch does with one that is not compiled."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+
+    def native(name: str, array: np.ndarray) -> Any:
+        return torch.from_numpy(_for_torch(array))
+
+    given = {n: native(n, a) for n, a in {**constants, **feed}.items()}
+    loaded = _loaded(source, graph)
+    arguments, names = _arguments(graph), ports(graph, "inputs")
+
+    def call() -> list[Any]:
+        if isinstance(loaded, torch.nn.Module):
+            args, kwargs = _filled(arguments, given)
+            return _tensors(loaded(*args, **kwargs))
+        return _tensors(loaded([given[n] for n in names]))
+
+    return Bound(version(), call, given, ports(graph, "outputs"), native, lambda tensor: _arrays(tensor)[0])
+
+
 def version() -> str:
     import torch
 
@@ -46,23 +69,33 @@ def version() -> str:
 def _file_runner(source: str | bytes, graph: Graph) -> Runner:
     import torch
 
+    loaded = _loaded(source, graph)
+    return called(loaded, graph) if isinstance(loaded, torch.nn.Module) else _by_calls(loaded, graph)
+
+
+def _loaded(source: str | bytes, graph: Graph) -> Any:
+    """The module of a TorchScript file; of an exported program what gives its outputs for its inputs."""
+    import torch
+
     kind = graph.metadata.get("source", {}).get("kind", "")
     data = Path(source).read_bytes() if isinstance(source, str) else source
     if kind == "TorchScript":
         _refuse_what_touches_files(data)
         load: Callable[..., Any] = torch.jit.load
-        return called(_in_float32(load(io.BytesIO(data), map_location="cpu").eval()), graph)
+        return _in_float32(load(io.BytesIO(data), map_location="cpu").eval())
     if kind == "exported program":
-        return _by_calls(exported.outputs(data), graph)
+        return exported.outputs(data)
     raise NoFramework(NO_NETWORK)
 
 
-def _by_calls(outputs: Callable[[Arrays], list[Any]], graph: Graph) -> Runner:
+def _by_calls(outputs: Callable[[list[Any]], list[Any]], graph: Graph) -> Runner:
     import torch
+
+    names = ports(graph, "inputs")
 
     def run(feed: Arrays) -> Arrays:
         with torch.no_grad():
-            return by_order(graph, _arrays(outputs({n: _for_torch(a) for n, a in feed.items()})))
+            return by_order(graph, _arrays(outputs([torch.from_numpy(_for_torch(feed[n])) for n in names])))
 
     return run
 
@@ -93,7 +126,7 @@ def called(module: Any, graph: Graph) -> Runner:
     """The module itself, as it is, on the arguments that the graph's inputs stand for."""
     import torch
 
-    arguments = graph.metadata.get("source", {}).get("arguments") or [ports(graph, "inputs"), {}]
+    arguments = _arguments(graph)
 
     def run(feed: Arrays) -> Arrays:
         args, kwargs = _filled(arguments, {n: torch.from_numpy(_for_torch(a)) for n, a in feed.items()})
@@ -106,6 +139,11 @@ def called(module: Any, graph: Graph) -> Runner:
         return by_order(graph, _arrays(answer))
 
     return run
+
+
+def _arguments(graph: Graph) -> Any:
+    """The names of the inputs in the places of the module's arguments: positional ones, and those by keyword."""
+    return graph.metadata.get("source", {}).get("arguments") or [ports(graph, "inputs"), {}]
 
 
 def _filled(names: Any, tensors: dict[str, Any]) -> Any:
