@@ -1,4 +1,4 @@
-# make demo | build | test | test-m32 | test-sanitize | test-pi | test-avx512 | bench-check | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | test | test-m32 | test-sanitize | test-pi | test-avx512 | bench-check | peers | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi test-avx512 wheels test-wheels build-test-c test-c bench-check test-m32 test-python test-sanitize lint clean
+.PHONY: build demo test test-pi test-avx512 wheels test-wheels build-test-c test-c bench-check peers test-m32 test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -86,6 +86,10 @@ test-c: $(C_TESTS)
 
 bench-check: build
 	PYTHONPATH=. $(PY) tools/instruction_guard.py
+
+# docs/performance.md: this project beside the engines that pip installs, some eight minutes of an otherwise idle machine (tools/peers)
+peers: build
+	PYTHONPATH=.:tools:tests $(PY) -m peers -o docs/performance.md
 
 # The same for 32-bit x86, which runs the scalar kernels.
 test-m32:

@@ -56,7 +56,8 @@ OPTIONS_NUMBER = {kind: number for number, kinds in OPTIONS_OF.items() for kind 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the file. signature: -1 for open sizes; data: of a constant; a variable starts at 0 and keeps state."""
+    """A tensor of the file. signature: -1 for open sizes; data: of a constant; a variable starts at 0 and keeps state. scales: of
+    integers that stand for reals, one, or one a row (axis 0)."""
 
     index: int
     dtype: str
@@ -64,6 +65,7 @@ class Tensor:
     signature: list[int]
     data: np.ndarray | None = None
     variable: bool = False
+    scales: np.ndarray | None = None
 
 
 class Operators:
@@ -147,6 +149,13 @@ class _File:
         name = self.b.CreateString(f"t{x.index}")
         slots: dict[int, Any] = {0: self.ints(x.shape), 1: ("Int8", TYPE_NUMBERS[x.dtype]), 2: ("Uint32", buffer)}
         slots |= {3: ("UOffsetTRelative", name), 5: ("Bool", x.variable), 7: self.ints(x.signature)}
+        if x.scales is not None:
+            slots[4] = ("UOffsetTRelative", self.quantization(x.scales))
+        return self.table(slots)
+
+    def quantization(self, scales: np.ndarray) -> int:
+        slots: dict[int, Any] = {2: ("UOffsetTRelative", self.b.CreateNumpyVector(scales.astype("<f4")))}
+        slots[3] = ("UOffsetTRelative", self.b.CreateNumpyVector(np.zeros(len(scales), "<i8")))
         return self.table(slots)
 
     def operator(self, code: int, kind: str, inputs: list[int], outputs: list[int], options: dict[str, Any]) -> int:
@@ -175,7 +184,9 @@ class _File:
 
     def bytes(self, x: Tensor) -> int:
         assert x.data is not None
-        return int(self.b.CreateNumpyVector(np.frombuffer(np.ascontiguousarray(x.data).tobytes(), np.uint8)))
+        values = np.frombuffer(np.ascontiguousarray(x.data).tobytes(), np.uint8)
+        self.b.Prep(16, len(values))  # the schema's force_align
+        return int(self.b.CreateNumpyVector(values))
 
     def tables(self, offsets: list[int]) -> tuple[str, int]:
         self.b.StartVector(4, len(offsets), 4)
