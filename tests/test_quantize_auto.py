@@ -12,8 +12,10 @@ from lstm_edge.cli import _run
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 from lstm_edge.passes import streaming
-from lstm_edge.quantize import targets, timing
+from lstm_edge.quantize import Narrower, targets, timing
 from lstm_edge.quantize.auto import fastest
+from lstm_edge.quantize.boards import Product, products
+from lstm_edge.quantize.targets import measure_for
 from lstm_edge.quantize.timing import CallTimes, Measured, modes, timed_here
 
 F = np.float32
@@ -168,3 +170,49 @@ def test_this_machines_clock_times_every_op_of_every_form(make, kinds, monkeypat
         assert tuple(times) == kinds
         for call in times.values():
             assert call.call > 0 and len(call.ops) == len(graph.nodes) and sum(call.ops) < 10 * call.call
+
+
+# ---- boards ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_board_is_modelled_and_gives_the_same_file_every_time(tmp_path):
+    """A wide layer is worth int8, a narrow one costs more around its product than it saves in it."""
+    rng = np.random.default_rng(0)
+    graph = Graph()
+    y = graph.input("x", (BATCH, FRAMES, 256))
+    for name, n, k in (("wide", 256, 256), ("thin", 8, 256), ("small", 16, 8)):
+        y = graph.add1("Dense", [y, graph.constant(rng.uniform(-1, 1, (n, k)).astype(F) / F(k**0.5))], {}, name)
+    graph.output("y", y)
+    path = tmp_path / "pi.lstm"
+    format.write(graph, path)
+    assert _run(["quantize", str(path), "--for", "pi5", "-o", str(tmp_path / "a.lstm")]) == 0
+    _, report = lstm_edge.quantize(path, tmp_path / "b.lstm", target="pi5")
+    assert {op.name: op.stored for op in report.ops} == {"wide": "int8", "thin": "int8", "small": "float32"}
+    assert report.where.startswith("Raspberry Pi 5, modelled")
+    assert (tmp_path / "a.lstm").read_bytes() == (tmp_path / "b.lstm").read_bytes()
+    with pytest.raises(lstm_edge.LstmEdgeError, match="target: expected here, zero2w, .* found 'pi6'"):
+        lstm_edge.quantize(graph, target="pi6")
+
+
+def test_what_a_board_multiplies_is_counted():
+    graph = classifier()
+    counted = {node.name: list(products(graph, node, 40)) for node in graph.nodes}
+    assert counted["embed"] == [] == counted["softmax"]
+    assert counted["conv"] == [Product("kernel", 1, 40, 24, 48)]
+    assert counted["cell"] == [Product("w_ih", 1, 40, 128, 24), Product("w_hh", 40, 1, 128, 32, hidden=True)]
+    assert counted["head"] == [Product("out", 1, 40, 4, 32)]
+
+
+def test_times_of_a_board_are_near_those_of_whole_models_by_counted_instructions():
+    """docs/raspberry-pi.md has an LSTM of 9 inputs and 128 units and one of 128 and 128, all instructions counted: 640 us against 68."""
+    rng = np.random.default_rng(0)
+    graph = Graph()
+    y = graph.input("x", (1, FRAMES, 9))
+    for name, inputs in (("one", 9), ("two", 128)):
+        shapes = (1, 512, inputs), (1, 512, 128), (1, 512)
+        y = graph.add1("LSTM", [y, *(graph.constant(rng.uniform(-1, 1, s).astype(F)) for s in shapes)], {}, name)
+    graph.output("y", y)
+    streaming.apply(graph)
+    forms = {"float32": graph, "int8": Narrower(graph, "int8").apply({}).graph}
+    steps = {name: times["step"].call for name, times in measure_for("pi3")(forms).times.items()}
+    assert 0.8 < steps["float32"] / 640 < 1.1 and 0.8 < steps["int8"] / 68 < 1.2

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ..errors import LstmEdgeError
+from .boards import BOARDS, measure_of
 from .timing import Measure, timed_here
 
 HERE = "here"
-TARGETS: dict[str, Measure] = {HERE: timed_here}
+TARGETS: dict[str, Measure] = {HERE: timed_here, **{name: measure_of(board) for name, board in BOARDS.items()}}
 
 
 def measure_for(target: str) -> Measure:
