@@ -18,8 +18,8 @@ from ..ir.graph import Graph
 from ..reference.samples import sample_inputs
 
 CHUNK = 100  # frames of a call that is no step
-ROUNDS = 7  # the forms take turns, so that a slow moment meets all of them, and each keeps its best round
-ROUND = 3e-3  # seconds of one form's turn
+ROUNDS = 15  # the forms take turns, so that a slow moment meets all of them, and each keeps its best round
+ROUND = 1.5e-3  # seconds of one form's turn: shorter than what a busy system gives to one process at a time
 LEAST_CALLS, MOST_CALLS = 3, 1000  # of a turn
 
 
