@@ -101,7 +101,7 @@ def test_an_empty_call_costs_little() -> None:
 def test_modes(digits: str, mode: str) -> None:
     model = le.load(digits)
     timing = bench(model, mode=mode, frames=5, runs=15, streams=2 if mode == "step" else 1)
-    assert timing.runs == 15 and timing.frames == (1 if mode == "step" else 5)
+    assert timing.runs == 15 and timing.call.frames == (1 if mode == "step" else 5)
     assert timing.min <= timing.low <= timing.median <= timing.high <= timing.p90 <= timing.p999 <= timing.max
     assert "times" not in timing.as_dict() and len(timing.times) == len(timing.begun) == 15
 
@@ -110,7 +110,7 @@ def test_threads_and_cold_caches(digits: str) -> None:
     model = le.load(digits)
     both = bench(model, threads=2, runs=50)
     assert both.runs == 100 and both.calls_per_second > 0
-    assert bench(model, runs=5, cold=True).cold
+    assert bench(model, runs=5, cold=True).call.cold
 
 
 def test_what_cannot_be_is_named(digits: str) -> None:
@@ -118,7 +118,11 @@ def test_what_cannot_be_is_named(digits: str) -> None:
     for wrong, words in (
         ({"mode": "steps"}, "expected mode step, chunk or sequence"),
         ({"streams": 0}, "streams: expected at least 1"),
-        ({"runs": 0}, "runs >= 1"),
+        ({"runs": 0}, "runs of 1 to 5,000,000"),
+        ({"runs": 10**22}, "runs of 1 to 5,000,000"),
+        ({"frames": 10**22}, "frames: expected at least 1 and at most 10,000,000"),
+        ({"threads": 257}, "threads: expected at least 1 and at most 256, found 257"),
+        ({"threads": 2, "streams": 65536}, "of all threads together, found 2 threads of 65,536"),
         ({"threads": 2, "cpu": 0}, "one thread on cpu 0"),
         ({"period": 0.0}, "period above 0"),
     ):
@@ -126,6 +130,8 @@ def test_what_cannot_be_is_named(digits: str) -> None:
             bench(model, **wrong)
     with pytest.raises(le.LstmEdgeError, match="longer duration"):
         paced(model, period=1.0, duration=0.5)
+    with pytest.raises(le.LstmEdgeError, match="duration: expected at most 5,000,000 periods"):
+        paced(model, period=1e-6, duration=1e9)
 
 
 # ---- pacing
@@ -288,6 +294,8 @@ def test_forms_of_the_answer(digits: str, tmp_path: Path, capsys: pytest.Capture
     assert all(f"step, scalar, {name}" in out for name in ("file", "float16", "int8")) and "95 %" in out
     assert _run([*args, "--csv", "--json"]) == 2 and "exclude" in capsys.readouterr().err
     assert _run([*args, "--max-loss", "lots"]) == 2 and "--max-loss" in capsys.readouterr().err
+    for flag in ("--runs", "--threads", "--streams", "--frames", "--batch", "--warmup"):
+        assert _run([*args, flag, str(10**22)]) == 2 and f"'{flag}'" in capsys.readouterr().err
     assert _run([*args, "--duration", "1s"]) == 2 and "--period" in capsys.readouterr().err
 
 
@@ -362,9 +370,7 @@ def test_threads_that_the_system_does_not_give(digits: str, monkeypatch: pytest.
     for thread in begun:
         thread.join(10)
         assert not thread.is_alive()
-    with pytest.raises(
-        le.LstmEdgeError, match="at most 256 threads and 65,536 streams of them all, found 1 threads of"
-    ):
+    with pytest.raises(le.LstmEdgeError, match="streams: expected at least 1 and at most 65,536, found 1,000,000,000"):
         bench(le.load(digits), streams=10**9)
     with pytest.raises(le.LstmEdgeError, match="seconds > 0, found 50, None, nan"):
         bench(le.load(digits), seconds=float("nan"))

@@ -15,20 +15,17 @@ import numpy as np
 from ..errors import LstmEdgeError
 from .machine import pinned
 from .sampling import Samples, sample
-from .statistics import summarise
+from .statistics import Summary, summarise
 
 MODES = ("step", "chunk", "sequence")
 MOST_THREADS, MOST_STREAMS = 256, 65536
+MOST_FRAMES, MOST_BATCH = 10_000_000, 65536
 COLD_BYTES = 64 << 20  # read between calls to push the model out of every cache; larger than most last levels
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Microseconds per call. A call is one step (`frames` is then the model's hop), a chunk of `frames` or one whole sequence.
-
-    low, high: a 95 % interval of the median. outliers: calls beyond Tukey's outer fence by what the kernel says of them. times,
-    begun: of each call, nanoseconds, not part of as_dict.
-    """
+class Call:
+    """What is timed: one step (`frames` is then the model's hop), a chunk of `frames`, or one whole sequence."""
 
     mode: str
     isa: str
@@ -38,28 +35,26 @@ class Timing:
     threads: int
     cold: bool
     warmup: int
-    runs: int
-    min: float
-    mean: float
-    sd: float
-    median: float
-    low: float
-    high: float
-    p90: float
-    p95: float
-    p99: float
-    p999: float
-    max: float
+
+
+@dataclass(frozen=True)
+class Timing(Summary):
+    """The Summary of one Call. outliers: calls beyond Tukey's outer fence by what the kernel says of them. times, begun: of each
+    call, nanoseconds, not part of as_dict."""
+
+    call: Call
     outliers: dict[str, int]
     calls_per_second: float  # of all threads together
-    missed: int | None = None  # calls longer than the period, when one was given
-    real_time_factor: float | None = None  # median / period
-    cpu: int | None = None  # the CPU the calls were pinned to
-    times: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), repr=False, compare=False)
-    begun: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), repr=False, compare=False)
+    missed: int | None  # calls longer than the period, when one was given
+    real_time_factor: float | None  # median / period
+    cpu: int | None  # the CPU the calls were pinned to
+    times: np.ndarray = field(repr=False, compare=False)
+    begun: np.ndarray = field(repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name not in ("times", "begun")}
+        """The call's fields, then the figures."""
+        own = {name: value for name, value in asdict(self).items() if name not in ("call", "times", "begun")}
+        return {**asdict(self.call), **own}
 
 
 def sample_inputs(model: Any, *, frames: int, batch: int = 1, step: bool = False, seed: int = 0) -> list[np.ndarray]:
@@ -108,12 +103,13 @@ def bench(
     """
     if mode not in MODES:
         raise LstmEdgeError(f"bench: expected mode {', '.join(MODES[:-1])} or {MODES[-1]}, found {mode!r}")
-    for name, count in (("streams", streams), ("threads", threads), ("frames", frames)):
-        if count < 1:
-            raise LstmEdgeError(f"bench: {name}: expected at least 1, found {count}")
-    if threads * streams > MOST_STREAMS or threads > MOST_THREADS:
+    most = {"frames": MOST_FRAMES, "batch": MOST_BATCH, "streams": MOST_STREAMS, "threads": MOST_THREADS}
+    for name, count in zip(most, (frames, batch, streams, threads)):
+        if not 1 <= count <= most[name]:
+            raise LstmEdgeError(f"bench: {name}: expected at least 1 and at most {most[name]:,}, found {count:,}")
+    if threads * streams > MOST_STREAMS:
         raise LstmEdgeError(
-            f"bench: expected at most {MOST_THREADS} threads and {MOST_STREAMS:,} streams of them all, "
+            f"bench: streams: expected at most {MOST_STREAMS:,} of all threads together, "
             f"found {threads:,} threads of {streams:,} each"
         )
     if period is not None and period <= 0:
@@ -121,7 +117,13 @@ def bench(
     if threads > 1 and cpu is not None:
         raise LstmEdgeError(f"bench: expected one thread on cpu {cpu}, found {threads}")
     frames = frames_of(model, mode, frames)
-    calls = [make_call(model, mode, frames=frames, batch=batch, streams=streams) for _ in range(threads)]
+    try:
+        calls = [make_call(model, mode, frames=frames, batch=batch, streams=streams) for _ in range(threads)]
+    except MemoryError:
+        raise LstmEdgeError(
+            f"bench: frames, batch, streams: expected what fits into memory, found {frames:,} frames, batch {batch:,}, "
+            f"{streams:,} streams in {threads:,} threads"
+        ) from None
     options: dict[str, Any] = {"warmup": warmup, "runs": runs, "seconds": seconds, "patience": patience, "cpu": cpu}
     if cold:
         options["between"] = cache_flusher()
@@ -129,46 +131,27 @@ def bench(
         start = time.perf_counter()
         found = _in_threads([partial(sample, call, **options) for call in calls])
         past = time.perf_counter() - start
-    return _timing(found, model, mode, batch, frames, streams, threads, cold, warmup, period, cpu, past)
+    call = Call(mode, model.isa, batch, frames, streams, threads, cold, warmup)
+    return _timing(found, call, period, cpu, past)
 
 
-def _timing(
-    found: list[Samples],
-    model: Any,
-    mode: str,
-    batch: int,
-    frames: int,
-    streams: int,
-    threads: int,
-    cold: bool,
-    warmup: int,
-    period: float | None,
-    cpu: int | None,
-    past: float,
-) -> Timing:
+def _timing(found: list[Samples], call: Call, period: float | None, cpu: int | None, past: float) -> Timing:
+    """found: of each thread; past: the seconds that all took."""
     times = np.concatenate([each.times for each in found])
     outliers: dict[str, int] = {}
     for cause, count in itertools.chain.from_iterable(each.outliers.items() for each in found):
         outliers[cause] = outliers.get(cause, 0) + count
-    summary = asdict(summarise(times))
-    late = None if period is None else int((times > period * 1e9).sum())
+    summary = summarise(times)
     return Timing(
-        mode=mode,
-        isa=model.isa,
-        batch=batch,
-        frames=frames,
-        streams=streams,
-        threads=threads,
-        cold=cold,
-        warmup=warmup,
+        **vars(summary),
+        call=call,
         outliers=outliers,
-        calls_per_second=1e6 * threads / summary["mean"] if threads == 1 else len(times) / past,
-        missed=late,
-        real_time_factor=None if period is None else summary["median"] / (period * 1e6),
+        calls_per_second=1e6 / summary.mean if call.threads == 1 else len(times) / past,
+        missed=None if period is None else int((times > period * 1e9).sum()),
+        real_time_factor=None if period is None else summary.median / (period * 1e6),
         cpu=cpu,
         times=times,
         begun=np.concatenate([each.begun for each in found]),
-        **summary,
     )
 
 

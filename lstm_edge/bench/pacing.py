@@ -14,6 +14,7 @@ from ..errors import LstmEdgeError
 from .energy import meter
 from .machine import pinned
 from .measure import frames_of, make_call
+from .sampling import MOST
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def paced(
         raise LstmEdgeError(
             f"bench: expected a period above 0 and a longer duration, found {period} s and {duration} s"
         )
+    if duration / period > MOST:
+        raise LstmEdgeError(f"bench: duration: expected at most {MOST:,} periods, found {duration / period:,.0f}")
     call = make_call(model, "step", frames=frames_of(model, "step", 1), batch=batch)
     for _ in range(3):
         call()

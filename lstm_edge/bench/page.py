@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
+
+from ..files.pages import filled
 
 POINTS = 1500  # of a time line: each is the longest call of its stretch, so that no late one is left out
 
@@ -15,7 +16,7 @@ table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;text-align:r
 td:first-child,th:first-child{text-align:left}canvas{width:100%;height:150px;display:block;margin:.3em 0 1em}
 .w{color:#a40}h2{font-size:1.1em;margin-top:2em}small{color:#666}</style>
 <h1></h1><p id="about"></p><div id="warn"></div><div id="main"></div>
-<script>const R=__DATA__;
+<script>const R=/*DATA*/null;
 const E=(p,t,x)=>{const e=document.createElement(t);if(x!==undefined)e.textContent=x;p.append(e);return e};
 const us=v=>v==null?"":v<100?v.toFixed(2):v<1000?v.toFixed(1):v.toFixed(0),M=document.getElementById("main");
 function table(p,head,rows){const t=E(p,"table"),h=E(t,"tr");head.forEach(x=>E(h,"th",x));
@@ -49,8 +50,7 @@ table(M,["",""],Object.entries(R[k]).map(([a,b])=>[a,typeof b=="number"?+b.toPre
 
 def page(report: dict[str, Any]) -> str:
     """The page of a report whose results carry `name`, `histogram` and `timeline`."""
-    data = json.dumps(report).replace("<", "\\u003c")  # a model's name cannot end the script
-    return PAGE.replace("__DATA__", data)
+    return filled(PAGE, report)
 
 
 def timeline(times: np.ndarray, begun: np.ndarray) -> dict[str, Any]:

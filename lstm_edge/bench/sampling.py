@@ -54,8 +54,10 @@ def sample(
     `patience` times `seconds`. between: called before each call, unmeasured (to empty
     caches). The clock's own cost, some 50 ns, is part of every time: `empty_call` tells it.
     """
-    if warmup < 0 or (runs is not None and runs < 1) or not 0 < seconds < np.inf:
-        raise LstmEdgeError(f"bench: expected warmup >= 0, runs >= 1, seconds > 0, found {warmup}, {runs}, {seconds}")
+    if not 0 <= warmup <= MOST or not 1 <= (1 if runs is None else runs) <= MOST or not 0 < seconds < np.inf:
+        raise LstmEdgeError(
+            f"bench: expected warmup of 0 to {MOST:,}, runs of 1 to {MOST:,}, seconds > 0, found {warmup}, {runs}, {seconds}"
+        )
     for _ in range(warmup):
         call()
     size = _block_size(call)

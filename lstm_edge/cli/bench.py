@@ -8,28 +8,31 @@ import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import click
 
 import lstm_edge
 
-from ..bench import MODES, bench, empty_call, look, paced, warnings_of
+from ..bench import MODES, bench, empty_call, look, paced, picture, warnings_of
 from ..bench.baseline import SCHEMA, Change, checked, compare, name_of
 from ..bench.core_step import core_step
 from ..bench.machine import cpu_name
+from ..bench.measure import MOST_BATCH, MOST_FRAMES, MOST_STREAMS, MOST_THREADS
 from ..bench.ops import op_times
 from ..bench.page import page, timeline
+from ..bench.sampling import MOST
 from ..bench.startup import startup
 from ..bench.statistics import histogram
 from ..check.versus import ENGINES
-from ..errors import LstmEdgeError
+from ..errors import FormatError, LstmEdgeError
 from ..options import OPTIONS
 from .bench_report import print_csv, print_markdown, print_tables
 from .bench_versus import code_of, engines_of, measured, sources_of
-from .io import err_console, print_json
+from .io import err_console, print_json, suffix_of
 from .options import Duration, conversion_options, json_option, model_argument, plugin_option
-from .sinks import check_output, replacing
+from .sinks import PICTURES, check_output, replacing
 
 OF_SOURCES = [o for o in OPTIONS.values() if o.name != "sample"]
 PRECISIONS = ("file", "float16", "int8")
@@ -44,13 +47,27 @@ PRECISIONS = ("file", "float16", "int8")
     show_default=True,
     help="both: step and sequence.",
 )
-@click.option("--frames", type=click.IntRange(1), default=100, show_default=True, help="Frames of a chunk or sequence.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--streams", type=click.IntRange(1), default=1, show_default=True, help="Streams called in turn.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads, each with its streams.")
-@click.option("--warmup", type=click.IntRange(0), default=50, show_default=True, help="Calls before measuring.")
 @click.option(
-    "--runs", type=click.IntRange(1), help="Calls measured; default: until the median is known to half a percent."
+    "--frames",
+    type=click.IntRange(1, MOST_FRAMES),
+    default=100,
+    show_default=True,
+    help="Frames of a chunk or sequence.",
+)
+@click.option("--batch", type=click.IntRange(1, MOST_BATCH), default=1, show_default=True)
+@click.option(
+    "--streams", type=click.IntRange(1, MOST_STREAMS), default=1, show_default=True, help="Streams called in turn."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, MOST_THREADS),
+    default=1,
+    show_default=True,
+    help="Threads, each with its streams.",
+)
+@click.option("--warmup", type=click.IntRange(0, MOST), default=50, show_default=True, help="Calls before measuring.")
+@click.option(
+    "--runs", type=click.IntRange(1, MOST), help="Calls measured; default: until the median is known to half a percent."
 )
 @click.option(
     "--seconds",
@@ -120,6 +137,7 @@ PRECISIONS = ("file", "float16", "int8")
 @click.option("--csv", "as_csv", is_flag=True, help="Print rows of comma-separated values.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a table in Markdown.")
 @click.option("--html", type=click.Path(dir_okay=False), metavar="PAGE.html", help="Write one self-contained page.")
+@click.option("--plot", metavar="FILE.png", help="Draw it: .png, .svg or .pdf (pip install 'lstm-edge[plot]').")
 @json_option
 def command(model_path: str, **given: Any) -> int:
     """Time MODEL.lstm on random input. A step is one frame (or hop) with the state kept.
@@ -135,8 +153,12 @@ def command(model_path: str, **given: Any) -> int:
         raise click.UsageError(f"{' and '.join(forms)} exclude each other.")
     if given["duration"] and not given["period"]:
         raise click.UsageError("--duration needs --period.")
-    for path in filter(None, (given["save"], given["html"])):
+    for path in filter(None, (given["save"], given["html"], given["plot"])):
         check_output(path, (model_path,))
+    if given["plot"] and suffix_of(given["plot"]) not in PICTURES:
+        raise FormatError(f"--plot: expected a file among {', '.join(PICTURES)}, found {given['plot']!r}")
+    if given["plot"] and find_spec("matplotlib") is None:
+        raise LstmEdgeError("--plot: matplotlib is not installed; pip install 'lstm-edge[plot]'")
     sources = sources_of(model_path, given) if engines_of(given) else []
     allowed = _percent(given["max_loss"])
     base = _read_base(given["against"])
@@ -171,13 +193,17 @@ def _measure(path: str, given: dict[str, Any]) -> dict[str, Any]:
         "version": lstm_edge.__version__, "python": platform.python_version(), "system": platform.platform(),
         "period_s": given["period"], "empty_call": empty_call(given["cpu"]), "results": [],
     }  # fmt: skip
+    isa = next(iter(_isas(given["isas"])))
+    model = lstm_edge.load(path, isa=isa)
+    steps = bool(model.metadata.get("streaming", {}).get("supported"))
+    if given["ops"] and not steps:
+        raise LstmEdgeError(
+            "bench: --ops times the ops of a step, and this model cannot stream (`lstm-edge info` says why)"
+        )
     with _files(path, given["precisions"]) as files:
         for precision, file in files.items():
             for isa in _isas(given["isas"]):
                 report["results"] += _rows(file, precision, isa, given)
-    isa = next(iter(_isas(given["isas"])))
-    model = lstm_edge.load(path, isa=isa)
-    steps = bool(model.metadata.get("streaming", {}).get("supported"))
     if given["duration"]:
         with err_console().status(f"stepping every {1e3 * given['period']:g} ms for {given['duration']:g} s"):
             report["paced"] = paced(model, period=given["period"], duration=given["duration"],
@@ -188,10 +214,6 @@ def _measure(path: str, given: dict[str, Any]) -> dict[str, Any]:
             report["startup"] = startup(path, mode=mode, isa=isa, frames=frames).as_dict()
             report["core_step"] = core_step(model, given["batch"]) if steps else None
     if given["ops"]:
-        if not steps:
-            raise LstmEdgeError(
-                "bench: --ops times the ops of a step, and this model cannot stream (`lstm-edge info` says why)"
-            )
         with err_console().status("timing ops"):
             mode = "chunk" if given["mode"] == "chunk" else "step"
             rows, machine = op_times(path, mode=mode, frames=given["frames"], isa=isa)
@@ -276,6 +298,9 @@ def _write(report: dict[str, Any], given: dict[str, Any]) -> None:
         _write_text(given["save"], json.dumps(report, indent=1) + "\n")
     if given["html"]:
         _write_text(given["html"], page(report))
+    if given["plot"]:
+        with replacing(given["plot"]) as file:
+            picture.draw(report, file, suffix_of(given["plot"])[1:])
 
 
 def _write_text(path: str, text: str) -> None:

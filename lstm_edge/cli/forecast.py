@@ -21,10 +21,9 @@ from ..forecasting.history import History
 from ..metadata import section
 from .io import err_console, read_inputs, suffix_of
 from .options import Assignment, isa_option, model_argument
-from .sinks import check_output, replacing
+from .sinks import PICTURES, check_output, replacing
 from .tables import Reading, histories, table_options
 
-PICTURES = (".png", ".svg", ".pdf")
 SHOWN_HORIZONS = 4  # of history in a picture, at least as many frames as LEAST_SHOWN
 LEAST_SHOWN = 48
 

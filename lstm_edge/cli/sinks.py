@@ -16,6 +16,7 @@ from ..format import MAGIC
 from .wav import HEADER_BYTES, wav_header, write_samples
 
 SUFFIXES = (".npy", ".npz", ".csv", ".wav")
+PICTURES = (".png", ".svg", ".pdf")
 NPY_HEADER = 192  # room for any shape; .npy wants a multiple of 64
 
 

@@ -18,10 +18,8 @@ from ..insight.picture import draw
 from ..insight.shown import Map, input_maps, trace_maps
 from .io import out_console, print_json, suffix_of
 from .options import isa_option, json_option, model_argument
-from .sinks import check_output, replacing
+from .sinks import PICTURES, check_output, replacing
 from .tables import Reading, read_arrays, table_options
-
-PICTURES = (".png", ".svg", ".pdf")
 
 
 @click.command("trace")

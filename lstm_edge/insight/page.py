@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 
 import numpy as np
 
+from ..files.pages import filled
 from .shown import Map
 
 LEVELS = 32767  # values are kept as 16-bit steps of the largest magnitude; -32768 stands for NaN
@@ -17,8 +17,7 @@ def page(title: str, inputs: list[Map], recurrences: dict[str, list[Map]]) -> st
     """The page's text: no script, style or font from elsewhere. Shown values differ from the trace by 1/65534 of a map's largest."""
     maps = [_packed(m.name, m) for m in inputs]
     maps += [_packed(f"{name}.{m.name}", m) for name, of in recurrences.items() for m in of]
-    data = json.dumps({"title": title, "maps": maps}, separators=(",", ":")).replace("<", "\\u003c")
-    return _PAGE.replace("/*DATA*/null", data)
+    return filled(_PAGE, {"title": title, "maps": maps})
 
 
 def _packed(name: str, shown: Map) -> dict[str, Any]:
