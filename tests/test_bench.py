@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -93,6 +94,25 @@ def test_runs_go_on_until_the_median_is_known_and_no_longer_than_patience() -> N
     assert (np.diff(found.begun) > 0).all()
 
 
+def test_times_are_those_of_a_loop_of_calls() -> None:
+    """What pyperf does: many calls between two looks at the clock, in turn with calls timed one by one."""
+
+    def call() -> int:
+        return sum(range(2000))
+
+    ratios = []
+    for _ in range(15):
+        ours = float(np.median(sample(call, runs=200, warmup=10).times))
+        loops = []
+        for _ in range(10):
+            start = time.perf_counter_ns()
+            for _ in range(20):
+                call()
+            loops.append((time.perf_counter_ns() - start) / 20)
+        ratios.append(ours / np.median(loops))
+    assert 0.95 < np.median(ratios) < 1.05
+
+
 def test_an_empty_call_costs_little() -> None:
     assert 0 < empty_call() < 1
 
@@ -151,6 +171,26 @@ def test_a_paced_run_counts_the_misses_that_load_causes(digits: str) -> None:
     free = paced(model, period=0.02, duration=0.3)
     assert free.missed <= 3 and 0 < free.real_time_factor < 0.5 and 0 < free.cpu_share < 1
     assert free.frames == len(free.answers) and "answers" not in free.as_dict()
+
+
+def test_a_paced_run_counts_the_misses_that_a_load_generator_causes(digits: str) -> None:
+    """A step wants a fifth of its CPU; eight other processes on that CPU leave it a ninth."""
+    model, cpus = le.load(digits), os.sched_getaffinity(0)
+    cpu = max(cpus)
+    step = bench(model, batch=64, runs=30, cpu=cpu).median / 1e6
+    free = paced(model, period=5 * step, duration=80 * step, batch=64, cpu=cpu)
+    hogs: list[subprocess.Popen] = []
+    try:
+        os.sched_setaffinity(0, {cpu})  # which those started here keep
+        hogs += [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(8)]
+        os.sched_setaffinity(0, cpus)
+        loaded = paced(model, period=5 * step, duration=max(200 * step, 0.3), batch=64, cpu=cpu)
+    finally:
+        os.sched_setaffinity(0, cpus)
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    assert loaded.missed > 0.2 * loaded.frames and free.answer["median"] < loaded.answer["median"]
 
 
 def test_the_power_of_a_board() -> None:
@@ -336,7 +376,19 @@ def test_the_page_opens(digits: str, tmp_path: Path) -> None:
     assert "step, " in dom and dom.count("<canvas") == 4 and "Ops of a step" in dom and "lstm_1 (LSTM)" in dom
 
 
-@pytest.mark.parametrize("flag", ["--save", "--html"])
+def test_a_picture_is_drawn(digits: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = pytest.importorskip("matplotlib.image")
+    target = tmp_path / "bench.png"
+    assert _run(["bench", digits, *QUICK, "--ops", "--plot", str(target)]) == 0
+    pixels = image.imread(target)
+    blue, red = ([0x44, 0x77, 0xAA], [0xCC, 0x66, 0x33])
+    for colour in (blue, red):
+        assert (np.abs(pixels[..., :3] - np.array(colour) / 255).max(-1) < 0.05).sum() > 20
+    assert pixels.shape[0] > 400
+    assert _run(["bench", digits, *QUICK, "--plot", "bench.txt"]) == 1 and "--plot: expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--save", "--html", "--plot"])
 def test_where_a_report_cannot_be_written_is_said_before_anything_is_timed(digits: str, flag: str, monkeypatch) -> None:
     monkeypatch.setattr("lstm_edge.cli.bench.look", lambda cpu=None: pytest.fail("it has begun"))
     assert _run(["bench", digits, flag, "no/such/folder/x"]) == 1
