@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { READ_STEP = 512, CHAINS = 8, ROUND = 8 * CHAINS };
+enum { READ_STEP = 512, ROUND = LE_PROBE_UNROLLED * LE_PROBE_ROWS };
 
 static const le_kernels *table_of(const char *isa) {
     int supported = 0;

@@ -62,8 +62,9 @@ static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
 }
 
 #define I8_OFFSET 128
-#include "matmuls.inc"
-#include "pointwise.inc"
+#define KERNEL(name) LE_JOIN(le_avx512_, name)
+#include "floats.inc"
+#include "int8.inc"
 
 LE_KERNEL_TABLE(avx512)
 

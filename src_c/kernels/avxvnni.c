@@ -22,8 +22,8 @@ static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
 }
 
 #define I8_OFFSET 128
-#include "matmuls.inc"
-#include "pointwise.inc"
+#define KERNEL(name) LE_JOIN(le_avx2_, name) /* all but the int8 product is AVX2's */
+#include "int8.inc"
 
 LE_KERNEL_TABLE(avxvnni)
 

@@ -71,6 +71,13 @@ typedef struct {
 /* Bytes from one quantised row to the next. */
 static inline ptrdiff_t le_quantized_stride(int k) { return ((ptrdiff_t)k + 63) / 64 * 64; }
 
+/* The probes: independent chains, more than the latency of an addition times the loads of a cycle. */
+enum { LE_PROBE_ROWS = 8, LE_PROBE_UNROLLED = 8 };
+
+/* One name of two parts, macros among them replaced. */
+#define LE_JOIN(a, b) LE_JOIN_(a, b)
+#define LE_JOIN_(a, b) a##b
+
 typedef struct le_kernels le_kernels;
 struct le_kernels {
     const char *name; /* ISA name: scalar, avx2, ... */

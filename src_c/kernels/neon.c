@@ -5,8 +5,9 @@
 
 #include "neon.inc"
 
-#include "matmuls.inc"
-#include "pointwise.inc"
+#define KERNEL(name) LE_JOIN(le_neon_, name)
+#include "floats.inc"
+#include "int8.inc"
 
 LE_KERNEL_TABLE(neon)
 

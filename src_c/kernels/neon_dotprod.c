@@ -9,8 +9,8 @@
 
 #include "neon.inc"
 
-#include "matmuls.inc"
-#include "pointwise.inc"
+#define KERNEL(name) LE_JOIN(le_neon_, name) /* all but the int8 product is that of every AArch64 CPU */
+#include "int8.inc"
 
 LE_KERNEL_TABLE(neon_dotprod)
 

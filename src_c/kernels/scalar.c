@@ -131,8 +131,10 @@ static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
 #endif
 
 #define I8_OFFSET 0
-#define LE_NO_F16 /* without an instruction that widens, float16 is widened when it is packed */
-#include "matmuls.inc"
-#include "pointwise.inc"
+#define LE_NO_FMA
+#define LE_NO_F16
+#define KERNEL(name) LE_JOIN(le_scalar_, name)
+#include "floats.inc"
+#include "int8.inc"
 
 LE_KERNEL_TABLE(scalar)
