@@ -61,12 +61,12 @@ C_OBJECTS := $(C_SOURCES:src_c/%.c=$(C_BUILD)/%.o)
 C_TESTS := $(patsubst tests/c/%.c,$(C_BUILD)/tests/%,$(wildcard tests/c/test_*.c))
 C_WARNINGS := -Wall -Wextra -Wno-unused-parameter
 TEST_FLAGS := $(C_FLAGS) $(C_FLAGS_$(ARCH)) $(TARGET_FLAGS) $(C_WARNINGS) $(SANITIZE_FLAGS) -Isrc_c
-KERNEL_FLAGS = $(KERNEL_FLAGS_$(notdir $*)) $(KERNEL_FLAGS_$(notdir $*)_$(ARCH))
+FILE_FLAGS = $(FLAGS_$(notdir $*)) $(FLAGS_$(notdir $*)_$(ARCH))
 
 .SECONDARY: $(C_OBJECTS)
 $(C_BUILD)/%.o: src_c/%.c $(C_HEADERS)
 	@mkdir -p $(@D)
-	$(CC) $(TEST_FLAGS) $(if $(findstring kernels/,$*),$(KERNEL_FLAGS)) -c $< -o $@
+	$(CC) $(TEST_FLAGS) $(FILE_FLAGS) -c $< -o $@
 
 LINK_FLAGS_test_model := -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc
 LINK_FLAGS_test_adapt := $(LINK_FLAGS_test_model)

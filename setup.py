@@ -46,12 +46,10 @@ def target_architecture(compiler: list[str]) -> str | None:
     return next((name for macro, name in ARCHITECTURES.items() if macro in macros), None)
 
 
-def kernel_flags(source: str, architecture: str | None) -> list[str]:
-    """The extra flags of one kernel file; none for other sources."""
-    path = Path(source)
-    if path.parent.name != "kernels":
-        return []
-    return FLAGS.get(f"KERNEL_FLAGS_{path.stem}", []) + FLAGS.get(f"KERNEL_FLAGS_{path.stem}_{architecture}", [])
+def file_flags(source: str, architecture: str | None) -> list[str]:
+    """The flags of one file of the core beside everyone's."""
+    name = Path(source).stem
+    return FLAGS.get(f"FLAGS_{name}", []) + FLAGS.get(f"FLAGS_{name}_{architecture}", [])
 
 
 class BuildExt(build_ext):
@@ -70,7 +68,7 @@ class BuildExt(build_ext):
         def compile_with_flags(obj, src, ext, cc_args, extra_postargs, pp_opts):
             newest = max(newest_header, os.path.getmtime(src))
             if not os.path.exists(obj) or os.path.getmtime(obj) <= newest:
-                own = kernel_flags(src, architecture) if "src_c" in Path(src).parts else FLAGS["BINDING_FLAGS"]
+                own = file_flags(src, architecture) if "src_c" in Path(src).parts else FLAGS["BINDING_FLAGS"]
                 extra = FLAGS.get(f"C_FLAGS_{architecture}", []) + own
                 compile_one(obj, src, ext, cc_args, [*extra_postargs, *extra], pp_opts)
 
