@@ -1,6 +1,6 @@
 """The benchmark beside pyperf: the same call in fresh processes of both, in turn.
 
-    PYTHONPATH=tools python -m peers.pyperf_check [--rounds 10]
+    PYTHONPATH=tools python -m peers.pyperf_check [--rounds 10] [--only "1x32 step"] [--cpu 1]
 
 For each model and mode: the median of `lstm_edge.bench` and pyperf's, which times loops of calls, and their ratio in the middle of
 the rounds. At the end what an empty call costs by the benchmark's clock: its own overhead.
@@ -9,6 +9,7 @@ the rounds. At the end what an empty call costs by the benchmark's clock: its ow
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -39,11 +40,15 @@ print(bench(lstm_edge.load({path!r}), mode={mode!r}, frames={frames}, seconds=0.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", default="", help="cases with this in their name")
+    parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="both run on this one")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {options.cpu})
     with tempfile.TemporaryDirectory() as folder:
         for name, path in _models(Path(folder)):
             for mode, frames in (("step", 1), ("sequence", 100)):
-                _compare(name, path, mode, frames, rounds, f"{folder}/pyperf.json")
+                if options.only in f"{name} {mode}":
+                    _compare(name, path, mode, frames, options.rounds, f"{folder}/pyperf.json")
     print(f"an empty call: {1e3 * min(empty_call() for _ in range(10)):.0f} ns")
 
 
@@ -62,7 +67,7 @@ def _compare(name: str, path: str, mode: str, frames: int, rounds: int, result: 
     for _ in range(rounds):
         ours = float(_output([sys.executable, "-c", OURS.format(**given)]))
         Path(result).unlink(missing_ok=True)
-        _output([sys.executable, "-m", "pyperf", "timeit", "-q", "-p", "1", "-n", "8", "-w", "1", "-o", result,
+        _output([sys.executable, "-m", "pyperf", "timeit", "-q", "-p", "1", "-n", "5", "-w", "1", "--min-time", "0.05", "-o", result,
                  "-s", SETUP.format(**given), "call(*inputs)"])  # fmt: skip
         looks.append((ours, 1e6 * pyperf.Benchmark.load(result).median()))
     ratios = sorted(ours / theirs for ours, theirs in looks)
