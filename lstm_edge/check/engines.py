@@ -21,7 +21,6 @@ from ..ir.dims import value
 from ..ir.graph import Graph
 from ..passes.overlap import context_name
 from ..reference.samples import Arrays, is_framed
-from .frameworks import FRAMEWORKS
 from .frameworks.question import Bound
 
 CHECKED = 3  # calls whose answers are compared, so that a state which is not carried shows
@@ -30,7 +29,7 @@ LEAD = 20  # calls in front of those that are timed: another process has had the
 
 @dataclass(frozen=True)
 class Setup:
-    """What is to be timed: our file `source` where `framework` is '', else a source by a key of FRAMEWORKS.
+    """What is to be timed: our file `source` where `framework` is '', else a source by a module of frameworks/.
 
     graph: the source's outline, from which ports and states are known. inputs: of one call as Model.run or Stream.step takes them.
     packages: those that will do, where the framework has several. cpu: to be pinned to.
@@ -103,11 +102,11 @@ def _theirs(setup: Setup) -> tuple[Opened, Callable[[], object]]:
     source of one frame is called once a frame."""
     graph = setup.graph
     pairs, overlap = graph.metadata.get("pairs", {}), graph.metadata.get("overlap", {})
-    framework, mode = FRAMEWORKS[setup.framework], setup.mode
+    mode = setup.mode
     loop = is_framed(graph) and mode != "step"
     fed_back = {*pairs, *(context_name(name) for name in overlap)}
     within = [s.name for s in graph.states if s.name not in fed_back]
-    if mode != "sequence" and within and framework.module != "tflite":  # whose files may hold variables, which stay
+    if mode != "sequence" and within and setup.framework != "tflite":  # whose files may hold variables, which stay
         raise LstmEdgeError(
             f"the source keeps no state from call to call (it has no input for {within[0]!r}): "
             "export it with its states as inputs and outputs"
@@ -120,7 +119,7 @@ def _theirs(setup: Setup) -> tuple[Opened, Callable[[], object]]:
     zeros = {s.name: np.zeros([value(d, setup.batch, 1) for d in s.shape], s.dtype) for s in states}
     silence = {k: np.zeros_like(v) for k, v in frames[0].items()}
     first = {**frames[0], **_overlapping(overlap, silence, frames[0]), **zeros}
-    module = import_module(f".frameworks.{framework.module}", __package__)
+    module = import_module(f".frameworks.{setup.framework}", __package__)
     chosen = {"packages": setup.packages} if "packages" in inspect.signature(module.bound).parameters else {}
     bound: Bound = module.bound(setup.source, setup.constants, graph, first, **chosen)
     given, run, begin = bound.given, bound.call, dict(bound.given)

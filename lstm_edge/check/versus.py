@@ -37,7 +37,7 @@ IDLE = 600.0  # seconds that an engine waits for its turn
 
 @dataclass(frozen=True)
 class Engine:
-    """framework: a key of FRAMEWORKS. packages: any of them will do. install: what to give to pip. files: what it runs."""
+    """framework: a module of frameworks/. packages: any of them will do. install: what to give to pip. files: what it runs."""
 
     framework: str
     packages: tuple[str, ...]
@@ -50,7 +50,7 @@ ENGINES = {
     "litert": Engine("tflite", ("ai_edge_litert",), "ai-edge-litert", ".tflite"),
     "tflite": Engine("tflite", tuple(p for p in LITERT if p != "ai_edge_litert"), "tflite-runtime", ".tflite"),
     "torch": Engine("torch", ("torch",), "torch", "TorchScript or .pt2"),
-    "ncnn": Engine("ncnn", ("ncnn",), "ncnn", ".param"),
+    "ncnn": Engine("ncnn", ("ncnn",), "ncnn", ".param (with its .bin)"),
 }
 
 

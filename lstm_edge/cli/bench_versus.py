@@ -37,6 +37,9 @@ def sources_of(model_path: str, given: dict[str, Any]) -> list[Source]:
     options = taken(given)
     found = []
     for path in given["sources"] or filter(None, [neighbour(model_path)]):
+        if path.endswith(".param"):  # ncnn's, which nothing here reads: its ports are the model's, in their order
+            found.append(Source(path, "ncnn", own, {}))
+            continue
         same = digest(path) == own.metadata.get("source", {}).get("sha256")
         graph = own if same else to_graph(path, **options)
         found.append(Source(path, registry.kind_of(path), graph, options.get("constants", {})))

@@ -3,7 +3,7 @@
     PYTHONPATH=tools python -m peers.pyperf_check [--rounds 10] [--only "1x32 step"] [--cpu 1]
 
 For each model and mode: the median of `lstm_edge.bench` and pyperf's, which times loops of calls, and their ratio in the middle of
-the rounds. At the end what an empty call costs by the benchmark's clock: its own overhead.
+the rounds. Both means are shown as well: pyperf's values are means of loops, so that rare long calls are in them. At the end the benchmark's own overhead.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import timeit
 from pathlib import Path
 
 import instruction_guard
@@ -33,7 +34,8 @@ call = model.stream().step if {step} else model.run
 OURS = """
 import lstm_edge
 from lstm_edge.bench import bench
-print(bench(lstm_edge.load({path!r}), mode={mode!r}, frames={frames}, seconds=0.4, patience=1).median)
+timing = bench(lstm_edge.load({path!r}), mode={mode!r}, frames={frames}, seconds=0.4, patience=1)
+print(timing.median, timing.mean)
 """
 
 
@@ -49,7 +51,16 @@ def main() -> None:
             for mode, frames in (("step", 1), ("sequence", 100)):
                 if options.only in f"{name} {mode}":
                     _compare(name, path, mode, frames, options.rounds, f"{folder}/pyperf.json")
-    print(f"an empty call: {1e3 * min(empty_call() for _ in range(10)):.0f} ns")
+    _say_overhead()
+
+
+def _say_overhead() -> None:
+    """What timing a call alone adds: an empty call by the benchmark's clock, less what one costs in a loop."""
+    timed = min(empty_call() for _ in range(10))
+    looped = 1e6 * min(timeit.repeat("call()", "def call(): pass", number=10_000, repeat=50)) / 10_000
+    print(
+        f"an empty call: {1e3 * timed:.0f} ns, in a loop {1e3 * looped:.0f} ns: own overhead {1e3 * (timed - looped):.0f} ns"
+    )
 
 
 def _models(folder: Path) -> list[tuple[str, str]]:
@@ -65,15 +76,15 @@ def _compare(name: str, path: str, mode: str, frames: int, rounds: int, result: 
     given = {"path": path, "mode": mode, "frames": frames, "step": mode == "step"}
     looks = []
     for _ in range(rounds):
-        ours = float(_output([sys.executable, "-c", OURS.format(**given)]))
+        median, mean = map(float, _output([sys.executable, "-c", OURS.format(**given)]).split())
         Path(result).unlink(missing_ok=True)
         _output([sys.executable, "-m", "pyperf", "timeit", "-q", "-p", "1", "-n", "5", "-w", "1", "--min-time", "0.05", "-o", result,
                  "-s", SETUP.format(**given), "call(*inputs)"])  # fmt: skip
-        looks.append((ours, 1e6 * pyperf.Benchmark.load(result).median()))
-    ratios = sorted(ours / theirs for ours, theirs in looks)
+        looks.append((median, mean, 1e6 * pyperf.Benchmark.load(result).median()))
+    ratios = sorted(ours / theirs for ours, _, theirs in looks)
     low, high = median_interval(ratios)
     medians = [statistics.median(each) for each in zip(*looks)]
-    print(f"{name} {mode}: {medians[0]:.3f} us, pyperf {medians[1]:.3f} us, ratio {statistics.median(ratios):.3f} "
+    print(f"{name} {mode}: {medians[0]:.3f} us (mean {medians[1]:.3f}), pyperf {medians[2]:.3f} us, ratio {statistics.median(ratios):.3f} "
           f"({low:.3f} to {high:.3f})", flush=True)  # fmt: skip
 
 
