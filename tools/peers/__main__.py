@@ -24,7 +24,7 @@ from common import ROOT
 
 from lstm_edge.bench.machine import look, warnings_of
 from peers import cold_start, page
-from peers.cases import BY_NAME, Trained
+from peers.cases import BY_NAME, OURS_ALONE, needs_models
 from peers.engines import PACKAGES
 from peers.environment import interpreters
 from peers.measure import ROUNDS, EngineFailed, Process, row
@@ -48,14 +48,15 @@ def _measure(wanted: list[str], options: argparse.Namespace, kept: dict[str, Any
     before = look(options.cpu)
     with _processes(pythons, options.cpu) as processes:
         for name in wanted:
-            if isinstance(BY_NAME.get(name), Trained) and not os.environ.get("LSTM_EDGE_MODELS"):
+            if needs_models(BY_NAME.get(name)) and not os.environ.get("LSTM_EDGE_MODELS"):
                 print(f"{name}: left out, LSTM_EDGE_MODELS is not set", file=sys.stderr)
                 continue
             start = time.monotonic()
             if name == cold_start.NAME:
                 kept["rows"][name] = cold_start.row(pythons)
             else:
-                kept["rows"][name] = row(name, processes, options.rounds, options.seconds)
+                beside = {"ours": processes["ours"]} if name in OURS_ALONE else processes
+                kept["rows"][name] = row(name, beside, options.rounds, options.seconds)
             print(f"{name}: {time.monotonic() - start:.1f} s", file=sys.stderr)
             _keep(kept, options.kept)
         kept["versions"] = {**kept.get("versions", {}), **_versions(processes)}

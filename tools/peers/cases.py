@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lstm_edge.ir.sparse import BLOCK
+
 SEED = 13
 TEXT = 500
 STEPS_CHECKED = 16  # frames of a step's check and of its timing
@@ -52,13 +54,15 @@ class LayerWeights:
 
 @dataclass(frozen=True)
 class Case:
-    """Recurrent layers, and behind the last frame a Dense layer where `dense` says how wide. frames 0: a step, state kept."""
+    """Recurrent layers, and behind the last frame a Dense layer where `dense` says how wide. frames 0: a step, state kept. zeros: what
+    share of the recurrences' weights is zero, in the blocks that the sparse kernels are made for."""
 
     name: str
     layers: tuple[Layer, ...]
     frames: int = 0
     batch: int = 1
     dense: int = 0
+    zeros: float = 0.0
 
     @property
     def is_step(self) -> bool:
@@ -75,7 +79,7 @@ class Case:
     @cached_property
     def weights(self) -> list[LayerWeights]:
         rng = np.random.default_rng(SEED)
-        return [_uniform(rng, layer) for layer in self.layers]
+        return [_uniform(rng, layer, self.zeros) for layer in self.layers]
 
     @cached_property
     def dense_weights(self) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +96,7 @@ class Case:
         return np.random.default_rng(SEED + 2).standard_normal(shape).astype(np.float32)
 
 
-def _uniform(rng: np.random.Generator, layer: Layer) -> LayerWeights:
+def _uniform(rng: np.random.Generator, layer: Layer, zeros: float) -> LayerWeights:
     """torch's default range. One bias is enough for LSTM, where the two are only added."""
     bound, rows = layer.hidden**-0.5, GATES[layer.cell] * layer.hidden
 
@@ -100,7 +104,15 @@ def _uniform(rng: np.random.Generator, layer: Layer) -> LayerWeights:
         return rng.uniform(-bound, bound, (layer.directions, rows, *shape)).astype(np.float32)
 
     w, r, b = draw(layer.inputs), draw(layer.hidden), draw()
+    if zeros:
+        w, r = (_without_blocks(a, zeros) for a in (w, r))
     return LayerWeights(w, r, b, draw() if layer.cell == "GRU" else np.zeros_like(b))
+
+
+def _without_blocks(w: np.ndarray, zeros: float) -> np.ndarray:
+    d, rows, columns = w.shape
+    kept = np.random.default_rng(SEED + 3).random((d, -(-rows // BLOCK[0]), columns)) >= zeros
+    return np.where(np.repeat(kept, BLOCK[0], axis=1)[:, :rows], w, np.float32(0))
 
 
 @dataclass(frozen=True)
@@ -127,6 +139,21 @@ class Trained:
     @property
     def source(self) -> Path:
         return Path(os.environ["LSTM_EDGE_MODELS"]) / self.path
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Many streams of one network or trained model, a frame for each, and which share of the time of one by one is aimed at."""
+
+    name: str
+    of: Case | Trained
+    target: float
+    count: int = 1000
+
+    def frames(self) -> np.ndarray:
+        """A few frames for every stream: (frames, streams, *a frame)."""
+        x = self.of.x if isinstance(self.of, Case) else np.ascontiguousarray(self.of.x()[..., self.of.context :])
+        return np.stack([np.resize(np.roll(x, -n, axis=0), (self.count, *x.shape[1:])) for n in range(4)])
 
 
 def _step(inputs: int, hidden: int, cell: str = "LSTM") -> Case:
@@ -165,4 +192,19 @@ TRAINED = (
     Trained("GTCRN", "gtcrn/gtcrn_simple.onnx", "gtcrn/gtcrn_simple.ref.npz", "mix", 0.15),
     Trained("nnsplit", "nnsplit/model.onnx", "nnsplit/model.ref.npz", "input", 0.60, whole=True),
 )
-BY_NAME: dict[str, Case | Trained] = {case.name: case for case in (*CASES, *TRAINED)}
+SPARSE = (Case("step 256x512, 90 % of blocks zero", (Layer("LSTM", 256, 512),), zeros=0.9),)
+SPARSE_AIMS = {"float32": 0.30, "int8": 0.45}  # of the dense network's time
+STREAMS = (
+    Streams("1000 streams of step 1x32", CASES[0], 0.35),
+    Streams("1000 streams of step 64x128", CASES[2], 0.7),
+    Streams("1000 streams of step 128x256", CASES[5], 1.0),
+    Streams("1000 streams of Silero VAD", TRAINED[0], 1.0),
+)
+TWO_THREADS = 1.9  # times one thread's rate, from 64x128 on
+Row = Case | Trained | Streams
+BY_NAME: dict[str, Row] = {case.name: case for case in (*CASES, *TRAINED, *SPARSE, *STREAMS)}
+OURS_ALONE = {case.name for case in (*SPARSE, *STREAMS)}
+
+
+def needs_models(row: Row | None) -> bool:
+    return isinstance(row.of if isinstance(row, Streams) else row, Trained)

@@ -7,36 +7,32 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from peers.cases import BY_NAME, CASES, PRECISIONS, TRAINED, Case, Trained
+from peers.cases import BY_NAME, CASES, PRECISIONS, SPARSE, SPARSE_AIMS, STREAMS, TRAINED, TWO_THREADS
 from peers.cold_start import NAME as COLD_START
 from peers.limits import OF_BEST_PEER, OF_LIMIT, limit, misses
 
 BOUNDS = Path(__file__).with_name("bounds.md")
 OURS = "lstm_edge"
+COMPARED = {case.name for case in CASES}
 Row = dict[str, Any]
+NOTHING: Row = {"runs": []}
 
 
 def written(kept: dict[str, Any]) -> str:
     rows, bounds = kept["rows"], Bounds(BOUNDS.read_text(encoding="utf-8"))
-    parts = [INTRODUCTION, _machine(kept)]
-    for precision in PRECISIONS:
-        parts += [f"## {precision}\n", _networks(rows, precision, bounds)]
-    parts += [
-        "## Trained models\n",
-        TRAINED_TEXT,
-        _trained(rows, bounds),
-        "## Cold start\n",
-        COLD_TEXT,
-        _cold_start(rows),
+    networks = [(precision, "", _networks(rows, precision, bounds)) for precision in PRECISIONS]
+    every = "\n".join([_every(rows, "float32"), _every(rows, "int8"), _left_out(rows)])
+    sections = [
+        *networks,
+        ("Trained models", TRAINED_TEXT, _trained(rows, bounds)),
+        ("Sparse weights", SPARSE_TEXT, _sparse(rows, bounds)),
+        ("Many streams", STREAMS_TEXT, _streams(rows, bounds)),
+        ("Cold start", COLD_TEXT, _cold_start(rows)),
+        ("What bounds the rows that miss", "", bounds.text),
+        ("Every engine", EVERY_TEXT, every),
     ]
-    parts += ["## What bounds the rows that miss\n", bounds.text]
-    parts += [
-        "## Every engine\n",
-        EVERY_TEXT,
-        *(_every(rows, precision) for precision in ("float32", "int8")),
-        _left_out(rows),
-    ]
-    return "\n".join(parts).rstrip() + "\n"
+    parts = [part for title, *texts in sections for part in (f"## {title}\n", *texts) if part]
+    return "\n".join([INTRODUCTION, _machine(kept), *parts]).rstrip() + "\n"
 
 
 INTRODUCTION = f"""# How fast it is
@@ -51,8 +47,12 @@ weights alone, and the input product at the measured peak of its instruction; an
 hidden is 128 or more; {OF_BEST_PEER:.2f} of the best peer where it is 64 or less; no row behind a peer. A row that misses says which, and why: the letters lead to
 [what bounds them](#what-bounds-the-rows-that-miss). float16 is beside the best float32 peer: none has 16-bit weights on a CPU. Times are microseconds, minimum / median; ratios, of minima / of medians.
 """
-TRAINED_TEXT = """Published models (`LSTM_EDGE_MODELS`), state kept, real frames, beside onnxruntime's `run` of the source file with the state fed back. nnsplit: a text of 500 bytes. Ratios of medians to
-onnxruntime's float32; aimed at: the share in brackets, and int8 and float16 not slower than float32.
+TRAINED_TEXT = """Published models (`LSTM_EDGE_MODELS`), state kept, real frames, beside onnxruntime's `run` of the source file with the state fed back. nnsplit: a text of 500 bytes. float16 and int8:
+what `quantize` stores narrow because it is no slower. Microseconds and ratios, medians, to onnxruntime's float32; aimed at: the share in brackets, and int8 and float16 not slower than float32.
+"""
+SPARSE_TEXT = """Nine blocks of ten are zero, against the same network without zeros, in turns; microseconds, minimum / median, and the ratio of medians.
+"""
+STREAMS_TEXT = """A frame for each of a thousand streams of one model, float32: one by one from Python, by one call of `step_many`, and by that on two threads. Microseconds a stream, medians; the same bits.
 """
 COLD_TEXT = """A fresh process that imports, loads LSTM(64, 128) in float32 and steps once, until it has ended, beyond one of Python alone; medians, files in the page cache. lstm_edge, onnxruntime and LiteRT import NumPy.
 """
@@ -143,6 +143,43 @@ def _trained(rows: dict[str, Row], bounds: Bounds) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _sparse(rows: dict[str, Row], bounds: Bounds) -> str:
+    lines = ["| | dense | sparse | of the dense | misses |", "|---|---|---|---|---|"]
+    for case in SPARSE:
+        for precision in PRECISIONS:
+            pair = {r["name"]: r for r in _counted(rows.get(case.name, NOTHING)) if r["precision"] == precision}
+            if len(pair) < 2:
+                lines.append(f"| {case.name} | not measured | | | |")
+                break
+            thin, full = pair[OURS], pair[f"{OURS} dense"]
+            share, aim = thin["median"] / full["median"], SPARSE_AIMS.get(precision)
+            missed = f"over {aim:.2f}: {bounds.keys(precision, case.name)}" if aim and share > aim else ""
+            times = [_pair(r["min"], r["median"]) for r in (full, thin)]
+            lines.append(f"| {case.name}, {precision} | {times[0]} | {times[1]} | {share:.2f} | {missed} |")
+    return "\n".join(lines) + "\n"
+
+
+def _streams(rows: dict[str, Row], bounds: Bounds) -> str:
+    lines = [
+        "| | one by one | one call | of one by one | two threads | one thread / two | misses |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for case in STREAMS:
+        found = {r["name"]: r["median"] / case.count for r in _counted(rows.get(case.name, NOTHING))}
+        if len(found) < 3:
+            lines.append(f"| {case.name} | not measured | | | | | |")
+            continue
+        alone, one, two = (found[name] for name in ("one by one", "1 threads", "2 threads"))
+        missed = [f"over {case.target:.2f} of one by one"] if one > case.target * alone else []
+        if case is not STREAMS[0] and one < TWO_THREADS * two:
+            missed.append(f"under {TWO_THREADS} by two threads")
+        note = f"{', '.join(missed)}: {bounds.keys('streams', case.name)}" if missed else ""
+        lines.append(
+            f"| {case.name} | {alone:.2f} | {one:.2f} | {one / alone:.2f} | {two:.2f} | {one / two:.2f} | {note} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def _slower(a: Row | None, b: Row | None) -> bool:
     """By more than the spread of a run."""
     return a is not None and b is not None and bool(a["median"] > 1.03 * b["median"])
@@ -184,7 +221,7 @@ def _left_out(rows: dict[str, Row]) -> str:
     """Every engine's reasons, each once."""
     reasons: dict[str, list[str]] = {}
     for name, row in rows.items():
-        if name not in BY_NAME or isinstance(BY_NAME[name], Trained):
+        if name not in COMPARED:
             continue
         for engine, why in row["left_out"].items():
             reasons.setdefault(f"{engine}: {why}", []).append(name)
@@ -225,6 +262,5 @@ def _ratios(pair: list[float | None], missed: list[str]) -> str:
 
 def names_of(page: str) -> list[str]:
     """The rows that a page has, for the test that it was made by this list."""
-    known: dict[str, Case | Trained] = BY_NAME
-    found = re.findall(r"^\| ([^|]+?) \|", page, re.M)
-    return list(dict.fromkeys(name for name in found if name in known))
+    found = re.findall(r"^\| ([^|]+?)(?:, (?:float32|float16|int8))? \|", page, re.M)
+    return list(dict.fromkeys(name for name in found if name in BY_NAME))

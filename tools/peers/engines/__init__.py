@@ -29,7 +29,7 @@ class CannotMake(Exception):
 @dataclass
 class Runner:
     """One way of running a row. `call` is what is timed, with one of `frames`; `reset` forgets the state; `shown` makes an array of an
-    answer, untimed. work: bytes or operations of one call, where it is no network but the probe of a limit."""
+    answer, untimed. checked: that answer is to be the first one's. cpus: more than one for threads. work: bytes or operations of one call, where it is no network but the probe of a limit."""
 
     name: str
     precision: str
@@ -37,6 +37,8 @@ class Runner:
     frames: Sequence[Any]
     reset: Callable[[], object] = lambda: None
     shown: Callable[[Any], np.ndarray] = np.asarray
+    checked: bool = True
+    cpus: int = 1
     work: float = 0.0
     kept: object = None  # what must live as long as the runner
 

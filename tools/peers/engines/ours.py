@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from lstm_edge.bench.limits import STEP, aligned_ones
 from lstm_edge.convert import to_graph
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
-from peers.cases import BYTES, PRECISIONS, Case, Trained
+from peers.cases import BYTES, PRECISIONS, Case, Row, Streams, Trained
 from peers.engines import Runner
 
 NAME = "lstm_edge"
@@ -24,22 +26,67 @@ def version() -> str:
     return f"lstm_edge {lstm_edge.__version__} ({lstm_edge.isas()[-1][0]})"
 
 
-def runners(case: Case | Trained, folder: Path) -> list[Runner]:
+def runners(case: Row, folder: Path) -> list[Runner]:
+    if isinstance(case, Streams):
+        return many_streams(case)
     made = contents(case, folder)
     if isinstance(case, Trained):
         return [trained(case, made[precision], precision) for precision in PRECISIONS]
+    if case.zeros:
+        return [runner(case, made[p], p) for p in PRECISIONS] + dense(replace(case, zeros=0.0), folder)
     return [runner(case, made[precision], precision) for precision in PRECISIONS] + probes(case)
 
 
 def contents(case: Case | Trained, folder: Path) -> dict[str, bytes]:
-    """The file of each precision."""
-    source = to_graph(case.source, **dict(case.options)) if isinstance(case, Trained) else network(case)
-    made = {"float32": format.to_bytes(source)}
+    """The file of each precision: networks all of it, trained models what is no slower for it (`--precision auto`)."""
+    made = {"float32": wide(case)}
     for precision in PRECISIONS[1:]:
         path = folder / f"{precision}.lstm"
-        lstm_edge.quantize(made["float32"], path, weights=precision)
+        if isinstance(case, Trained):
+            lstm_edge.quantize(made["float32"], path, weights=precision, calibration=given(case))
+        else:
+            lstm_edge.quantize(made["float32"], path, precision=precision)
         made[precision] = path.read_bytes()
     return made
+
+
+def wide(case: Case | Trained) -> bytes:
+    return format.to_bytes(to_graph(case.source, **dict(case.options)) if isinstance(case, Trained) else network(case))
+
+
+def given(case: Trained) -> np.ndarray:
+    """Frames as the converted model takes them."""
+    x = np.ascontiguousarray(case.x()[..., case.context :])
+    return x[0].astype(np.int32) if case.whole else x
+
+
+def dense(case: Case, folder: Path) -> list[Runner]:
+    made = contents(case, folder)
+    return [replace(runner(case, made[p], p), name=f"{NAME} dense", checked=False) for p in PRECISIONS]
+
+
+def many_streams(case: Streams) -> list[Runner]:
+    """One by one from Python, and in one call with one and two threads."""
+    model = lstm_edge.Model(wide(case.of))
+    frames = list(case.frames())
+
+    def opened() -> list[lstm_edge.Stream]:
+        return [model.stream() for _ in range(case.count)]
+
+    def one_by_one(streams: list[lstm_edge.Stream]) -> Runner:
+        call = lambda x: [stream.step(frame) for stream, frame in zip(streams, x)]  # noqa: E731
+        return Runner("one by one", "float32", call, frames, partial(_reset, streams))
+
+    def at_once(streams: list[lstm_edge.Stream], threads: int) -> Runner:
+        call = partial(lstm_edge.step_many, streams, threads=threads)
+        return Runner(f"{threads} threads", "float32", call, frames, partial(_reset, streams), cpus=threads)
+
+    return [one_by_one(opened()), at_once(opened(), 1), at_once(opened(), 2)]
+
+
+def _reset(streams: list[lstm_edge.Stream]) -> None:
+    for stream in streams:
+        stream.reset()
 
 
 def network(case: Case) -> Graph:
@@ -69,11 +116,10 @@ def runner(case: Case, content: bytes, precision: str) -> Runner:
 
 def trained(case: Trained, content: bytes, precision: str) -> Runner:
     model = lstm_edge.Model(content)
-    x = np.ascontiguousarray(case.x()[..., case.context :])
     if case.whole:
-        return Runner(NAME, precision, model.run, [x[0].astype(np.int32)])
+        return Runner(NAME, precision, model.run, [given(case)])
     stream = model.stream()
-    return Runner(NAME, precision, stream.step, list(x), stream.reset)
+    return Runner(NAME, precision, stream.step, list(given(case)), stream.reset)
 
 
 def probes(case: Case) -> list[Runner]:
