@@ -1,7 +1,7 @@
 """The `lstm-edge` command: one file per subcommand, each imported only when it is used.
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 done; 1 an error, named in one line on stderr; 2 a
-wrong command line; 3 `verify` or `doctor` found a difference beyond the tolerance, or `bench` a loss; 4 a fault in lstm_edge itself, whose
+wrong command line; 3 `verify`, `doctor` or `bench --vs` found a difference beyond the tolerance, or `bench` a loss; 4 a fault in lstm_edge itself, whose
 traceback LSTM_EDGE_TRACEBACK=1 shows; 130 interrupted.
 """
 
