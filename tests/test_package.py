@@ -16,7 +16,7 @@ from lstm_edge.cli import EXTRAS
 
 HEAVY = (
     *("click", "rich", "onnx", "onnxruntime", "h5py", "torch", "keras", "tensorflow", "flatbuffers", "safetensors"),
-    *("pandas", "optuna", "tensorboard", "matplotlib"),
+    *("pandas", "optuna", "tensorboard", "matplotlib", "ncnn"),
 )
 
 
