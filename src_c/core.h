@@ -18,7 +18,8 @@ typedef struct {
     int rank;                  /* constants */
     int64_t dims[LE_MAX_RANK]; /* constants */
     const void *data;          /* constants: 64-byte aligned, in the file's copy */
-    const float *scale;        /* LE_I8 constants: n_scale of them, each for 1/n_scale of the elements in order */
+    const uint8_t *blocks; /* constants stored by their blocks: a bit for each, and those that are not zero; data is there in `pack` only */
+    const float *scale;    /* LE_I8 constants: n_scale of them, each for 1/n_scale of the elements in order */
     int64_t n_scale;
 } le_tensor_def;
 

@@ -8,7 +8,7 @@
 #error "lstm_edge reads its little-endian files in place and is built for little-endian machines only"
 #endif
 
-#define FORMAT_MAJOR 1
+#define FORMAT_MAJOR 2 /* files without block-stored constants are version 1 */
 
 void *le_model_alloc(le_model *model, size_t size);
 void le_model_free_blocks(le_model *model);
@@ -34,6 +34,8 @@ typedef struct {
     uint32_t name;
     uint8_t dtype, is_const, zero[2];
 } file_tensor;
+
+enum { BY_BLOCKS = 2 }; /* is_const */
 
 typedef struct {
     uint32_t tensor, rank;
@@ -207,7 +209,71 @@ static bool in_data(const reader *r, uint64_t offset, uint64_t size) {
     return offset % 64 == 0 && offset >= s->offset && offset - s->offset <= s->size && size <= s->size - (offset - s->offset);
 }
 
-static le_status read_constant(reader *r, const file_const *f, le_tensor_def *t) {
+/* ---- constants stored by their blocks: BLOCK_ROWS rows of one column ---- */
+
+enum { BLOCK_ROWS = 16 };
+
+static int64_t block_count(const le_tensor_def *t, int64_t elements) {
+    const int64_t columns = t->dims[t->rank - 1];
+    return columns ? (elements / columns + BLOCK_ROWS - 1) / BLOCK_ROWS * columns : 0;
+}
+
+static int64_t bits_size(int64_t blocks) { return (blocks + 511) / 512 * 64; }
+
+static bool holds(const uint8_t *bits, int64_t block) { return bits[block / 8] >> block % 8 & 1; }
+
+/* As many bytes as the bits say, and no bit behind the last block. */
+static le_status read_blocks(reader *r, const file_const *f, int64_t elements, le_tensor_def *t) {
+    if (t->rank < 2 || (t->dtype != LE_F32 && t->dtype != LE_F16 && t->dtype != LE_I8))
+        return BAD("tensor %u (%.60s): expected a weight of rank 2 or more to be stored by its blocks", f->tensor, t->name);
+    const int64_t blocks = block_count(t, elements);
+    int64_t held = 0;
+    if (!in_data(r, f->data_offset, f->data_size) || (uint64_t)((blocks + 7) / 8) > f->data_size)
+        return BAD("tensor %u (%.60s): expected %lld blocks inside section DATA, found %llu bytes at %llu", f->tensor, t->name,
+                   (long long)blocks, (unsigned long long)f->data_size, (unsigned long long)f->data_offset);
+    t->blocks = r->file + f->data_offset;
+    for (int64_t b = 0; b < (blocks + 7) / 8 * 8; b++) {
+        if (holds(t->blocks, b) && b >= blocks)
+            return BAD("tensor %u (%.60s): it has %lld blocks, but bits behind them", f->tensor, t->name, (long long)blocks);
+        held += holds(t->blocks, b);
+    }
+    const uint64_t size = (uint64_t)bits_size(blocks) + (uint64_t)held * BLOCK_ROWS * le_dtype_size(t->dtype);
+    return f->data_size == size ? LE_OK
+                                : BAD("tensor %u (%.60s): expected %llu bytes for %lld blocks, found %llu", f->tensor, t->name,
+                                      (unsigned long long)size, (long long)held, (unsigned long long)f->data_size);
+}
+
+/* The whole weight, from malloc; NULL when memory is out. */
+static void *join_blocks(const le_tensor_def *t) {
+    int64_t elements = 1;
+    for (int d = 0; d < t->rank; d++)
+        elements *= t->dims[d];
+    const size_t width = le_dtype_size(t->dtype);
+    const int64_t columns = t->dims[t->rank - 1], blocks = block_count(t, elements);
+    uint8_t *whole = calloc((size_t)elements + 1, width);
+    const uint8_t *from = t->blocks + bits_size(blocks);
+    for (int64_t b = 0; whole && b < blocks; b++) {
+        if (!holds(t->blocks, b))
+            continue;
+        for (int64_t at = b / columns * BLOCK_ROWS * columns + b % columns, j = 0; j < BLOCK_ROWS; j++, at += columns, from += width)
+            if (at < elements)
+                memcpy(whole + (size_t)at * width, from, width);
+    }
+    return whole;
+}
+
+/* Whether a node reads the constant in its pack alone. */
+static bool may_be_blocks(const le_node *node, int input) {
+    static const char *const recurrences[] = {"LSTM", "GRU", "RNN"};
+    if (strcmp(node->type->name, "Dense") == 0)
+        return input == 1;
+    for (int i = 0; i < 3; i++)
+        if (strcmp(node->type->name, recurrences[i]) == 0)
+            return input == 1 || input == 2 || (i == 0 && input == 9 /* w_proj */);
+    return false;
+}
+
+static le_status read_constant(reader *r, const file_const *f, bool by_blocks, le_tensor_def *t) {
     if (f->rank > LE_MAX_RANK)
         return BAD("tensor %u (%.60s): expected rank 0 to %d, found %u", f->tensor, t->name, LE_MAX_RANK, f->rank);
     t->rank = (int)f->rank;
@@ -217,10 +283,13 @@ static le_status read_constant(reader *r, const file_const *f, le_tensor_def *t)
     int64_t count = 1;
     for (int d = 0; d < t->rank; d++)
         count *= t->dims[d];
-    if (f->data_size != (uint64_t)count * le_dtype_size(t->dtype) || !in_data(r, f->data_offset, f->data_size))
+    if (by_blocks)
+        TRY(read_blocks(r, f, count, t));
+    else if (f->data_size != (uint64_t)count * le_dtype_size(t->dtype) || !in_data(r, f->data_offset, f->data_size))
         return BAD("tensor %u (%.60s): expected %lld elements inside section DATA, found %llu bytes at %llu", f->tensor, t->name,
                    (long long)count, (unsigned long long)f->data_size, (unsigned long long)f->data_offset);
-    t->data = r->file + f->data_offset;
+    if (!by_blocks)
+        t->data = r->file + f->data_offset;
     if (t->dtype == LE_BOOL)
         for (int64_t j = 0; j < count; j++)
             if (((const uint8_t *)t->data)[j] > 1)
@@ -246,7 +315,8 @@ static le_status read_constants(reader *r) {
             continue;
         if (next == n || file[next].tensor != (uint32_t)i)
             return BAD("tensor %d (%.60s): section CNST has no record of this constant in its place", i, t->name);
-        TRY(read_constant(r, &file[next++], t));
+        const file_tensor *tensor = (const file_tensor *)records(r, TENS) + i;
+        TRY(read_constant(r, &file[next++], tensor->is_const == BY_BLOCKS, t));
     }
     return next == n ? LE_OK : BAD("section CNST: %d records, but %d constants", n, next);
 }
@@ -261,8 +331,8 @@ static le_status read_tensors(reader *r) {
     r->model->n_tensors = n;
     for (int i = 0; i < n; i++) {
         TRY(read_name(r, file[i].name, "tensor", i, &tensors[i].name));
-        tensors[i].is_const = file[i].is_const == 1;
-        if (file[i].dtype > LE_I8 || file[i].is_const > 1 || (!tensors[i].is_const && file[i].dtype > LE_BOOL))
+        tensors[i].is_const = file[i].is_const != 0;
+        if (file[i].dtype > LE_I8 || file[i].is_const > BY_BLOCKS || (!tensors[i].is_const && file[i].dtype > LE_BOOL))
             return BAD("tensor %d (%.60s): dtype %d, constant %d are not possible", i, tensors[i].name, file[i].dtype, file[i].is_const);
         tensors[i].dtype = (le_dtype)file[i].dtype;
     }
@@ -348,6 +418,9 @@ static le_status check_order(reader *r, uint8_t *defined) {
                 continue;
             if (t < 0 || t >= m->n_tensors)
                 return BAD("node %d (%.120s): tensor number %d is not one of %d", i, node->name, t, m->n_tensors);
+            if (m->tensors[t].blocks && !may_be_blocks(node, j))
+                return BAD("node %d (%.120s): tensor %d (%.60s) is stored by its blocks, which input %d cannot be", i, node->name, t,
+                           m->tensors[t].name, j);
             if (j < node->n_in ? !defined[t] : defined[t]++)
                 return BAD("node %d (%.120s): tensor %d (%.60s) is %s", i, node->name, t, m->tensors[t].name,
                            j < node->n_in ? "read before it is written" : "written twice");
@@ -398,7 +471,7 @@ static le_status check_tensor_number(reader *r, const char *place, const char *n
         return BAD("%s %.60s: tensor number %lld is not one of %d", place, name, (long long)t, r->model->n_tensors);
     if (!may_be_const && r->model->tensors[t].is_const)
         return BAD("%s %.60s: tensor %lld is a constant", place, name, (long long)t);
-    if (may_be_const && r->model->tensors[t].dtype > LE_BOOL)
+    if (may_be_const && (r->model->tensors[t].dtype > LE_BOOL || r->model->tensors[t].blocks))
         return BAD("%s %.60s: a weight cannot be an output", place, name);
     return LE_OK;
 }
@@ -431,7 +504,7 @@ static le_status check_initial(reader *r, const struct le_state_def *s) {
     if (s->initial < 0 || s->initial >= r->model->n_tensors || !r->model->tensors[s->initial].is_const)
         return BAD("state %.60s: its initial value, tensor %d, is not a constant", s->name, s->initial);
     const le_tensor_def *t = &r->model->tensors[s->initial];
-    bool fits = t->dtype == r->model->tensors[s->read].dtype && t->rank <= s->rank;
+    bool fits = t->dtype == r->model->tensors[s->read].dtype && t->rank <= s->rank && !t->blocks;
     for (int d = 0; fits && d < t->rank; d++) {
         int axis = s->rank - t->rank + d;
         fits = axis == s->fill_axis ? t->dims[d] <= s->dims[axis].coef
@@ -475,12 +548,36 @@ static void choose_same_bits(le_model *m) {
             m->kernels = m->kernels->same_bits;
 }
 
+/* Of the node's constants that are stored by blocks: whole for `pack`, or gone again. */
+static le_status join_constants(reader *r, const le_node *node) {
+    for (int j = 0; j < node->n_in; j++) {
+        le_tensor_def *t = node->in[j] < 0 ? NULL : &r->model->tensors[node->in[j]];
+        if (t && t->blocks && !t->data && !(t->data = join_blocks(t)))
+            return le_fail(r->err, LE_ERR_MEMORY, "tensor %d (%.60s): cannot allocate it", node->in[j], t->name);
+    }
+    return LE_OK;
+}
+
+static void free_joined(reader *r, const le_node *node) {
+    for (int j = 0; j < node->n_in; j++) {
+        le_tensor_def *t = node->in[j] < 0 ? NULL : &r->model->tensors[node->in[j]];
+        if (t && t->blocks) {
+            free((void *)t->data);
+            t->data = NULL;
+        }
+    }
+}
+
 static le_status pack_nodes(reader *r) {
     choose_same_bits(r->model);
     for (int i = 0; i < r->model->n_nodes; i++) {
         le_node *node = &r->model->nodes[i];
         le_pack_ctx ctx = {node, r->model->tensors, r->model->kernels, r->model, r->err};
-        TRY(node->type->pack(&ctx));
+        le_status status = join_constants(r, node);
+        if (status == LE_OK)
+            status = node->type->pack(&ctx);
+        free_joined(r, node);
+        TRY(status);
     }
     return LE_OK;
 }

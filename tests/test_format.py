@@ -177,7 +177,7 @@ def test_appended_bytes_are_refused():
 def test_newer_major_version_names_both_numbers():
     content = bytearray(le_format.to_bytes(small_graph()))
     struct.pack_into("<H", content, 8, 7)
-    with pytest.raises(FormatError, match=r"header: expected major version 1, found 7"):
+    with pytest.raises(FormatError, match=r"header: expected major version 1 or 2, found 7"):
         le_format.read(content)
 
 

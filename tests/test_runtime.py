@@ -253,7 +253,7 @@ def test_damaged_files_are_named(tmp_path):
             lstm_edge.load(path)
         assert "model.lstm" in str(caught.value)
     data[8] = 9
-    with pytest.raises(FormatError, match="major version 1.*9.0"):
+    with pytest.raises(FormatError, match="major version 2.*9.0"):
         lstm_edge.load(bytes(data))
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared import ISAS
 
 import lstm_edge
 from lstm_edge import format
+from lstm_edge.errors import FormatError
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
+from lstm_edge.ir.sparse import cut, join
 from lstm_edge.quantize import Narrower
 
 F = np.float32
@@ -79,3 +84,91 @@ def test_a_sparse_model_takes_less_memory():
         for isa in ISAS:
             sizes = [loaded(network("LSTM", 64, 128, d, 1, False), weights, isa).nbytes for d in (0.1, 1.0)]
             assert sizes[0] < 0.75 * sizes[1], (weights, isa, sizes)
+
+
+# ---- the file --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_blocks_cut_and_joined_are_the_weight(data):
+    shape = tuple(data.draw(st.lists(st.integers(1, 40), min_size=2, max_size=3)))
+    dtype = data.draw(st.sampled_from(["float32", "float16", "int8"]))
+    rows = blocks(np.random.default_rng(data.draw(st.integers(0, 99))), int(np.prod(shape[:-1])), shape[-1], 0.3)
+    weight = (rows * 100).astype(dtype).reshape(shape)
+    np.testing.assert_array_equal(join(*cut(weight), shape), weight)
+
+
+@pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
+def test_a_file_stores_the_blocks_alone(weights):
+    graphs = [network("LSTM", 64, 128, density, 1, False) for density in (0.1, 1.0)]
+    narrow = [g if weights == "float32" else Narrower(g, weights).apply({}).graph for g in graphs]
+    contents = [format.to_bytes(g) for g in narrow]
+    assert len(contents[0]) < 0.2 * len(contents[1])
+    assert [c[8] for c in contents] == [2, 1]  # the major version: what reads no blocks refuses them by it
+    back = format.read(contents[0])
+    assert format.to_bytes(back) == contents[0]
+    for name, tensor in narrow[0].tensors.items():
+        if tensor.is_constant:
+            np.testing.assert_array_equal(back.tensors[name].data, tensor.data)
+
+
+def test_a_weight_that_something_else_reads_is_stored_whole():
+    graph = network("Dense", 40, 40, 0.1, 1, False)
+    assert format.to_bytes(graph)[8] == 2
+    weight = next(n for n, t in graph.tensors.items() if t.is_constant and t.values.ndim == 2)
+    graph.output("table", weight)
+    content = format.to_bytes(graph)
+    assert content[8] == 1
+    np.testing.assert_array_equal(
+        lstm_edge.Model(content).run(np.zeros((1, 2, 40), F))["table"], graph.tensors[weight].data
+    )
+
+
+def record_of(content: bytes, kind: bytes) -> int:
+    """The offset of a section."""
+    return int.from_bytes(content[content.index(kind) + 8 :][:8], "little")
+
+
+@pytest.mark.parametrize(
+    "damage, core, python",
+    [
+        ("a bit more", "expected .* bytes for .* blocks, found", "bytes for .* blocks"),
+        ("a bit behind", "bits behind them", "bits behind them"),
+        ("a size too large", "blocks inside section DATA|bytes for", "bytes for .* blocks"),
+        ("rank 1", "rank 2 or more", "rank 2 or more"),
+        ("int32", "rank 2 or more", "rank 2 or more"),
+        ("kind 3", "constant 3", "constant 0, 1 or 2"),
+        ("the data's end", "inside section DATA", "within DATA"),
+        ("read as a bias", "stored by its blocks, which input 2 cannot be", ""),
+    ],
+)  # fmt: skip
+def test_damaged_blocks_are_refused(damage, core, python):
+    content = bytearray(format.to_bytes(network("Dense", 33, 40, 0.1, 1, False)))
+    tensor = record_of(content, b"TENS") + 8  # x, then w
+    constant = record_of(content, b"CNST")
+    assert content[tensor + 5] == 2
+    bits = int.from_bytes(content[constant + 8 : constant + 16], "little")
+    if damage == "a bit more":
+        content[bits] = 255
+    elif damage == "a bit behind":
+        content[bits + 3 * 33 // 8] |= 128
+    elif damage == "a size too large":
+        content[constant + 16] ^= 64
+    elif damage == "rank 1":
+        content[constant + 4] = 1
+    elif damage == "int32":
+        content[tensor + 4] = 1
+    elif damage == "kind 3":
+        content[tensor + 5] = 3
+    elif damage == "the data's end":
+        content[constant + 8 : constant + 16] = len(content).to_bytes(8, "little")
+    else:
+        indices = record_of(content, b"IDXS")
+        content[indices + 8 : indices + 12] = (1).to_bytes(4, "little")
+    content[12:16] = zlib.crc32(content[16:]).to_bytes(4, "little")
+    with pytest.raises(FormatError, match=core):
+        lstm_edge.Model(bytes(content))
+    if python:
+        with pytest.raises(FormatError, match=python):
+            format.read(bytes(content))

@@ -10,6 +10,8 @@ from ..ir.spec import RUN_DTYPES, WEIGHT_DTYPES
 
 MAGIC = b"LSTMEDGE"
 MAJOR, MINOR = 1, 0
+WITH_BLOCKS = 2  # the major version of a file that stores a constant by its blocks
+CONSTANT_KINDS = VARIABLE, WHOLE, BLOCKS = 0, 1, 2
 ALIGN = 64
 
 HEADER = struct.Struct("<8sHHIQII32x")

@@ -19,11 +19,15 @@ from ..ir.dims import Size
 from ..ir.graph import Graph, Node, Port, SelfTest, State, Tensor
 from ..ir.ops import MAX_RANK, RUN_DTYPES
 from ..ir.shapes import infer
+from ..ir.sparse import BLOCK, blocks_of, join
+from ..ir.spec import WEIGHT_DTYPES
 from .layout import (
     ALIGN,
     ATTR,
     ATTR_KINDS,
+    BLOCKS,
     CONSTANT,
+    CONSTANT_KINDS,
     CRC_START,
     DIM,
     DTYPES,
@@ -41,6 +45,7 @@ from .layout import (
     SYMBOLS,
     TENSOR,
     VALUE_SIZE,
+    WITH_BLOCKS,
     one_of,
     with_lengths,
 )
@@ -75,9 +80,9 @@ class Reader:
         if len(content) < HEADER.size:
             raise self.error("header", f"{HEADER.size} bytes", f"{len(content)}; the file is truncated")
         _, major, _, crc, size, self.section_count, _ = HEADER.unpack_from(content)
-        if major != MAJOR:
+        if not MAJOR <= major <= WITH_BLOCKS:
             advice = "upgrade lstm_edge to read it" if major > MAJOR else "convert the model again"
-            raise self.error("header", f"major version {MAJOR}", f"{major}; {advice}")
+            raise self.error("header", f"major version {MAJOR} or {WITH_BLOCKS}", f"{major}; {advice}")
         if size != len(content):
             raise self.error(
                 "header", f"a file of {size} bytes", f"{len(content)}; the file is truncated or has something appended"
@@ -182,14 +187,14 @@ class Reader:
             name_at, dtype_code, constant = self.record(TENSOR, b"TENS", n)
             name = self.string(name_at, f"tensor {n}")
             place = f"tensor {n} ({name!r})"
-            if dtype_code >= len(DTYPES) or constant > 1:
-                expected = f"dtype below {len(DTYPES)} and constant 0 or 1"
+            if dtype_code >= len(DTYPES) or constant not in CONSTANT_KINDS:
+                expected = f"dtype below {len(DTYPES)} and constant {one_of(tuple(map(str, CONSTANT_KINDS)))}"
                 raise self.error(place, expected, f"{dtype_code} and {constant}")
             dtype = DTYPES[dtype_code]
             if constant:
                 if used == count or self.record(CONSTANT, b"CNST", used)[0] != n:
                     raise self.error(place, "the next record of CNST", "another tensor's or none")
-                tensors.append(self.constant(used, name, dtype, place))
+                tensors.append(self.constant(used, name, dtype, place, constant == BLOCKS))
                 used += 1
             elif dtype in RUN_DTYPES:
                 tensors.append(Tensor(name, dtype, ()))
@@ -199,7 +204,7 @@ class Reader:
             raise self.error("section CNST", f"{used} records, one for each constant", count)
         return tensors
 
-    def constant(self, n: int, name: str, dtype: str, place: str) -> Tensor:
+    def constant(self, n: int, name: str, dtype: str, place: str, by_blocks: bool) -> Tensor:
         _, rank, offset, size, scale_at, scales, *dims = self.record(CONSTANT, b"CNST", n)
         if rank > MAX_RANK:
             raise self.error(place, f"rank at most {MAX_RANK}", rank)
@@ -207,9 +212,12 @@ class Reader:
         if any(d < 0 for d in shape):
             raise self.error(place, "sizes of at least 0", shape)
         expected_size = math.prod(shape) * np.dtype(dtype).itemsize
-        if size != expected_size:
+        if by_blocks:
+            data = self.blocks(place, offset, size, dtype, shape)
+        elif size != expected_size:
             raise self.error(place, f"{expected_size} bytes for {dtype} {shape}", size)
-        data = self.array(place, offset, dtype, shape)
+        else:
+            data = self.array(place, offset, dtype, shape)
         scale = None
         if dtype == "int8":
             if not scales or data.size % scales:
@@ -218,6 +226,22 @@ class Reader:
         elif scales:
             raise self.error(place, f"no scales in a {dtype} tensor", scales)
         return Tensor(name, dtype, shape, data, scale)
+
+    def blocks(self, place: str, offset: int, size: int, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A weight of which the file has the blocks that hold something, behind a bit for each."""
+        if len(shape) < 2 or dtype not in ("float32", *WEIGHT_DTYPES):
+            raise self.error(place, "a weight of rank 2 or more to be stored by its blocks", f"{dtype} {shape}")
+        down, across = blocks_of(shape)
+        bits = self.array(place, offset, "uint8", (-(-down * across // 8),))
+        marked = np.unpackbits(bits, bitorder="little")
+        if marked[down * across :].any():
+            raise self.error(place, f"bits for {down * across} blocks", "bits behind them")
+        count, rows = int(marked.sum()), BLOCK[0]
+        start = -(-bits.nbytes // ALIGN) * ALIGN
+        expected = start + count * rows * np.dtype(dtype).itemsize
+        if size != expected:
+            raise self.error(place, f"{expected} bytes for {count} of {down * across} blocks", size)
+        return join(bits, self.array(place, offset + start, dtype, (count, rows)), shape)
 
     def dims(self, kind: bytes, n: int, at: int, rank: int, place: str, symbols: tuple[Size, ...]) -> tuple[Size, ...]:
         start = self.sections[kind].offset + n * RECORD_SIZE[kind] + at

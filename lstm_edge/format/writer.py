@@ -14,11 +14,13 @@ from ..errors import UnsupportedModelError
 from ..ir.dims import Dim, Size, symbols
 from ..ir.graph import Graph, Node, Port, SelfTest, State, Tensor
 from ..ir.ops import MAX_RANK, OPS, RUN_DTYPES
+from ..ir.sparse import cut, sparse_weights
 from ..options import as_typed
 from .layout import (
     ALIGN,
     ATTR,
     ATTR_KINDS,
+    BLOCKS,
     CONSTANT,
     CRC_START,
     DIM,
@@ -35,6 +37,9 @@ from .layout import (
     STATE,
     SYMBOLS,
     TENSOR,
+    VARIABLE,
+    WHOLE,
+    WITH_BLOCKS,
     one_of,
     with_lengths,
 )
@@ -57,6 +62,7 @@ class Writer:
         self.constants: list[tuple[int, ...]] = []  # as CONSTANT, offsets within DATA
         self.number: dict[str, int] = {}
         self.lengths = further_lengths(graph)
+        self.sparse = sparse_weights(graph)
 
         for name, tensor in graph.tensors.items():
             self.number[name] = self.tensor(tensor)
@@ -96,7 +102,8 @@ class Writer:
             row = (kind, len(body) // record if record else 0, offset, len(body), 0)
             SECTION.pack_into(out, HEADER.size + n * SECTION.size, *row)
             out[offset : offset + len(body)] = body
-        HEADER.pack_into(out, 0, MAGIC, MAJOR, MINOR, 0, len(out), len(self.sections), 0)
+        major = WITH_BLOCKS if self.sparse else MAJOR
+        HEADER.pack_into(out, 0, MAGIC, major, MINOR, 0, len(out), len(self.sections), 0)
         struct.pack_into("<I", out, 12, zlib.crc32(memoryview(out)[CRC_START:]))
         return bytes(out)
 
@@ -117,9 +124,11 @@ class Writer:
             self.strings += text.encode("utf-8", "surrogatepass") + b"\0"
         return self.string_at[text]
 
-    def bytes_at(self, array: np.ndarray) -> int:
-        """The offset within DATA, aligned, of the array's bytes; equal bytes lie there once."""
-        content = _little(array).tobytes()
+    def bytes_at(self, *arrays: np.ndarray) -> int:
+        """The offset within DATA, aligned, of the arrays' bytes, each aligned; equal bytes lie there once."""
+        content = b""
+        for array in arrays:
+            content += bytes(_aligned(len(content)) - len(content)) + _little(array).tobytes()
         if content not in self.data_at:
             self.data_at[content] = _aligned(len(self.data))
             self.data += bytes(self.data_at[content] - len(self.data)) + content
@@ -131,9 +140,10 @@ class Writer:
         name = self.string(tensor.name, place)
         known, dtype = (RUN_DTYPES, tensor.dtype) if data is None else (DTYPES, str(data.dtype))
         if dtype not in known:
-            kind = "dtype" if data is None else "constant dtype"
-            raise UnsupportedModelError(f"{place}: expected {kind} {one_of(known)}, found {dtype}")
-        self.tensors.append(TENSOR.pack(name, DTYPES.index(dtype), data is not None))
+            what = "dtype" if data is None else "constant dtype"
+            raise UnsupportedModelError(f"{place}: expected {what} {one_of(known)}, found {dtype}")
+        kind = VARIABLE if data is None else BLOCKS if tensor.name in self.sparse else WHOLE
+        self.tensors.append(TENSOR.pack(name, DTYPES.index(dtype), kind))
         if data is not None:
             self.constants.append((number, *self.constant(tensor, data, place)))
         return number
@@ -149,6 +159,10 @@ class Writer:
                 raise UnsupportedModelError(f"{place}: expected {expected}, found {found}")
             scale, scales = self.bytes_at(tensor.scale.astype(np.float32)), len(tensor.scale)
         dims = data.shape + (0,) * (MAX_RANK - data.ndim)
+        if tensor.name in self.sparse:
+            bits, blocks = cut(data)
+            size = _aligned(bits.nbytes) + blocks.nbytes
+            return data.ndim, self.bytes_at(bits, blocks), size, scale, scales, *dims
         return data.ndim, self.bytes_at(data), data.nbytes, scale, scales, *dims
 
     def tensor_number(self, name: str, place: str) -> int:

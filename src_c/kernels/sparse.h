@@ -50,4 +50,29 @@ static inline le_sparse le_sparse_at(const le_packed *w) {
     return le_sparse_layout(w, first[(w->n + LE_SPARSE_ROWS - 1) / LE_SPARSE_ROWS]);
 }
 
+/* One product, from some row and strip on. */
+typedef struct {
+    le_sparse w;
+    const void *x;      /* float, or quantised rows */
+    ptrdiff_t x_stride; /* elements from one row to the next */
+    const float *x_scale;
+    const float *init; /* or NULL */
+    ptrdiff_t init_stride;
+    float *y;
+    ptrdiff_t y_stride;
+} le_sparse_args;
+
+/* What a kernel table multiplies: `rows` rows by the strip at hand; one row by it and those behind it; one row by it. */
+typedef struct {
+    int n_rows, n_strips;
+    void (*rows)(const le_sparse_args *a, int strip);
+    void (*strips)(const le_sparse_args *a, int strip);
+    void (*one)(const le_sparse_args *a, int strip);
+} le_sparse_blocks;
+
+enum { LE_SPARSE_MOST_ROWS = 4 };
+
+/* All rows by all strips (sparse.c); a.w is filled in. */
+void le_sparse_multiply(const le_sparse_blocks *blocks, int rows, le_sparse_args a, const le_packed *w);
+
 #endif

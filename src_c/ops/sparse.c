@@ -7,6 +7,9 @@
 
 #include "kernels/sparse.h"
 
+/* Runs once, at load: small rather than fast. */
+#define COLD __attribute__((cold, noinline))
+
 /* Columns of a block. */
 static int columns_of(le_packed_kind kind) { return kind == LE_PACKED_I8 ? 4 : 1; }
 
@@ -28,8 +31,9 @@ static strip_rows strip_of(const le_packed *w, const void *rows, ptrdiff_t strid
 }
 
 /* Marks the blocks of a strip that hold anything but zero bytes; returns how many do. */
-static int mark(const strip_rows *s, int columns, uint8_t *held) {
+static COLD int mark(const strip_rows *s, int columns, uint8_t *held) {
     const int blocks = (s->k + columns - 1) / columns;
+    static const uint8_t zeros[sizeof(float)];
     int count = 0;
     memset(held, 0, (size_t)blocks);
     for (int j = 0; j < s->count && count < blocks; j++)
@@ -37,9 +41,7 @@ static int mark(const strip_rows *s, int columns, uint8_t *held) {
             if (held[b])
                 continue;
             const int first = b * columns, end = first + columns < s->k ? first + columns : s->k;
-            const uint8_t *at = s->rows + j * s->stride + (size_t)first * s->width;
-            for (size_t i = 0; i < (size_t)(end - first) * s->width; i++)
-                held[b] |= at[i] != 0;
+            held[b] = memcmp(s->rows + j * s->stride + (size_t)first * s->width, zeros, (size_t)(end - first) * s->width) != 0;
             count += held[b];
         }
     return count;
@@ -60,7 +62,7 @@ static int64_t count_blocks(const le_packed *w, const void *rows, ptrdiff_t stri
 }
 
 /* The block of 16 rows and four columns as the table multiplies it, and what it adds to where sums start. */
-static void put_i8(const le_kernels *kernels, const strip_rows *s, int column, int8_t *to, int32_t *start) {
+static COLD void put_i8(const le_kernels *kernels, const strip_rows *s, int column, int8_t *to, int32_t *start) {
     enum { HEADER = LE_SPARSE_ROWS * 8 };
     static const float scale[LE_SPARSE_ROWS];
     int8_t block[LE_SPARSE_ROWS * 4] = {0};
@@ -75,12 +77,12 @@ static void put_i8(const le_kernels *kernels, const strip_rows *s, int column, i
         start[j] += starts[j];
 }
 
-static void put_float(const strip_rows *s, int column, uint8_t *to) {
+static COLD void put_float(const strip_rows *s, int column, uint8_t *to) {
     for (int j = 0; j < s->count; j++)
         memcpy(to + (size_t)j * s->width, s->rows + j * s->stride + (size_t)column * s->width, s->width);
 }
 
-le_status le_pack_sparse(le_pack_ctx *ctx, const void *rows, ptrdiff_t stride, const float *scale, le_packed *w) {
+COLD le_status le_pack_sparse(le_pack_ctx *ctx, const void *rows, ptrdiff_t stride, const float *scale, le_packed *w) {
     if (w->n < LE_SPARSE_ROWS || w->k > LE_SPARSE_MAX_K)
         return LE_OK;
     uint8_t *held = malloc((size_t)w->k);
