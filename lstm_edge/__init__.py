@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .check.verify import verify
     from .convert import convert, suggest_network
     from .importers.plugins import register_layer, register_op
+    from .prune import prune
     from .quantize import quantize
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "evaluate",
     "isas",
     "load",
+    "prune",
     "quantize",
     "register_layer",
     "register_op",
@@ -44,6 +46,7 @@ __all__ = [
 _LAZY = {
     "convert": ".convert",
     "evaluate": ".check.evaluate",
+    "prune": ".prune",
     "quantize": ".quantize",
     "register_layer": ".importers.plugins",
     "register_op": ".importers.plugins",

@@ -6,26 +6,28 @@ import zlib
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared import ISAS
 
 import lstm_edge
 from lstm_edge import format
+from lstm_edge.cli import group
 from lstm_edge.errors import FormatError
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
-from lstm_edge.ir.sparse import cut, join
+from lstm_edge.ir.sparse import cut, density, join
 from lstm_edge.quantize import Narrower
 
 F = np.float32
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1, "Dense": 1}
 
 
-def blocks(rng: np.random.Generator, n: int, k: int, density: float) -> np.ndarray:
+def blocks(rng: np.random.Generator, n: int, k: int, share: float) -> np.ndarray:
     """(n, k) weights of which a share of the blocks of 16 rows and a column holds something."""
     weights = rng.uniform(-1, 1, (n, k)).astype(F) * F(k**-0.5)
-    held = rng.random((-(-n // 16), k)) < density
+    held = rng.random((-(-n // 16), k)) < share
     return np.where(np.repeat(held, 16, 0)[:n], weights, F(0))
 
 
@@ -36,10 +38,10 @@ def beside(weights: np.ndarray, gates: int, rng: np.random.Generator) -> np.ndar
     return np.concatenate([per_gate, added], 1).reshape(-1, weights.shape[-1])
 
 
-def network(op: str, inputs: int, hidden: int, density: float, seed: int, dense: bool) -> Graph:
+def network(op: str, inputs: int, hidden: int, share: float, seed: int, dense: bool) -> Graph:
     """One op with block-sparse weights; `dense`: the same with twice the units, of which the second half changes nothing in the first."""
     rng, other, gates = np.random.default_rng(seed), np.random.default_rng(0), GATES[op]
-    w_ih, w_hh = (blocks(rng, gates * hidden, k, density) for k in (inputs, hidden))
+    w_ih, w_hh = (blocks(rng, gates * hidden, k, share) for k in (inputs, hidden))
     biases = rng.uniform(-1, 1, (2, gates * hidden)).astype(F)
     if dense:
         w_ih = beside(w_ih, gates, other)
@@ -51,7 +53,7 @@ def network(op: str, inputs: int, hidden: int, density: float, seed: int, dense:
         graph.output("y", graph.add1(op, [x, graph.constant(w_ih), graph.constant(biases[0])]))
         return graph
     constants = [graph.constant(a) for a in (w_ih[None], w_hh[None], biases[:1], biases[1:])[: 4 if op == "GRU" else 3]]
-    graph.output("y", graph.add1(op, [x, *constants], {"reset_after": 1} if op == "GRU" else {}))
+    graph.output("y", graph.add1(op, [x, *constants], {"reset_after": 1} if op == "GRU" else {}, op.lower()))
     return graph
 
 
@@ -68,13 +70,13 @@ def test_the_bits_are_the_dense_ones(data):
     )
     inputs, seed = data.draw(st.integers(1, 70)), data.draw(st.integers(0, 99))
     hidden = data.draw(st.integers(8, 70))  # fewer outputs than 8 are summed in another order
-    density = data.draw(st.sampled_from([0.0, 0.05, 0.2, 0.4, 1.0]))
+    share = data.draw(st.sampled_from([0.0, 0.05, 0.2, 0.4, 1.0]))
     batch, frames = data.draw(st.sampled_from([(1, 1), (1, 7), (3, 2), (9, 1)]))
     x = np.random.default_rng(seed).standard_normal((batch, frames, inputs)).astype(F)
     if data.draw(st.booleans()):
         x.flat[data.draw(st.integers(0, x.size - 1))] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf, -0.0]))
     sparse, dense = (
-        loaded(network(op, inputs, hidden, density, seed, whole), weights, isa).run(x) for whole in (False, True)
+        loaded(network(op, inputs, hidden, share, seed, whole), weights, isa).run(x) for whole in (False, True)
     )
     np.testing.assert_array_equal(sparse, dense[..., :hidden])
 
@@ -101,7 +103,7 @@ def test_blocks_cut_and_joined_are_the_weight(data):
 
 @pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
 def test_a_file_stores_the_blocks_alone(weights):
-    graphs = [network("LSTM", 64, 128, density, 1, False) for density in (0.1, 1.0)]
+    graphs = [network("LSTM", 64, 128, share, 1, False) for share in (0.1, 1.0)]
     narrow = [g if weights == "float32" else Narrower(g, weights).apply({}).graph for g in graphs]
     contents = [format.to_bytes(g) for g in narrow]
     assert len(contents[0]) < 0.2 * len(contents[1])
@@ -172,3 +174,70 @@ def test_damaged_blocks_are_refused(damage, core, python):
     if python:
         with pytest.raises(FormatError, match=python):
             format.read(bytes(content))
+
+
+# ---- pruning ---------------------------------------------------------------------------------------------------------
+
+
+def stacked(seed: int) -> Graph:
+    """LSTM and Dense, float32."""
+    graph, other = network("LSTM", 12, 32, 1.0, seed, False), network("Dense", 32, 32, 1.0, seed, False)
+    names = [graph.constant(other.tensors[n].values, "dense") for n in other.nodes[0].inputs[1:]]
+    y = graph.outputs.pop().tensor
+    graph.output("z", graph.add1("Dense", [y, *names], {}, "out"))
+    return graph
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_pruning_leaves_the_share_of_blocks_asked_for(calibrated):
+    graph, x = stacked(3), np.random.default_rng(0).standard_normal((4, 50, 12)).astype(F)
+    model, report = lstm_edge.prune(graph, density=0.4, calibration=x if calibrated else None)
+    assert [round(w.after, 1) for w in report.weights] == [0.4, 0.4, 0.4]
+    assert all(w.bytes_after < 0.6 * w.bytes_before for w in report.weights)
+    assert set(report.calls) == {"step", "chunk"} and model.metadata["pruning"]["density"] == 0.4
+    assert report.max_error > 0 and density(graph.tensors[graph.nodes[0].inputs[1]].values) == 1
+
+
+def test_data_prunes_better_than_size(tmp_path):
+    rng = np.random.default_rng(1)
+    x = (rng.standard_normal((8, 60, 4)) @ rng.standard_normal((4, 12))).astype(F)  # four directions of twelve
+    errors = {}
+    for name, calibration in (("size", None), ("data", x[:4])):
+        pruned, _ = lstm_edge.prune(stacked(3), tmp_path / f"{name}.lstm", density=0.5, calibration=calibration)
+        errors[name] = np.abs(pruned.run(x[4:]) - lstm_edge.Model(format.to_bytes(stacked(3))).run(x[4:])).mean()
+    assert errors["data"] < 0.7 * errors["size"]
+    _, report = lstm_edge.quantize(tmp_path / "data.lstm", tmp_path / "int8.lstm", calibration=x[:4], precision="int8")
+    graph = format.read(tmp_path / "int8.lstm")
+    weights = [graph.tensors[i] for i in graph.nodes[0].inputs[1:3]]
+    assert [w.dtype for w in weights] == ["int8", "int8"]
+    assert [round(density(w.values), 1) for w in weights] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"density": 0}, "density: expected a share above 0, at most 1, found 0"),
+        ({"density": 0.5, "layers": ["gru*"]}, "layers: no op with weights to prune is named 'gru.'; there are lstm, out"),
+    ],
+)  # fmt: skip
+def test_pruning_refuses(arguments, message):
+    with pytest.raises(lstm_edge.LstmEdgeError, match=message):
+        lstm_edge.prune(stacked(0), **arguments)
+
+
+def test_density_1_cuts_nothing():
+    graph = stacked(2)
+    model, report = lstm_edge.prune(graph, density=1)
+    assert report.max_error == 0 and [w.after for w in report.weights] == [1, 1, 1]
+    x = np.ones((1, 3, 12), F)
+    np.testing.assert_array_equal(model.run(x), lstm_edge.Model(format.to_bytes(graph)).run(x))
+
+
+def test_prune_on_the_command_line(tmp_path):
+    format.write(stacked(4), tmp_path / "m.lstm")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((1, 40, 12)).astype(F))
+    options = ["--density", "0.25", "--calibrate", str(tmp_path / "x.npy"), "-o", str(tmp_path / "s.lstm")]
+    result = CliRunner().invoke(group, ["prune", str(tmp_path / "m.lstm"), *options, "--layers", "l*"])
+    assert result.exit_code == 0, result.output
+    assert "second moments of the calibration" in result.output and "0.25" in result.output
+    assert (tmp_path / "s.lstm").stat().st_size < 0.9 * (tmp_path / "m.lstm").stat().st_size

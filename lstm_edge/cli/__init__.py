@@ -21,7 +21,20 @@ from ..errors import LstmEdgeError
 from ..options import named_as_on_command_line
 from .io import error_line
 
-COMMANDS = ("convert", "train", "info", "run", "forecast", "trace", "verify", "quantize", "evaluate", "bench", "doctor")
+COMMANDS = (
+    "convert",
+    "train",
+    "info",
+    "run",
+    "forecast",
+    "trace",
+    "verify",
+    "prune",
+    "quantize",
+    "evaluate",
+    "bench",
+    "doctor",
+)
 # Modules that only some formats need -> the extra of pyproject.toml that brings them.
 EXTRAS = {"onnx": "onnx", "h5py": "keras", "torch": "torch", "flatbuffers": "tflite", "matplotlib": "plot"}
 

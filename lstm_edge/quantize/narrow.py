@@ -11,6 +11,7 @@ import numpy as np
 from ..ir.graph import Graph, Node, Tensor
 from ..ir.int8 import LEAST_COLUMNS, MOST_COLUMNS, plain, row_scales
 from ..ir.ops import op_spec, read_attrs
+from ..ir.sparse import BLOCK, held, pays
 from .report import OpReport
 from .rounding import DAMPING, Moments, MomentsOf, round_columns
 
@@ -129,5 +130,11 @@ def to_int8(
     multiply: quantize_rounding."""
     rows = data.reshape(int(np.prod(data.shape[:leading])), -1)
     scale = row_scales(rows)
-    q = plain(rows, scale) if moments is None else round_columns(rows, scale, moments, damping)
+    # What rounding leaves over goes to other columns, but not into blocks that are zero: those are not multiplied.
+    zero = _zero_blocks(rows) if data.shape[-1] == rows.shape[1] and pays(rows) else None
+    q = plain(rows, scale) if moments is None else round_columns(rows, scale, moments, damping, zero)
     return q.reshape(data.shape), scale
+
+
+def _zero_blocks(rows: np.ndarray) -> np.ndarray:
+    return np.repeat(~held(rows), BLOCK[0], 0)[: len(rows)]

@@ -30,6 +30,7 @@ PRECISIONS = ("auto", *WEIGHTS)
 DRAWN_FRAMES = 100
 LEAST_FRAMES = 4  # of a self-test
 SELF_TEST_SHARE = 0.01
+WHY = "the weights are quantised: a framework has the float32 model, docs/quantization.md says how far that is"
 
 Calibration = Any  # np.ndarray, {input: array}, or a list of these
 
@@ -61,11 +62,12 @@ def quantize(
     Returns the loaded model and the report, which the file's metadata carry as `quantization`. Raises
     UnsupportedModelError for a model quantised already, LstmEdgeError for a name in `keep` that no op has.
     """
-    graph = _open(model)
+    graph = open_graph(model, "quantize")
     form, measure = _form(weights, precision), measure_for(target)
-    _check(graph, max_error)
+    _check(max_error)
+    check_wide(graph, "quantise")
     kept = _kept(graph, keep)
-    runs = _calibration_runs(graph, calibration)
+    runs = calibration_runs(graph, calibration)
     given = calibration is not None
     if form == "auto":
         chosen = fastest(graph, runs, kept, max_error, given, NARROW if weights is None else (weights,), measure)
@@ -89,15 +91,25 @@ def seal(chosen: Quantized) -> bytes:
 # ---- opening ---------------------------------------------------------------------------------------------------------
 
 
-def _open(model: Any) -> Graph:
+def open_graph(model: Any, caller: str) -> Graph:
+    """The graph in a file, or the one given."""
     if isinstance(model, Graph):
         return model
     if isinstance(model, Model):
         raise LstmEdgeError(
-            "quantize: expected a .lstm file or a Graph, found a loaded Model, whose weights are packed "
+            f"{caller}: expected a .lstm file or a Graph, found a loaded Model, whose weights are packed "
             "for this CPU; give the file it was loaded from"
         )
     return format.read(model)
+
+
+def check_wide(graph: Graph, verb: str) -> None:
+    """UnsupportedModelError where a weight is int8 or float16."""
+    narrow = next((t for t in graph.tensors.values() if t.is_constant and t.dtype in WEIGHTS), None)
+    if narrow is not None:
+        raise UnsupportedModelError(
+            f"tensor {narrow.name!r} is {narrow.dtype} already: {verb} the float32 model it came from"
+        )
 
 
 def _form(weights: str | None, precision: str | None) -> str:
@@ -114,14 +126,9 @@ def _form(weights: str | None, precision: str | None) -> str:
     return form
 
 
-def _check(graph: Graph, max_error: float | None) -> None:
+def _check(max_error: float | None) -> None:
     if max_error is not None and not max_error > 0:
         raise LstmEdgeError(f"max_error: expected a number above 0, found {max_error!r}")
-    narrow = next((t for t in graph.tensors.values() if t.is_constant and t.dtype in WEIGHTS), None)
-    if narrow is not None:
-        raise UnsupportedModelError(
-            f"tensor {narrow.name!r} is {narrow.dtype} already: quantise the float32 model it came from"
-        )
 
 
 def _kept(graph: Graph, keep: Iterable[str]) -> dict[int, str]:
@@ -137,7 +144,7 @@ def _kept(graph: Graph, keep: Iterable[str]) -> dict[int, str]:
     return kept
 
 
-def _calibration_runs(graph: Graph, calibration: Calibration) -> list[Arrays]:
+def calibration_runs(graph: Graph, calibration: Calibration) -> list[Arrays]:
     if calibration is None:
         drawn = sample_inputs(graph, DRAWN_FRAMES)
         return [dict(graph.self_test.inputs), drawn] if graph.self_test is not None else [drawn]
@@ -161,14 +168,13 @@ def _one_run(graph: Graph, run: Any) -> Arrays:
 # ---- self-test -------------------------------------------------------------------------------------------------------
 
 
-def own_self_test(graph: Graph) -> SelfTest:
-    """The file's sample with the quantised model's own answers. int8 promises their very bits on every ISA: tolerance 0."""
+def own_self_test(graph: Graph, why: str = WHY) -> SelfTest:
+    """The file's sample with the quantised or pruned model's own answers. int8 promises their very bits on every ISA: tolerance 0."""
     inputs = _shortened(graph, graph.self_test.inputs if graph.self_test is not None else sample_inputs(graph))
     answers = {k: v for k, v in run_all(graph, [inputs])[0].items() if v.size}
     int8 = any(t.dtype == "int8" for t in graph.tensors.values() if t.is_constant)
     exact = int8 and not libm_ops(graph)
     tolerance = 0.0 if exact else tolerance_for(answers)
-    why = "the weights are quantised: a framework has the float32 model, docs/quantization.md says how far that is"
     return SelfTest(inputs, answers, "lstm_edge, this file's own weights", tolerance, why)
 
 

@@ -39,11 +39,14 @@ class Moments:
 MomentsOf = dict[tuple[int, str], Moments]  # by op number and weight's input name
 
 
-def round_columns(rows: np.ndarray, scale: np.ndarray, moments: Moments, damping: float = DAMPING) -> np.ndarray:
-    """int8 (n, k) for weights (n, k) with scales (n,), so that rows times what they multiply come out close."""
+def round_columns(
+    rows: np.ndarray, scale: np.ndarray, moments: Moments, damping: float = DAMPING, zero: np.ndarray | None = None
+) -> np.ndarray:
+    """int8 (n, k) for weights (n, k) with scales (n,), so that rows times what they multiply come out close. zero: bool (n, k), what stays 0."""
     groups = moments.sums.reshape(-1, rows.shape[1], rows.shape[1])
-    parts = zip(np.split(rows, len(groups)), np.split(scale, len(groups)), groups)
-    return np.concatenate([_round_part(r, s, m, moments.rows, damping) for r, s, m in parts])
+    zero = np.zeros(rows.shape, bool) if zero is None else zero
+    parts = zip(*(np.split(array, len(groups)) for array in (rows, scale, zero)), groups)
+    return np.concatenate([_round_part(r, s, z, m, moments.rows, damping) for r, s, z, m in parts])
 
 
 def shrinkage(sums: np.ndarray, count: int) -> float:
@@ -56,7 +59,9 @@ def shrinkage(sums: np.ndarray, count: int) -> float:
     return float(min(1.0, ((1 - 2 / k) * squares + trace**2) / ((count + 1 - 2 / k) * spread)))
 
 
-def _round_part(rows: np.ndarray, scale: np.ndarray, sums: np.ndarray, count: int, damping: float) -> np.ndarray:
+def _round_part(
+    rows: np.ndarray, scale: np.ndarray, zero: np.ndarray, sums: np.ndarray, count: int, damping: float
+) -> np.ndarray:
     n, k = rows.shape
     seen = np.diag(sums)
     if not np.isfinite(sums).all() or seen.max(initial=0.0) <= 0:
@@ -72,7 +77,7 @@ def _round_part(rows: np.ndarray, scale: np.ndarray, sums: np.ndarray, count: in
         end = min(start + BLOCK, k)
         errors = np.empty((n, end - start))
         for j in range(start, end):
-            q[:, j] = np.clip(np.rint(left[:, j] / step), -127, 127)
+            q[:, j] = np.where(zero[:, order[j]], 0, np.clip(np.rint(left[:, j] / step), -127, 127))
             errors[:, j - start] = (left[:, j] - q[:, j] * step) / upper[j, j]
             left[:, j + 1 : end] -= np.outer(errors[:, j - start], upper[j, j + 1 : end])
         left[:, end:] -= errors @ upper[start:end, end:]
