@@ -13,10 +13,11 @@ FLAGS_view = -O3
 FLAGS_gather = -O3
 FLAGS_conv_transpose = -O3
 # Kernels. On x86 and AArch64 the scalar ones are for CPUs without AVX2, and to compare with; ARMv6 runs them.
+# -fno-tree-ter: the chains of a cell stay side by side as cells.inc writes them; gcc would put one behind the other.
 FLAGS_scalar_arm32 = -O3
-FLAGS_avx2_x86 = -O3 -mavx2 -mfma -mf16c
-FLAGS_avxvnni_x86 = -O3 -mavx2 -mfma -mf16c
-FLAGS_avx512_x86 = -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma
+FLAGS_avx2_x86 = -O3 -fno-tree-ter -mavx2 -mfma -mf16c
+FLAGS_avxvnni_x86 = -O3 -fno-tree-ter -mavx2 -mfma -mf16c
+FLAGS_avx512_x86 = -O3 -fno-tree-ter -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma
 FLAGS_neon_arm64 = -O3
 FLAGS_neon_dotprod_arm64 = -O3 -march=armv8.2-a+dotprod
 FLAGS_neon32_arm32 = -O3 -march=armv7-a -mfpu=neon-vfpv4 -mfp16-format=ieee
