@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 LAYER = "lstm_edge/_core.pyx"
-STABLE_ABI = "0x030B0000"  # CPython 3.11 and later
+STABLE_ABI = "0x030B0000"  # CPython 3.11 and later: the first whose stable ABI has buffers
+# Older Pythons get a wheel of their own, and so does one without a global lock, which has no stable ABI.
+STABLE = sys.version_info >= (3, 11) and not sysconfig.get_config_var("Py_GIL_DISABLED")
 SANITIZE = os.environ.get("LSTM_EDGE_SANITIZE") == "1"
 ARCHITECTURES = {"__x86_64__": "x86", "__i386__": "x86_32", "__aarch64__": "arm64", "__arm__": "arm32"}
 
@@ -52,6 +55,18 @@ def file_flags(source: str, architecture: str | None) -> list[str]:
     return FLAGS.get(f"FLAGS_{name}", []) + FLAGS.get(f"FLAGS_{name}_{architecture}", [])
 
 
+def check_headers(compiler: list[str]) -> None:
+    """Ends with the package that brings Python.h where the compiler does not find it."""
+    include = sysconfig.get_path("include")
+    command = [*compiler, f"-I{include}", "-E", "-x", "c", "-", "-o", os.devnull]
+    if subprocess.run(command, input="#include <Python.h>", capture_output=True, text=True).returncode:
+        major, minor = sys.version_info[:2]
+        raise SystemExit(
+            f"error: Python.h: expected in {include} or a folder of CPATH, found none; install Python's headers: "
+            f"apt install python3-dev (or python{major}.{minor}-dev), dnf install python3-devel"
+        )
+
+
 class BuildExt(build_ext):
     """Compiles with flags per file, and skips objects newer than their source and every header."""
 
@@ -61,6 +76,7 @@ class BuildExt(build_ext):
         self.library_dirs = [folder for folder in self.library_dirs if folder != sysconfig.get_config_var("LIBDIR")]
 
     def build_extensions(self) -> None:
+        check_headers(self.compiler.compiler)
         compile_one = self.compiler._compile
         architecture = target_architecture(self.compiler.compiler)
         newest_header = max(os.path.getmtime(ROOT / h) for h in HEADERS)
@@ -86,8 +102,8 @@ def extension() -> Extension:
         sources=[LAYER, *relative("src_c/**/*.c")],
         include_dirs=["src_c"],
         depends=HEADERS,
-        define_macros=[("Py_LIMITED_API", STABLE_ABI)],
-        py_limited_api=True,
+        define_macros=[("Py_LIMITED_API", STABLE_ABI)] if STABLE else [],
+        py_limited_api=STABLE,
         extra_compile_args=FLAGS["C_FLAGS"] + debug_flags + sanitize_flags,
         extra_link_args=sanitize_flags,
         libraries=["m"],
@@ -98,5 +114,5 @@ def extension() -> Extension:
 setup(
     ext_modules=[extension()],
     cmdclass={"build_ext": BuildExt},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if STABLE else {},
 )

@@ -94,14 +94,17 @@ def suggest_network(
 
 
 def _about(source: Any, kind: str) -> dict[str, Any]:
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         about = {"format": kind, "name": path.name}
         if path.is_file():
+            digest = hashlib.sha256()
             with path.open("rb") as file:
-                about["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
+            about["sha256"] = digest.hexdigest()
         return about
-    if isinstance(source, bytes | bytearray | memoryview):
+    if isinstance(source, (bytes, bytearray, memoryview)):
         return {"format": kind, "name": "", "sha256": hashlib.sha256(source).hexdigest()}
     return {"format": kind, "name": type(source).__name__}
 
@@ -109,7 +112,7 @@ def _about(source: Any, kind: str) -> dict[str, Any]:
 @contextmanager
 def _named(source: Any) -> Iterator[None]:
     """Puts the source's name in front of the library's errors."""
-    name = Path(source).name if isinstance(source, str | os.PathLike) else ""
+    name = Path(source).name if isinstance(source, (str, os.PathLike)) else ""
     try:
         yield
     except LstmEdgeError as error:

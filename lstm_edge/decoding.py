@@ -124,7 +124,7 @@ def log_softmax(logits: NDArray[Any]) -> Numbers:
 
 def choose(logits: NDArray[Any], temperature: float, rng: np.random.Generator) -> int:
     """One symbol: the likeliest at temperature 0, else drawn from softmax(logits / temperature). logits: (symbols,)."""
-    if not isinstance(temperature, int | float | np.number) or not np.isfinite(temperature) or temperature < 0:
+    if not isinstance(temperature, (int, float, np.number)) or not np.isfinite(temperature) or temperature < 0:
         raise LstmEdgeError(f"temperature: expected a number of 0 or more, found {temperature!r}")
     wide = np.asarray(logits, np.float64)
     if temperature == 0:
@@ -142,9 +142,9 @@ def generate(model: Model, prompt: str, length: int, *, temperature: float = 0.0
     likely ones. seed: of what is drawn. The symbol for what is unknown is never written.
     LstmEdgeError where the prompt is empty; FormatError where the file holds no vocabulary.
     """
-    if not isinstance(length, int | np.integer) or length < 0:
+    if not isinstance(length, (int, np.integer)) or length < 0:
         raise LstmEdgeError(f"length: expected a whole number of 0 or more, found {length!r}")
-    if not isinstance(seed, int | np.integer) or seed < 0:
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
         raise LstmEdgeError(f"seed: expected a whole number of 0 or more, found {seed!r}")
     vocabulary = Vocabulary.read(section(model.metadata, "text").get("vocabulary"), "metadata 'text'")
     vocabulary.check_size(model, "metadata 'text'")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TypeVar
+
+Error = TypeVar("Error", bound="LstmEdgeError")
 
 
 class LstmEdgeError(ValueError):
@@ -21,7 +23,7 @@ class LstmEdgeError(ValueError):
     def __str__(self) -> str:
         return f"{self.message}\n\n{self.below}" if self.below else self.message
 
-    def at(self, place: str) -> Self:
+    def at(self: Error, place: str) -> Error:
         """The same error with the place it happened at in front of its message."""
         made = type(self).__new__(type(self), f"{place}: {self.message}")
         made.__dict__.update(self.__dict__)

@@ -91,11 +91,11 @@ def as_typed(option: str, key: str = "", value: Any = ...) -> str:
     if _ON_COMMAND_LINE.get():
         if declared.off and value == {}:
             return declared.off[0]
-        text = ",".join(map(_word, value)) if isinstance(value, list | tuple) else _word(value)
+        text = ",".join(map(_word, value)) if isinstance(value, (list, tuple)) else _word(value)
         return f"{declared.flag} {key or 'NAME'}={text}" if declared.by_name else f"{declared.flag} {text}"
     if declared.by_name and not key:
         return f"{option}={value if value == {} else '{...}'}"
-    text = f"({', '.join(map(_literal, value))})" if isinstance(value, list | tuple) else _literal(value)
+    text = f"({', '.join(map(_literal, value))})" if isinstance(value, (list, tuple)) else _literal(value)
     return f"{option}={{{key!r}: {text}}}" if key else f"{option}={text}"
 
 

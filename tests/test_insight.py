@@ -498,7 +498,8 @@ def test_the_page_shows_the_value_under_the_pointer(folder):
     lines = re.search(r'<pre id="seen">(.*?)</pre>', shown, re.DOTALL)[1].splitlines()
     x = np.loadtxt("x.csv", delimiter=",", dtype=np.float32)
     arrays = {"x": x[None], **lstm_edge.load("model.lstm").trace(x).arrays}
-    for (name, frame, unit), line in zip(points, lines, strict=True):
+    assert len(points) == len(lines)
+    for (name, frame, unit), line in zip(points, lines):
         place, value = line.rsplit(":", 1)
         assert place.split() == f"{name} frame {frame} unit {unit}".split()
         assert float(value) == pytest.approx(float(arrays[name][0, frame, unit]), abs=2e-4)

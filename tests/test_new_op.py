@@ -1,5 +1,7 @@
 """CONTRIBUTING.md's list of what a new op needs is complete: y = 2x, added to a copy of the tree by the places it names."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil

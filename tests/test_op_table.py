@@ -1,5 +1,7 @@
 """The table of ops is the only one: every place that has something to say of each op has it of all, and says the same."""
 
+from __future__ import annotations
+
 import copy
 import re
 from pathlib import Path

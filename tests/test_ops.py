@@ -12,6 +12,8 @@ Bounds, u = 2^-24 being float32's unit roundoff:
   gives the same bits.
 """
 
+from __future__ import annotations
+
 import copy
 import math
 

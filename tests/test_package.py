@@ -6,13 +6,13 @@ import ast
 import re
 import subprocess
 import sys
-import tomllib
 
 import pytest
 from shared import ROOT
 
 import lstm_edge
 from lstm_edge.cli import EXTRAS
+from lstm_edge.files import toml
 
 HEAVY = (
     *("click", "rich", "onnx", "onnxruntime", "h5py", "torch", "keras", "tensorflow", "flatbuffers", "safetensors"),
@@ -49,7 +49,7 @@ def test_the_command_names_its_extra_where_it_is_missing(module):
 
 def test_extras_are_declared():
     with open(ROOT / "pyproject.toml", "rb") as file:
-        project = tomllib.load(file)["project"]
+        project = toml.loads(file.read().decode())["project"]
     assert [re.match(r"[\w-]+", d)[0] for d in project["dependencies"]] == ["numpy"]
     assert {"cli", *EXTRAS.values()} <= set(project["optional-dependencies"])
 
@@ -83,7 +83,7 @@ def test_extension_is_built_for_the_stable_abi():
 
 def test_one_version():
     with open(ROOT / "pyproject.toml", "rb") as file:
-        assert tomllib.load(file)["project"]["version"] == lstm_edge.__version__
+        assert toml.loads(file.read().decode())["project"]["version"] == lstm_edge.__version__
     assert f"## {lstm_edge.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
@@ -96,7 +96,7 @@ def test_every_package_folder_is_installed():
     from setuptools import find_packages
 
     with open(ROOT / "pyproject.toml", "rb") as file:
-        included = tomllib.load(file)["tool"]["setuptools"]["packages"]["find"]["include"]
+        included = toml.loads(file.read().decode())["tool"]["setuptools"]["packages"]["find"]["include"]
     listed = set(find_packages(str(ROOT), include=included))
     folders = {str(p.parent.relative_to(ROOT)).replace("/", ".") for p in (ROOT / "lstm_edge").rglob("*.py")}
     assert listed == folders

@@ -1,5 +1,7 @@
 """The table of cells that a loop may spell: each in several spellings, as the op that it is and with the same answers."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

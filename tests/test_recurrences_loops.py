@@ -1,5 +1,7 @@
 """Loops of ONNX around what they compute besides a cell, against onnxruntime; and what is said of those that are refused."""
 
+from __future__ import annotations
+
 import re
 
 import numpy as np

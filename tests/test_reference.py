@@ -1,5 +1,7 @@
 """The oracle against torch and onnxruntime: the equations of docs/ops.md are the ones those frameworks compute."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from torch_helpers import agrees
 import lstm_edge
 from lstm_edge.cli import _run
 from lstm_edge.errors import FormatError, UnsupportedModelError
+from lstm_edge.files import toml
 from lstm_edge.importers.network.model import read, suggest
 from lstm_edge.ir.notes import assumptions
 
@@ -78,7 +78,7 @@ def test_the_corrected_suggestion_is_the_network(name, tmp_path):
     for found, better in corrections:
         assert found in text
         text = text.replace(found, better)
-    graph = read(tmp_path / "w.pt", network=tomllib.loads(text))
+    graph = read(tmp_path / "w.pt", network=toml.loads(text))
     agrees(graph, module, torch.randn(2, 7, 5))
     assert assumptions(graph.metadata) == []
 
@@ -126,7 +126,7 @@ def test_what_is_known_is_not_assumed(tmp_path):
     known = {"head": "mean", "nonlinearity": "relu", "output": "softmax"}
     suggestion = suggest(state, known)
     assert len(suggestion.assumptions) == 1 and "follow each other" in suggestion.assumptions[0]
-    kinds = [layer["type"] for layer in tomllib.loads(suggestion.text)["layer"]]
+    kinds = [layer["type"] for layer in toml.loads(suggestion.text)["layer"]]
     assert kinds == ["rnn", "mean", "dense"]
     assert len(suggest(state).assumptions) == 4
 
@@ -139,7 +139,7 @@ def test_no_name_of_a_file_ends_a_line(name):
     """Names come out of files: none adds a key or a layer to the description."""
     state = {f"{name}.{k}": v for k, v in nn.GRU(3, 4).state_dict().items()}
     suggestion = suggest(state)
-    document = tomllib.loads(suggestion.text)
+    document = toml.loads(suggestion.text)
     assert [layer["weights"] for layer in document["layer"]] == [name]
     assert not any(ord(c) < 32 and c != "\n" or 127 <= ord(c) < 160 for c in suggestion.text)
     agrees(read(state, assume=True), nn_with(nn.GRU(3, 4, batch_first=True), state, name), torch.randn(2, 5, 3))
@@ -161,7 +161,7 @@ def test_entries_of_a_checkpoint_are_named_in_the_description(tmp_path):
     with pytest.raises(UnsupportedModelError, match="'ema', 'raw'.*key"):
         suggest(tmp_path / "c.pt")
     text = suggest(tmp_path / "c.pt", {"key": "ema"}).text
-    assert tomllib.loads(text)["key"] == "ema"
+    assert toml.loads(text)["key"] == "ema"
     (tmp_path / "net.toml").write_text(text)
     graph = read(tmp_path / "c.pt", network=tmp_path / "net.toml")
     held = [t.data for t in graph.tensors.values() if t.data is not None and t.data.shape == (1, 16, 3)]

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import tomllib
 
 OWN = re.compile(r"lstm-edge\[([\w,-]+)\]")
 

@@ -19,13 +19,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 import venv
 import zipfile
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
+import tomllib
 from common import CACHE, ROOT, install
 
 DIST = ROOT / "dist"

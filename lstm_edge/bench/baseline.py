@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from ..errors import LstmEdgeError
 
@@ -16,7 +16,7 @@ KINDS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (str, "a word", ("isa", "mode")),
     (int, "a whole number", ("batch", "frames", "streams", "threads")),
     (bool, "true or false", ("cold",)),
-    (str | None, "a word or null", ("precision",)),
+    (Optional[str], "a word or null", ("precision",)),
 )
 
 
@@ -56,7 +56,7 @@ def checked(base: Any) -> dict[str, Any]:
         raise LstmEdgeError(f"bench: base: expected a report of schema {SCHEMA}, found {found!r}")
     for row in base["results"]:
         _key(row)
-        if not isinstance(row.get("median"), int | float) or not 0 < row["median"] < math.inf:
+        if not isinstance(row.get("median"), (int, float)) or not 0 < row["median"] < math.inf:
             raise LstmEdgeError(f"bench: base: expected a median above 0, found {row.get('median')!r}")
     return base
 

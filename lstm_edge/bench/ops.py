@@ -50,7 +50,7 @@ def op_times(
     machine = limits(model.isa, sum(sizes))
     medians, least, whole = np.median(seconds, 0), seconds.min(0), float(np.median(seconds, 0).sum())
     found = []
-    for (op, name), median, low, size in zip(model.ops, medians, least, sizes, strict=True):
+    for (op, name), median, low, size in zip(model.ops, medians, least, sizes):
         rate = size / max(median, 1e-12)
         found.append(
             OpTime(

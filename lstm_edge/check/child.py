@@ -113,7 +113,7 @@ _child: Child | None = None
 def ask(question: Question) -> Answer:
     """The framework's answer: from the child for a file, from this process for a live object, which cannot leave it."""
     parts = question.source if isinstance(question.source, tuple) else (question.source,)
-    if not all(isinstance(part, str | bytes) for part in parts):
+    if not all(isinstance(part, (str, bytes)) for part in parts):
         return answered(question)
     try:
         with _lock:

@@ -74,9 +74,9 @@ def _portable(source: Any) -> Any:
     """A source as another process can have it: a path, bytes, such parts of one; a live object stays what it is."""
     if isinstance(source, tuple):
         return tuple(map(_portable, source))
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, (str, os.PathLike)):
         return os.path.abspath(source)
-    if isinstance(source, bytes | bytearray | memoryview):
+    if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if type(source).__name__ == "ModelProto":
         return source.SerializeToString()

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -61,6 +61,10 @@ def group() -> None:
     """Convert trained recurrent networks to one small file and run it on a CPU, frame by frame."""
 
 
+# click 8.2 raises this for a command without arguments; before, it wrote the help itself.
+NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits with its code."""
     sys.exit(_run(args))
@@ -71,7 +75,7 @@ def _run(args: Sequence[str] | None) -> int:
         with named_as_on_command_line():
             code = group.main(args, prog_name="lstm-edge", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as exc:
+    except NO_ARGUMENTS as exc:
         sys.stderr.write(exc.format_message() + "\n")
         return 2
     except click.UsageError as exc:

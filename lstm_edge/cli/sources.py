@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
@@ -91,7 +91,7 @@ class SampleSource:
         self.reader.close()
 
 
-Source = ArraySource | RowSource | SampleSource
+Source = Union[ArraySource, RowSource, SampleSource]
 
 
 def open_sources(model: Any, paths: tuple[str, ...], axes: list[int]) -> list[Source]:

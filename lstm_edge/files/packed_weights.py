@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from .unpickler import Inert
 
 LINEAR, CELL = "LinearPackedParamsBase", "CellParamsBase"
 CELL_KINDS = ("quantized_dynamic", "quantized_fp16")
-Linear = tuple[np.ndarray, np.ndarray | None]  # weight (N, K), bias (N,)
+Linear = tuple[np.ndarray, Optional[np.ndarray]]  # weight (N, K), bias (N,)
 
 
 def kind_of(value: Any) -> str:

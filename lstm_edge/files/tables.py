@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 
@@ -22,6 +23,9 @@ NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 DATE = re.compile(r"(\d{1,4})[./-](\d{1,2})[./-](\d{1,4})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2}))?(?: ?([AaPp])[Mm])?)?")
 # Dates with their month in English words, and what may stand behind them.
 WORDED = ("%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d %Y", "%b %d, %Y", "%B %d, %Y", "%b %Y", "%B %Y", "%b-%Y")
+ISO = re.compile(
+    r"(\d{4})-?(\d{2})-?(\d{2})(?:[T ](\d{2})(?::?(\d{2})(?::?(\d{2})(?:[.,](\d+))?)?)?(Z|[+-](\d{2}):?(\d{2})?)?)?"
+)
 OF_DAY = ("", " %H:%M", " %H:%M:%S", " %I:%M %p")
 
 
@@ -148,7 +152,7 @@ def times_of_numbers(values: np.ndarray) -> Times | None:
 def _all_iso(cells: Sequence[str]) -> Times | None:
     """What most tables hold, read quickly; None where a cell is none of it."""
     try:
-        return _as_times([datetime.fromisoformat(cell) for cell in cells])
+        return _as_times([from_iso(cell) for cell in cells])
     except ValueError:
         return None
 
@@ -173,7 +177,7 @@ def _in_utc(time: datetime | None) -> datetime | None:
     if time is None or time.tzinfo is None:
         return time
     try:
-        return time.astimezone(UTC).replace(tzinfo=None)
+        return time.astimezone(timezone.utc).replace(tzinfo=None)
     except OverflowError:
         return None
 
@@ -217,7 +221,20 @@ def _time_of(cell: str, first_is_day: bool) -> datetime:
         return datetime(int(quarter[1]), 3 * int(quarter[2]) - 2, 1)
     if re.fullmatch(r"\d{4}-\d{2}", cell):
         return datetime.strptime(cell, "%Y-%m")
-    return datetime.fromisoformat(cell)
+    return from_iso(cell)
+
+
+def from_iso(cell: str) -> datetime:
+    """A time of ISO 8601. ValueError for what is none. Python before 3.11 reads a part of the forms only."""
+    match = ISO.fullmatch(cell) if sys.version_info < (3, 11) else None
+    if match is None:
+        return datetime.fromisoformat(cell)
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+    parts = (year, month, day, hour, minute, second, int((match[7] or "0")[:6].ljust(6, "0")))
+    if match[8] is None:
+        return datetime(*parts)
+    offset = timedelta(hours=int(match[9] or 0), minutes=int(match[10] or 0))
+    return datetime(*parts, timezone(-offset if match[8][0] == "-" else offset))
 
 
 def read_table(path: str, delimiter: str | None = None) -> TextTable:

@@ -112,7 +112,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _list_of(holds: Callable[[Any], bool], least: int = 0) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list | tuple) and len(value) >= least and all(map(holds, value))
+    return lambda value: isinstance(value, (list, tuple)) and len(value) >= least and all(map(holds, value))
 
 
 def _is_word(value: Any) -> bool:

@@ -79,7 +79,7 @@ def forecast_model(
 
 
 def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ShapeError(f"{typed(name)}: expected a whole number of at least 1, found {value!r}")
     if value >= 2**31:
         raise ShapeError(f"{typed(name)}: expected a whole number below {2**31:,}, found {value}")

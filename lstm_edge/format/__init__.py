@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Union
 
 from ..ir.graph import Graph
 from .layout import MAGIC
@@ -12,7 +13,7 @@ from .writer import Writer
 
 __all__ = ["MAGIC", "Source", "read", "to_bytes", "write"]
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview
+Source = Union[str, os.PathLike[str], bytes, bytearray, memoryview]
 
 
 def write(graph: Graph, path: str | os.PathLike[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import math
 import struct
@@ -125,7 +124,7 @@ class Reader:
 
     def check_overlap(self, used: list[tuple[int, int, str]]) -> None:
         used.sort()
-        for (offset, size, place), (next_offset, _, next_place) in itertools.pairwise(used):
+        for (offset, size, place), (next_offset, _, next_place) in zip(used, used[1:]):
             if offset + size > next_offset:
                 raise self.error(place, f"its end before {next_place} at {next_offset}", offset + size)
 

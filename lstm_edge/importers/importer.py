@@ -25,8 +25,8 @@ class Source:
 
     def __init__(self, value: Any):
         self.value = value
-        self.path = Path(value) if isinstance(value, str | os.PathLike) else None
-        self.data = bytes(value) if isinstance(value, bytes | bytearray | memoryview) else None
+        self.path = Path(value) if isinstance(value, (str, os.PathLike)) else None
+        self.data = bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else None
         self.is_live = self.path is None and self.data is None
         self.is_folder = self.path is not None and self.path.is_dir()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import runpy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from ..options import spelled
 from .dialect import Dialect, Value
 
 # What a layer or operator becomes: rule(dialect, inputs, config, weights) -> its output, or its outputs in order.
-Rule = Callable[[Dialect, list[Value], dict[str, Any], dict[str, np.ndarray]], Value | Sequence[Value]]
+Rule = Callable[[Dialect, list[Value], dict[str, Any], dict[str, np.ndarray]], Union[Value, Sequence[Value]]]
 
 _LAYERS: dict[str, Rule] = {}
 _OPS: dict[tuple[str, str], Rule] = {}

@@ -12,7 +12,7 @@ from typing import Union
 Size = Union[int, "Dim"]
 Monomial = tuple["Atom", ...]  # a product, sorted; () is 1
 # a symbol, or ("floor", terms, divisor)
-Atom = str | tuple[str, "tuple[tuple[Monomial, int], ...]", int]
+Atom = Union[str, tuple[str, "tuple[tuple[Monomial, int], ...]", int]]
 
 
 class Dim:

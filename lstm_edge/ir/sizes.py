@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Self
 
 from ..errors import ShapeError
 from .dims import Dim, Monomial, Size, same, substitute, symbols
@@ -22,7 +21,7 @@ class SizeMismatch(ShapeError):
     b: Size
 
     @classmethod
-    def between(cls, a: Size, b: Size, message: str) -> Self:
+    def between(cls, a: Size, b: Size, message: str) -> SizeMismatch:
         error = cls(message)
         error.a, error.b = a, b
         return error
@@ -34,7 +33,7 @@ class NeedsNumber(ShapeError):
     size: Size
 
     @classmethod
-    def of(cls, size: Size, message: str) -> Self:
+    def of(cls, size: Size, message: str) -> NeedsNumber:
         error = cls(message)
         error.size = size
         return error

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
+from typing import Union
 
 import numpy as np
 
@@ -75,7 +76,7 @@ class Mask:
         return self
 
 
-Atom = Leaf | Act | Mask
+Atom = Union[Leaf, Act, Mask]
 Term = tuple[tuple[Atom, ...], np.ndarray]
 Terms = dict[tuple[str, ...], Term]
 

@@ -162,7 +162,7 @@ def _run(
         ys.append(np.where(valid[:, :, None], y, 0.0))
         lasts.append(last)
     y = np.concatenate(ys, axis=2)
-    return [np.swapaxes(y, 0, 1) if attrs["time_major"] else y, *(np.stack(s) for s in zip(*lasts, strict=True))]
+    return [np.swapaxes(y, 0, 1) if attrs["time_major"] else y, *(np.stack(s) for s in zip(*lasts))]
 
 
 def _direction(
@@ -175,12 +175,12 @@ def _direction(
     for t in range(frames)[::-1] if backwards else range(frames):
         live = seen[:, t, None]
         after, gates = step(x[:, t], states)
-        states = [np.where(live, new, old) for new, old in zip(after, states, strict=True)]
+        states = [np.where(live, new, old) for new, old in zip(after, states)]
         before = y[:, t] = np.where(live, states[0], before)
         if tap:
             for at, gate in enumerate(gates):
                 tap.gates[t, :, at] = np.where(live, gate, np.nan)
-            for kept, state in zip(tap.states, states, strict=True):
+            for kept, state in zip(tap.states, states):
                 kept[t] = state
     return y, states
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Union
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,9 @@ from ..importers.torch.opaque import is_tracing, traced_ops
 
 OF_TORCH: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 KINDS = (*OF_TORCH, "peephole", "peephole-full", "residual", "tanh-output")
-Terms = tuple[Tensor | float, Tensor | float, Tensor | float]  # of the gates i, f and g
+Terms = tuple[Union[Tensor, float], Union[Tensor, float], Union[Tensor, float]]  # of the gates i, f and g
 Before = Callable[[Tensor], Terms]
-After = Callable[[Tensor], Tensor | float]
+After = Callable[[Tensor], Union[Tensor, float]]
 
 
 def recurrent(

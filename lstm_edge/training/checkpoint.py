@@ -173,7 +173,7 @@ def _digest(examples: Any, seed: int) -> str:
 def _tensors(batch: Any) -> Iterator[torch.Tensor]:
     if isinstance(batch, torch.Tensor):
         yield batch.reshape(-1)
-    elif isinstance(batch, dict | tuple | list):
+    elif isinstance(batch, (dict, tuple, list)):
         for part in batch.values() if isinstance(batch, dict) else batch:
             yield from _tensors(part)
 

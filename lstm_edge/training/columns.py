@@ -62,7 +62,7 @@ class Cells:
 def read(source: Any, delimiter: str | None = None) -> Cells:
     """The cells of a CSV file (its path), a DataFrame (its index too, where that holds times) or an array of rows. FormatError names
     what is none, and OSError the file that is missing."""
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, (str, os.PathLike)):
         return _of_file(os.fspath(source), delimiter)
     if isinstance(source, pd.Series):
         source = source.to_frame("column1" if source.name is None else source.name)
@@ -74,7 +74,7 @@ def read(source: Any, delimiter: str | None = None) -> Cells:
     else:
         found = f"an array of shape {source.shape}" if isinstance(source, np.ndarray) else type(source).__name__
         raise FormatError(f"source: expected the path of a CSV, a DataFrame or an array (rows, columns), found {found}")
-    if isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex):
+    if isinstance(frame.index, (pd.DatetimeIndex, pd.PeriodIndex)):
         index = frame.index.to_timestamp() if isinstance(frame.index, pd.PeriodIndex) else frame.index
         frame = frame.set_axis(index.rename(frame.index.name or "time")).reset_index()
     frame = frame.set_axis([str(c) for c in frame.columns], axis=1)

@@ -60,7 +60,7 @@ def moved(batch: Any, device: torch.device) -> Any:
         return batch.to(device, non_blocking=True)
     if isinstance(batch, dict):
         return {name: moved(value, device) for name, value in batch.items()}
-    if isinstance(batch, tuple | list):
+    if isinstance(batch, (tuple, list)):
         parts = [moved(value, device) for value in batch]
         return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     return batch

@@ -94,7 +94,7 @@ class Declared:
         if isinstance(value, Mapping):
             words = [f"{key}={each}" for key, each in value.items()]
         else:
-            words = list(value) if isinstance(value, list | tuple) else [value]
+            words = list(value) if isinstance(value, (list, tuple)) else [value]
         return spelled(f"{self.flag} {','.join(map(str, words))}", f"{self.name}={value!r}")
 
     def read(self, value: Any) -> Any:
@@ -105,7 +105,7 @@ class Declared:
             return self.reader(value)
         if not self.many:
             return self._one(value)
-        if isinstance(value, str) or not isinstance(value, list | tuple):
+        if isinstance(value, str) or not isinstance(value, (list, tuple)):
             value = (value,)
         if on_command_line() and self.kind is not str:
             value = [part for text in value for part in str(text).split(",")]
@@ -134,7 +134,7 @@ def _of_kind(kind: type, value: Any) -> Any:
     if isinstance(value, bool) or kind is bool:
         return value if isinstance(value, kind) else None
     if kind is str:
-        return os.fspath(value) if isinstance(value, str | os.PathLike) else None
+        return os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if isinstance(value, str) and not on_command_line():
         return None
     try:

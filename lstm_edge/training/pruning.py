@@ -47,10 +47,10 @@ def prune_gradually(
     after the same call. Returns what is known of it. LstmEdgeError for arguments that name nothing or mean nothing.
     """
     module_of(module, "prune_gradually")
-    if isinstance(density, bool) or not isinstance(density, int | float) or not 0 < density <= 1:
+    if isinstance(density, bool) or not isinstance(density, (int, float)) or not 0 < density <= 1:
         raise LstmEdgeError(f"density: expected a share above 0, at most 1, found {density!r}")
     if (
-        not isinstance(blocks, tuple | list)
+        not isinstance(blocks, (tuple, list))
         or len(blocks) != 2
         or not all(whole(size, 1) and size <= 4096 for size in blocks)
     ):

@@ -6,7 +6,7 @@ import importlib
 import os
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import LstmEdgeError
 from ..options import spelled
@@ -19,7 +19,7 @@ from .sweep import Sweep
 if TYPE_CHECKING:
     from .trained import Trained
 
-    Run = Callable[[Any, Options, Report | None], Trained]
+    Run = Callable[[Any, Options, Optional[Report]], Trained]
 
 
 def train(

@@ -28,7 +28,7 @@ ZIP = b"PK\x03\x04"
 
 
 def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple[Runner, str]:
-    if isinstance(source, str | bytes | tuple):
+    if isinstance(source, (str, bytes, tuple)):
         package = _package(graph)
         model = _loaded(package, source)
         name = package.__name__
@@ -111,6 +111,6 @@ def _to_numpy(tensor: Any) -> np.ndarray:
 def _flat(answer: Any) -> list[Any]:
     if isinstance(answer, Mapping):
         answer = list(answer.values())
-    if isinstance(answer, list | tuple):
+    if isinstance(answer, (list, tuple)):
         return [t for part in answer for t in _flat(part)]
     return [answer]

@@ -28,7 +28,7 @@ def runner(source: Any, constants: dict[str, np.ndarray], graph: Graph) -> tuple
     import torch
 
     name = version()
-    if isinstance(source, str | bytes):
+    if isinstance(source, (str, bytes)):
         return _file_runner(source, graph), name
     if hasattr(source, "graph_signature"):  # an ExportedProgram; its guards name the sizes of the example
         return called(source.module(check_guards=False), graph), name
@@ -168,6 +168,6 @@ def _tensors(answer: Any) -> list[Any]:
     """The tensors of an answer in order, however they are nested."""
     if isinstance(answer, Mapping):
         answer = list(answer.values())
-    if isinstance(answer, list | tuple):
+    if isinstance(answer, (list, tuple)):
         return [t for part in answer for t in _tensors(part)]
     return [answer] if hasattr(answer, "dtype") else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ...ir.ops import BINARY_COMPARISON, BINARY_LOGIC, UNARY_INT, is_whole_slice
 from . import folding, size_tensors
 from .value import Int8Weight, Value, broadcast, check_bytes, known, run_dtype
 
-Operand = Value | Dim | float  # what arithmetic takes: also a size, a number
+Operand = Union[Value, Dim, float]  # what arithmetic takes: also a size, a number
 RUN_TYPES = ("bool", "int32", "float32")  # the types of the run, from the lowest
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Optional, Union
 
 from ...errors import UnsupportedModelError
 from ...ir.dims import BATCH, FRAMES, Dim, Size, symbols
@@ -11,7 +12,7 @@ from ...options import as_typed
 from .open_sizes import Key, OpenSize, with_symbols
 
 WORDS: dict[str, Dim] = {"batch": BATCH, "frames": FRAMES}
-Declared = Sequence[Size | OpenSize] | None  # None: the source does not say how many axes there are
+Declared = Optional[Sequence[Union[Size, OpenSize]]]  # None: the source does not say how many axes there are
 
 
 class InputSizes:

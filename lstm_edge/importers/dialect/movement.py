@@ -233,11 +233,11 @@ def split_bounds(d: Dialect, size: Size, parts: Sequence[int]) -> list[tuple[int
         raise d.refuse(f"splits an axis of size {size} into {parts}; fix that size ({as_typed('shapes')})") from why
     before = parts if -1 not in parts else parts[: rest[0]]
     ends = list(itertools.accumulate(before, initial=0))
-    bounds = list(itertools.pairwise(ends))
+    bounds = list(zip(ends, ends[1:]))
     if -1 in parts:
         tails = list(itertools.accumulate(parts[: rest[0] : -1], lambda left, part: left - part, initial=0))[::-1]
         places = [low if low else TO_END for low in tails]
-        bounds += [(ends[-1], places[0]), *itertools.pairwise(places)]
+        bounds += [(ends[-1], places[0]), *zip(places, places[1:])]
     return bounds
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Union
 
 from ...errors import LstmEdgeError
 from ...ir.dims import Dim, Size, substitute, symbols
@@ -29,7 +30,7 @@ _STATE_NAME = re.compile(r"^[hc](_?0|n|_?in|x)?$|state|hidden|cache|memory|carry
 _GENERATED_NAME = re.compile(r"^(unk_*\d*|\?|none|dim_?\d*|dynamic_axes_\d+|[su]\d+|.*_dim_\d+|\w*unknown\w*)$", re.I)
 
 
-Key = str | tuple[str, int]  # sizes of one label are one size; one without stands alone
+Key = Union[str, tuple[str, int]]  # sizes of one label are one size; one without stands alone
 
 
 @dataclass(frozen=True)

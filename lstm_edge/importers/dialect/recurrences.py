@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -24,7 +24,7 @@ PEEPHOLES = "ifog"  # the core's order; the last may be left out
 Activation = tuple[str, float, float]  # kind, alpha, beta
 # An initial state: a tensor (D,B,P), or (B,P) of the one direction; one such (B,P) per direction; constants (D,P) that
 # every sequence starts from; None for zeros.
-Initial = Value | Sequence[Value] | np.ndarray | None
+Initial = Optional[Union[Value, Sequence[Value], np.ndarray]]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from .builder import Dialect
 from .reshaping import exact_quotient
 from .value import Value, known
 
-Padding = str | Sequence[int]
+Padding = Union[str, Sequence[int]]
 WORDS = ("valid", "same", "same_lower", "causal")
 
 

@@ -1,5 +1,7 @@
 """Networks kept as JSON as a Graph."""
 
+from __future__ import annotations
+
 from ..importer import Importer, Source
 
 

@@ -1,5 +1,7 @@
 """Keras 1.x to 3.x models as a Graph."""
 
+from __future__ import annotations
+
 from ..importer import Importer, Source
 
 # How model.to_json() starts, whatever version wrote it.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
@@ -131,4 +131,4 @@ def unsupported(layer: Layer, what: str, advice: str) -> UnsupportedModelError:
     return UnsupportedModelError(f"{layer.place}: {what}; {advice}")
 
 
-Rule = Callable[[Emit, Layer, Call], Value | Masked | list[Masked]]  # what a call of a layer gives
+Rule = Callable[[Emit, Layer, Call], Union[Value, Masked, list[Masked]]]  # what a call of a layer gives

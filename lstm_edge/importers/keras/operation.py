@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Union
 
 from ...errors import UnsupportedModelError
 from ..dialect import Value
@@ -91,4 +91,4 @@ class Op:
         return self.e.unsupported(what, advice)
 
 
-Rule = Callable[[Op], Value | list[Value]]
+Rule = Callable[[Op], Union[Value, list[Value]]]

@@ -1,5 +1,7 @@
 """Files of weights without a network, and the networks that describe them in TOML, as a Graph."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 from ...files.pickles import PACKAGE_MARK

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
+from ...files import toml
 from ...ir.graph import RUN_DTYPES, Graph
 from ...options import as_typed, named, spelled
 from .keys import Keys, size_of
@@ -54,7 +54,7 @@ def read(source: Any, *, network: Any = None, options: Mapping[str, str] | None 
 
 
 def _is_toml(source: Any) -> bool:
-    return isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == ".toml"
+    return isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() == ".toml"
 
 
 def suggest(source: Any, options: Mapping[str, str] | None = None) -> Suggestion:
@@ -66,7 +66,7 @@ def suggest(source: Any, options: Mapping[str, str] | None = None) -> Suggestion
 def _suggested(source: Any, options: Mapping[str, str] | None) -> tuple[Weights, Suggestion]:
     answers = dict(options or {})
     weights = read_weights(source, answers.pop("key", None), described=False)
-    name = Path(source).name if isinstance(source, str | os.PathLike) else "the weights"
+    name = Path(source).name if isinstance(source, (str, os.PathLike)) else "the weights"
     try:
         return weights, suggested(weights.arrays, name, answers, weights.key)
     except UnsupportedModelError as why:
@@ -86,7 +86,7 @@ def _undescribed(source: Any, options: Mapping[str, str] | None, assume: bool) -
         )
         refusal.below = suggestion.text
         raise refusal
-    top = Keys(tomllib.loads(suggestion.text), "the suggested network", suggestion.text)
+    top = Keys(toml.loads(suggestion.text), "the suggested network", suggestion.text)
     top.take("key", None)  # the weights were read with it
     graph = _build(top, weights)
     graph.metadata["notes"] += [*suggestion.notes, *suggestion.assumptions]
@@ -98,15 +98,15 @@ def _description(network: Any) -> tuple[dict[str, Any], str, str]:
     """The table, its text, its name."""
     if isinstance(network, Mapping):
         return dict(network), "", "network"
-    if not isinstance(network, str | os.PathLike):
+    if not isinstance(network, (str, os.PathLike)):
         raise UnsupportedModelError(f"network: expected a TOML file or a dict, found {type(network).__name__}")
     path = Path(network)
     if path.stat().st_size > MAX_TOML:
         raise FormatError(f"{path.name}: a description of {path.stat().st_size} bytes; expected at most {MAX_TOML}")
     try:
         text = path.read_bytes().decode("utf-8")
-        return tomllib.loads(text), text, path.name
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as why:
+        return toml.loads(text), text, path.name
+    except (toml.TOMLDecodeError, UnicodeDecodeError, RecursionError) as why:
         raise FormatError(f"{path.name}: not TOML ({why})") from None
 
 

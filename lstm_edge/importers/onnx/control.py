@@ -273,7 +273,7 @@ class _Outside(MutableMapping[str, Value]):
 def _declared(inner: Lowering, outer: Lowering, name: str, value: Value) -> Value:
     """A carried value as an input of the body's graph; a sequence that is empty before the loop as one that grows."""
     if value.items is not None:
-        if value.items or isinstance(value, Frames | Growing):
+        if value.items or isinstance(value, (Frames, Growing)):
             raise NotACell(f"it carries {name!r}, a sequence that is not empty before it")
         return Growing(value.dtype, items=[])
     dtype = "int32" if value.dtype.startswith(("int", "uint")) else outer.run_dtype(value)

@@ -32,7 +32,7 @@ def load_model(source: Any) -> tuple[Any, Path | None]:
     if isinstance(source, onnx.ModelProto):
         return source, None
     folder = None
-    if isinstance(source, bytes | bytearray | memoryview):
+    if isinstance(source, (bytes, bytearray, memoryview)):
         data, place = bytes(source), "ONNX bytes"
     else:
         path = Path(source)

@@ -1,5 +1,7 @@
 """TFLite models as a Graph."""
 
+from __future__ import annotations
+
 from ..importer import Importer, Setting, Source
 
 

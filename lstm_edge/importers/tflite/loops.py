@@ -130,7 +130,7 @@ class BodyLowering(TfLowering):
         if not any(mentions(v, "trip") for v in (*low, *size)):
             return None
         if any(v != 0 for v in low[1:]) or any(
-            not (isinstance(v, int | np.integer) and v == -1) and v != s
+            not (isinstance(v, (int, np.integer)) and v == -1) and v != s
             for v, s in zip(size[1:], self.shape(call.input(0))[1:])
         ):
             raise NotACell("it cuts frames along another axis than the first")

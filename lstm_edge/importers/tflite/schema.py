@@ -173,7 +173,7 @@ class ModelFile:
 
 def load(source: Any) -> ModelFile:
     """The content of a .tflite file: a path or its bytes. FormatError for damaged ones."""
-    data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else Path(source).read_bytes()
+    data = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else Path(source).read_bytes()
     if len(data) < 16 or data[4:8] != IDENTIFIER:
         raise FormatError(f"not a .tflite file: expected the identifier {IDENTIFIER!r} at byte 4, found {data[4:8]!r}")
     try:

@@ -1,5 +1,7 @@
 """PyTorch programs (live modules, TorchScript, exported programs) as a Graph. Weights alone are importers/network's."""
 
+from __future__ import annotations
+
 from ..importer import Importer, Source
 
 

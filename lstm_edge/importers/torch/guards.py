@@ -133,38 +133,39 @@ def _axes(tree: ast.AST) -> Iterator[Axis]:
 
 def _axis(tree: ast.AST) -> Axis | None:
     """(input, axis) of L['x'].size()[1]; an input inside a container has the name that torch gives it, hx_0."""
-    match tree:
-        case ast.Subscript(
-            value=ast.Call(func=ast.Attribute(value=place, attr="size"), args=[]), slice=ast.Constant(value=int(axis))
-        ):
-            keys: list[str] = []
-            while isinstance(place, ast.Subscript) and isinstance(place.slice, ast.Constant):
-                keys.append(str(place.slice.value))
-                place = place.value
-            return ("_".join(reversed(keys)), axis) if keys else None
-    return None
+    if not (isinstance(tree, ast.Subscript) and isinstance(tree.slice, ast.Constant)):
+        return None
+    axis, call = tree.slice.value, tree.value
+    if not (isinstance(axis, int) and isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
+        return None
+    if call.func.attr != "size" or call.args:
+        return None
+    place, keys = call.func.value, []
+    while isinstance(place, ast.Subscript) and isinstance(place.slice, ast.Constant):
+        keys.append(str(place.slice.value))
+        place = place.value
+    return ("_".join(reversed(keys)), axis) if keys else None
 
 
 def _evaluated(tree: ast.AST, known: Known) -> Any:
     axis = _axis(tree)
     if axis is not None:
         return known[axis]
-    match tree:
-        case ast.Constant(value=int() | float() as number):
-            return number
-        case ast.BinOp(left=left, op=kind, right=right) if type(kind) in _ARITHMETIC:
-            return _ARITHMETIC[type(kind)](_evaluated(left, known), _evaluated(right, known))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_evaluated(operand, known)
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return not _evaluated(operand, known)
-        case ast.BoolOp(op=joined, values=values):
-            return (all if isinstance(joined, ast.And) else any)([bool(_evaluated(v, known)) for v in values])
-        case ast.Compare(left=left, ops=kinds, comparators=others):
-            sides = [_evaluated(side, known) for side in (left, *others)]
-            return all(_COMPARISONS[type(k)](a, b) for k, a, b in zip(kinds, sides, sides[1:]) if _known_kind(k))
-        case ast.Call(func=function, args=arguments, keywords=[]) if ast.unparse(function) in _FUNCTIONS:
-            return _FUNCTIONS[ast.unparse(function)](*[_evaluated(a, known) for a in arguments])
+    if isinstance(tree, ast.Constant) and isinstance(tree.value, (int, float)):
+        return tree.value
+    if isinstance(tree, ast.BinOp) and type(tree.op) in _ARITHMETIC:
+        return _ARITHMETIC[type(tree.op)](_evaluated(tree.left, known), _evaluated(tree.right, known))
+    if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
+        return -_evaluated(tree.operand, known)
+    if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.Not):
+        return not _evaluated(tree.operand, known)
+    if isinstance(tree, ast.BoolOp):
+        return (all if isinstance(tree.op, ast.And) else any)([bool(_evaluated(v, known)) for v in tree.values])
+    if isinstance(tree, ast.Compare):
+        sides = [_evaluated(side, known) for side in (tree.left, *tree.comparators)]
+        return all(_COMPARISONS[type(k)](a, b) for k, a, b in zip(tree.ops, sides, sides[1:]) if _known_kind(k))
+    if isinstance(tree, ast.Call) and not tree.keywords and ast.unparse(tree.func) in _FUNCTIONS:
+        return _FUNCTIONS[ast.unparse(tree.func)](*[_evaluated(a, known) for a in tree.args])
     raise _Unreadable
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import gcd
-from typing import NoReturn
+from typing import NoReturn, Union
 
 import numpy as np
 
@@ -89,9 +89,9 @@ class Cumulative:
     axis: int
 
 
-Plan = Window | Carry | Prefix | Running | Cumulative
+Plan = Union[Window, Carry, Prefix, Running, Cumulative]
 # (analysis, node, flows of its inputs) -> flow of the outputs, one for all or one each
-Rule = Callable[["Analysis", Node, list[Flow]], Flow | list[Flow]]
+Rule = Callable[["Analysis", Node, list[Flow]], Union[Flow, list[Flow]]]
 
 
 class Analysis:

@@ -181,7 +181,7 @@ def _shown(pair: object) -> str:
 
 def read_pairs(source: Any) -> tuple[str, list[Pair]]:
     """What the source is called, and its pairs. FormatError names the line that is none."""
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, (str, os.PathLike)):
         place, text = read_text(source)
         lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
         found = [(n, line.split("\t")) for n, line in lines]

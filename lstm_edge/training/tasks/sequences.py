@@ -76,9 +76,9 @@ def read(source: Any, options: SequenceOptions, *, labelled: bool, grouped: bool
     labelled: labels are needed. grouped: a table must say which sequence a row belongs to. FormatError names by place
     what is wrong.
     """
-    if isinstance(source, str | os.PathLike) and Path(source).is_dir():
+    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
         found = _of_folder(Path(source), options)
-    elif isinstance(source, str | os.PathLike) or hasattr(source, "columns"):
+    elif isinstance(source, (str, os.PathLike)) or hasattr(source, "columns"):
         found = _of_table(cells_of.read(source, options.delimiter), options, labelled, grouped)
     else:
         found = _of_arrays(source, options, labelled)
@@ -249,7 +249,7 @@ def _of_arrays(source: Any, options: SequenceOptions, labelled: bool) -> Sequenc
     sequences, labels = source if pair else (source, None)
     if isinstance(sequences, np.ndarray) and sequences.ndim < 3 and labels is None:
         sequences = [sequences]
-    if not isinstance(sequences, Sequence | np.ndarray) or not len(sequences):
+    if not isinstance(sequences, (Sequence, np.ndarray)) or not len(sequences):
         raise FormatError(f"source: expected sequences, arrays (frames, columns), found {_kind(sequences)}")
     if labels is not None and len(labels) != len(sequences):
         raise FormatError(f"source: expected {len(sequences)} labels, one for each sequence, found {len(labels)}")

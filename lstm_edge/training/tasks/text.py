@@ -87,7 +87,7 @@ def run(source: Any, options: TextOptions, report: Report | None = None) -> Trai
 
 def read_text(source: Any) -> tuple[str, str]:
     """What the source is called, and its text. FormatError where it is none."""
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, (str, os.PathLike)):
         try:
             return str(source), Path(source).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
         except UnicodeDecodeError as exc:

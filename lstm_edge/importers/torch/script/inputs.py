@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from ...dialect import Value, known
 from ...dialect.open_sizes import OpenSize
 from .archive import Script, weights
 
-Declared = list[Size | OpenSize]
+Declared = list[Union[Size, OpenSize]]
 NUMBER_TYPES = ("int", "float", "bool", "str")
 MOST_OPEN = (
     2  # sizes of one input: its batch and its frames; what else nothing fixes is features, which a stream has fixed
