@@ -50,7 +50,10 @@ def test_the_command_names_its_extra_where_it_is_missing(module):
 def test_extras_are_declared():
     with open(ROOT / "pyproject.toml", "rb") as file:
         project = toml.loads(file.read().decode())["project"]
-    assert [re.match(r"[\w-]+", d)[0] for d in project["dependencies"]] == ["numpy", "tomli"]  # tomli before Python 3.11
+    assert [re.match(r"[\w-]+", d)[0] for d in project["dependencies"]] == [
+        "numpy",
+        "tomli",
+    ]  # tomli before Python 3.11
     assert {"cli", *EXTRAS.values()} <= set(project["optional-dependencies"])
 
 
