@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .check.verify import verify
     from .convert import convert, suggest_network
     from .importers.plugins import register_layer, register_op
+    from .many import step_many
     from .prune import prune
     from .quantize import quantize
 
@@ -38,6 +39,7 @@ __all__ = [
     "quantize",
     "register_layer",
     "register_op",
+    "step_many",
     "suggest_network",
     "verify",
 ]
@@ -50,6 +52,7 @@ _LAZY = {
     "quantize": ".quantize",
     "register_layer": ".importers.plugins",
     "register_op": ".importers.plugins",
+    "step_many": ".many",
     "suggest_network": ".convert",
     "verify": ".check.verify",
 }

@@ -58,6 +58,16 @@ cdef extern from "lstm_edge.h" nogil:
     int le_stream_output_shape(const le_stream *stream, int index, int64_t *dims)
     le_status le_stream_run(le_stream *stream, int64_t frames, const void **inputs, void **outputs, le_error *err)
     le_status le_stream_run_many(le_stream *stream, int64_t count, int64_t frames, const void **inputs, void **outputs, le_error *err)
+    ctypedef struct le_many:
+        pass
+    le_many *le_many_open(const le_model *model, int64_t batch, int64_t frames, int threads, le_error *err)
+    void le_many_close(le_many *many)
+    int le_many_output_shape(const le_many *many, int index, int64_t *dims)
+    int le_model_rows_apart(const le_model *model, int64_t frames)
+    le_status le_many_begin(le_many *many, int64_t count, le_stream **streams, const void **inputs, void **outputs, le_error *err)
+    void le_many_work(le_many *many, int thread)
+    le_status le_many_end(le_many *many, le_error *err)
+    int le_many_alone(const le_many *many, int64_t index)
     ctypedef struct le_feed:
         int output, input
         int64_t source "from"

@@ -32,6 +32,8 @@ _WORD = re.compile(r"[^\W\d]\w*")
 
 cdef enum:
     MOST_IDLE = 8  # streams that a model keeps for later runs
+    MOST_IDLE_MANY = 2  # and what calls of many streams need
+    MOST_THREADS = 1024
 
 
 cdef raise_error(le_error *err):
@@ -133,6 +135,8 @@ cdef class Model:
     cdef dict ranges  # open size -> (least, most or None, multiple, rest): where the source says that its network holds
     cdef list idle  # streams of finished runs, kept for the next
     cdef readonly dict plans  # what forecasting found out about this model, by what was fed back
+    cdef list idle_many  # of finished step_manys
+    cdef int apart  # whether rows of a batch are each as if alone; -1: not looked at yet
     cdef bint step_model
 
     def __cinit__(self, data, isa=None):
@@ -170,6 +174,8 @@ cdef class Model:
         self.out_layouts = tuple(Layout(p) for p in self.outputs)
         self.step_model = bool(self.states) and not any((<Layout>l).frames_axis >= 0 for l in self.in_layouts)
         self.idle = []
+        self.idle_many = []
+        self.apart = -1
         self.plans = {}
 
     def __dealloc__(self):
@@ -257,16 +263,20 @@ cdef class Model:
         from .forecasting import forecast_model
         return forecast_model(self, history, steps, known=known, time=time, feedback=feedback, window=window)
 
-    def run(self, *arrays, lengths=None, **named):
+    def run(self, *arrays, lengths=None, threads=1, **named):
         """Runs whole sequences from the initial state. Returns the output, or a dict of outputs by name when there are several.
 
         arrays: one per input, in order or by name, in the model's dtypes; with or without the batch axis.
         lengths: (batch,) frames of each sequence of a ragged batch; each then gives the bits it would give alone, and outputs are
         zero beyond its end.
+        threads: so many work on the sequences of a batch, to the same bits.
         A sequence without frames gives outputs without frames. ShapeError, with the output's name, where an output asks for more
         frames than there are: the last of none, a mean over none, a window that never fills.
         """
         values = self._arrange(arrays, named)
+        if count_of_threads(threads, "run") > 1:
+            from .many import run_in_threads
+            return self._pack(run_in_threads(self, values, lengths, threads))
         if lengths is not None:
             return self._run_ragged(values, lengths)
         return self._pack(self._run_arrays(values))
@@ -382,6 +392,26 @@ cdef class Model:
         if len(self.idle) < MOST_IDLE:
             self.idle.append(stream)
 
+    def _rows_apart(self, int64_t frames):
+        """Whether the sequences of a batch are each as if alone, looked at with so many frames."""
+        if "batch" in self.ranges:
+            return False
+        if self.apart < 0:
+            with nogil:
+                self.apart = le_model_rows_apart(self.c, frames)
+        return bool(self.apart)
+
+    def _borrow_many(self, Stream stream, int threads):
+        for i, many in enumerate(self.idle_many):
+            if (<Many>many).batch == stream.batch and (<Many>many).threads >= threads:
+                del self.idle_many[i]
+                return many
+        return Many(self, stream.batch, stream.multiple, threads)
+
+    def _return_many(self, many):
+        self.idle_many.insert(0, many)
+        del self.idle_many[MOST_IDLE_MANY:]
+
     def _borrow(self, int64_t batch, int64_t frames, lengths):
         for i, stream in enumerate(self.idle):
             if (<Stream>stream).batch == batch:
@@ -489,6 +519,8 @@ cdef class Stream:
     cdef bint remembers, started
     cdef char **newest
     cdef Py_ssize_t *newest_size
+    cdef tuple newest_of  # after step_many: its arrays of all inputs and outputs, where this stream's are row `newest_row`
+    cdef Py_ssize_t newest_row
 
     def __cinit__(self, Model model, batch=None, frames=1, lengths=()):
         cdef le_error err
@@ -589,6 +621,7 @@ cdef class Stream:
         if self.remembers and status == LE_OK and self.newest_size[0] == view.len and self.newest_size[1] == answer.len:
             memcpy(self.newest[0], view.buf, view.len)
             memcpy(self.newest[1], answer.buf, answer.len)
+            self.newest_of = None
         PyBuffer_Release(&view)
         PyBuffer_Release(&answer)
         if status != LE_OK:
@@ -597,13 +630,7 @@ cdef class Stream:
 
     def _step_first(self, values, out):
         """Any step: adds the frames (and batch) axis where the caller left it out."""
-        full, drop_frames, drop_batch = [], False, False
-        for layout, value in zip(self.model.in_layouts, values):
-            array, no_frames, no_batch = self._full_frame(layout, value)
-            full.append(array)
-            drop_frames |= no_frames
-            drop_batch |= no_batch
-        self.model._sizes(full, False, self.batch, self.multiple, False)
+        full, drop_batch, drop_frames = self._full_frames(values)
         self._check_count(self.multiple)
         results = self._call(full, self.multiple, -1, drop_batch, drop_frames, out)
         self.counted += self.multiple
@@ -620,6 +647,21 @@ cdef class Stream:
             self.seen_shape[d] = value.shape[d]
         self.seen_out, self.seen_dtype = result.shape, result.dtype
         self.seen_generation = self.prepared
+
+    def _full_frames(self, values):
+        """(one frame with all axes of each input, checked; whether the batch was left out; whether frames)."""
+        full, drop_frames, drop_batch = [], False, False
+        for layout, value in zip(self.model.in_layouts, values):
+            array, no_frames, no_batch = self._full_frame(layout, value)
+            full.append(array)
+            drop_frames |= no_frames
+            drop_batch |= no_batch
+        self.model._sizes(full, False, self.batch, self.multiple, False)
+        return full, drop_batch, drop_frames
+
+    def _check_frame(self, values):
+        """Whether frames, one an input, lack the batch axis, and whether they lack that of frames."""
+        return self._full_frames(values)[1:]
 
     def _full_frame(self, Layout layout, value):
         """(array with all axes of the input, whether frames was left out, whether batch was)."""
@@ -729,6 +771,7 @@ cdef class Stream:
     cdef _remember_newest(self, results, int64_t count, bint no_frames):
         """Copies the last frame of what the views hold: all inputs, then the outputs that are there."""
         cdef int i, held = self.n_in
+        self.newest_of = None
         for i in range(self.n_in):
             self._remember_frame(i, self.model.in_layouts[i], &self.views[i], count, False)
         for i in range(self.n_out):
@@ -763,6 +806,7 @@ cdef class Stream:
 
     def _newest(self, int index, shape):
         """The newest frame of input `index` (outputs follow the inputs), as an array of the shape; None before there is one."""
+        self._settle_newest()
         if not self.started or self.newest_size[index] == 0:
             return None
         port = (self.model.inputs + self.model.outputs)[index]
@@ -850,12 +894,7 @@ cdef class Stream:
         shape = layout.without(full, no_batch, no_frames)
         shape = (count,) + shape if count >= 0 else shape
         dtype = np.dtype(layout.port.dtype)
-        if out is None:
-            return _empty(shape, dtype)
-        if self.n_out != 1 or not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype \
-                or not out.flags.c_contiguous or not out.flags.writeable:
-            raise ShapeError(f"out: expected one writable C-contiguous {dtype} array of shape {shape}, found {describe(out)}")
-        return out
+        return answer_array(out, shape, dtype, self.n_out == 1)
 
     # ---- states ----
 
@@ -898,6 +937,7 @@ cdef class Stream:
 
     cdef dict _newest_frames(self):
         """{newest.NAME: array} of every input and output that has one."""
+        self._settle_newest()
         found = {}
         for i, port in enumerate(self.model.inputs + self.model.outputs):
             if self.newest_size[i]:
@@ -920,10 +960,24 @@ cdef class Stream:
                 found[i] = array
         return found if len(found) == len(ports) else {}
 
+    cdef _settle_newest(self):
+        """Takes this stream's own rows of what step_many kept for all."""
+        if self.newest_of is None:
+            return
+        inputs, outputs = self.newest_of
+        frames = {}
+        for i, (layout, rows) in enumerate(zip(self.model.in_layouts + self.model.out_layouts, inputs + outputs)):
+            if rows[self.newest_row] is None or not (<Layout>layout).known:
+                self.newest_size[i] = 0
+            else:
+                frames[i] = np.ascontiguousarray(rows[self.newest_row])
+        self._put_newest(frames)
+
     cdef _put_newest(self, frames):
         cdef Py_buffer view
         cdef int i
         self.started = bool(frames)
+        self.newest_of = None
         for i, array in frames.items():
             PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
             try:
@@ -1139,8 +1193,27 @@ cdef float *floats_of(array):
     return NULL if array is None or array.size == 0 else <float *><size_t>array.__array_interface__["data"][0]
 
 
+def answer_array(out, shape, dtype, bint only):
+    """What an output is written into: `out` if there is one, and it is right."""
+    if out is None:
+        return _empty(shape, dtype)
+    if not only or not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype \
+            or not out.flags.c_contiguous or not out.flags.writeable:
+        raise ShapeError(f"out: expected one writable C-contiguous {dtype} array of shape {shape}, found {describe(out)}")
+    return out
+
+
+def count_of_threads(threads, where):
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or not 1 <= threads <= MOST_THREADS:
+        raise LstmEdgeError(f"{where}: threads: expected an int from 1 to {MOST_THREADS}, found {threads!r}")
+    return int(threads)
+
+
 cdef describe(value):
     return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+include "_many.pxi"
 
 
 def load(path, isa=None):

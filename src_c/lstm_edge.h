@@ -107,6 +107,32 @@ le_status le_stream_run(le_stream *stream, int64_t frames, const void *const *in
 le_status le_stream_run_many(le_stream *stream, int64_t count, int64_t frames, const void *const *inputs, void *const *outputs,
                              le_error *err);
 
+/* ---- many streams of one model, one call of each: the same bits as one after the other, and the weights are read once for many ---- */
+
+typedef struct le_many le_many;
+
+/* What calls need, for streams of so many sequences, `frames` frames a call, in up to `threads` threads. Allocates, and runs the model a few
+ * times to see whether sequences of a batch are each as if alone; where they are not, streams run one by one. */
+le_many *le_many_open(const le_model *model, int64_t batch, int64_t frames, int threads, le_error *err);
+void le_many_close(le_many *many);
+int64_t le_many_rows(const le_many *many); /* how many streams go together; 1: each by itself */
+/* The shape of an output of one stream whose windows are full; a rank of -1: it will be absent. */
+int le_many_output_shape(const le_many *many, int index, int64_t dims[LE_MAX_RANK]);
+
+/* Whether the sequences of a batch, in calls of so many frames, are each as if alone: seen by running it (which allocates), not proven. */
+int le_model_rows_apart(const le_model *model, int64_t frames);
+
+/* A call is begin, work, end. inputs, outputs: an array of each, all streams' values one after the other, in the order of `streams` (each
+ * stream once). Allocates where there are more streams than ever before. */
+le_status le_many_begin(le_many *many, int64_t count, le_stream *const *streams, const void *const *inputs, void *const *outputs,
+                        le_error *err);
+/* Works until nothing is left: in one thread, or in several at once, which the core does not start itself. thread: 0 to threads - 1, its own. */
+void le_many_work(le_many *many, int thread);
+/* When all that worked have returned. An error names the first stream that failed; then all streams are as they were. */
+le_status le_many_end(le_many *many, le_error *err);
+/* Whether a stream of the last call ran by itself: le_stream_output_shape says what it answered (a window may not have been full). */
+int le_many_alone(const le_many *many, int64_t index);
+
 /* ---- forecasting: the stream's states are copied, and the copy is rolled forward; the stream itself stays where it is ---- */
 
 /* A box of values of an output, of up to three sizes, and where it goes in an input. Offsets and steps count values of one run's arrays. */

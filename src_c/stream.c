@@ -380,20 +380,29 @@ static le_status run_nodes_timed(le_stream *s) {
     return LE_OK;
 }
 
-le_status le_stream_run(le_stream *s, int64_t frames, const void *const *inputs, void *const *outputs, le_error *err) {
+le_status le_stream_compute(le_stream *s, int64_t frames, const void *const *inputs, void *const *outputs, le_error *err) {
     le_status status = frames == s->frames ? LE_OK : prepare(s, frames);
     if (status == LE_OK) {
         bind_arrays(s, inputs, outputs);
         status = s->seconds ? run_nodes_timed(s) : run_nodes(s);
     }
-    if (status == LE_OK) {
+    if (status == LE_OK)
         copy_outputs(s, outputs);
-        if (s->adapt)
-            le_adapt_commit(s);
-        commit_states(s);
-    } else if (err) {
+    else if (err)
         *err = s->error;
-    }
+    return status;
+}
+
+void le_stream_commit(le_stream *s) {
+    if (s->adapt)
+        le_adapt_commit(s);
+    commit_states(s);
+}
+
+le_status le_stream_run(le_stream *s, int64_t frames, const void *const *inputs, void *const *outputs, le_error *err) {
+    le_status status = le_stream_compute(s, frames, inputs, outputs, err);
+    if (status == LE_OK)
+        le_stream_commit(s);
     return status;
 }
 
@@ -435,4 +444,5 @@ int le_stream_traced(const le_stream *s, int index, le_traced *sizes) { return l
 void le_stream_trace(le_stream *s, int index, float *gates, float *h, float *c) {
     s->nodes[index].trace = (le_trace){gates, h, c};
     s->nodes[index].traced = gates || h || c;
+    s->traced |= s->nodes[index].traced;
 }

@@ -37,6 +37,7 @@ struct le_stream {
     const void **many_in; /* le_stream_run_many's moving pointers */
     void **many_out;
     double *seconds;
+    bool traced; /* whether a node ever was: then it is no row of many.c's */
     le_adapt *adapt; /* NULL: off */
     le_error error;
 };
@@ -48,6 +49,10 @@ void le_forget_shapes(le_stream *s);
 void le_bind_state(le_stream *s, int index);
 /* Bytes to allocate for a state's buffer. */
 size_t le_state_room(size_t bytes);
+
+/* le_stream_run in two: what a run answers, and that its new states hold from now on. Several runs before the latter count as the last one. */
+le_status le_stream_compute(le_stream *s, int64_t frames, const void *const *inputs, void *const *outputs, le_error *err);
+void le_stream_commit(le_stream *s);
 
 /* forecast.c */
 void le_forecast_free(le_stream *s);
