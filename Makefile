@@ -1,4 +1,4 @@
-# make demo | build | test | test-m32 | test-sanitize | test-pi | test-avx512 | bench-check | peers | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | test | test-m32 test-threads | test-sanitize | test-pi | test-avx512 | bench-check | peers | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi test-avx512 wheels test-wheels build-test-c test-c bench-check peers test-m32 test-python test-sanitize lint clean
+.PHONY: build demo test test-pi test-avx512 wheels test-wheels build-test-c test-c bench-check peers test-m32 test-threads test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -37,7 +37,7 @@ test-python: build
 # The Python tests of the core under ASan and UBSan, in a copy: the plain build stays as it is.
 # libstdc++ goes in beside ASan, which must know the C++ exceptions of other packages.
 SANITIZED := tests/test_ops.py tests/test_streaming.py tests/test_format.py tests/test_cli.py tests/test_runtime.py \
-	tests/test_real_models.py tests/test_int8.py
+	tests/test_real_models.py tests/test_int8.py tests/test_many.py
 test-sanitize: $(STAMP)
 	rm -rf build/sanitize/tests build/sanitize/lstm_edge build/sanitize/src_c && mkdir -p build/sanitize
 	cp -rp lstm_edge src_c tests examples tools setup.py pyproject.toml README.md CHANGELOG.md build/sanitize
@@ -94,6 +94,11 @@ peers: build
 # The same for 32-bit x86, which runs the scalar kernels.
 test-m32:
 	$(MAKE) test-c CC="$(CC) -m32" C_BUILD=build/c32
+
+# The call of many streams under ThreadSanitizer.
+test-threads:
+	$(MAKE) build/c-threads/tests/test_many C_BUILD=build/c-threads SANITIZE_FLAGS="-fsanitize=thread -g"
+	build/c-threads/tests/test_many
 
 # ---- every Raspberry Pi's CPU, emulated: C tests on all of them; ops, chunks, int8 bits and real models in Python (docs/raspberry-pi.md)
 
