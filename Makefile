@@ -1,4 +1,4 @@
-# make demo | build | test | test-m32 test-threads | test-sanitize | test-pi | test-avx512 | bench-check | peers | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | test | test-m32 | test-threads | test-sanitize | test-pi | test-avx512 | bench-check | peers | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
