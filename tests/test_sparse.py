@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from shared import ISAS
 import lstm_edge
 from lstm_edge import format
 from lstm_edge.cli import group
+from lstm_edge.convert import to_graph
 from lstm_edge.errors import FormatError
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
@@ -62,7 +64,7 @@ def loaded(graph: Graph, weights: str, isa: str) -> lstm_edge.Model:
     return lstm_edge.Model(format.to_bytes(narrow), isa)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data())
 def test_the_bits_are_the_dense_ones(data):
     op, weights, isa = (
@@ -192,8 +194,9 @@ def stacked(seed: int) -> Graph:
 def test_pruning_leaves_the_share_of_blocks_asked_for(calibrated):
     graph, x = stacked(3), np.random.default_rng(0).standard_normal((4, 50, 12)).astype(F)
     model, report = lstm_edge.prune(graph, density=0.4, calibration=x if calibrated else None)
-    assert [round(w.after, 1) for w in report.weights] == [0.4, 0.4, 0.4]
-    assert all(w.bytes_after < 0.6 * w.bytes_before for w in report.weights)
+    w_ih, w_hh, w = (weight.after for weight in report.weights)
+    # One share for the weights of an op: those of its input and of its state make up for each other.
+    assert (w_ih * 12 + w_hh * 32) / 44 == pytest.approx(0.4, abs=0.01) and w == pytest.approx(0.4, abs=0.01)
     assert set(report.calls) == {"step", "chunk"} and model.metadata["pruning"]["density"] == 0.4
     assert report.max_error > 0 and density(graph.tensors[graph.nodes[0].inputs[1]].values) == 1
 
@@ -210,7 +213,41 @@ def test_data_prunes_better_than_size(tmp_path):
     graph = format.read(tmp_path / "int8.lstm")
     weights = [graph.tensors[i] for i in graph.nodes[0].inputs[1:3]]
     assert [w.dtype for w in weights] == ["int8", "int8"]
-    assert [round(density(w.values), 1) for w in weights] == [0.5, 0.5]
+    shares = [density(w.values) for w in weights]
+    assert (shares[0] * 12 + shares[1] * 32) / 44 == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("attrs", [{}, {"direction": "reverse"}, {"direction": "bidirectional", "time_major": 1}])
+def test_what_is_never_needed_goes_first(op, attrs):
+    """An input that stays 0 and units that nothing drives: their blocks go at no cost, in any direction and layout."""
+    rng, gates, directions = np.random.default_rng(0), GATES[op], 2 if "bi" in attrs.get("direction", "") else 1
+    graph = Graph(metadata={"streaming": {"supported": False}})
+    x = graph.input("x", (FRAMES, BATCH, 10) if "time_major" in attrs else (BATCH, FRAMES, 10))
+    shapes = (10,), (16,), (), ()
+    constants = [rng.uniform(-0.5, 0.5, (directions, gates * 16, *last)).astype(F) for last in shapes][
+        : 4 if op == "GRU" else 3
+    ]
+    names = [graph.constant(a) for a in constants]
+    graph.output("y", graph.add1(op, [x, *names], {**attrs, **({"reset_after": 1} if op == "GRU" else {})}, "cell"))
+    frames = rng.standard_normal((30, 30, 10)).astype(F)
+    frames[..., 5:] = 0
+    _, report = lstm_edge.prune(graph, density=21 / 26 if op != "GRU" else 0.5, calibration=frames, layers="cell")
+    assert report.weights[0].after < 0.6 and report.max_error < (0.05 if op != "GRU" else np.inf)
+
+
+def test_digits_pruned_to_half_stay_within_a_point():
+    folder = Path(__file__).parents[1] / "examples" / "digits"
+    test = np.load(folder / "test.npz")
+    images, labels = test["images"].astype(F) / F(16), test["labels"]
+    graph = to_graph(folder / "digits.onnx")
+    pruned, report = lstm_edge.prune(graph, density=0.5, calibration=images[::2])
+    right = [
+        (np.argmax(m.run(images[1::2]), -1).ravel() == labels[1::2]).mean()
+        for m in (lstm_edge.Model(format.to_bytes(graph)), pruned)
+    ]
+    assert right[1] >= right[0] - 0.01
+    assert sum(w.bytes_after for w in report.weights) < 0.65 * sum(w.bytes_before for w in report.weights)
 
 
 @pytest.mark.parametrize(
@@ -239,5 +276,5 @@ def test_prune_on_the_command_line(tmp_path):
     options = ["--density", "0.25", "--calibrate", str(tmp_path / "x.npy"), "-o", str(tmp_path / "s.lstm")]
     result = CliRunner().invoke(group, ["prune", str(tmp_path / "m.lstm"), *options, "--layers", "l*"])
     assert result.exit_code == 0, result.output
-    assert "second moments of the calibration" in result.output and "0.25" in result.output
+    assert "second moments of the" in result.output and "largest error" in result.output
     assert (tmp_path / "s.lstm").stat().st_size < 0.9 * (tmp_path / "m.lstm").stat().st_size

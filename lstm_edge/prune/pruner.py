@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -19,15 +20,16 @@ from .._core import Model
 from ..errors import LstmEdgeError
 from ..ir.graph import Graph, Node, Tensor
 from ..ir.ops import op_spec
-from ..ir.sparse import BLOCK, WEIGHTS, cut, density, pays
+from ..ir.sparse import BLOCK, WEIGHTS, cut, density, held, pays
 from ..quantize import own_self_test
 from ..quantize.quantizer import Calibration, calibration_runs, check_wide, open_graph
 from ..quantize.report import error, run_all
-from ..quantize.rounding import Moments, MomentsOf, second_moments
 from ..quantize.timing import timed_here
-from .blocks import prune_weight
+from .blocks import choose, solve
+from .observed import TOGETHER, Values, observe, seen_by
 from .report import PruneReport, WeightReport
 
+PASSES = 4  # in which the weights that stay are solved for again, by what the pruned model itself multiplies
 WHY = "the weights are pruned: a framework has the whole model, docs/sparse.md says how far that is"
 
 
@@ -56,14 +58,17 @@ def prune(
     check_wide(graph, "prune")
     numbers = _named(graph, layers)
     runs = calibration_runs(graph, calibration)
-    moments = {} if calibration is None else second_moments(graph, runs, numbers)
     pruned = copy.copy(graph)
     pruned.tensors, pruned.metadata = dict(graph.tensors), copy.deepcopy(graph.metadata)
     report = PruneReport(float(density), "the smallest blocks", "self-test and random input", {}, [])
     if calibration is not None:
         report.by, report.source = "second moments of the calibration", "calibration data"
-    for number in numbers:
-        _prune_node(pruned, number, density, moments, report)
+    before = None if calibration is None else observe(graph, runs, numbers)
+    cuts = [c for n in numbers for c in _cuts(graph, graph.nodes[n], density, before, report)]
+    _put(pruned, cuts, before, before)
+    for _ in range(PASSES if before is not None and any(c.pruned for c in cuts) else 0):
+        _put(pruned, cuts, before, observe(pruned, runs, numbers))
+    _tell(graph, pruned, cuts, report)
     want, got = run_all(graph, runs), run_all(pruned, runs)
     report.outputs = {name: error([w[name] for w in want], [g[name] for g in got]) for name in want[0]}
     _time(graph, pruned, report)
@@ -88,20 +93,63 @@ def _named(graph: Graph, layers: Iterable[str]) -> list[int]:
     return [n for n, name in able.items() if any(name == p or fnmatchcase(name, p) for p in patterns)]
 
 
-def _prune_node(graph: Graph, number: int, share: float, moments: MomentsOf, report: PruneReport) -> None:
-    """Puts the node's pruned weights into the graph under their old names, once for all ops that read them."""
-    node = graph.nodes[number]
-    for role, tensor in _weights(graph, node):
-        place = f"{node.name} {role}"
-        data = tensor.values
+@dataclass(frozen=True)
+class Cut:
+    """Weights of a node that act on one sum, beside each other (N, K), and which of their blocks (strips, K) stay."""
+
+    node: Node
+    roles: tuple[str, ...]
+    tensors: list[Tensor]
+    whole: np.ndarray
+    found: np.ndarray
+    pruned: bool
+
+    def split(self, weight: np.ndarray) -> list[np.ndarray]:
+        """(N, K) as the tensors are."""
+        ends = np.cumsum([t.values.shape[-1] for t in self.tensors])[:-1]
+        parts = np.split(weight, ends, axis=1)
+        return [np.ascontiguousarray(p.reshape(t.values.shape)) for p, t in zip(parts, self.tensors)]
+
+
+def _cuts(graph: Graph, node: Node, share: float, values: Values | None, report: PruneReport) -> list[Cut]:
+    """What to cut of a node, chosen; the report says what is not to be cut, and why."""
+    cuts = []
+    able = dict(_weights(graph, node))
+    for role, tensor in list(able.items()):
         why = _why_not(graph, node, tensor)
         if why:
-            report.stayed[place] = why
+            report.stayed[f"{node.name} {role}"] = why
+            del able[role]
+    for group in TOGETHER[node.op]:
+        roles = tuple(role for role in group if role in able)
+        if not roles:
             continue
-        after = prune_weight(data, share, _usable(moments.get((number, role))))
-        graph.tensors[tensor.name] = Tensor(tensor.name, tensor.dtype, tensor.shape, after)
-        sizes = stored_bytes(data), stored_bytes(after)
-        report.weights.append(WeightReport(node.op, node.name, role, density(data), density(after), *sizes))
+        tensors = [able[role] for role in roles]
+        whole = np.concatenate([t.values.reshape(-1, t.values.shape[-1]) for t in tensors], axis=1)
+        found = held(whole)
+        wanted = max(1, round(share * found.size))
+        seen = None if values is None else seen_by(node, roles, values, values)
+        kept = choose(whole, found, wanted, seen)
+        cuts.append(Cut(node, roles, tensors, whole, kept, wanted < found.sum()))
+    return cuts
+
+
+def _put(graph: Graph, cuts: list[Cut], before: Values | None, after: Values | None) -> None:
+    """The pruned weights under their old names, for what the model multiplied `before` and `after`."""
+    for cut_ in cuts:
+        if not cut_.pruned:
+            continue
+        seen = None if before is None or after is None else seen_by(cut_.node, cut_.roles, before, after)
+        for tensor, data in zip(cut_.tensors, cut_.split(solve(cut_.whole, cut_.found, seen))):
+            graph.tensors[tensor.name] = Tensor(tensor.name, tensor.dtype, tensor.shape, data)
+
+
+def _tell(before: Graph, after: Graph, cuts: list[Cut], report: PruneReport) -> None:
+    for c in cuts:
+        for role, tensor in zip(c.roles, c.tensors):
+            old, new = before.tensors[tensor.name].values, after.tensors[tensor.name].values
+            sizes = stored_bytes(old), stored_bytes(new)
+            report.weights.append(WeightReport(c.node.op, c.node.name, role, density(old), density(new), *sizes))
 
 
 def _weights(graph: Graph, node: Node) -> list[tuple[str, Tensor]]:
@@ -117,10 +165,6 @@ def _why_not(graph: Graph, node: Node, tensor: Tensor) -> str:
         return "it holds NaN or infinity"
     others = [n for n in graph.consumers(tensor.name) if n is not node]
     return f"{others[0].name} reads it too" if others else ""
-
-
-def _usable(moments: Moments | None) -> Moments | None:
-    return moments if moments is not None and moments.rows > 0 else None
 
 
 def stored_bytes(weight: np.ndarray) -> int:
