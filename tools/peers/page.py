@@ -9,7 +9,7 @@ from typing import Any
 
 from peers.cases import BY_NAME, CASES, PRECISIONS, SPARSE, SPARSE_AIMS, STREAMS, TRAINED, TWO_THREADS
 from peers.cold_start import NAME as COLD_START
-from peers.limits import OF_BEST_PEER, OF_LIMIT, limit, misses
+from peers.limits import OF_BEST_PEER, OF_LIMIT, PYTHON_CALL, limit, misses
 
 BOUNDS = Path(__file__).with_name("bounds.md")
 OURS = "lstm_edge"
@@ -45,7 +45,8 @@ float32. Steps carry their state. How times were taken, and what a median is kno
 **limit**: the weight bytes of a frame over the read bandwidth of the cache level they live in, measured in that run by the core's own probe (`lstm_edge.bench.limits`) between the engines' blocks; for sequences the recurrent
 weights alone, and the input product at the measured peak of its instruction; and 0.35 µs for a call from Python. Aimed at: {OF_LIMIT["float32"]} of it in float32, {OF_LIMIT["float16"]} in float16, {OF_LIMIT["int8"]} in int8 where
 hidden is 128 or more; {OF_BEST_PEER:.2f} of the best peer where it is 64 or less; no row behind a peer. A row that misses says which, and why: the letters lead to
-[what bounds them](#what-bounds-the-rows-that-miss). float16 is beside the best float32 peer: none has 16-bit weights on a CPU. Times are microseconds, minimum / median; ratios, of minima / of medians.
+[what bounds them](#what-bounds-the-rows-that-miss). **without weights**: the same network with zeros for the recurrence's weights, which the sparse kernels skip, in the same turns: Python's call, the cells' arithmetic, in int8 the rounding of x
+and h. **weights, of the limit**: the rest of the row over what the limit has beside the call; near 1 the weights come as fast as the cache gives them. float16 is beside the best float32 peer: none has 16-bit weights on a CPU. Times are microseconds, minimum / median; ratios, of minima / of medians.
 """
 TRAINED_TEXT = """Published models (`LSTM_EDGE_MODELS`), state kept, real frames, beside onnxruntime's `run` of the source file with the state fed back. nnsplit: a text of 500 bytes. float16 and int8:
 what `quantize` stores narrow because it is no slower. Microseconds and ratios, medians, to onnxruntime's float32; aimed at: the share in brackets, and int8 and float16 not slower than float32.
@@ -88,15 +89,13 @@ def _counted(row: Row) -> list[Row]:
 
 
 def _networks(rows: dict[str, Row], precision: str, bounds: Bounds) -> str:
-    lines = [
-        f"| input x hidden | limit | {OURS} | of the limit | best peer | of the best peer | misses |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    head = f"| input x hidden | limit | {OURS} | of the limit | without weights | weights, of the limit | best peer | of the best peer | misses |"
+    lines = [head, "|---" * 9 + "|"]
     for case in CASES:
         row = rows.get(case.name)
         mine = ours(row, precision) if row else None
         if row is None or mine is None:
-            lines.append(f"| {case.name} | | not measured | | | | |")
+            lines.append(f"| {case.name} | | not measured | | | | | | |")
             continue
         limits = [limit(case, row["runs"], precision, which) for which in ("min", "median")]
         of_limit = [mine[which] / x if x else None for which, x in zip(("min", "median"), limits)]
@@ -110,11 +109,21 @@ def _networks(rows: dict[str, Row], precision: str, bounds: Bounds) -> str:
             _pair(*limits),
             _pair(mine["min"], mine["median"]),
             _ratios(of_limit, missed),
+            *_parts(row, precision, mine, limits),
             named,
             _ratios(of_peer, missed),
         ]
         lines.append("| " + " | ".join([*cells, note]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _parts(row: Row, precision: str, mine: Row, limits: list[float | None]) -> list[str]:
+    """What is left without weights, and what their products take beside what the limit has for them; medians."""
+    found = [r for r in row["runs"] if r["name"] == "without weights" and r["precision"] == precision and "median" in r]
+    if not found or limits[1] is None:
+        return ["", ""]
+    left = found[0]["median"]
+    return [_number(left), f"{(mine['median'] - left) / (limits[1] - PYTHON_CALL):.2f}"]
 
 
 def _trained(rows: dict[str, Row], bounds: Bounds) -> str:

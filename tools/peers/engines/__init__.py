@@ -29,7 +29,8 @@ class CannotMake(Exception):
 @dataclass
 class Runner:
     """One way of running a row. `call` is what is timed, with one of `frames`; `reset` forgets the state; `shown` makes an array of an
-    answer, untimed. checked: that answer is to be the first one's. cpus: more than one for threads. work: bytes or operations of one call, where it is no network but the probe of a limit."""
+    answer, untimed. checked: that answer is to be the first one's. cpus: more than one for threads. work: bytes or operations of one call of a limit's
+    probe, which is no engine's answer."""
 
     name: str
     precision: str

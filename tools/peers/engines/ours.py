@@ -34,7 +34,7 @@ def runners(case: Row, folder: Path) -> list[Runner]:
         return [trained(case, made[precision], precision) for precision in PRECISIONS]
     if case.zeros:
         return [runner(case, made[p], p) for p in PRECISIONS] + dense(replace(case, zeros=0.0), folder)
-    return [runner(case, made[precision], precision) for precision in PRECISIONS] + probes(case)
+    return [runner(case, made[p], p) for p in PRECISIONS] + without_weights(case, folder) + probes(case)
 
 
 def contents(case: Case | Trained, folder: Path) -> dict[str, bytes]:
@@ -63,6 +63,13 @@ def given(case: Trained) -> np.ndarray:
 def dense(case: Case, folder: Path) -> list[Runner]:
     made = contents(case, folder)
     return [replace(runner(case, made[p], p), name=f"{NAME} dense", checked=False) for p in PRECISIONS]
+
+
+def without_weights(case: Case, folder: Path) -> list[Runner]:
+    """All weights of the recurrences zero, which the sparse kernels skip: what a row takes beside the products of its weights."""
+    empty = replace(case, zeros=1.0)
+    made = contents(empty, folder)
+    return [replace(runner(empty, made[p], p), name="without weights", work=1.0) for p in PRECISIONS]
 
 
 def many_streams(case: Streams) -> list[Runner]:
