@@ -31,13 +31,19 @@ def test_a_row_is_checked_and_timed_for_every_engine(measured):
     assert "no_such_engine" in measured["left_out"]["no_such_engine"]
 
 
-def test_a_limit_is_the_reading_of_the_weights_and_a_call(measured):
-    step = cases.BY_NAME["step 1x32"]
-    wide, narrow = (limit(step, measured["runs"], precision, "min") for precision in ("float32", "int8"))
-    assert 0.35 < narrow < wide < 100
-    sequence = cases.BY_NAME["100 steps 1x32"]
-    assert limit(sequence, measured["runs"], "float32", "min") > 10 * wide - 10 * 0.35
-    assert limit(step, [], "float32", "min") is None
+def test_a_limit_is_the_reading_of_the_weights_and_a_call():
+    """1000 bytes and 2000 operations a microsecond."""
+    probes = [{"name": "read", "precision": p, "work": 5e3, "median": 5.0} for p in cases.PRECISIONS]
+    probes += [{"name": "peak", "precision": p, "work": 4e3, "median": 2.0} for p in ("float32", "int8")]
+    step, sequence, batch = (
+        cases.BY_NAME[n] for n in ("step 64x128", "100 steps 64x128", "batch 32, 100 steps, 64x128")
+    )
+    of_input, recurrent = 4 * 128 * 64, 4 * 128 * 128
+    assert limit(step, probes, "float32", "median") == pytest.approx(4 * (of_input + recurrent) / 1000 + 0.35)
+    inputs = 100 * 2 * of_input / 2000
+    assert limit(sequence, probes, "int8", "median") == pytest.approx(100 * recurrent / 1000 + inputs + 0.35)
+    assert limit(batch, probes, "int8", "median") == pytest.approx(32 * (100 * 2 * recurrent / 2000 + inputs) + 0.35)
+    assert limit(step, probes[:3], "float32", "median") is None and limit(step, probes, "float32", "min") is None
 
 
 def test_the_page_has_the_row(measured):
