@@ -43,7 +43,7 @@ def contents(case: Case | Trained, folder: Path) -> dict[str, bytes]:
     for precision in PRECISIONS[1:]:
         path = folder / f"{precision}.lstm"
         if isinstance(case, Trained):
-            lstm_edge.quantize(made["float32"], path, weights=precision, calibration=given(case))
+            lstm_edge.quantize(made["float32"], path, precision="auto", weights=precision, calibration=given(case))
         else:
             lstm_edge.quantize(made["float32"], path, precision=precision)
         made[precision] = path.read_bytes()
