@@ -126,6 +126,14 @@ def test_modes(digits: str, mode: str) -> None:
     assert "times" not in timing.as_dict() and len(timing.times) == len(timing.begun) == 15
 
 
+def test_many_streams_in_one_call(digits: str, capsys: pytest.CaptureFixture[str]) -> None:
+    timing = bench(le.load(digits), mode="many", streams=3, threads=2, runs=15)
+    assert timing.runs == 15 and timing.call.streams == 3 and timing.call.threads == 2 and timing.call.frames == 1
+    assert _run(["bench", digits, *QUICK, "--mode", "many", "--streams", "4"]) == 0
+    told = capsys.readouterr().out
+    assert "many, " in told and "a stream, 4 streams in one call" in told and "8 frames" not in told
+
+
 def test_threads_and_cold_caches(digits: str) -> None:
     model = le.load(digits)
     both = bench(model, threads=2, runs=50)
@@ -136,7 +144,7 @@ def test_threads_and_cold_caches(digits: str) -> None:
 def test_what_cannot_be_is_named(digits: str) -> None:
     model = le.load(digits)
     for wrong, words in (
-        ({"mode": "steps"}, "expected mode step, chunk or sequence"),
+        ({"mode": "steps"}, "expected mode step, chunk, sequence or many"),
         ({"streams": 0}, "streams: expected at least 1"),
         ({"runs": 0}, "runs of 1 to 5,000,000"),
         ({"runs": 10**22}, "runs of 1 to 5,000,000"),

@@ -64,7 +64,7 @@ def checked(base: Any) -> dict[str, Any]:
 def name_of(row: dict[str, Any]) -> str:
     """One row in words: what differs from a plain step is said."""
     parts = [row["mode"], row["isa"], row.get("precision")]
-    parts += [f"{row['frames']} frames" if row["mode"] != "step" else None]
+    parts += [f"{row['frames']} frames" if row["mode"] in ("chunk", "sequence") else None]
     parts += [f"{row[name]} {name}" if row[name] > 1 else None for name in ("streams", "threads")]
     parts += [f"batch {row['batch']}" if row["batch"] > 1 else None, "cold" if row["cold"] else None]
     return ", ".join(filter(None, parts))

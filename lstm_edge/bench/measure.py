@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import LstmEdgeError
+from ..many import step_many
 from .machine import pinned
 from .sampling import Samples, sample
 from .statistics import Summary, summarise
 
 MODES = ("step", "chunk", "sequence")
+MANY = "many"  # a step of all streams in one call, which has the threads
 MOST_THREADS, MOST_STREAMS = 256, 65536
 MOST_FRAMES, MOST_BATCH = 10_000_000, 65536
 COLD_BYTES = 64 << 20  # read between calls to push the model out of every cache; larger than most last levels
@@ -25,7 +27,8 @@ COLD_BYTES = 64 << 20  # read between calls to push the model out of every cache
 
 @dataclass(frozen=True)
 class Call:
-    """What is timed: one step (`frames` is then the model's hop), a chunk of `frames`, or one whole sequence."""
+    """What is timed: one step (`frames` is then the model's hop), that of `many` streams at once, a chunk of `frames`, or one
+    whole sequence."""
 
     mode: str
     isa: str
@@ -95,14 +98,14 @@ def bench(
     """Times `model` (from lstm_edge.load) on random input.
 
     mode: `step` (Stream.step, state kept), `chunk` (Stream.run of `frames` frames) or `sequence` (Model.run over `frames`
-    frames). streams: so many streams are called in turn. threads: each steps streams of its own at the same time. seconds:
+    frames), or `many` (lstm_edge.step_many of all streams, on `threads`). streams: so many streams are called in turn. threads: each steps streams of its own at the same time. seconds:
     at least so long, and until the median is known to half a percent, at most `patience` times as long (sampling.sample). period: seconds between calls;
     calls that take longer are counted in `missed` (`paced` waits as a device would). cpu: pins the calling thread to this
     CPU for the time of the call. cold: caches are emptied before every call, unmeasured.
     Raises UnsupportedModelError when a model that cannot stream is stepped, LstmEdgeError for what is not there.
     """
-    if mode not in MODES:
-        raise LstmEdgeError(f"bench: expected mode {', '.join(MODES[:-1])} or {MODES[-1]}, found {mode!r}")
+    if mode not in (*MODES, MANY):
+        raise LstmEdgeError(f"bench: expected mode {', '.join(MODES)} or {MANY}, found {mode!r}")
     most = {"frames": MOST_FRAMES, "batch": MOST_BATCH, "streams": MOST_STREAMS, "threads": MOST_THREADS}
     for name, count in zip(most, (frames, batch, streams, threads)):
         if not 1 <= count <= most[name]:
@@ -118,7 +121,11 @@ def bench(
         raise LstmEdgeError(f"bench: expected one thread on cpu {cpu}, found {threads}")
     frames = frames_of(model, mode, frames)
     try:
-        calls = [make_call(model, mode, frames=frames, batch=batch, streams=streams) for _ in range(threads)]
+        how: dict[str, Any] = {"frames": frames, "batch": batch, "streams": streams}
+        if mode == MANY:
+            calls = [make_call(model, mode, **how, threads=threads)]
+        else:
+            calls = [make_call(model, mode, **how) for _ in range(threads)]
     except MemoryError:
         raise LstmEdgeError(
             f"bench: frames, batch, streams: expected what fits into memory, found {frames:,} frames, batch {batch:,}, "
@@ -146,7 +153,7 @@ def _timing(found: list[Samples], call: Call, period: float | None, cpu: int | N
         **vars(summary),
         call=call,
         outliers=outliers,
-        calls_per_second=1e6 / summary.mean if call.threads == 1 else len(times) / past,
+        calls_per_second=1e6 / summary.mean if len(found) == 1 else len(times) / past,
         missed=None if period is None else int((times > period * 1e9).sum()),
         real_time_factor=None if period is None else summary.median / (period * 1e6),
         cpu=cpu,
@@ -158,17 +165,22 @@ def _timing(found: list[Samples], call: Call, period: float | None, cpu: int | N
 def frames_of(model: Any, mode: str, frames: int) -> int:
     """The frames of one call: a step takes the model's hop, a chunk a multiple of it."""
     hop = int(model.metadata.get("streaming", {}).get("multiple", 1))
-    if mode == "step":
+    if mode in ("step", MANY):
         return hop
     return max(frames // hop, 1) * hop if mode == "chunk" else frames
 
 
-def make_call(model: Any, mode: str, *, frames: int, batch: int = 1, streams: int = 1) -> Callable[[], object]:
-    """One call of `mode`, on inputs made here; of several streams the next one's."""
-    arrays = sample_inputs(model, frames=frames, batch=batch, step=mode == "step")
+def make_call(
+    model: Any, mode: str, *, frames: int, batch: int = 1, streams: int = 1, threads: int = 1
+) -> Callable[[], object]:
+    """One call of `mode`, on inputs made here; of several streams the next one's, or (many) of all, on `threads`."""
+    arrays = sample_inputs(model, frames=frames, batch=batch, step=mode in ("step", MANY))
     if mode == "sequence":
         return partial(model.run, *arrays)
     opened = [model.stream(batch) for _ in range(streams)]
+    if mode == MANY:
+        given = {port.name: np.stack([array] * streams) for port, array in zip(model.inputs, arrays)}
+        return partial(step_many, opened, given, threads=threads)
     calls: list[Callable[[], object]] = [
         partial(stream.step if mode == "step" else stream.run, *arrays) for stream in opened
     ]

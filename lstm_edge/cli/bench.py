@@ -19,7 +19,7 @@ from ..bench import MODES, bench, empty_call, look, paced, picture, warnings_of
 from ..bench.baseline import SCHEMA, Change, checked, compare, name_of
 from ..bench.core_step import core_step
 from ..bench.machine import cpu_name
-from ..bench.measure import MOST_BATCH, MOST_FRAMES, MOST_STREAMS, MOST_THREADS
+from ..bench.measure import MANY, MOST_BATCH, MOST_FRAMES, MOST_STREAMS, MOST_THREADS
 from ..bench.ops import op_times
 from ..bench.page import page, timeline
 from ..bench.sampling import MOST
@@ -42,7 +42,7 @@ PRECISIONS = ("file", "float16", "int8")
 @model_argument
 @click.option(
     "--mode",
-    type=click.Choice([*MODES, "both", "all"]),
+    type=click.Choice([*MODES, MANY, "both", "all"]),
     default="both",
     show_default=True,
     help="both: step and sequence.",
@@ -56,7 +56,7 @@ PRECISIONS = ("file", "float16", "int8")
 )
 @click.option("--batch", type=click.IntRange(1, MOST_BATCH), default=1, show_default=True)
 @click.option(
-    "--streams", type=click.IntRange(1, MOST_STREAMS), default=1, show_default=True, help="Streams called in turn."
+    "--streams", type=click.IntRange(1, MOST_STREAMS), default=1, show_default=True, help="Streams called in turn; with --mode many in one call."
 )
 @click.option(
     "--threads",

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ..bench import Machine
 from ..bench.baseline import Change
+from ..bench.measure import MANY
 from .io import out_console
 
 COLUMNS = ("min", "mean", "sd", "median", "p90", "p95", "p99", "p999", "max")
@@ -57,7 +58,10 @@ def _print_row(console: Console, row: dict[str, Any], report: dict[str, Any]) ->
     if row["outliers"]:
         apart = ", ".join(f"{count} by {cause}" for cause, count in row["outliers"].items())
         console.print(f"  set apart: {apart.replace('by unknown', 'unknown')}", markup=False)
-    if row["threads"] > 1:
+    if row["mode"] == MANY:
+        per = _number(row["median"] / row["streams"])
+        console.print(f"  {per} a stream, {row['streams']} streams in one call", markup=False)
+    elif row["threads"] > 1:
         console.print(f"  {row['calls_per_second']:.0f} calls a second in {row['threads']} threads", markup=False)
     if row["missed"] is not None:
         late = f"{row['missed']} of {row['runs']} steps late for a period of {1e3 * report['period_s']:g} ms"

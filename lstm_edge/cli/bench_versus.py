@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ..bench.measure import MANY
 from ..check.versus import ENGINES, Source, digest, neighbour, versus
 from ..convert import to_graph
 from ..errors import LstmEdgeError
@@ -25,8 +26,10 @@ def engines_of(given: dict[str, Any]) -> list[str]:
     unknown = next((name for name in names if name not in ENGINES), None)
     if unknown or not names:
         raise click.UsageError(f"--vs: expected names among {', '.join(ENGINES)}, found {unknown or given['vs']!r}.")
-    if given["streams"] > 1 or given["threads"] > 1 or given["cold"]:
-        raise click.UsageError("--vs times one stream in one thread: without --streams, --threads and --cold.")
+    if given["streams"] > 1 or given["threads"] > 1 or given["cold"] or given["mode"] == MANY:
+        raise click.UsageError(
+            "--vs times one stream in one thread: without --streams, --threads, --cold and --mode many."
+        )
     return names
 
 
