@@ -56,7 +56,11 @@ PRECISIONS = ("file", "float16", "int8")
 )
 @click.option("--batch", type=click.IntRange(1, MOST_BATCH), default=1, show_default=True)
 @click.option(
-    "--streams", type=click.IntRange(1, MOST_STREAMS), default=1, show_default=True, help="Streams called in turn; with --mode many in one call."
+    "--streams",
+    type=click.IntRange(1, MOST_STREAMS),
+    default=1,
+    show_default=True,
+    help="Streams called in turn; with --mode many in one call.",
 )
 @click.option(
     "--threads",
