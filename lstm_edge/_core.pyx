@@ -6,6 +6,7 @@ batch axis for one sequence; `step` takes one frame: the same without the frames
 A *step model* (metadata `step`, with states) has no frames axis: one call of its network is one frame, and `run` takes frames first.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from libc.stdint cimport int64_t, uint64_t
@@ -27,13 +28,14 @@ Port.__doc__ = "An input, output or state: name, shape (ints, 'batch', 'frames' 
 _DTYPES = {LE_F32: np.dtype(np.float32), LE_I32: np.dtype(np.int32), LE_BOOL: np.dtype(np.bool_)}
 _ERRORS = {LE_ERR_FORMAT: FormatError, LE_ERR_UNSUPPORTED: UnsupportedModelError, LE_ERR_SHAPE: ShapeError,
            LE_ERR_VALUE: LstmEdgeError, LE_ERR_MEMORY: MemoryError}
-_empty = np.empty
+cdef object _empty = np.empty  # a name of C's: the module's dictionary is not asked at every step
 _WORD = re.compile(r"[^\W\d]\w*")
 
 cdef enum:
     MOST_IDLE = 8  # streams that a model keeps for later runs
     MOST_IDLE_MANY = 2  # and what calls of many streams need
     MOST_THREADS = 1024
+    BRIEF_BYTES = 1 << 16  # of a model and of a stream: a step of fewer is over before another thread could use the lock that it lets go
 
 
 cdef raise_error(le_error *err):
@@ -499,7 +501,7 @@ cdef class Stream:
     cdef readonly Model model
     cdef readonly int64_t batch
     cdef readonly bint batched  # whether a batch was asked for, so that answers have its axis
-    cdef bint busy
+    cdef bint busy, brief
     cdef int n_in, n_out
     cdef const void **in_pointers
     cdef void **out_pointers
@@ -566,6 +568,7 @@ cdef class Stream:
 
     # ---- calls ----
 
+    @cython.binding(False)  # a method of C's, called through fewer hands
     def step(self, *arrays, out=None, **named):
         """One frame in, its answer out (None while a convolution's window is not full). Shapes as run's without the frames axis.
 
@@ -615,8 +618,11 @@ cdef class Stream:
         self.busy = True
         self.in_pointers[0] = view.buf
         self.out_pointers[0] = answer.buf
-        with nogil:
+        if self.brief:
             status = le_stream_run(self.c, self.multiple, self.in_pointers, self.out_pointers, &err)
+        else:
+            with nogil:
+                status = le_stream_run(self.c, self.multiple, self.in_pointers, self.out_pointers, &err)
         self.busy = False
         if self.remembers and status == LE_OK and self.newest_size[0] == view.len and self.newest_size[1] == answer.len:
             memcpy(self.newest[0], view.buf, view.len)
@@ -646,6 +652,7 @@ cdef class Stream:
         for d in range(value.ndim):
             self.seen_shape[d] = value.shape[d]
         self.seen_out, self.seen_dtype = result.shape, result.dtype
+        self.brief = le_model_bytes(self.model.c) + le_stream_bytes(self.c) <= BRIEF_BYTES
         self.seen_generation = self.prepared
 
     def _full_frames(self, values):
