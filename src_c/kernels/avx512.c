@@ -62,6 +62,7 @@ static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
 }
 
 #define I8_OFFSET 128
+#define LE_BLOCK_TILES 4 /* of the 32 registers */
 #define KERNEL(name) LE_JOIN(le_avx512_, name)
 #include "floats.inc"
 #include "int8.inc"
