@@ -277,4 +277,6 @@ def test_prune_on_the_command_line(tmp_path):
     result = CliRunner().invoke(group, ["prune", str(tmp_path / "m.lstm"), *options, "--layers", "l*"])
     assert result.exit_code == 0, result.output
     assert "second moments of the" in result.output and "largest error" in result.output
+    told = CliRunner().invoke(group, ["info", str(tmp_path / "s.lstm")]).output
+    assert "sparse: blocks" in told
     assert (tmp_path / "s.lstm").stat().st_size < 0.9 * (tmp_path / "m.lstm").stat().st_size

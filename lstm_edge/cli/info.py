@@ -9,7 +9,9 @@ import click
 
 import lstm_edge
 
+from .. import format
 from ..ir.notes import assumptions
+from ..ir.sparse import density, sparse_weights
 from .io import out_console, print_json
 from .options import isa_option, json_option, model_argument
 from .summary import as_dict, describe, python_snippet, quantization_text, self_test_text, show_assumptions
@@ -25,8 +27,10 @@ def command(model_path: str, isa: str | None, show_ops: bool, show_notes: bool, 
     """Show what goes into MODEL.lstm and comes out, whether it streams, its origin, and how Python calls it."""
     model = lstm_edge.load(model_path, isa=isa)
     size = os.path.getsize(model_path)
+    graph = format.read(model_path)
+    sparse = {name: round(density(graph.tensors[name].values), 3) for name in sorted(sparse_weights(graph))}
     if as_json:
-        print_json({"file": os.path.basename(model_path), "bytes": size, **as_dict(model)})
+        print_json({"file": os.path.basename(model_path), "bytes": size, **as_dict(model), "sparse": sparse})
         return
     console = out_console()
 
@@ -41,6 +45,9 @@ def command(model_path: str, isa: str | None, show_ops: bool, show_notes: bool, 
     describe(model, console, notes=show_notes)
     show_assumptions(assumptions(model.metadata), console)
     say(f"quantisation: {quantization_text(model)}")
+    if sparse:
+        shares = ", ".join(f"{share:g} of {name}" for name, share in sparse.items())
+        say(f"sparse: blocks that hold something: {shares}")
     test = model.metadata.get("self_test")
     say("self-test: " + self_test_text(test))
     if show_ops:
