@@ -48,11 +48,12 @@ typedef __m512i vx;
 static inline vi i_load(const int32_t *p) { return _mm512_loadu_si512(p); }
 static inline vf v_from_int(vi v) { return _mm512_cvtepi32_ps(v); }
 
-/* vpdpbusd multiplies unsigned by signed: 128 is added to x here, and 128 times the sum of the weights taken off where the sum starts. */
+/* vpdpbusd multiplies unsigned by signed: rows of q hold 128 more (I8_OFFSET), and 128 times the sum of the weights is taken off where the sum starts.
+ * So a load alone spreads four of them. */
 static inline vx x_spread(const int8_t *q) {
-    uint32_t four;
+    int32_t four;
     memcpy(&four, q, sizeof four);
-    return _mm512_set1_epi32((int32_t)(four ^ 0x80808080u));
+    return _mm512_set1_epi32(four);
 }
 
 /* In assembly, because compilers copy the sum of the intrinsic from register to register in a loop (gcc 12 all eight of a block). */
@@ -62,7 +63,8 @@ static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
 }
 
 #define I8_OFFSET 128
-#define LE_BLOCK_TILES 4 /* of the 32 registers */
+#define LE_BLOCK_TILES 4    /* of the 32 registers */
+#define LE_I8_BLOCK_TILES 4 /* 16 of them are sums */
 #define KERNEL(name) LE_JOIN(le_avx512_, name)
 #include "floats.inc"
 #include "int8.inc"

@@ -8,11 +8,12 @@
 
 typedef __m256i vx;
 
-/* vpdpbusd multiplies unsigned by signed: 128 is added to x here, and 128 times the sum of the weights taken off where the sum starts. */
+/* vpdpbusd multiplies unsigned by signed: rows of q hold 128 more (I8_OFFSET), and 128 times the sum of the weights is taken off where the sum starts.
+ * So a load alone spreads four of them. */
 static inline vx x_spread(const int8_t *q) {
-    uint32_t four;
+    int32_t four;
     memcpy(&four, q, sizeof four);
-    return _mm256_set1_epi32((int32_t)(four ^ 0x80808080u));
+    return _mm256_set1_epi32(four);
 }
 
 /* In assembly, because compilers copy the sum of the intrinsic from register to register in a loop (gcc 12 all eight of a block). */

@@ -102,6 +102,7 @@ struct le_kernels {
      * y = init + (sum of q W) * scale * x_scale, the same bits on every ISA. */
     size_t (*pack_i8_size)(int n, int k);
     void (*pack_i8)(int n, int k, const int8_t *w, ptrdiff_t w_stride, const float *scale, void *packed);
+    int q_zero; /* what is added to every byte of q: 128 where the ISA multiplies unsigned by signed */
     void (*quantize)(int rows, int k, const float *x, ptrdiff_t x_stride, int8_t *q, float *x_scale);
     /* For fine weights: two rows of q and two scales a row, the second for what the first's rounding leaves; x to 15 bits. matmul_i8 adds the two
      * products one after the other: y = (init + first) + second. */
