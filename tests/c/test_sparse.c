@@ -50,7 +50,7 @@ static void pack_dense(le_pack_ctx *ctx, le_packed *p) {
 }
 
 static void compare(const le_kernels *kernels, const le_packed *dense, const le_packed *sparse, int rows, bool from_init) {
-    static float want[MAX_ROWS * MAX_N], found[MAX_ROWS * MAX_N];
+    static float want[MAX_ROWS * (MAX_N + 1)], found[MAX_ROWS * (MAX_N + 1)];
     const int n = dense->n, k = dense->k;
     void *scratch = aligned_alloc(64, (le_multiply_scratch(k) + 63) / 64 * 64);
     if (!scratch)
