@@ -32,6 +32,7 @@ cdef class Many:
     cdef public object seen  # many.py: what the last call's frames looked like
     cdef Helper *helpers
     cdef le_stream **streams
+    cdef void **items  # the Streams of a call, whose tuple keeps them
     cdef Py_ssize_t room
 
     def __cinit__(self, Model model, int64_t batch, int64_t frames, int threads):
@@ -67,6 +68,7 @@ cdef class Many:
                     PyThread_free_lock(self.helpers[i].working)
         PyMem_Free(self.helpers)
         PyMem_Free(self.streams)
+        PyMem_Free(self.items)
 
     def call(self, tuple items, list inputs, list outputs, int threads):
         """One step of every stream, on arrays (streams, ...) of the model's dtypes whose shapes the caller has checked; None: never there. In at most
@@ -90,7 +92,7 @@ cdef class Many:
                 raise_error(&err)
         finally:
             PyMem_Free(pointers)
-            release(items, taken)
+            self._release(taken)
 
     cdef le_status work(self, int64_t count, int threads, const void **inputs, void **outputs, le_error *err) noexcept nogil:
         """Threads that the system does not give are done without, to the same bits."""
@@ -109,12 +111,7 @@ cdef class Many:
         """Marks all streams as busy, or none."""
         cdef Py_ssize_t taken = 0
         cdef Stream stream, first = items[0]
-        if len(items) > self.room:
-            PyMem_Free(self.streams)
-            self.streams = <le_stream **>PyMem_Calloc(len(items), sizeof(le_stream *))
-            self.room = 0 if self.streams == NULL else len(items)
-            if self.streams == NULL:
-                raise MemoryError(f"a call of {len(items)} streams")
+        self._reserve(len(items))
         try:
             for item in items:
                 if not isinstance(item, Stream) or (<Stream>item).model is not first.model or (<Stream>item).batch != first.batch \
@@ -127,12 +124,29 @@ cdef class Many:
                     except ShapeError as why:
                         raise ShapeError(f"stream {taken}: {why}") from None
                 stream.busy = True
-                self.streams[taken] = stream.c
+                self.streams[taken], self.items[taken] = stream.c, <void *>stream
                 taken += 1
         except BaseException:
-            release(items, taken)
+            self._release(taken)
             raise
         return taken
+
+    cdef _reserve(self, Py_ssize_t count):
+        if count <= self.room:
+            return
+        self.room = 0
+        PyMem_Free(self.streams)
+        PyMem_Free(self.items)
+        self.streams = <le_stream **>PyMem_Calloc(count, sizeof(le_stream *))
+        self.items = <void **>PyMem_Calloc(count, sizeof(void *))
+        if self.streams == NULL or self.items == NULL:
+            raise MemoryError(f"a call of {count} streams")
+        self.room = count
+
+    cdef void _release(self, Py_ssize_t taken):
+        cdef Py_ssize_t i
+        for i in range(taken):
+            (<Stream>self.items[i]).busy = False
 
     def shape_alone(self, Py_ssize_t index, Stream stream, int output):
         """The shape of what stream `index` of the last call answered; None where it did not."""
@@ -144,21 +158,14 @@ cdef class Many:
         return None if shape is None or 0 in shape else shape
 
     def remember(self, tuple items, tuple kept):
-        """What _remember_newest does for one stream: lists of all inputs' and outputs' arrays, which serve all until one is asked."""
-        cdef Py_ssize_t row = 0
+        """What _remember_newest does for one stream, for those of the call before: lists of all inputs' and outputs' arrays, which serve all until one is asked."""
+        cdef Py_ssize_t row
         cdef Stream stream
-        for item in items:
-            stream = <Stream>item
+        for row in range(len(items)):
+            stream = <Stream>self.items[row]
             stream.counted += stream.multiple
             if stream.remembers:
                 stream.newest_of, stream.newest_row, stream.started = kept, row, True
-            row += 1
-
-
-cdef void release(tuple items, Py_ssize_t taken):
-    cdef Py_ssize_t i
-    for i in range(taken):
-        (<Stream>items[i]).busy = False
 
 
 cdef refusal(tuple items, Py_ssize_t index):

@@ -446,6 +446,19 @@ static le_status run_alone(le_many *m, worker *w, int64_t index) {
     return status;
 }
 
+enum { AHEAD = 4 }; /* streams: what a copy of so many takes is what memory takes to answer */
+
+/* Has the states of a stream that comes soon brought near: each lies somewhere else. */
+static void fetch_states(const le_many *m, int64_t index, int64_t end) {
+    if (index + 2 * AHEAD < end)
+        __builtin_prefetch(m->streams[index + 2 * AHEAD]->states);
+    if (index + AHEAD < end)
+        for (int i = 0; i < m->n_states; i++) {
+            __builtin_prefetch(m->streams[index + AHEAD]->states[i].now);
+            __builtin_prefetch(m->streams[index + AHEAD]->states[i].next, 1);
+        }
+}
+
 static void gather(const le_many *m, worker *w, int64_t first, int64_t rows) {
     for (int i = 0; i < m->n_inputs; i++) {
         w->in[i] = input_at(m, i, first);
@@ -457,9 +470,11 @@ static void gather(const le_many *m, worker *w, int64_t first, int64_t rows) {
     }
     for (int i = 0; i < m->n_outputs; i++)
         w->out[i] = in_order(output_form(m, i)) ? output_at(m, i, first) : w->arrays[m->n_inputs + i];
-    for (int64_t r = 0; r < rows; r++)
+    for (int64_t r = 0; r < rows; r++) {
+        fetch_states(m, first + r, first + rows);
         for (int i = 0; i < m->n_states; i++)
             put_row(state_form(m, i), w->batched->states[i].now, rows, r, m->streams[first + r]->states[i].now);
+    }
 }
 
 static void exchange_states(le_stream *s) {
@@ -467,8 +482,8 @@ static void exchange_states(le_stream *s) {
         void *before = s->states[i].now;
         s->states[i].now = s->states[i].next;
         s->states[i].next = before;
-        le_bind_state(s, i);
     }
+    s->unbound = true;
 }
 
 /* The new states take the old ones' places, which stay in `next` until le_many_end knows that no stream has failed. */

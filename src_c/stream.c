@@ -334,6 +334,12 @@ int le_stream_output_shape(const le_stream *s, int index, int64_t dims[LE_MAX_RA
     return t->rank;
 }
 
+static void bind_states(le_stream *s) {
+    for (int i = 0; i < s->n_states; i++)
+        le_bind_state(s, i);
+    s->unbound = false;
+}
+
 static void bind_arrays(le_stream *s, const void *const *inputs, void *const *outputs) {
     const le_model *m = s->model;
     for (int i = 0; i < m->n_inputs; i++)
@@ -383,6 +389,8 @@ static le_status run_nodes_timed(le_stream *s) {
 le_status le_stream_compute(le_stream *s, int64_t frames, const void *const *inputs, void *const *outputs, le_error *err) {
     le_status status = frames == s->frames ? LE_OK : prepare(s, frames);
     if (status == LE_OK) {
+        if (s->unbound)
+            bind_states(s);
         bind_arrays(s, inputs, outputs);
         status = s->seconds ? run_nodes_timed(s) : run_nodes(s);
     }

@@ -37,7 +37,8 @@ struct le_stream {
     const void **many_in; /* le_stream_run_many's moving pointers */
     void **many_out;
     double *seconds;
-    bool traced; /* whether a node ever was: then it is no row of many.c's */
+    bool traced;     /* whether a node ever was: then it is no row of many.c's */
+    bool unbound;    /* the states' buffers have changed places: the tensors are told by the next run of the stream's own */
     le_adapt *adapt; /* NULL: off */
     le_error error;
 };
