@@ -93,6 +93,8 @@ typedef struct {
     le_tensor *const *out;
     void *scratch;       /* run: 64-byte aligned, as many bytes as shape asked for */
     size_t scratch_size; /* shape: set this */
+    int64_t view; /* shape: set to n >= 0 where out[0] is nothing but the bytes of in[0] from the n-th on, in their order (places.c) */
+    bool joins;   /* shape: set where out[0] is the bytes of all inputs, one after another; run finds some there already */
     le_error *err;
     le_trace trace;
     bool traced;

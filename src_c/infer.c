@@ -77,6 +77,8 @@ static le_status infer_node(le_stream *s, int index) {
     le_ctx *ctx = &s->nodes[index];
     bool absent = any_absent(ctx);
     ctx->scratch_size = 0;
+    ctx->view = -1;
+    ctx->joins = false;
     for (int i = 0; i < ctx->node->n_out; i++)
         if (ctx->out[i])
             ctx->out[i]->absent = absent;
@@ -124,5 +126,6 @@ le_status le_infer(le_stream *s, int64_t frames, bool full_states) {
         if (status != LE_OK)
             return fail(s, status);
     }
+    le_find_places(s);
     return check_states(s);
 }

@@ -1,13 +1,16 @@
-/* One arena for every activation and scratch: an item lives from the node that writes it to the last that reads it. */
+/* One arena for every activation and scratch: an item lives from the node that writes it to the last that reads it. What lies within another tensor
+ * has no item of its own: that one lives as long as any of them. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "stream.h"
 
-typedef struct {
+typedef struct le_lifetime {
     int item; /* tensor, or n_tensors + node for its scratch */
     int first, last;
 } lifetime;
+
+size_t le_plan_list_size(size_t items) { return 2 * (items + 1) * sizeof(lifetime); }
 
 uint64_t le_tensor_bytes(const le_tensor *t) { return t->absent ? 0 : (uint64_t)le_count(t) * le_dtype_size(t->dtype); }
 
@@ -16,13 +19,16 @@ bool le_plan_grow(le_stream *s) {
     const le_model *m = s->model;
     for (int i = 0; i < m->n_tensors + m->n_nodes; i++) {
         bool tensor = i < m->n_tensors;
-        uint64_t need = tensor ? (s->outside[i] ? 0 : le_tensor_bytes(&s->tensors[i])) : s->nodes[i - m->n_tensors].scratch_size;
+        uint64_t need = tensor ? (s->outside[i] || s->within[i].holder >= 0 ? 0 : le_tensor_bytes(&s->tensors[i]))
+                               : s->nodes[i - m->n_tensors].scratch_size;
         need = (need + 63) / 64 * 64;
         if (need > s->capacity[i]) {
             s->capacity[i] = need;
             grown = true;
         }
     }
+    for (int t = 0; t < m->n_tensors && !grown; t++)
+        grown = s->within[t].holder != s->planned[t].holder;
     return grown;
 }
 
@@ -38,9 +44,16 @@ static int collect_lifetimes(const le_stream *s, lifetime *list, int *first, int
             if (m->nodes[i].out[j] >= 0)
                 first[m->nodes[i].out[j]] = last[m->nodes[i].out[j]] = i;
     }
+    for (int t = 0; t < m->n_tensors; t++) {
+        const int holder = s->within[t].holder;
+        if (holder < 0 || first[t] < 0)
+            continue;
+        first[holder] = first[t] < first[holder] ? first[t] : first[holder];
+        last[holder] = last[t] > last[holder] ? last[t] : last[holder];
+    }
     int n = 0;
     for (int t = 0; t < m->n_tensors; t++)
-        if (first[t] >= 0 && s->capacity[t])
+        if (first[t] >= 0 && s->capacity[t] && s->within[t].holder < 0)
             list[n++] = (lifetime){t, first[t], last[t]};
     for (int i = 0; i < m->n_nodes; i++)
         if (s->capacity[m->n_tensors + i])
@@ -87,31 +100,22 @@ static uint64_t lay_out(le_stream *s, lifetime *list, int n, lifetime *placed) {
 
 le_status le_plan_arena(le_stream *s, int64_t frames) {
     const le_model *m = s->model;
-    size_t items = (size_t)m->n_tensors + (size_t)m->n_nodes + 1;
-    lifetime *list = malloc(2 * items * sizeof *list);
-    int *range = malloc(2 * items * sizeof *range);
-    uint64_t total = 0;
-    uint8_t *arena = NULL;
-    if (list && range) {
-        int n = collect_lifetimes(s, list, range, range + items);
-        total = lay_out(s, list, n, list + items);
-        if (total <= LE_MAX_ARENA && total <= SIZE_MAX - 128)
-            arena = aligned_alloc(64, (size_t)total + 64);
+    size_t tensors = (size_t)m->n_tensors, items = tensors + (size_t)m->n_nodes;
+    int n = collect_lifetimes(s, s->lifetimes, s->range, s->range + tensors);
+    uint64_t total = lay_out(s, s->lifetimes, n, s->lifetimes + items);
+    if (!s->arena || total > s->arena_size) {
+        uint8_t *arena = total <= LE_MAX_ARENA && total <= SIZE_MAX - 128 ? aligned_alloc(64, (size_t)total + 64) : NULL;
+        if (!arena) {
+            memset(s->capacity, 0, items * sizeof *s->capacity);
+            return le_fail(&s->error, LE_ERR_MEMORY, "cannot allocate %llu bytes for %lld frames of batch %lld", (unsigned long long)total,
+                           (long long)frames, (long long)s->batch);
+        }
+        free(s->arena);
+        s->arena = arena;
+        s->arena_size = total;
     }
-    free(list);
-    free(range);
-    if (!arena) {
-        memset(s->capacity, 0, (items - 1) * sizeof *s->capacity);
-        return le_fail(&s->error, LE_ERR_MEMORY, "cannot allocate %llu bytes for %lld frames of batch %lld", (unsigned long long)total,
-                       (long long)frames, (long long)s->batch);
-    }
-    free(s->arena);
-    s->arena = arena;
-    s->arena_size = total;
-    for (int t = 0; t < m->n_tensors; t++)
-        if (!s->outside[t])
-            s->tensors[t].data = arena + s->offset[t];
+    memcpy(s->planned, s->within, tensors * sizeof *s->planned);
     for (int i = 0; i < m->n_nodes; i++)
-        s->nodes[i].scratch = arena + s->offset[m->n_tensors + i];
+        s->nodes[i].scratch = s->arena + s->offset[tensors + (size_t)i];
     return LE_OK;
 }

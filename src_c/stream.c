@@ -17,8 +17,10 @@ static le_status prepare(le_stream *s, int64_t frames) {
     le_status status = le_infer(s, frames, false);
     if (status == LE_OK && (le_plan_grow(s) || !s->arena))
         status = le_plan_arena(s, frames);
-    if (status == LE_OK)
+    if (status == LE_OK) {
+        le_bind_places(s);
         s->frames = frames;
+    }
     return status;
 }
 
@@ -216,13 +218,18 @@ static bool allocate(le_stream *s) {
     s->active = zeroed(nodes, sizeof *s->active);
     s->capacity = zeroed(tensors + nodes, sizeof *s->capacity);
     s->offset = zeroed(tensors + nodes, sizeof *s->offset);
+    s->within = zeroed(tensors, sizeof *s->within);
+    s->planned = zeroed(tensors, sizeof *s->planned);
+    s->moving = zeroed(tensors, sizeof *s->moving);
+    s->range = zeroed(2 * tensors, sizeof *s->range);
+    s->lifetimes = zeroed(1, le_plan_list_size(tensors + nodes));
     s->outside = zeroed(tensors, sizeof *s->outside);
     s->direct = zeroed((size_t)m->n_outputs, sizeof *s->direct);
     s->states = zeroed((size_t)m->n_states, sizeof *s->states);
     s->many_in = zeroed((size_t)m->n_inputs, sizeof *s->many_in);
     s->many_out = zeroed((size_t)m->n_outputs, sizeof *s->many_out);
-    return s->many_in && s->many_out && s->tensors && s->pointers && s->nodes && s->active && s->capacity && s->offset && s->outside &&
-           s->direct && s->states;
+    return s->within && s->planned && s->moving && s->range && s->lifetimes && s->many_in && s->many_out && s->tensors && s->pointers &&
+           s->nodes && s->active && s->capacity && s->offset && s->outside && s->direct && s->states;
 }
 
 /* Whether any state's extent varies: a convolution's window that fills up. */
@@ -304,6 +311,11 @@ void le_stream_close(le_stream *s) {
     free(s->active);
     free(s->capacity);
     free(s->offset);
+    free(s->within);
+    free(s->planned);
+    free(s->moving);
+    free(s->range);
+    free(s->lifetimes);
     free(s->outside);
     free(s->direct);
     free(s->states);
@@ -347,6 +359,10 @@ static void bind_arrays(le_stream *s, const void *const *inputs, void *const *ou
     for (int i = 0; i < m->n_outputs; i++)
         if (s->direct[i])
             s->tensors[m->outputs[i].tensor].data = outputs[i];
+    for (int i = 0; i < s->n_moving; i++) {
+        const le_place *place = &s->within[s->moving[i]];
+        s->tensors[s->moving[i]].data = (uint8_t *)s->tensors[place->holder].data + place->at;
+    }
 }
 
 static void copy_outputs(le_stream *s, void *const *outputs) {

@@ -14,6 +14,12 @@ typedef struct {
     size_t capacity;
 } le_state_slot;
 
+/* Where a tensor lies within another's memory: holder -1, in its own. */
+typedef struct {
+    int holder;
+    uint64_t at; /* bytes */
+} le_place;
+
 typedef struct le_adapt le_adapt; /* adapt.c */
 
 struct le_stream {
@@ -27,6 +33,11 @@ struct le_stream {
     int *active, n_active; /* nodes that run: those without an absent input */
     uint64_t *capacity;    /* bytes in the arena per tensor, then scratch per node */
     uint64_t *offset;
+    le_place *within; /* of every tensor, and from `planned` on as the arena was laid out for */
+    le_place *planned;
+    int *moving, n_moving; /* tensors within others that have another address in every run: inputs, outputs, states */
+    int *range;            /* plan.c: its lists */
+    struct le_lifetime *lifetimes;
     bool *outside; /* tensors that have no place in the arena: constants, inputs, states, and what nodes make in place */
     bool *direct;  /* outputs that a node makes in the caller's array */
     uint8_t *arena;
@@ -65,11 +76,18 @@ bool le_resolve(const le_stream *s, le_dim dim, int64_t frames, int64_t *size);
 /* The declared size of a state's axis, once it is known to fit. */
 int64_t le_state_size(const le_stream *s, int index, int axis);
 
+/* places.c: what lies within what, for the shapes that le_infer gave, and the nodes that still have something to do. */
+void le_find_places(le_stream *s);
+/* Gives all tensors in the arena their addresses, and lists those that move. */
+void le_bind_places(le_stream *s);
+
 /* plan.c */
 uint64_t le_tensor_bytes(const le_tensor *t);
-/* Whether the shapes now need more than the capacities; raises them. */
+/* Whether the arena must be laid out anew: the shapes now need more than the capacities, which it raises, or other tensors share their memory. */
 bool le_plan_grow(le_stream *s);
-/* Lays out and allocates the arena for the capacities; on failure the capacities are 0 and the old arena stays. */
+/* Bytes of the lists that laying out takes. */
+size_t le_plan_list_size(size_t items);
+/* Lays out the arena for the capacities, and allocates it where it is too small; on failure the capacities are 0 and the old arena stays. */
 le_status le_plan_arena(le_stream *s, int64_t frames);
 
 #endif

@@ -1,6 +1,8 @@
 /* Attribute and shape checks that many ops make. */
 #include "ops.h"
 
+#include <string.h>
+
 le_status le_attr_required(le_pack_ctx *ctx, const char *key) {
     if (le_attr_find(ctx->node, key))
         return LE_OK;
@@ -103,11 +105,13 @@ int32_t le_saturate(float x) {
 }
 
 void le_fill(int64_t n, le_dtype dtype, float value, void *y) {
-    int32_t whole = le_saturate(value);
+    if (dtype == LE_BOOL) {
+        memset(y, value != 0, (size_t)n);
+        return;
+    }
+    const int32_t whole = le_saturate(value);
+    le_word word;
+    memcpy(&word, dtype == LE_F32 ? (const void *)&value : &whole, sizeof word);
     for (int64_t i = 0; i < n; i++)
-        switch (dtype) {
-        case LE_F32: ((float *)y)[i] = value; break;
-        case LE_I32: ((int32_t *)y)[i] = whole; break;
-        default: ((uint8_t *)y)[i] = value != 0; break;
-        }
+        ((le_word *)y)[i] = word;
 }

@@ -60,8 +60,17 @@ le_status le_shape_transpose(le_ctx *ctx) {
     LE_TRY(expect_values(ctx, "perm", p->n));
     ctx->out[0]->dtype = x->dtype;
     ctx->out[0]->rank = x->rank;
-    for (int d = 0; d < x->rank; d++)
+    int64_t last = -1;
+    bool ordered = true; /* the axes that are more than one element keep their order */
+    for (int d = 0; d < x->rank; d++) {
         ctx->out[0]->dims[d] = x->dims[p->values[d]];
+        if (ctx->out[0]->dims[d] == 1)
+            continue;
+        ordered &= p->values[d] > last;
+        last = p->values[d];
+    }
+    if (ordered)
+        ctx->view = 0;
     return LE_OK;
 }
 
@@ -182,11 +191,24 @@ le_status le_shape_slice(le_ctx *ctx) {
     uint32_t mask;
     LE_TRY(le_expect_run_dtype(ctx, 0));
     LE_TRY(le_axis_mask(ctx, p->axes, p->n, x->rank, &mask));
-    le_like(ctx->out[0], x, x->dtype);
+    le_tensor *y = ctx->out[0];
+    le_like(y, x, x->dtype);
+    int64_t strides[LE_MAX_RANK], offset = 0;
+    bool in_one = true;
+    le_dense_strides(x->rank, x->dims, strides);
     for (int i = 0; i < p->n; i++) {
         int64_t axis = p->axes[i] < 0 ? p->axes[i] + x->rank : p->axes[i], first;
-        ctx->out[0]->dims[axis] = slice_axis(x->dims[axis], p->starts[i], p->ends[i], p->steps[i], &first);
+        y->dims[axis] = slice_axis(x->dims[axis], p->starts[i], p->ends[i], p->steps[i], &first);
+        offset += first * strides[axis];
+        in_one &= p->steps[i] == 1 || y->dims[axis] == 1;
     }
+    int outermost = 0; /* what is cut along another axis lies in pieces */
+    while (outermost < y->rank - 1 && y->dims[outermost] == 1)
+        outermost++;
+    for (int d = outermost + 1; d < y->rank; d++)
+        in_one &= y->dims[d] == x->dims[d];
+    if (in_one && le_count(y) > 0)
+        ctx->view = offset * (int64_t)le_dtype_size(x->dtype);
     return LE_OK;
 }
 
@@ -240,6 +262,7 @@ le_status le_shape_concat(le_ctx *ctx) {
         y->dims[axis] += t->dims[axis];
         LE_TRY(le_check_size(ctx, y));
     }
+    ctx->joins = le_product(y->dims, 0, axis) == 1;
     return LE_OK;
 }
 
@@ -250,17 +273,21 @@ le_status le_run_concat(le_ctx *ctx) {
     if (le_count(y) == 0)
         return LE_OK;
     le_lines l = le_lines_of(y, axis);
-    size_t width = le_dtype_size(y->dtype) * (size_t)l.inner, row = (size_t)l.size * width;
+    size_t width = le_dtype_size(y->dtype);
     uint8_t *to = y->data;
     for (int i = 0; i < ctx->node->n_in; i++) {
         const le_tensor *t = ctx->in[i];
-        size_t length = t ? (size_t)t->dims[axis] * width : 0;
+        int64_t length = t ? t->dims[axis] * l.inner : 0;
         if (length == 0)
             continue;
+        le_view v = {.rank = 2, .dims = {l.outer, length}, .src = {length, 1}, .dst = {l.size * l.inner, 1}};
         const uint8_t *from = t->data;
-        for (int64_t o = 0; o < l.outer; o++)
-            memcpy(to + (size_t)o * row, from + (size_t)o * length, length);
-        to += length;
+        size_t bytes = (size_t)length * width;
+        if (length == 1) /* one strided copy where a part is an element wide */
+            le_view_copy(&v, width, from, to);
+        for (int64_t o = 0; length > 1 && from != to && o < l.outer; o++)
+            memcpy(to + (size_t)(o * l.size * l.inner) * width, from + (size_t)o * bytes, bytes);
+        to += bytes;
     }
     return LE_OK;
 }
@@ -307,18 +334,22 @@ le_status le_shape_pad(le_ctx *ctx) {
     return le_check_size(ctx, ctx->out[0]);
 }
 
+/* Fills `count` elements of `inner` values, which lie from `edge`, the last element inside, towards `step`. */
+static void copy_border(int mode, int64_t count, int64_t inner, size_t width, uint8_t *edge, int64_t step) {
+    le_view v = {.rank = 2, .dims = {count, inner}, .src = {mode == EDGE ? 0 : -step * inner, 1}, .dst = {step * inner, 1}};
+    const int64_t ahead = step * inner * (int64_t)width;
+    le_view_copy(&v, width, mode == EDGE ? edge : edge - ahead, edge + ahead);
+}
+
 /* Fills the borders along axis d of y, whose inside along that axis is there, from that inside. */
 static void mirror(const pad *p, const le_tensor *x, const le_tensor *y, int d) {
     le_lines l = le_lines_of(y, d);
     int64_t before = p->pads[d], n = x->dims[d];
-    size_t bytes = (size_t)l.inner * le_dtype_size(y->dtype);
+    size_t width = le_dtype_size(y->dtype), bytes = (size_t)l.inner * width;
     for (int64_t o = 0; o < l.outer; o++) {
-        uint8_t *line = (uint8_t *)y->data + (size_t)(o * l.size) * bytes;
-        for (int64_t i = 0; i < l.size; i++) {
-            int64_t at = i - before, from = at < 0 ? (p->mode == EDGE ? 0 : -at) : p->mode == EDGE ? n - 1 : 2 * (n - 1) - at;
-            if (at < 0 || at >= n)
-                memcpy(line + (size_t)i * bytes, line + (size_t)(from + before) * bytes, bytes);
-        }
+        uint8_t *line = (uint8_t *)y->data + (size_t)(o * l.size) * bytes, *first = line + (size_t)before * bytes;
+        copy_border(p->mode, before, l.inner, width, first, -1);
+        copy_border(p->mode, l.size - before - n, l.inner, width, first + (size_t)(n - 1) * bytes, 1);
     }
 }
 

@@ -97,6 +97,7 @@ le_status le_shape_reshape(le_ctx *ctx) {
         return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "expected an output of the %lld elements of x, found %lld", (long long)have,
                           (long long)want);
     y->absent = have == 0 && want != 0;
+    ctx->view = 0;
     return LE_OK;
 }
 
