@@ -84,6 +84,9 @@ struct le_kernels {
     /* The same table with a float32 matmul that gives the same bits on every ISA, for models that hold int8 (promise 2). */
     const le_kernels *same_bits;
 
+    /* Rows of W that lie side by side in packed float32: n <= panel of them are packed as k times pack_f32_size(n, 1) bytes, where n > 7. */
+    int panel;
+
     /* float32 weights. w: row-major, w_stride floats from row to row. */
     size_t (*pack_f32_size)(int n, int k);
     void (*pack_f32)(int n, int k, const float *w, ptrdiff_t w_stride, void *packed);

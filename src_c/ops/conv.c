@@ -1,7 +1,7 @@
 /* Conv: windows of x, channels last, times W^T. x is turned to channels last (and padded) in scratch first where it is not;
- * a window that then lies in one piece is multiplied where it is, others are copied to patches. All of these give an output
- * element the same terms in the same order: kernel axes outside, channels inside. */
-#include "ops.h"
+ * a window that then lies in one piece is multiplied where it is, others are copied to patches. With channels first nothing is turned where
+ * conv_planes.c can do it. All of these give an output element the same terms in the same order: kernel axes outside, channels inside. */
+#include "conv.h"
 
 #include <string.h>
 
@@ -14,7 +14,10 @@ typedef struct {
     bool is_packed;
     le_packed *w;     /* per group */
     float *depthwise; /* one input channel per group: taps x outputs */
+    float *rows;      /* or NULL: W as le_conv_across takes it, kept beside w where it is small */
 } conv;
+
+enum { MOST_ROWS = 1 << 13 }; /* weights */
 
 typedef struct {
     int64_t outputs, per_group, taps; /* per_group: outputs and input channels of a group */
@@ -45,6 +48,20 @@ static le_weight_view depthwise_view(const filter *f) {
     return (le_weight_view){.n = f->taps, .n_stride = 1, .k0 = 1, .k1 = f->outputs, .k1_stride = f->taps};
 }
 
+static le_status pack_rows(le_pack_ctx *ctx, conv *p, const le_weight *weight, const filter *f) {
+    const int64_t row = f->taps * f->per_group, count = f->outputs * row;
+    /* With same_bits float32 is multiplied otherwise than float16. */
+    const bool can = p->w[0].kind == LE_PACKED_F32 || (p->w[0].kind == LE_PACKED_F16 && ctx->kernels != ctx->kernels->same_bits);
+    if (!can || count == 0 || count > MOST_ROWS || f->group_outputs < LE_ACROSS_LEAST)
+        return LE_OK;
+    p->rows = le_pack_alloc(ctx, (size_t)count * sizeof(float));
+    for (int64_t g = 0; p->rows && g < p->groups; g++) {
+        le_weight_view view = group_view(f, g);
+        le_weight_gather(weight, &view, p->rows + g * f->group_outputs * row);
+    }
+    return p->rows ? LE_OK : LE_ERR_MEMORY;
+}
+
 static le_status pack_filter(le_pack_ctx *ctx, conv *p) {
     le_weight weight;
     const le_tensor_def *w;
@@ -69,7 +86,7 @@ static le_status pack_filter(le_pack_ctx *ctx, conv *p) {
         LE_TRY(le_pack_weight(ctx, &weight, &view, &p->w[g]));
         p->w[g].fine = true;
     }
-    return LE_OK;
+    return p->window.channels_last ? LE_OK : pack_rows(ctx, p, &weight, &f);
 }
 
 le_status le_pack_conv(le_pack_ctx *ctx) {
@@ -93,6 +110,7 @@ typedef struct {
     int64_t positions, step, block; /* step: elements from one window to the next, 0 when that varies */
     bool copies, turns;             /* x is copied to scratch; results are turned to channels first */
     bool direct;                    /* windows are multiplied where they lie */
+    bool across, planes;            /* conv_planes.c does it, the second of depthwise filters */
 } plan;
 
 static le_status product3(le_ctx *ctx, int64_t a, int64_t b, int64_t c, int64_t *out) {
@@ -132,6 +150,9 @@ static le_status make_plan(le_ctx *ctx, const conv *p, plan *q) {
     else
         q->step = w->stride[0] == 1 && w->out[1] * w->stride[1] == q->width ? w->stride[1] * c : 0;
     q->direct = window_in_one && (q->step || q->positions <= 1) && !q->f.depthwise;
+    bool apart = q->turns && w->out[1] >= LE_ACROSS_LEAST && w->stride[1] == 1;
+    q->across = apart && p->rows;
+    q->planes = apart && q->f.depthwise && q->f.group_outputs == 1;
     q->block = q->direct && !q->turns ? q->positions : q->positions < BLOCK ? q->positions : BLOCK;
     return LE_OK;
 }
@@ -164,6 +185,8 @@ le_status le_shape_conv(le_ctx *ctx) {
         if (!q.f.depthwise)
             LE_TRY(le_add_packed_scratch(ctx, q.f.group_outputs, patch, p->groups));
     }
+    if (q.across || q.planes)
+        return le_add_scratch(ctx, le_planes_scratch(ctx->kernels, &q.w, q.f.per_group, q.across), sizeof(float));
     if (q.copies) {
         LE_TRY(product3(ctx, q.height, q.width, q.w.channels, &count));
         LE_TRY(le_add_scratch(ctx, count, sizeof(float)));
@@ -310,6 +333,12 @@ static void run_sequence(const job *j, const float *x, float *y) {
     }
 }
 
+static void activate(const le_ctx *ctx, const conv *p) {
+    float *y = ctx->out[0]->data;
+    if (p->act.kind != LE_ACT_linear)
+        ctx->kernels->activate(p->act, (ptrdiff_t)le_count(ctx->out[0]), y, y);
+}
+
 le_status le_run_conv(le_ctx *ctx) {
     const conv *p = ctx->node->packed;
     int64_t count = le_count(ctx->out[0]);
@@ -324,6 +353,14 @@ le_status le_run_conv(le_ctx *ctx) {
     j.bias = ctx->node->n_in > 2 && ctx->in[2] ? ctx->in[2]->data : NULL;
     if (!p->is_packed)
         pack_in_run(&j, ctx->in[1]->data, &at);
+    if (q.across || q.planes) {
+        le_planes planes = {.kernels = ctx->kernels, .w = &q.w, .outputs = q.f.outputs, .groups = p->groups, .bias = j.bias};
+        planes.scratch = (float *)(void *)at;
+        planes.weights = q.across ? p->rows : j.taps_w;
+        (q.across ? le_conv_across : le_conv_planes)(&planes, x, y);
+        activate(ctx, p);
+        return LE_OK;
+    }
     if (q.copies)
         j.padded = le_take_scratch(&at, q.height * q.width * q.w.channels, sizeof(float));
     if (!q.direct && !q.f.depthwise)
@@ -334,7 +371,6 @@ le_status le_run_conv(le_ctx *ctx) {
     int64_t x_size = le_count(ctx->in[0]) / q.w.batch, y_size = count / q.w.batch;
     for (int64_t b = 0; b < q.w.batch; b++)
         run_sequence(&j, x + b * x_size, y + b * y_size);
-    if (p->act.kind != LE_ACT_linear)
-        ctx->kernels->activate(p->act, (ptrdiff_t)count, y, y);
+    activate(ctx, p);
     return LE_OK;
 }

@@ -1,6 +1,9 @@
-/* ConvTranspose: for each kernel tap, x times the tap's matrix is added to the positions of y the tap reaches. An output element takes
- * its bias, then its taps in order; each tap reaches it from at most one input position. */
-#include "ops.h"
+/* ConvTranspose: a position of x times the matrices of all taps at once, and the products added to the positions of y that the taps reach. An output
+ * element takes its bias, then the products in the order of x's positions; each reaches it through at most one tap. A depthwise one takes its taps in
+ * order instead. */
+#include "conv.h"
+
+enum { BLOCK = 64, BLOCK_FLOATS = 1 << 14 }; /* most positions and, but for 4 positions, most products at once */
 
 typedef struct {
     le_window_attrs window;
@@ -8,23 +11,22 @@ typedef struct {
     int n_extra;
     le_activation act;
     bool is_packed;
-    le_packed *w;     /* taps x groups */
+    le_packed *w;     /* per group: outputs x taps rows */
     float *depthwise; /* taps x channels, where every channel is a group of its own; then w is not used */
 } conv_transpose;
 
 typedef struct {
     le_window w;
     int64_t outputs, group_inputs, group_outputs, taps;
-    bool turns_in, turns_out; /* x, y are turned from, to channels first */
+    bool turns_in, turns_out; /* x, y are turned from, to channels first; the second where p->depthwise */
+    int64_t block;            /* positions of x at once */
+    bool planes;              /* conv_planes.c does it */
 } plan;
 
-static le_weight_view tap_view(const plan *q, int64_t tap, int64_t group) {
-    return (le_weight_view){.offset = group * q->group_inputs * q->group_outputs * q->taps + tap,
-                            .n = q->group_outputs,
-                            .n_stride = q->taps,
-                            .k0 = 1,
-                            .k1 = q->group_inputs,
-                            .k1_stride = q->group_outputs * q->taps};
+static le_weight_view group_view(const plan *q, int64_t group) {
+    const int64_t rows = q->group_outputs * q->taps;
+    return (le_weight_view){
+        .offset = group * q->group_inputs * rows, .n = rows, .n_stride = 1, .k0 = 1, .k1 = q->group_inputs, .k1_stride = rows};
 }
 
 static void read_filter(const conv_transpose *p, const int64_t *dims, int rank, plan *q) {
@@ -41,22 +43,19 @@ static le_status pack_filter(le_pack_ctx *ctx, conv_transpose *p) {
         return LE_OK;
     plan q;
     read_filter(p, w->dims, w->rank, &q);
-    int64_t matrices;
-    if (!le_mul_size(q.taps, p->groups, &matrices) || matrices > INT32_MAX)
-        return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "input 1: too many taps and groups");
     p->is_packed = true;
     if (q.group_inputs == 1 && q.group_outputs == 1) {
-        p->depthwise = le_pack_alloc(ctx, (size_t)matrices * sizeof(float));
+        p->depthwise = le_pack_alloc(ctx, (size_t)(q.taps * p->groups) * sizeof(float));
         for (int64_t tap = 0; p->depthwise && tap < q.taps; tap++)
             le_weight_widen(&weight, tap, p->groups, q.taps, p->depthwise + tap * p->groups);
         return p->depthwise ? LE_OK : LE_ERR_MEMORY;
     }
-    p->w = le_pack_alloc(ctx, (size_t)(matrices + 1) * sizeof *p->w);
+    p->w = le_pack_alloc(ctx, (size_t)p->groups * sizeof *p->w);
     if (!p->w)
         return LE_ERR_MEMORY;
-    for (int64_t i = 0; i < matrices; i++) {
-        le_weight_view view = tap_view(&q, i / p->groups, i % p->groups);
-        LE_TRY(le_pack_weight(ctx, &weight, &view, &p->w[i]));
+    for (int64_t g = 0; g < p->groups; g++) {
+        le_weight_view view = group_view(&q, g);
+        LE_TRY(le_pack_weight(ctx, &weight, &view, &p->w[g]));
     }
     return LE_OK;
 }
@@ -89,6 +88,11 @@ static le_status make_plan(le_ctx *ctx, const conv_transpose *p, plan *q) {
     read_filter(p, t->dims, t->rank, q);
     if (!le_mul_size(q->group_outputs, p->groups, &q->outputs))
         return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "too many output channels");
+    int64_t rows;
+    if (!le_mul_size(q->group_outputs, q->taps, &rows) || !le_mul_size(rows, q->group_inputs, &rows) || !le_mul_size(rows, BLOCK, &rows))
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "the weight is too large");
+    q->block = BLOCK_FLOATS / (q->group_outputs * q->taps + 1);
+    q->block = q->block < 4 ? 4 : q->block > BLOCK ? BLOCK : q->block;
     for (int d = 0; d < 2; d++) {
         int64_t extra = d >= 2 - n && p->n_extra ? p->extra[d - (2 - n)] : 0, reach;
         if (extra && extra >= w->stride[d] && extra >= w->dilation[d])
@@ -100,8 +104,9 @@ static le_status make_plan(le_ctx *ctx, const conv_transpose *p, plan *q) {
         w->out[d] = w->size[d] == 0 || out < 0 ? 0 : out;
     }
     bool first = !p->window.channels_last;
+    q->planes = first && p->depthwise && w->stride[1] == 1 && w->out[1] >= LE_ACROSS_LEAST;
     q->turns_in = first && w->channels != 1 && (w->size[0] != 1 || w->size[1] != 1);
-    q->turns_out = first && q->outputs != 1 && (w->out[0] != 1 || w->out[1] != 1);
+    q->turns_out = first && p->depthwise && q->outputs != 1 && (w->out[0] != 1 || w->out[1] != 1);
     return LE_OK;
 }
 
@@ -115,16 +120,17 @@ le_status le_shape_conv_transpose(le_ctx *ctx) {
         return LE_OK;
     if (!p->is_packed) {
         LE_TRY(le_expect_dtype(ctx, 1, LE_F32));
-        int64_t matrices, rows;
-        if (!le_mul_size(q.taps, p->groups, &matrices) || !le_mul_size(q.group_inputs, q.group_outputs, &rows))
-            return le_fail_op(ctx->err, ctx->node, LE_ERR_SHAPE, "the weight is too large");
-        LE_TRY(le_add_scratch(ctx, rows, sizeof(float)));
-        LE_TRY(le_add_packed_scratch(ctx, q.group_outputs, q.group_inputs, matrices));
+        LE_TRY(le_add_scratch(ctx, q.group_inputs * q.group_outputs * q.taps, sizeof(float)));
+        LE_TRY(le_add_packed_scratch(ctx, q.group_outputs * q.taps, q.group_inputs, p->groups));
     }
+    if (q.planes)
+        return LE_OK;
     if (q.turns_in)
         LE_TRY(le_add_scratch(ctx, le_count(ctx->in[0]) / q.w.batch, sizeof(float)));
     if (q.turns_out)
         LE_TRY(le_add_scratch(ctx, le_count(ctx->out[0]) / q.w.batch, sizeof(float)));
+    if (!p->depthwise)
+        LE_TRY(le_add_scratch(ctx, q.block * q.group_outputs * q.taps, sizeof(float)));
     return q.group_inputs <= LE_MAX_I8_K ? le_add_scratch(ctx, 1, le_multiply_scratch((int)q.group_inputs)) : LE_OK;
 }
 
@@ -134,6 +140,7 @@ typedef struct {
     const conv_transpose *p;
     const float *bias;
     float *turned_in, *turned_out; /* scratch */
+    float *products;               /* scratch: of a block of positions, a group's outputs x taps */
     uint8_t *packed;               /* scratch, of a w that is not constant */
     void *quantized;               /* scratch of le_matmul */
     size_t packed_stride;
@@ -141,48 +148,62 @@ typedef struct {
 
 static void pack_in_run(job *j, const float *w, uint8_t **at) {
     const plan *q = j->q;
-    float *rows = le_take_scratch(at, q->group_inputs * q->group_outputs, sizeof(float));
-    j->packed_stride = le_packed_stride(j->kernels, q->group_outputs, q->group_inputs);
-    j->packed = le_take_scratch(at, q->taps * j->p->groups, j->packed_stride);
-    for (int64_t i = 0; i < q->taps * j->p->groups; i++) {
-        le_weight_view view = tap_view(q, i / j->p->groups, i % j->p->groups);
-        le_packed packed = {.data = j->packed + (size_t)i * j->packed_stride};
-        le_repack_weight(j->kernels, w, &view, rows, &packed);
+    const int64_t rows = q->group_outputs * q->taps;
+    float *gathered = le_take_scratch(at, q->group_inputs * rows, sizeof(float));
+    j->packed_stride = le_packed_stride(j->kernels, rows, q->group_inputs);
+    j->packed = le_take_scratch(at, j->p->groups, j->packed_stride);
+    for (int64_t g = 0; g < j->p->groups; g++) {
+        le_weight_view view = group_view(q, g);
+        le_packed packed = {.data = j->packed + (size_t)g * j->packed_stride};
+        le_repack_weight(j->kernels, w, &view, gathered, &packed);
     }
 }
 
-/* Input positions low..high - 1 of axis d reach y through tap k; the first of them at the returned output position. */
-static int64_t reach(const le_window *w, int d, int64_t k, int64_t *low, int64_t *high) {
-    int64_t shift = k * w->dilation[d] - w->begin[d], stride = w->stride[d], last = w->out[d] - 1 - shift;
-    *low = shift < 0 ? (-shift + stride - 1) / stride : 0;
-    *high = last < 0 ? 0 : last / stride + 1;
-    if (*high > w->size[d])
-        *high = w->size[d];
-    return *low * stride + shift;
+/* Adds the products z of positions (h, first .. end - 1) of x to a group's first output, whose positions of y are `step` apart, and to those `plane`
+ * apart behind it. From the last tap to the first: so products reach an element in the order of their positions. */
+static void add_line(const plan *q, int64_t h, int64_t first, int64_t end, const float *z, float *y, int64_t plane, int64_t step) {
+    const le_window *w = &q->w;
+    const int64_t rows = q->group_outputs * q->taps;
+    for (int64_t tap = q->taps - 1; tap >= 0; tap--) {
+        const int64_t kh = tap / w->kernel[1], kw = tap % w->kernel[1], oh = h * w->stride[0] + kh * w->dilation[0] - w->begin[0];
+        int64_t low, high;
+        le_window_reach(w, 1, kw, &low, &high);
+        low = low > first ? low : first;
+        high = high < end ? high : end;
+        if (oh < 0 || oh >= w->out[0] || low >= high)
+            continue;
+        float *to = y + (oh * w->out[1] + low * w->stride[1] + kw * w->dilation[1] - w->begin[1]) * step;
+        const float *from = z + (low - first) * rows + tap;
+        for (int64_t o = 0; o < q->group_outputs; o++, to += plane, from += q->taps)
+            for (int64_t i = 0; i < high - low; i++)
+                to[i * w->stride[1] * step] += from[i * rows];
+    }
 }
 
-static void add_tap(const job *j, int64_t kh, int64_t kw, const float *x, float *y) {
+/* Positions first .. first + n of one group. */
+static void add_block(const job *j, int64_t group, int64_t first, int64_t n, const float *x, float *y) {
     const plan *q = j->q;
-    const le_window *w = &q->w;
-    int64_t h0, h1, w0, w1, oh = reach(w, 0, kh, &h0, &h1), ow = reach(w, 1, kw, &w0, &w1), tap = kh * w->kernel[1] + kw;
-    if (w1 <= w0)
-        return;
-    for (int64_t h = h0; h < h1; h++, oh += w->stride[0])
-        for (int64_t g = 0; g < j->p->groups; g++) {
-            int64_t at = tap * j->p->groups + g;
-            le_packed packed = {.n = (int)q->group_outputs, .k = (int)q->group_inputs, .data = j->packed + (size_t)at * j->packed_stride};
-            float *to = y + (oh * w->out[1] + ow) * q->outputs + g * q->group_outputs;
-            int64_t stride = w->stride[1] * q->outputs;
-            le_matmul(j->kernels, w1 - w0, x + (h * w->size[1] + w0) * w->channels + g * q->group_inputs, w->channels,
-                      j->p->is_packed ? &j->p->w[at] : &packed, to, stride, to, stride, j->quantized);
-        }
+    const int64_t rows = q->group_outputs * q->taps, channels = q->w.channels, positions = q->w.out[0] * q->w.out[1];
+    const bool last = j->p->window.channels_last;
+    const int64_t plane = last ? 1 : positions, step = last ? q->outputs : 1;
+    const le_packed packed = {.n = (int)rows, .k = (int)q->group_inputs, .data = j->packed + (size_t)group * j->packed_stride};
+    le_matmul(j->kernels, n, x + first * channels + group * q->group_inputs, channels, j->p->is_packed ? &j->p->w[group] : &packed, NULL, 0,
+              j->products, rows, j->quantized);
+    const float *z = j->products;
+    int64_t h = first / q->w.size[1], w = first % q->w.size[1];
+    for (; n > 0; h++, w = 0) {
+        const int64_t left = q->w.size[1] - w, run = left < n ? left : n;
+        add_line(q, h, w, w + run, z, y + group * q->group_outputs * plane, plane, step);
+        z += run * rows;
+        n -= run;
+    }
 }
 
 static void add_tap_depthwise(const job *j, int64_t kh, int64_t kw, const float *x, float *y) {
     const le_window *w = &j->q->w;
     const int64_t channels = w->channels, step = w->stride[1] * channels;
     const float *weight = j->p->depthwise + (kh * w->kernel[1] + kw) * channels;
-    int64_t h0, h1, w0, w1, oh = reach(w, 0, kh, &h0, &h1), ow = reach(w, 1, kw, &w0, &w1);
+    int64_t h0, h1, w0, w1, oh = le_window_reach(w, 0, kh, &h0, &h1), ow = le_window_reach(w, 1, kw, &w0, &w1);
     for (int64_t h = h0; h < h1; h++, oh += w->stride[0]) {
         const float *from = x + (h * w->size[1] + w0) * channels;
         float *to = y + (oh * w->out[1] + ow) * channels;
@@ -192,23 +213,47 @@ static void add_tap_depthwise(const job *j, int64_t kh, int64_t kw, const float 
     }
 }
 
+static void add_depthwise(const job *j, const float *x, float *y) {
+    const le_window *w = &j->q->w;
+    const int64_t outputs = w->out[0] * w->out[1], channels = w->channels;
+    float *sum = j->q->turns_out ? j->turned_out : y;
+    for (int64_t i = 0; i < outputs; i++)
+        for (int64_t o = 0; o < channels; o++)
+            sum[i * channels + o] = j->bias ? j->bias[o] : 0;
+    for (int64_t kh = 0; kh < w->kernel[0]; kh++)
+        for (int64_t kw = 0; kw < w->kernel[1]; kw++)
+            add_tap_depthwise(j, kh, kw, x, sum);
+    if (j->q->turns_out)
+        le_transpose2(outputs, channels, sum, channels, y, outputs);
+}
+
 static void run_sequence(const job *j, const float *x, float *y) {
     const plan *q = j->q;
     const le_window *w = &q->w;
-    int64_t inputs = w->size[0] * w->size[1], outputs = w->out[0] * w->out[1];
+    const int64_t inputs = w->size[0] * w->size[1], outputs = w->out[0] * w->out[1];
     if (q->turns_in) {
         le_transpose2(w->channels, inputs, x, inputs, j->turned_in, w->channels);
         x = j->turned_in;
     }
-    float *sum = q->turns_out ? j->turned_out : y;
-    for (int64_t i = 0; i < outputs; i++)
-        for (int64_t o = 0; o < q->outputs; o++)
-            sum[i * q->outputs + o] = j->bias ? j->bias[o] : 0;
-    for (int64_t kh = 0; kh < w->kernel[0]; kh++)
-        for (int64_t kw = 0; kw < w->kernel[1]; kw++)
-            (j->p->depthwise ? add_tap_depthwise : add_tap)(j, kh, kw, x, sum);
-    if (q->turns_out)
-        le_transpose2(outputs, q->outputs, sum, q->outputs, y, outputs);
+    if (j->p->depthwise) {
+        add_depthwise(j, x, y);
+        return;
+    }
+    const bool last = j->p->window.channels_last;
+    const int64_t plane = last ? 1 : outputs, step = last ? q->outputs : 1;
+    for (int64_t o = 0; o < q->outputs; o++)
+        for (int64_t i = 0; i < outputs; i++)
+            y[o * plane + i * step] = j->bias ? j->bias[o] : 0;
+    for (int64_t first = 0; first < inputs; first += q->block)
+        for (int64_t g = 0; g < j->p->groups; g++)
+            add_block(j, g, first, inputs - first < q->block ? inputs - first : q->block, x, y);
+}
+
+static le_status activate(const le_ctx *ctx, const conv_transpose *p) {
+    float *y = ctx->out[0]->data;
+    if (p->act.kind != LE_ACT_linear)
+        ctx->kernels->activate(p->act, (ptrdiff_t)le_count(ctx->out[0]), y, y);
+    return LE_OK;
 }
 
 le_status le_run_conv_transpose(le_ctx *ctx) {
@@ -223,17 +268,22 @@ le_status le_run_conv_transpose(le_ctx *ctx) {
     j.bias = ctx->node->n_in > 2 && ctx->in[2] ? ctx->in[2]->data : NULL;
     if (!p->is_packed)
         pack_in_run(&j, ctx->in[1]->data, &at);
+    if (q.planes) {
+        const le_planes planes = {.kernels = ctx->kernels, .w = &q.w, .outputs = q.outputs, .bias = j.bias, .weights = p->depthwise};
+        le_transposed_planes(&planes, ctx->in[0]->data, ctx->out[0]->data);
+        return activate(ctx, p);
+    }
     int64_t x_size = le_count(ctx->in[0]) / q.w.batch, y_size = count / q.w.batch;
     if (q.turns_in)
         j.turned_in = le_take_scratch(&at, x_size, sizeof(float));
     if (q.turns_out)
         j.turned_out = le_take_scratch(&at, y_size, sizeof(float));
+    if (!p->depthwise)
+        j.products = le_take_scratch(&at, q.block * q.group_outputs * q.taps, sizeof(float));
     j.quantized = at;
     const float *x = ctx->in[0]->data;
     float *y = ctx->out[0]->data;
     for (int64_t b = 0; b < q.w.batch; b++)
         run_sequence(&j, x + b * x_size, y + b * y_size);
-    if (p->act.kind != LE_ACT_linear)
-        ctx->kernels->activate(p->act, (ptrdiff_t)count, y, y);
-    return LE_OK;
+    return activate(ctx, p);
 }

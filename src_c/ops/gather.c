@@ -67,20 +67,18 @@ le_status le_run_gather(le_ctx *ctx) {
     le_weight weight = le_weight_of(data);
     size_t bytes = (size_t)l.inner * (narrow ? sizeof(float) : le_dtype_size(data->dtype));
     uint8_t *to = ctx->out[0]->data;
-    for (int64_t o = 0; o < l.outer; o++)
-        for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; l.outer && i < n; i++)
+        if (indices[i] < -l.size || indices[i] >= l.size)
+            return out_of_range(ctx, indices[i], l.size);
+    for (int64_t o = 0; bytes && o < l.outer; o++)
+        for (int64_t i = 0; i < n; i++, to += bytes) {
             int64_t index = indices[i] < 0 ? indices[i] + l.size : indices[i];
-            if (index < 0 || index >= l.size)
-                return out_of_range(ctx, indices[i], l.size);
-            if (bytes == 0)
-                continue;
             if (narrow)
                 le_weight_widen(&weight, index * l.inner, l.inner, 1, (float *)(void *)to);
             else if (bytes == sizeof(le_word)) /* along the last axis: a call of memcpy takes longer than the word */
                 *(le_word *)(void *)to = ((const le_word *)data->data)[o * l.size + index];
             else
                 memcpy(to, (const uint8_t *)data->data + (size_t)(o * l.size + index) * bytes, bytes);
-            to += bytes;
         }
     return LE_OK;
 }

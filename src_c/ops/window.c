@@ -1,5 +1,5 @@
 /* Sliding windows over one or two spatial axes: what Conv, ConvTranspose and Pool share. */
-#include "ops.h"
+#include "conv.h"
 
 le_status le_window_pack(le_pack_ctx *ctx, le_window_attrs *a) {
     static const char *const layouts[] = {"channels_first", "channels_last", NULL};
@@ -60,4 +60,13 @@ le_status le_window_shape(le_ctx *ctx, const le_window_attrs *a, const le_window
     for (int s = 0; s < n; s++)
         y->dims[(a->channels_last ? 1 : 2) + s] = w->out[2 - n + s];
     return le_check_size(ctx, y);
+}
+
+int64_t le_window_reach(const le_window *w, int d, int64_t k, int64_t *low, int64_t *high) {
+    int64_t shift = k * w->dilation[d] - w->begin[d], stride = w->stride[d], last = w->out[d] - 1 - shift;
+    *low = shift < 0 ? (-shift + stride - 1) / stride : 0;
+    *high = last < 0 ? 0 : last / stride + 1;
+    if (*high > w->size[d])
+        *high = w->size[d];
+    return *low * stride + shift;
 }

@@ -255,6 +255,21 @@ static void read_stride(void) {
         stride = (uint64_t)atoi(text);
 }
 
+/* What conv_planes.c writes for itself: up to a panel, packed weights are the rows' values one k after the other. */
+static void test_one_panel(const le_kernels *kernels) {
+    const int k = 3;
+    for (int n = 8; n <= kernels->panel; n++) {
+        matrix m = make_matrix(kernels, n, k);
+        const size_t step = kernels->pack_f32_size(n, 1) / sizeof(float);
+        int wrong = 0;
+        for (int i = 0; i < k; i++)
+            for (int j = 0; j < n; j++)
+                wrong += ((const float *)m.packed.data)[(size_t)i * step + (size_t)j] != m.w[j * k + i];
+        CHECK(wrong == 0, "%s n=%d: %d wrong", kernels->name, n, wrong);
+        free_matrix(&m);
+    }
+}
+
 static void test_activations(const le_kernels *kernels) {
     float x[CHUNK], y[CHUNK];
     for (int kind = 0; kind < LE_ACT_COUNT; kind++) {
@@ -497,6 +512,8 @@ int main(void) {
         test_matmul_sizes(kernels);
         test_matmul_strides(kernels);
         test_matmul_chains(kernels);
+        test_one_panel(kernels);
+        test_one_panel(kernels->same_bits);
         test_activations(kernels);
         test_special_values(kernels);
         test_activation_lengths(kernels);
