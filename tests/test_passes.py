@@ -11,7 +11,7 @@ from lstm_edge.errors import UnsupportedModelError
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 from lstm_edge.ir.notes import ASSUMED
-from lstm_edge.passes import fold, fuse, pipeline, states
+from lstm_edge.passes import fold, fuse, pieces, pipeline, states
 
 RNG = np.random.default_rng(3)
 
@@ -143,6 +143,41 @@ def test_pad_batch_norm_and_activation_go_into_the_convolution(layout):
     assert ops(g) == ["Conv"]
     assert list(g.nodes[0].attrs["pads"]) == [3, 1] and g.nodes[0].attrs["activation"] == "leaky_relu"
     assert g.metadata["notes"]
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_pointwise_transposed_convolution_is_a_convolution(groups):
+    g = Graph()
+    x = g.input("x", (BATCH, 6, 9))
+    inputs = [x, g.constant(weights(6, 4, 1)), g.constant(weights(4 * groups))]
+    y = g.add1("ConvTranspose", inputs, {"groups": groups, "activation": "relu"}, "up")
+    g.output("y", binary(g, y, g.constant(weights(4 * groups, 1)), "mul"))
+    same_answers(g, [fuse.fuse], x=RNG.normal(size=(2, 6, 9)))
+    assert ops(g) == ["Conv", "Binary"]
+
+
+def test_slices_are_taken_from_the_parts_of_what_was_put_together():
+    g = Graph()
+    x, new = g.input("x", (BATCH, 8, 3)), g.input("new", (BATCH, 2, 3))
+
+    def cut(tensor, start, end):
+        return g.add1("Slice", [tensor], {"axes": [1], "starts": [start], "ends": [end]}, "cut")
+
+    joined = g.add1("Concat", [new, cut(x, 2, 8)], {"axis": 1}, "joined")
+    g.output("old", cut(joined, 3, -1))
+    g.output("new_again", binary(g, cut(joined, 0, 2), g.constant(2.0), "mul"))
+    same_answers(g, [pieces.take_from_sources, fold.fold], x=RNG.normal(size=(2, 8, 3)), new=RNG.normal(size=(2, 2, 3)))
+    assert ops(g) == ["Slice", "Binary"]  # x[3:7] of 8, and all of `new`
+    assert [list(g.nodes[0].attrs[k]) for k in ("starts", "ends")] == [[3], [7]]
+
+
+def test_a_slice_across_parts_stays():
+    g = Graph()
+    x, new = g.input("x", (BATCH, 8, 3)), g.input("new", (BATCH, 2, 3))
+    joined = g.add1("Concat", [new, x], {"axis": 1}, "joined")
+    g.output("y", g.add1("Slice", [joined], {"axes": [1], "starts": [1], "ends": [4]}, "cut"))
+    same_answers(g, [pieces.take_from_sources], x=RNG.normal(size=(2, 8, 3)), new=RNG.normal(size=(2, 2, 3)))
+    assert ops(g) == ["Concat", "Slice"]
 
 
 def test_matmul_add_activation_become_dense():

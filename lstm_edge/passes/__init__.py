@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..ir.graph import Graph
-from . import fold, frames, fuse, overlap, recurrences, states, streaming, unrolled
+from . import fold, frames, fuse, overlap, pieces, recurrences, states, streaming, unrolled
 
 
 def pipeline(graph: Graph, states_: dict[str, str] | None = None, overlap_: dict[str, int] | None = None) -> Graph:
@@ -28,6 +28,7 @@ def pipeline(graph: Graph, states_: dict[str, str] | None = None, overlap_: dict
     graph.metadata["overlap"] = dict(overlap_ or {})
     fold.fold(graph)
     streaming.apply(graph)
+    pieces.take_from_sources(graph)
     fold.fold(graph)
     graph.drop_unused()
     return graph

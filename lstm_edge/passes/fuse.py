@@ -161,6 +161,23 @@ def _matmul_to_dense(v: _View, node: Node) -> bool:
     return True
 
 
+def _pointwise_transpose(v: _View, node: Node) -> bool:
+    """A ConvTranspose with one tap and no stride mixes the channels of a position, as a Conv does."""
+    attrs, weight = read_attrs(node), constant_of(v.graph, node.inputs[1])
+    if weight is None or any(size != 1 for size in weight.shape[2:]):
+        return False
+    n, groups = weight.ndim - 2, attrs["groups"]
+    if any(s != 1 for s in each(attrs["strides"], n)) or any(
+        (*each(attrs["pads"], 2 * n), *each(attrs["output_padding"], n))
+    ):
+        return False
+    rows = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2)  # of each group (outputs, inputs)
+    rows = np.ascontiguousarray(rows.reshape(-1, *rows.shape[2:]))
+    node.op, node.inputs[1] = "Conv", v.graph.constant(rows, f"{node.name}.w")
+    node.attrs.pop("output_padding", None)
+    return True
+
+
 def _scale_into_weights(v: _View, node: Node) -> bool:
     """Multiplication by one constant per output channel after a layer goes into its weights and bias."""
     found = v.split_feed(node, "mul", *LAYERS)
@@ -364,6 +381,7 @@ def _bias_into_normalize(v: _View, node: Node) -> bool:
 Rule = Callable[[_View, Node], bool]
 RULES: list[tuple[str, Rule, str]] = [  # the op of a node that a rule looks at, the rule, what it does
     ("MatMul", _matmul_to_dense, "matrix product by a constant into Dense"),
+    ("ConvTranspose", _pointwise_transpose, "pointwise transposed convolution into Conv"),
     ("Conv", _pad_into_conv, "zero Pad into Conv"),
     ("Slice", _slice_into_conv, "end Slice into a convolution's padding"),
     ("Binary", _plain_power, "power by a constant into multiplication, root or reciprocal"),

@@ -106,7 +106,7 @@ def _binary(call: Call) -> Value:
 
 @lowers("PRelu")
 def _prelu(call: Call) -> Value:
-    return call.ctx.binary("prelu", call.input(0), call.input(1))
+    return arithmetic.prelu(call.ctx, call.input(0), call.input(1))
 
 
 @lowers("Pow")
