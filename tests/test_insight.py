@@ -425,7 +425,7 @@ def test_the_command_writes_what_it_is_asked_for(folder, capsys):
             np.testing.assert_array_equal(written[name], array)
     assert _run(["trace", "model.lstm", "x.csv", "--json"]) == 0
     (said,) = json.loads(capsys.readouterr().out)["recurrences"]
-    np.testing.assert_allclose(said["memory"], saturation(found)["cell"].memory, rtol=1e-6)
+    np.testing.assert_allclose(said["memory"], saturation(found)["cell"].memory, rtol=5e-6)  # six digits
 
 
 def test_the_picture_shows_every_map(folder):

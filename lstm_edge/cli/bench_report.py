@@ -7,14 +7,16 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ..bench import Machine
 from ..bench.baseline import Change
 from ..bench.measure import MANY
+from .grid import Column, name, print_grid, text
 from .io import out_console
 
-COLUMNS = ("min", "mean", "sd", "median", "p90", "p95", "p99", "p999", "max")
+# A row of figures, and which of them go first where a terminal is narrow.
+DROPPED = {"min": 2, "mean": 4, "sd": 7, "median": 0, "p90": 5, "p95": 6, "p99": 1, "p999": 3, "max": 2}
+COLUMNS = tuple(DROPPED)
 BARS = " ▁▂▃▄▅▆▇█"
 RIVAL = ("min", "median", "low", "high", "ratio", "ratio_low", "ratio_high", "ratio_min")  # figures of an engine
 
@@ -23,12 +25,9 @@ def print_tables(report: dict[str, Any], changes: list[Change], machine: Machine
     console = out_console()
     clock = f", {machine.mhz:.0f} MHz" if machine.mhz else ""
     console.print(f"{report['model']}, microseconds per call, {report['cpu']}{clock}", markup=False)
-    table = Table("call", "runs", box=None, pad_edge=False)
-    for name in COLUMNS:
-        table.add_column(name, justify="right")
-    for row in report["results"]:
-        table.add_row(row["name"], str(row["runs"]), *(_number(row[name]) for name in COLUMNS))
-    console.print(table)
+    columns = text("call"), Column("runs", drop=8), *(Column(figure, drop=DROPPED[figure]) for figure in COLUMNS)
+    rows = [(row["name"], str(row["runs"]), *(_number(row[figure]) for figure in COLUMNS)) for row in report["results"]]
+    print_grid(console, columns, rows)
     for row in report["results"]:
         _print_row(console, row, report)
     console.print(f"an empty call by the same clock: {_number(report['empty_call'])}", markup=False)
@@ -72,9 +71,9 @@ def _print_paced(console: Console, found: dict[str, Any]) -> None:
     console.print(f"paced: {found['missed']} of {found['frames']} answers late in {found['duration']:.1f} s, a frame every "
                   f"{1e3 * found['period']:g} ms; real-time factor {found['real_time_factor']:.3g}, {100 * found['cpu_share']:.1f} % of a CPU",
                   markup=False, soft_wrap=True)  # fmt: skip
-    for name in ("wake", "work", "answer"):
-        values = ", ".join(f"{kind} {_number(value)}" for kind, value in found[name].items())
-        console.print(f"  {name}: {values}", markup=False)
+    for part in ("wake", "work", "answer"):
+        values = ", ".join(f"{kind} {_number(value)}" for kind, value in found[part].items())
+        console.print(f"  {part}: {values}", markup=False)
     energy = (
         f"{found['joules']:.2f} J by {found['meter']}" if found["joules"] is not None else "not counted by this system"
     )
@@ -83,10 +82,8 @@ def _print_paced(console: Console, found: dict[str, Any]) -> None:
 
 def _print_startup(console: Console, report: dict[str, Any]) -> None:
     found, sizes = report["startup"], report["startup"]["bytes"]
-    table = Table("from nothing, ms", "ms", "MB", box=None, pad_edge=False)
-    for name in sizes:
-        table.add_row(name, f"{found[name]:.2f}", f"{sizes[name] / 1e6:.1f}")
-    console.print(table)
+    rows = [(part, f"{found[part]:.2f}", f"{sizes[part] / 1e6:.1f}") for part in sizes]
+    print_grid(console, (text("from nothing, ms"), Column("ms"), Column("MB")), rows)
     if report["core_step"] is not None:
         console.print(f"a step in C alone: {_number(report['core_step'])}", markup=False)
 
@@ -96,15 +93,16 @@ def _print_ops(console: Console, report: dict[str, Any]) -> None:
     console.print(f"ops of a {report['ops_mode']}; this machine reads {limit['bytes'] / 1e3:.0f} kB at {limit['read'] / 1e9:.1f} GB/s, "
                   f"float32 {limit['float32'] / 1e9:.0f}, "
                   f"int8 {limit['int8'] / 1e9:.0f} Gop/s out of registers ({limit['isa']}, one thread)", markup=False, soft_wrap=True)  # fmt: skip
-    table = Table("op", "us", "share", "kB", "GB/s", "of bandwidth", box=None, pad_edge=False)
+    rows = []
     for op in report["ops"]:
         read = (
             (f"{op['bytes'] / 1e3:.1f}", f"{op['bytes_per_second'] / 1e9:.1f}", f"{100 * op['of_bandwidth']:.0f} %")
             if op["bytes"]
             else ()
         )
-        table.add_row(f"{op['name']} ({op['op']})", _number(op["median"]), f"{100 * op['share']:.1f} %", *read)
-    console.print(table)
+        rows.append((f"{op['name']} ({op['op']})", _number(op["median"]), f"{100 * op['share']:.1f} %", *read))
+    numbers = {"us": 0, "share": 0, "kB": 1, "GB/s": 2, "of bandwidth": 3}
+    print_grid(console, (name("op"), *(Column(told, drop=drop) for told, drop in numbers.items())), rows)
 
 
 def _print_versus(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -112,24 +110,22 @@ def _print_versus(console: Console, rows: list[dict[str, Any]]) -> None:
         console.print(
             f"{mode}, engines in turn, a process each, one thread; below 1: lstm_edge is faster", markup=False
         )
-        table = Table("engine", box=None, pad_edge=False)
-        for name in ("min", "median", "ours/theirs", "95 %", "of minima"):
-            table.add_column(name, justify="right", no_wrap=True)
-        told = []
+        numbers = {"min": 1, "median": 0, "ours/theirs": 0, "95 %": 2, "of minima": 3}
+        told, lines = [], []
         for row in (row for row in rows if row["mode"] == mode):
-            name = row["name"] or row["engine"]
+            engine = row["name"] or row["engine"]
             if row["why"]:
-                told.append(f"{name}: cannot: {row['why']}")
+                told.append(f"{engine}: cannot: {row['why']}")
                 continue
             figures = [_number(row["min"]), _number(row["median"])]
             if row["ratio"] is not None:
                 figures += [f"{row['ratio']:.3f}", f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"]
                 figures.append(f"{row['ratio_min']:.3f}")
-            table.add_row(name, *figures)
+            lines.append((engine, *figures))
             if row["agrees"] is not None:
                 word = "answers agree" if row["agrees"] else "ANSWERS DIFFER"
-                told.append(f"{name} on {row['source']}: {word}: by {row['error']:.2g}, {row['allowed']:.2g} allowed")
-        console.print(table)
+                told.append(f"{engine} on {row['source']}: {word}: by {row['error']:.2g}, {row['allowed']:.2g} allowed")
+        print_grid(console, (name("engine"), *(Column(figure, drop=drop) for figure, drop in numbers.items())), lines)
         for line in told:
             console.print(f"  {line}", markup=False, soft_wrap=True)
 
@@ -148,13 +144,15 @@ def print_csv(report: dict[str, Any]) -> None:
 
 def print_markdown(report: dict[str, Any]) -> None:
     rows = [["call", "runs", *COLUMNS]]
-    rows += [[row["name"], str(row["runs"]), *(_number(row[name]) for name in COLUMNS)] for row in report["results"]]
+    rows += [
+        [row["name"], str(row["runs"]), *(_number(row[figure]) for figure in COLUMNS)] for row in report["results"]
+    ]
     sys.stdout.write(f"{report['model']}, microseconds per call, {report['cpu']}\n\n{_markdown(rows)}")
     if "versus" in report:
         rows = [["call", "engine", *RIVAL, "differs by", "allowed"]]
         for row in report["versus"]:
-            figures = [_number(row[name]) if row[name] is not None else "" for name in RIVAL]
-            far = [f"{row[name]:.2g}" if row[name] is not None else "" for name in ("error", "allowed")]
+            figures = [_number(row[figure]) if row[figure] is not None else "" for figure in RIVAL]
+            far = [f"{row[gap]:.2g}" if row[gap] is not None else "" for gap in ("error", "allowed")]
             told = f"{row['name'] or row['engine']}{': cannot: ' * bool(row['why'])}{row['why']}".replace("|", "\\|")
             rows.append([row["mode"], told, *figures, *far])
         sys.stdout.write(f"\n{_markdown(rows)}")

@@ -6,11 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-from rich.table import Table
+from rich.console import Console
 
 import lstm_edge
 
 from ..check import doctor
+from .grid import Column, print_grid, text, words
 from .io import err_console, error_line, out_console, print_json
 from .options import json_option
 
@@ -37,9 +38,9 @@ def command(as_json: bool) -> int:
         print_json({**about, "advice": advice, "error": error, "passed": not failed})
     else:
         console = out_console()
-        console.print(machine_table(machine, lstm_edge.__version__))
+        print_machine(console, machine, lstm_edge.__version__)
         console.print()
-        console.print(kernel_table(rows))
+        print_kernels(console, rows)
         for line in advice:
             console.print(f"advice: {line}", markup=False)
     for row in failed:
@@ -51,9 +52,8 @@ def command(as_json: bool) -> int:
     return DIFFERENT if failed else FAILED if error else 0
 
 
-def machine_table(machine: Any, version: str) -> Table:
-    """What was found, a row each; what the machine does not tell reads "not told"."""
-    table = Table(box=None, pad_edge=False, show_header=False)
+def print_machine(console: Console, machine: Any, version: str) -> None:
+    """Prints what was found, a row each; what the machine does not tell reads "not told"."""
     clock = " of ".join(f"{mhz:.0f}" for mhz in (machine.mhz, machine.max_mhz) if mhz is not None)
     memory = " of ".join(f"{n / MIB:.0f}" for n in (machine.memory_available, machine.memory) if n is not None)
     rows = {
@@ -72,17 +72,17 @@ def machine_table(machine: Any, version: str) -> Table:
         "memory available": memory and f"{memory} MiB",
         "load average": machine.load,
     }
-    for name, value in rows.items():
-        table.add_row(name, str(value) if value not in (None, "", False) else "not told")
-    return table
+    told = [(name, str(value) if value not in (None, "", False) else "not told") for name, value in rows.items()]
+    print_grid(console, (text(""), words("")), told, header=False)
 
 
-def kernel_table(rows: list[Any]) -> Table:
-    table = Table("kernels", "", "why", "float32 off by", "int8 bits", "test", box=None, pad_edge=False)
+def print_kernels(console: Console, rows: list[Any]) -> None:
+    columns = text("kernels"), text(""), words("why"), Column("float32 off by"), text("int8 bits", 1), text("test")
+    told = []
     for row in rows:
         state = "chosen" if row.chosen else "runs" if row.supported else "no"
-        table.add_row(row.name, state, row.why, *(_result(row) if row.supported else ()))
-    return table
+        told.append((row.name, state, row.why, *(_result(row) if row.supported else ())))
+    print_grid(console, columns, told)
 
 
 def _result(row: Any) -> tuple[str, str, str]:

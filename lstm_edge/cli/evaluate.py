@@ -6,11 +6,11 @@ import os
 
 import click
 import numpy as np
-from rich.table import Table
 
 import lstm_edge
 
 from ..errors import FormatError
+from .grid import Column, print_grid, text
 from .io import open_array, out_console, print_json, read_csv, read_inputs
 from .options import isa_option, json_option, model_argument
 
@@ -47,12 +47,8 @@ def command(
         return
     assert result.accuracy is not None
     console.print(f"{result.count} answers: accuracy {result.accuracy:.4f}", markup=False)
-    table = Table("label \\ answer", box=None, pad_edge=False)
-    for n in range(len(result.confusion)):
-        table.add_column(str(n), justify="right")
-    for n, row in enumerate(result.confusion):
-        table.add_row(str(n), *map(str, row))
-    console.print(table)
+    columns = text("label \\ answer"), *(Column(str(n)) for n in range(len(result.confusion)))
+    print_grid(console, columns, [(str(n), *map(str, row)) for n, row in enumerate(result.confusion)])
 
 
 def _read_labels(path: str) -> np.ndarray:

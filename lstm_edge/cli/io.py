@@ -25,8 +25,8 @@ TASKS = ("forecast", "classify", "label", "anomaly")  # whose files name the col
 
 
 def out_console() -> Console:
-    """Results: as wide as the terminal, and wide enough for any table where stdout is none."""
-    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 160)
+    """Results: as wide as the terminal, and wide enough for any line where stdout is none."""
+    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 1 << 14)
 
 
 def err_console() -> Console:
@@ -41,7 +41,19 @@ def error_line(message: str, below: str = "") -> None:
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """A result on stdout: numbers of six significant digits, null for what is no number."""
+    sys.stdout.write(json.dumps(rounded(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def rounded(value: Any) -> Any:
+    """A value of JSON as print_json writes it."""
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(one) for one in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ import os
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 import lstm_edge
 
 from ..prune.report import PruneReport
+from .grid import Column, name, print_grid, text
 from .io import err_console, out_console, print_json
 from .options import json_option, model_argument
 from .sinks import check_output, check_replaceable
@@ -65,15 +65,24 @@ def command(
 
 def print_report(report: PruneReport, console: Console) -> None:
     """A row per weight, a line per output and kind of call, and what stayed whole."""
-    table = Table("op", "name", "weight", box=None, pad_edge=False)
-    for name in ("density", "from", "bytes", "from"):
-        table.add_column(name, justify="right")
+    columns = (
+        text("op", 2),
+        name("name"),
+        text("weight"),
+        Column("density"),
+        Column("from", drop=1),
+        Column("bytes"),
+        Column("from", drop=1),
+    )
+    rows = []
     for w in report.weights:
         shares, sizes = (f"{w.after:.3f}", f"{w.before:.3f}"), (f"{w.bytes_after:,}", f"{w.bytes_before:,}")
-        table.add_row(w.op, w.name, w.weight, *shares, *sizes)
-    console.print(table)
-    for name, e in report.outputs.items():
-        console.print(f"output {name}: largest error {e.max:.2g}, mean {e.mean:.2g}, SNR {e.snr:.1f} dB", markup=False)
+        rows.append((w.op, w.name, w.weight, *shares, *sizes))
+    print_grid(console, columns, rows)
+    for output, e in report.outputs.items():
+        console.print(
+            f"output {output}: largest error {e.max:.2g}, mean {e.mean:.2g}, SNR {e.snr:.1f} dB", markup=False
+        )
     for kind, (before, after) in report.calls.items():
         console.print(f"a {kind}: {after:.4g} us, before {before:.4g}; {report.where}", markup=False)
     console.print(f"chosen by: {report.by}; errors measured on: {report.source}", markup=False)

@@ -6,7 +6,6 @@ import os
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 import lstm_edge
 
@@ -14,6 +13,7 @@ from .. import format
 from ..quantize.auto import compare
 from ..quantize.report import Error, QuantizeReport
 from ..quantize.targets import HERE, TARGETS, measure_for
+from .grid import Column, name, print_grid, text
 from .io import err_console, out_console, print_json
 from .options import json_option, model_argument
 from .sinks import check_output, check_replaceable
@@ -101,17 +101,16 @@ def add_times(report: QuantizeReport, before: str, after: str, target: str) -> N
 def print_report(report: QuantizeReport, console: Console) -> None:
     """A row per op with constants, a row per output, and what stayed float32."""
     forms = list(dict.fromkeys(form for op in report.ops for form in op.times))
-    table = Table("op", "name", "stored", box=None, pad_edge=False)
-    for name in ("bytes", "from", "max error", "mean", "SNR dB", "alone", *(f"{form} us" for form in forms)):
-        table.add_column(name, justify="right")
+    numbers = {"bytes": 0, "from": 2, "max error": 0, "mean": 4, "SNR dB": 3, "alone": 5}
+    columns = text("op", 1), name("name"), text("stored"), *(Column(told, drop=drop) for told, drop in numbers.items())
+    rows = []
     for op in report.ops:
         alone = "" if op.alone is None else f"{op.alone:.2g}"
         times = [f"{op.times[form]:.2f}" if form in op.times else "" for form in forms]
         sizes = f"{op.bytes_after:,}", f"{op.bytes_before:,}"
-        table.add_row(op.op, op.name, op.stored, *sizes, *_error_cells(op.error), alone, *times)
-    for name, error in report.outputs.items():
-        table.add_row("output", name, "", "", "", *_error_cells(error), "", *[""] * len(forms))
-    console.print(table)
+        rows.append((op.op, op.name, op.stored, *sizes, *_error_cells(op.error), alone, *times))
+    rows += [("output", output, "", "", "", *_error_cells(error)) for output, error in report.outputs.items()]
+    print_grid(console, (*columns, *(Column(f"{form} us", drop=6) for form in forms)), rows)
     for kind, forms_us in report.calls.items():
         told = ", ".join(f"{form} {us:.4g} us" for form, us in forms_us.items())
         console.print(f"a {kind}: {told}; {report.where}", markup=False)

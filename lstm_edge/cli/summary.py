@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ..ir.notes import assumptions
 from ..ir.ops import RECURRENT
+from .grid import name, print_grid, text, words
 from .io import open_sizes
 
 # Shown where a caller who wants a stream of frames has the source's fixed sizes in the way.
@@ -29,14 +29,11 @@ def shape_text(shape: tuple[int | str, ...] | None) -> str:
 
 def describe(model: Any, console: Console, notes: bool = True) -> None:
     """Prints ports, states, streaming and (unless told not to) notes of a loaded model."""
-    table = Table("role", "name", "shape", "dtype", "in words", box=None, pad_edge=False)
-    for port in model.inputs:
-        table.add_row("input", port.name, shape_text(port.shape), port.dtype, input_words(port, model))
-    for port in model.outputs:
-        table.add_row("output", port.name, shape_text(port.shape), port.dtype, output_words(port, model))
-    for port in model.states:
-        table.add_row("state", port.name, shape_text(port.shape), port.dtype, "kept by the stream")
-    console.print(table)
+    told = [("input", port, input_words(port, model)) for port in model.inputs]
+    told += [("output", port, output_words(port, model)) for port in model.outputs]
+    told += [("state", port, "kept by the stream") for port in model.states]
+    columns = text("role"), name("name"), text("shape"), text("dtype", 2), words("in words", 1)
+    print_grid(console, columns, [(role, p.name, shape_text(p.shape), p.dtype, about) for role, p, about in told])
     console.print(f"streaming: {streaming_text(model)}", markup=False)
     rate = model.metadata.get("sample_rate")
     if rate:
@@ -47,8 +44,8 @@ def describe(model: Any, console: Console, notes: bool = True) -> None:
 
 def show_assumptions(assumed: Iterable[str], console: Console) -> None:
     """Says, on every screen that shows a model, what its answers rest on without anybody having said it."""
-    for text in assumed:
-        console.print(f"ASSUMED: {text}", markup=False, style="yellow", soft_wrap=True)
+    for assumption in assumed:
+        console.print(f"ASSUMED: {assumption}", markup=False, style="yellow", soft_wrap=True)
 
 
 def streams(model: Any) -> bool:

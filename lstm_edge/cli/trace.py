@@ -7,7 +7,7 @@ import os
 
 import click
 import numpy as np
-from rich.table import Table
+from rich.console import Console
 
 import lstm_edge
 
@@ -16,6 +16,7 @@ from ..insight import Saturation, Trace, saturation
 from ..insight.page import page
 from ..insight.picture import draw
 from ..insight.shown import Map, input_maps, trace_maps
+from .grid import Column, name, print_grid, text
 from .io import out_console, print_json, suffix_of
 from .options import isa_option, json_option, model_argument
 from .sinks import PICTURES, check_output, replacing
@@ -63,9 +64,9 @@ def command(
             }
         )
         return
-    out_console().print(_table(found))
-    for name, why in traced.left_out.items():
-        out_console().print(f"{name}: left out: {why}", markup=False)
+    _print_table(out_console(), found)
+    for op, why in traced.left_out.items():
+        out_console().print(f"{op}: left out: {why}", markup=False)
 
 
 def _check_outputs(output: str | None, html: str | None, sources: tuple[str, ...]) -> None:
@@ -101,18 +102,18 @@ def _write(output: str | None, html: str | None, title: str, traced: Trace, abov
             file.write(page(title, above, maps).encode())
 
 
-def _table(found: dict[str, Saturation]) -> Table:
-    table = Table("recurrence", "op", "gate", box=None, pad_edge=False)
-    for heading in ("under 0.05", "over 0.95", "memory in frames: median", "least", "most"):
-        table.add_column(heading, justify="right")
+def _print_table(console: Console, found: dict[str, Saturation]) -> None:
+    numbers = {"under 0.05": 0, "over 0.95": 0, "memory in frames: median": 1, "least": 2, "most": 2}
+    columns = name("recurrence"), text("op"), text("gate"), *(Column(told, drop=drop) for told, drop in numbers.items())
+    rows = []
     for s in found.values():
         remembers = ["", "", ""] if s.memory is None else [f"{v:.3g}" for v in _spread(s)]
         for n, (gate, (low, high)) in enumerate(s.gates.items()):
             head = (s.name, s.op) if n == 0 else ("", "")
-            table.add_row(*head, gate, f"{low:.1%}", f"{high:.1%}", *(remembers if n == 0 else ()))
+            rows.append((*head, gate, f"{low:.1%}", f"{high:.1%}", *(remembers if n == 0 else ())))
         if not s.gates:
-            table.add_row(s.name, s.op, "none")
-    return table
+            rows.append((s.name, s.op, "none"))
+    print_grid(console, columns, rows)
 
 
 def _spread(s: Saturation) -> tuple[float, float, float]:

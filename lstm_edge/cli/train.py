@@ -9,7 +9,6 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 import lstm_edge
 
@@ -19,6 +18,7 @@ from ..training.processes import is_first
 from ..training.registry import TASKS, sections
 from ..training.report import Epoch, History
 from ..training.trainer import train
+from .grid import Column, name, print_grid, text
 from .io import err_console, out_console
 from .sinks import check_output, check_replaceable
 from .verify import say_verdict
@@ -140,9 +140,9 @@ def _with_extra(call: Callable[[], Any]) -> Any:
 
 def show_scores(scores: dict[str, Any], console: Console) -> None:
     """The scores of a task: a table where rows of figures stand under names, a line for each other one."""
-    for name, value in scores.items():
-        if name == "targets":
-            console.print(_table_of_targets(value))
+    for score, value in scores.items():
+        if score == "targets":
+            _print_targets(console, value)
         elif isinstance(value, dict):
             for of, figures in value.items():
                 said = (
@@ -150,15 +150,16 @@ def show_scores(scores: dict[str, Any], console: Console) -> None:
                     if isinstance(figures, dict)
                     else f"{figures:.4g}"
                 )
-                console.print(f"{name}, {of}: {said}", markup=False)
+                console.print(f"{score}, {of}: {said}", markup=False)
         else:
-            console.print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}", markup=False)
+            console.print(f"{score}: {value:.4g}" if isinstance(value, float) else f"{score}: {value}", markup=False)
 
 
-def _table_of_targets(targets: dict[str, dict[str, dict[str, float]]]) -> Table:
+def _print_targets(console: Console, targets: dict[str, dict[str, dict[str, float]]]) -> None:
     columns = [name.upper() for kinds in targets.values() for name in next(iter(kinds.values()))]
-    table = Table("target", "by", *dict.fromkeys(columns), box=None, pad_edge=False)
-    for target, kinds in targets.items():
-        for kind, figures in kinds.items():
-            table.add_row(target, kind, *(f"{v:.5g}" for v in figures.values()))
-    return table
+    rows = [
+        (target, kind, *(f"{v:.5g}" for v in figures.values()))
+        for target, kinds in targets.items()
+        for kind, figures in kinds.items()
+    ]
+    print_grid(console, (name("target"), text("by"), *map(Column, dict.fromkeys(columns))), rows)

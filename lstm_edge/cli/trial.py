@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 import lstm_edge
 
 from ..errors import LstmEdgeError
 from ..importers import registry
 from ..ir.notes import assumptions
+from .grid import Column, name, print_grid, text, words
 from .io import err_console, out_console
 from .summary import streaming_text
 
@@ -42,12 +41,10 @@ def check(sources: Sequence[str], self_test: bool, options: dict[str, Any]) -> i
     for path in paths:
         with err_console().status(f"converting {os.path.basename(path)}"):
             trials.append(_tried(path, self_test, options))
-    table = Table("file", "kind", "converts", "seconds", "in words", box=None, pad_edge=False)
-    table.columns[-1].overflow = "fold"
-    for t in trials:
-        table.add_row(t.path, t.kind, "yes" if t.converts else "no", f"{t.seconds:.2f}", t.words)
     console = out_console()
-    console.print(table, markup=False)
+    columns = name("file"), text("kind", 1), text("converts"), Column("seconds", drop=2), words("in words")
+    rows = [(t.path, t.kind, "yes" if t.converts else "no", f"{t.seconds:.2f}", t.words) for t in trials]
+    print_grid(console, columns, rows)
     done = sum(t.converts for t in trials)
     console.print(f"{done} of {len(trials)} files convert", markup=False)
     return 0 if done == len(trials) else 1
