@@ -16,6 +16,7 @@ from ._core import Model
 from .check.self_test import make_self_test
 from .errors import LstmEdgeError
 from .importers import registry
+from .importers.rates import keep_rate
 from .ir.graph import Graph
 
 
@@ -32,6 +33,7 @@ def convert(
     architecture: Any = None,
     example: Any = None,
     options: Mapping[str, Any] | None = None,
+    rate: float | None = None,
     sample: Mapping[str, np.ndarray] | None = None,
     self_test: bool = True,
 ) -> Model:
@@ -44,12 +46,13 @@ def convert(
     docs/network.md. assume: take the network that weights suggest as it stands (see suggest_network); what is
     assumed stays in the model's notes. architecture: the file (or the object in it) that model.to_json() wrote, where
     `source` holds a Keras model's weights alone. example: an input that a torch module accepts. options: what one format
-    alone understands, docs/command-line.md. sample: arrays for the self-test, shaped as Model.run takes them.
+    alone understands, docs/command-line.md. rate: samples a second of the sound that the model takes, kept in the file; None
+    takes what the source says. sample: arrays for the self-test, shaped as Model.run takes them.
     Raises UnsupportedModelError, FormatError (both name the file), OSError.
     """
     given = {"shapes": shapes, "constants": constants, "network": network, "assume": assume or None}
     given |= {"architecture": architecture, "example": example, "options": options}
-    graph = to_graph(source, states=states, overlap=overlap, **given)
+    graph = to_graph(source, states=states, overlap=overlap, rate=rate, **given)
     if self_test:
         with _named(source):
             whole = source if architecture is None else (source, architecture)
@@ -65,12 +68,14 @@ def to_graph(
     *,
     states: Mapping[str, str] | None = None,
     overlap: Mapping[str, int] | None = None,
+    rate: float | None = None,
     **options: Any,
 ) -> Graph:
     """The Graph that `convert` writes, without its self-test. `options`: what convert hands to importers."""
     with _named(source):
         kind, graph = registry.read(source, options)
         passes.pipeline(graph, dict(states) if states is not None else None, dict(overlap or {}))
+        keep_rate(graph, rate, options.get("constants") or {})
     graph.metadata["converter"] = f"lstm_edge {__version__}"
     graph.metadata["source"] = {**_about(source, kind), **graph.metadata.get("source", {})}
     return graph

@@ -48,6 +48,14 @@ OPTIONS = {
         ),
         Option("example", "--example", "array", "An input that a TorchScript file accepts.", by_name=False),
         Option("options", "--option", "word", "What one format alone understands"),
+        Option(
+            "rate",
+            "--rate",
+            "hertz",
+            "Samples a second of the sound that the model takes.",
+            by_name=False,
+            of_importer=False,
+        ),
         Option("sample", "--sample", "array", "An input of the self-test.", of_importer=False),
     )
 }

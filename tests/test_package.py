@@ -16,7 +16,7 @@ from lstm_edge.files import toml
 
 HEAVY = (
     *("click", "rich", "onnx", "onnxruntime", "h5py", "torch", "keras", "tensorflow", "flatbuffers", "safetensors"),
-    *("pandas", "optuna", "tensorboard", "matplotlib", "ncnn"),
+    *("pandas", "optuna", "tensorboard", "matplotlib", "ncnn", "soxr"),
 )
 
 

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
@@ -36,7 +37,14 @@ COMMANDS = (
     "doctor",
 )
 # Modules that only some formats need -> the extra of pyproject.toml that brings them.
-EXTRAS = {"onnx": "onnx", "h5py": "keras", "torch": "torch", "flatbuffers": "tflite", "matplotlib": "plot"}
+EXTRAS = {
+    "onnx": "onnx",
+    "h5py": "keras",
+    "torch": "torch",
+    "flatbuffers": "tflite",
+    "matplotlib": "plot",
+    "soxr": "audio",
+}
 
 
 class _LazyGroup(click.Group):
@@ -48,6 +56,15 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """click ends with 1 where the reader of stdout has gone: that it has seen enough is no error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            with suppress(OSError):  # what is still to be flushed at the end goes nowhere
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
 
 
 @click.group(
@@ -88,9 +105,6 @@ def _run(args: Sequence[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         error_line("interrupted")
         return 130
-    except BrokenPipeError:  # the reader of stdout has seen enough
-        sys.stderr.close()
-        return 0
     except OSError as exc:
         place = re.sub(r"\.[0-9]+\.tmp$", "", str(exc.filename or ""))  # what was asked for, not its temporary name
         error_line(f"{place}: {exc.strerror}" if place and exc.strerror else str(exc))

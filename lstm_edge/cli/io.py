@@ -9,7 +9,8 @@ import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from rich.text import Text
 
 from ..errors import FormatError, LstmEdgeError, ShapeError
 from ..files.tables import read_table
+from .pipes import Pipe
 from .wav import WavReader
 
 SUFFIXES = (".npy", ".npz", ".csv", ".wav")
+MOST_SAMPLES = 1 << 20  # of a piece of a .wav
 TASKS = ("forecast", "classify", "label", "anomaly")  # whose files name the columns of their input
 
 
@@ -38,6 +41,11 @@ def error_line(message: str, below: str = "") -> None:
     err_console().print(Text("error: " + " ".join(message.split()), style="red"), soft_wrap=True)
     if below:
         err_console().print(Text("\n" + below), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A line on stderr that a caller should know, whether stderr is a terminal or not."""
+    err_console().print(Text("note: " + text), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -80,11 +88,14 @@ def read_inputs(model: Any, paths: tuple[str, ...]) -> tuple[list[np.ndarray], i
     return arrays, rate
 
 
-def check_count(model: Any, paths: tuple[str, ...]) -> None:
-    """Raises FormatError where the files are not one per input (or one .npz), or of a kind that is not read."""
+def check_count(model: Any, paths: tuple[str, ...], streams: Collection[str] = ()) -> None:
+    """Raises FormatError where the files are not one per input (or one .npz), or of a kind that is not read.
+
+    streams: those whose suffix says nothing.
+    """
     names = [p.name for p in model.inputs]
     for path in paths:
-        if suffix_of(path) not in SUFFIXES:
+        if path not in streams and suffix_of(path) not in SUFFIXES:
             expected = f"expected a file among {', '.join(SUFFIXES)}"
             raise FormatError(f"{path}: {expected}, found {suffix_of(path) or 'no suffix'}")
     if len(paths) != len(names) and not (len(paths) == 1 and suffix_of(paths[0]) == ".npz"):
@@ -209,11 +220,12 @@ def read_csv(path: str) -> np.ndarray:
 
 def read_wav(path: str) -> tuple[np.ndarray, int]:
     """All samples of a .wav (n, channels) float32 in [-1, 1), and the rate."""
-    reader = WavReader(path)
-    try:
-        return reader.read(reader.count), reader.rate
-    finally:
-        reader.close()
+    with closing(Pipe(path)) as pipe:
+        reader = WavReader(pipe)
+        pieces = [reader.read(MOST_SAMPLES)]
+        while len(pieces[-1]):
+            pieces.append(reader.read(MOST_SAMPLES))
+        return np.concatenate(pieces), reader.rate
 
 
 def open_sizes(size: int | str) -> set[str]:

@@ -129,6 +129,7 @@ SINGLE: dict[str, dict[str, Any]] = {
     "json": {"metavar": "MODEL.json", "type": click.Path(exists=True, dir_okay=False)},
     "array": {"metavar": "FILE.npy", "type": ArrayFile()},
     "flag": {"is_flag": True},
+    "hertz": {"metavar": "HZ", "type": click.FloatRange(min=1)},
 }
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import IO, Any
 
@@ -13,9 +13,10 @@ import numpy as np
 
 from ..errors import FormatError, ShapeError
 from ..format import MAGIC
+from .lines import FORMS, Clock, Lines
 from .wav import HEADER_BYTES, wav_header, write_samples
 
-SUFFIXES = (".npy", ".npz", ".csv", ".wav")
+SUFFIXES = (".npy", ".npz", ".csv", ".jsonl", ".wav")
 PICTURES = (".png", ".svg", ".pdf")
 NPY_HEADER = 192  # room for any shape; .npy wants a multiple of 64
 
@@ -32,6 +33,11 @@ def check_output(path: str, sources: tuple[str, ...]) -> None:
     for source in sources:
         if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
             raise FormatError(f"{path}: expected another file than the input to write to; give another -o")
+
+
+def written_in_place(path: str) -> bool:
+    """Whether it is there and no file: a device such as /dev/null, a pipe. Nothing takes its name."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def check_replaceable(path: str) -> None:
@@ -59,18 +65,27 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
 
 
 class Sink:
-    """Collects answers by output name. `write` takes them in order; `time` is their frames axis, None without one."""
+    """Collects answers by output name. `write` takes them in order; an output's axis is that of its frames, None without one.
 
-    def __init__(self, path: str, rate: float = 0):
+    form: csv or jsonl, of what no suffix tells. Lines that nobody waits to be renamed are flushed as they come.
+    """
+
+    def __init__(self, path: str, clock: Clock, rate: float = 0, form: str | None = None):
+        self.in_place = path == "-" or written_in_place(path)
         suffix = os.path.splitext(path)[1].lower()
-        if path != "-" and suffix not in SUFFIXES:
+        if not self.in_place and suffix not in SUFFIXES:
             raise FormatError(
                 f"{path}: expected a file to write among {', '.join(SUFFIXES)}, found {suffix or 'no suffix'}"
             )
         if suffix == ".wav" and not rate:
             raise ShapeError(f"{path}: expected a .wav input, whose sample rate a .wav output takes, found none")
-        self.path, self.rate = path, int(rate)
-        self.kind = suffix[1:] if path != "-" else "csv"
+        self.path, self.rate, self.clock = path, int(rate), clock
+        self.kind = suffix[1:] if suffix in SUFFIXES else form or "csv"
+        if (self.in_place and self.kind not in FORMS) or form not in (None, self.kind):
+            expected = (
+                f"expected .{form}, as --format says" if form else f"expected lines ({', '.join(FORMS)}) for a pipe"
+            )
+            raise FormatError(f"{path}: {expected}, found {suffix}")
         self.parts: dict[str, list[np.ndarray]] = {}
         self.axes: dict[str, int | None] = {}
         self.count = 0  # entries along time, or samples of a .wav
@@ -78,8 +93,11 @@ class Sink:
         self.dtype: np.dtype[Any] | None = None
 
     def __enter__(self) -> Sink:
-        self.context = None if self.path == "-" else replacing(self.path)
-        self.file: IO[bytes] = sys.stdout.buffer if self.context is None else self.context.__enter__()
+        self.context: AbstractContextManager[IO[bytes]] = (
+            nullcontext(_opened(self.path)) if self.in_place else replacing(self.path)
+        )
+        self.file: IO[bytes] = self.context.__enter__()
+        self.lines = Lines(self.file, self.kind, self.clock) if self.kind in FORMS else None
         return self
 
     def __exit__(
@@ -89,30 +107,33 @@ class Sink:
             try:
                 self._finish()
             except BaseException:
-                if self.context is not None:
-                    self.context.__exit__(*sys.exc_info())
+                self.context.__exit__(*sys.exc_info())
                 raise
-        if self.context is not None:
-            self.context.__exit__(kind, error, trace)
-        elif kind is None:
-            self.file.flush()
+        self.context.__exit__(kind, error, trace)
 
-    def write(self, name: str, value: np.ndarray, time: int | None) -> None:
-        """Takes the next answer of output `name`. Only .npz, and what cannot be appended, is kept in memory."""
-        self.axes[name] = time
-        if time is None:
-            self.parts[name] = [value]
-        elif self.kind == "npz" or (self.kind != "csv" and time % value.ndim):
-            self.parts.setdefault(name, []).append(value)
-        else:
-            self._append(value if self.kind != "csv" else np.moveaxis(value, time, 0))
+    def write(self, answers: Mapping[str, np.ndarray], axes: Mapping[str, int | None]) -> None:
+        """Takes the next answers. Only .npz, and what cannot be appended, is kept in memory."""
+        self.axes.update(axes)
+        at_once = {}
+        for name, value in answers.items():
+            time = axes[name]
+            if time is None:
+                self.parts[name] = [value]
+            elif self.lines is not None:
+                at_once[name] = np.moveaxis(value, time, 0)
+            elif self.kind == "npz" or time % value.ndim:
+                self.parts.setdefault(name, []).append(value)
+            else:
+                self._append(value)
+        self._write_lines(at_once)
+
+    def _write_lines(self, answers: Mapping[str, np.ndarray]) -> None:
+        if self.lines is not None and answers:
+            self.lines.write(answers)
+            if self.in_place:
+                self.file.flush()
 
     def _append(self, value: np.ndarray) -> None:
-        if self.kind == "csv":
-            np.savetxt(
-                self.file, value.reshape(len(value), -1), fmt="%.9g" if value.dtype.kind == "f" else "%d", delimiter=","
-            )
-            return
         if not self.count:
             self.shape, self.dtype = value.shape[1:], value.dtype
             self.file.write(bytes(NPY_HEADER if self.kind == "npy" else HEADER_BYTES))
@@ -126,6 +147,10 @@ class Sink:
         whole = {name: np.concatenate(p, self.axes[name]) if len(p) > 1 else p[0] for name, p in self.parts.items()}
         if self.kind == "npz":
             np.savez(self.file, **whole)  # type: ignore[arg-type]
+        elif self.lines is not None:
+            self._write_lines(
+                {name: value.reshape(1, -1) if value.ndim < 2 else value for name, value in whole.items()}
+            )
         elif whole:
             value = next(iter(whole.values()))
             if self.kind == "npy":
@@ -144,3 +169,7 @@ class Sink:
         }
         text = repr(fields).encode()
         return b"\x93NUMPY\x01\x00" + (NPY_HEADER - 10).to_bytes(2, "little") + text.ljust(NPY_HEADER - 11) + b"\n"
+
+
+def _opened(path: str) -> IO[bytes]:
+    return sys.stdout.buffer if path == "-" else open(path, "wb")

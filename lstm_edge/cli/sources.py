@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Union
+from itertools import islice, zip_longest
+from typing import Any, Protocol, Union
 
 import numpy as np
 
@@ -19,106 +20,188 @@ from .io import (
     open_array,
     suffix_of,
 )
-from .wav import WavReader
+from .pipes import STDIN, Pipe
+from .sound import Sound, SoundOptions
+
+MOST_ROWS = 1 << 14  # of a piece of what is taken whole
 
 
 class ArraySource:
-    """A .npy (mapped, not read) or an array of a .npz. `axis` is its frames axis, `batch` None where it has no such axis."""
+    """A .npy (mapped, not read) or an array of a .npz. `axis` is its frames axis, -1 without one, `batch` None where it has no such axis."""
+
+    seconds: float | None = None
 
     def __init__(self, array: np.ndarray, axis: int, batch: int | None = None):
-        self.array, self.axis, self.batch, self.at = array, axis, batch, 0
-        self.frames: int | None = array.shape[axis]
+        self.array, self.axis, self.batch, self.at, self.given = array, axis, batch, 0, 0
+        self.frames: int | None = array.shape[axis] if axis >= 0 else None
 
     def read(self, count: int) -> np.ndarray | None:
         """The next `count` frames, fewer at the end, None after it."""
         piece = self.array[(slice(None),) * self.axis + (slice(self.at, self.at + count),)]
         self.at += count
-        return piece if piece.shape[self.axis] else None
+        self.given = piece.shape[self.axis]
+        return piece if self.given else None
+
+    def whole(self) -> np.ndarray:
+        return self.array
 
     def close(self) -> None:
         pass
 
 
+class Rows(Protocol):
+    """Frames as rows."""
+
+    @property
+    def frames(self) -> int | None:
+        """How many there are, None where nobody knows."""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long one lasts, None of what is no sound."""
+
+    def take(self, count: int) -> np.ndarray | None:
+        """The next rows that are there, at least one and at most `count`; None at the end: (n, columns)."""
+
+    def close(self) -> None: ...
+
+
 class RowSource:
-    """A .csv: a row is a frame."""
+    """Rows, shaped as an input of the model takes them."""
 
     batch: int | None = None
 
-    def __init__(self, path: str, port: Any, step_model: bool, columns: tuple[str, ...] = ()):
-        self.path, self.port, self.step_model = path, port, step_model
-        self.frames: int | None = None
+    def __init__(self, rows: Rows, port: Any, step_model: bool, place: str):
+        self.rows, self.port, self.step_model, self.place, self.given = rows, port, step_model, place, 0
+
+    @property
+    def frames(self) -> int | None:
+        return self.rows.frames
+
+    @property
+    def seconds(self) -> float | None:
+        return self.rows.seconds
+
+    def read(self, count: int) -> np.ndarray | None:
+        """The next frames that are there, at most `count`, None at the end."""
+        rows = self.rows.take(count)
+        self.given = 0 if rows is None else len(rows)
+        return None if rows is None else frames_of_rows(rows, self.port, self.step_model, self.place)
+
+    def whole(self) -> np.ndarray:
+        """All that is left, as one array."""
+        pieces = list(iter(lambda: self.rows.take(MOST_ROWS), None))
+        rows = np.concatenate(pieces) if pieces else np.empty((0, 1))
+        return frames_of_rows(rows, self.port, self.step_model, self.place)
+
+    def close(self) -> None:
+        self.rows.close()
+
+
+class CsvRows:
+    """A .csv: a row is a frame. columns: the names of those to take, where the table has them."""
+
+    frames: int | None = None
+    seconds: float | None = None
+
+    def __init__(self, path: str, columns: tuple[str, ...] = ()):
         named = named_rows(path, columns) if columns else None
         self.rows: Iterator[Any] = csv_rows(path) if named is None else iter(named)
 
-    def read(self, count: int) -> np.ndarray | None:
-        rows = [row for _, row in zip(range(count), self.rows)]
-        return frames_of_rows(np.array(rows), self.port, self.step_model, self.path) if rows else None
+    def take(self, count: int) -> np.ndarray | None:
+        rows = list(islice(self.rows, count))
+        return np.array(rows) if rows else None
 
     def close(self) -> None:
         if hasattr(self.rows, "close"):
             self.rows.close()
 
 
-class SampleSource:
-    """A .wav of one channel, cut into frames; the last chunk is filled up with zeros to a multiple of the hop."""
+class SoundRows:
+    """Sound cut into frames of `width` samples; the last ones are filled up with zeros to a multiple of `multiple` frames."""
 
-    batch: int | None = None
+    def __init__(self, sound: Sound, width: int, multiple: int):
+        self.sound, self.width, self.multiple = sound, width, multiple
+        self.held = np.empty(0, np.float32)
+        self.begun = False
 
-    def __init__(self, path: str, port: Any, step_model: bool, multiple: int):
-        self.port, self.step_model, self.path = port, step_model, path
-        self.width = frame_width(port, step_model, path)
-        self.reader = WavReader(path)
-        if self.reader.channels != 1:
-            found = self.reader.channels
-            self.reader.close()
-            raise ShapeError(
-                f"{path}: expected one channel, found {found}; mix it down first (sox {path} -c 1 mono.wav)"
-            )
-        if not self.reader.count:
-            self.reader.close()
-            raise ShapeError(f"{path}: expected samples, found none")
-        self.unit = self.width * multiple
-        self.frames: int | None = -(-self.reader.count // self.unit) * multiple
+    @property
+    def frames(self) -> int | None:
+        """Known once the rate is settled."""
+        count = self.sound.count
+        return None if count is None else -(-count // (self.width * self.multiple)) * self.multiple
 
-    def read(self, count: int) -> np.ndarray | None:
-        samples = self.reader.read(count * self.width)[:, 0]
-        if not len(samples):
-            return None
-        rows = np.pad(samples, (0, -len(samples) % self.unit)).reshape(-1, self.width)
-        return frames_of_rows(rows, self.port, self.step_model, self.path)
+    @property
+    def seconds(self) -> float | None:
+        return self.width / self.sound.rate if self.sound.rate else None
+
+    def take(self, count: int) -> np.ndarray | None:
+        unit, ended = self.width * self.multiple, False
+        wanted = max(unit, count * self.width)
+        while len(self.held) < unit and not ended:
+            samples = self.sound.read(wanted - len(self.held))
+            ended = not len(samples)
+            self.held = np.concatenate([self.held, samples]) if len(self.held) else samples
+        if not self.begun and not len(self.held) and not self.sound.reader.pipe.stopped:
+            raise ShapeError(f"{self.sound.place}: expected samples, found none")
+        self.begun = True
+        if ended:
+            self.held = np.pad(self.held, (0, -len(self.held) % unit))
+        taken = min(len(self.held), wanted) // unit * unit
+        rows, self.held = self.held[:taken].reshape(-1, self.width), self.held[taken:]
+        return rows if taken else None
 
     def close(self) -> None:
-        self.reader.close()
+        self.sound.close()
 
 
-Source = Union[ArraySource, RowSource, SampleSource]
+Source = Union[ArraySource, RowSource]
 
 
-def open_sources(model: Any, paths: tuple[str, ...], axes: list[int]) -> list[Source]:
-    """One source per input of a model that can stream; `axes` are the frames axes of its inputs' full shapes.
+def open_sources(
+    model: Any, paths: tuple[str, ...], axes: list[int], stdin: Pipe | None, options: SoundOptions
+) -> list[Source]:
+    """One source per input of the model; `axes` are the frames axes of its inputs' full shapes, none where it takes arrays whole.
 
-    Raises ShapeError where an array has another rank than the input takes.
+    stdin: standard input, of the path -. Raises ShapeError where an array has another rank than the input takes.
     """
-    multiple = int(model.metadata["streaming"].get("multiple", 1))
     if len(paths) == 1 and suffix_of(paths[0]) == ".npz":
         arrays = open_archive(paths[0], [p.name for p in model.inputs])
-        return [_array_source(arrays[p.name], p, axis, model, paths[0]) for p, axis in zip(model.inputs, axes)]
-    sources: list[Source] = []
-    for port, path, axis in zip(model.inputs, paths, axes):
-        if suffix_of(path) == ".csv":
-            sources.append(RowSource(path, port, model.is_step_model, columns_of(model, port)))
-        elif suffix_of(path) == ".wav":
-            sources.append(SampleSource(path, port, model.is_step_model, multiple))
-        else:
-            array = open_array(path)
-            sources.append(_array_source(array, port, axis, model, path))
-    return sources
+        return [_array_source(arrays[p.name], p, axis, model, paths[0]) for p, axis in zip_longest(model.inputs, axes)]
+    opened: list[Source] = []
+    try:
+        for port, path, axis in zip_longest(model.inputs, paths, axes):
+            opened.append(_open_source(model, path, port, axis, stdin if path == STDIN else None, options))
+    except BaseException:
+        for source in opened:
+            source.close()
+        raise
+    return opened
 
 
-def _array_source(array: np.ndarray, port: Any, axis: int, model: Any, place: str) -> ArraySource:
+def sounds_of(sources: list[Source]) -> list[Sound]:
+    return [s.rows.sound for s in sources if isinstance(s, RowSource) and isinstance(s.rows, SoundRows)]
+
+
+def _open_source(
+    model: Any, path: str, port: Any, axis: int | None, stdin: Pipe | None, options: SoundOptions
+) -> Source:
+    step_model, kind = model.is_step_model, suffix_of(path)
+    if stdin is not None or kind == ".wav" or options.takes_raw(path):
+        multiple = int(model.metadata.get("streaming", {}).get("multiple", 1))
+        width = frame_width(port, step_model, path)
+        return RowSource(SoundRows(Sound(path, options, stdin), width, multiple), port, step_model, path)
+    if kind == ".csv":
+        return RowSource(CsvRows(path, columns_of(model, port)), port, step_model, path)
+    return _array_source(open_array(path), port, axis, model, path)
+
+
+def _array_source(array: np.ndarray, port: Any, axis: int | None, model: Any, place: str) -> ArraySource:
     batch_axis = next((d for d, size in enumerate(port.shape) if size == "batch"), -1)
     shape = ["frames", *port.shape] if model.is_step_model else list(port.shape)
     check_dtype(array, port, place)
+    if axis is None:
+        return ArraySource(array, -1)
     missing = len(shape) - array.ndim
     optional = batch_axis >= 0 or (model.is_step_model and port.shape[:1] == (1,))
     if missing and not (missing == 1 and optional):

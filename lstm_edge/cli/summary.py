@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ..ir.notes import assumptions
 from ..ir.ops import RECURRENT
+from ..metadata import sample_rate
 from .grid import name, print_grid, text, words
 from .io import open_sizes
 
@@ -35,7 +36,7 @@ def describe(model: Any, console: Console, notes: bool = True) -> None:
     columns = text("role"), name("name"), text("shape"), text("dtype", 2), words("in words", 1)
     print_grid(console, columns, [(role, p.name, shape_text(p.shape), p.dtype, about) for role, p, about in told])
     console.print(f"streaming: {streaming_text(model)}", markup=False)
-    rate = model.metadata.get("sample_rate")
+    rate = sample_rate(model.metadata)
     if rate:
         console.print(f"sample rate: {rate:g} Hz", markup=False)
     for note in model.metadata.get("notes", []) if notes else []:

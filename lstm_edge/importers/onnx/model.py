@@ -21,6 +21,7 @@ from ...options import as_typed
 from ..dialect import Value, known, run_dtype
 from ..dialect.input_sizes import InputSizes
 from ..dialect.open_sizes import freest
+from ..rates import rate_among
 from . import control, layers, movement, ops, qlinear, recurrent, selection, sequences  # noqa: F401  (they register their operators)
 from .dims import declared
 from .files import element_dtype, load_model, tensor_array
@@ -70,6 +71,9 @@ def _read(
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
         "opset": source.opsets.get("", 0),
     }
+    _, rate = rate_among({p.key: p.value for p in model.metadata_props})
+    if rate:
+        graph.metadata["sample_rate"] = rate
     return graph
 
 

@@ -1,0 +1,41 @@
+"""Samples of sound as bytes: PCM of integers or floats, with or without a header before them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .pipes import Pipe
+
+PCM, FLOAT = 1, 3  # as a WAVE header calls them
+RAW = {"s16le": (PCM, 16), "s24le": (PCM, 24), "s32le": (PCM, 32), "f32le": (FLOAT, 32)}
+
+
+class RawReader:
+    """Samples without a header. `rate` is 0 where nobody said it; how many there are (`count`) is never known."""
+
+    count: int | None = None
+
+    def __init__(self, pipe: Pipe, form: str, rate: int, channels: int):
+        self.pipe, self.rate, self.channels = pipe, rate, channels
+        self.tag, self.bits = RAW[form]
+
+    def read(self, count: int) -> np.ndarray:
+        """The next samples that are there, at most `count`, none at the end: float32 (n, channels) in [-1, 1)."""
+        unit = self.channels * self.bits // 8
+        return decoded(self.pipe.some(unit, count * unit), self.tag, self.bits).reshape(-1, self.channels)
+
+    def close(self) -> None:
+        self.pipe.close()
+
+
+def decoded(data: bytes, tag: int, bits: int) -> np.ndarray:
+    """Samples as float32 (n,), integers scaled to [-1, 1)."""
+    if tag == FLOAT:
+        return np.frombuffer(data, f"<f{bits // 8}").astype(np.float32)
+    if bits == 8:
+        return ((np.frombuffer(data, np.uint8) - 128.0) / 128.0).astype(np.float32)
+    if bits == 24:
+        wide = np.zeros((len(data) // 3, 4), np.uint8)
+        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        return (wide.view("<i4")[:, 0] / 2.0**31).astype(np.float32)
+    return (np.frombuffer(data, f"<i{bits // 8}") / 2.0 ** (bits - 1)).astype(np.float32)

@@ -1,0 +1,227 @@
+"""`lstm-edge run` on what arrives: standard input in pieces, rates and channels of sound, readers that leave, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shared import ROOT
+
+import lstm_edge
+from lstm_edge.cli import _run
+from lstm_edge.errors import LstmEdgeError
+
+FRAME, RATE = 8, 16000
+RANDOM = np.random.default_rng(7)
+SOUND = (RANDOM.standard_normal(16 * FRAME - 3) * 9000).astype("<i2")
+
+
+def converted(path: Path, sizes: dict[str, list], layers: list[dict], **options) -> str:
+    arrays = {f"rec.{n}": RANDOM.standard_normal(s).astype(np.float32) / 2
+              for n, s in (("weight_ih_l0", (16, FRAME)), ("weight_hh_l0", (16, 4)), ("bias_ih_l0", (16,)), ("bias_hh_l0", (16,)))}  # fmt: skip
+    network = {"convention": "torch", "inputs": sizes, "layer": [{"type": "lstm", "weights": "rec"}, *layers]}
+    lstm_edge.convert(arrays, path, network=network, self_test=False, **options)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def vad(tmp_path_factory) -> str:
+    """A recurrent model of 8 samples a frame at 16 kHz."""
+    return converted(tmp_path_factory.mktemp("vad") / "vad.lstm", {"sound": ["batch", "frames", FRAME]}, [], rate=RATE)
+
+
+@pytest.fixture
+def stdin():
+    """Writes bytes to what becomes standard input, in pieces, from a thread."""
+    kept, threads, pieces_of = os.dup(0), [], []
+
+    def feed(data: bytes, piece: int = 1 << 16) -> None:
+        reading, writing = os.pipe()
+        os.dup2(reading, 0)
+        os.close(reading)
+
+        def write() -> None:
+            try:
+                for at in range(0, len(data), piece):
+                    os.write(writing, data[at : at + piece])
+            except BrokenPipeError:
+                pieces_of.append("left")
+            os.close(writing)
+
+        threads.append(threading.Thread(target=write))
+        threads[-1].start()
+
+    yield feed
+    os.dup2(kept, 0)
+    os.close(kept)
+    for thread in threads:
+        thread.join()
+
+
+def wav(samples: np.ndarray, rate: int = RATE, channels: int = 1, size: int | None = None, whole: int = 0) -> bytes:
+    data = samples.tobytes()
+    form = struct.pack("<HHIIHH", 1, channels, rate, 2 * rate * channels, 2 * channels, 16)
+    size = len(data) if size is None else size
+    return struct.pack("<4sI4s4sI", b"RIFF", whole or len(data) + 36, b"WAVE", b"fmt ", 16) + form + struct.pack("<4sI", b"data", size) + data  # fmt: skip
+
+
+def answers(capsys, *args: str, code: int = 0) -> str:
+    assert _run(["run", *args]) == code
+    return capsys.readouterr().out
+
+
+def error_of(capsys, *args: str) -> str:
+    assert _run(["run", *args]) in (1, 2)
+    return capsys.readouterr().err
+
+
+def whole_file(capsys, vad: str, tmp_path: Path, *flags: str) -> str:
+    (tmp_path / "sound.wav").write_bytes(wav(SOUND))
+    return answers(capsys, vad, str(tmp_path / "sound.wav"), *flags)
+
+
+@pytest.mark.parametrize("piece", [1, 333, 65536])
+def test_any_pieces_give_the_bits_of_the_whole_file(vad, stdin, tmp_path, capsys, piece):
+    expected = whole_file(capsys, vad, tmp_path)
+    assert expected.count("\n") == 16
+    stdin(SOUND.tobytes(), piece)
+    assert answers(capsys, vad, "-", "--raw", "s16le", "--rate", "16000") == expected
+    for size, whole in ((None, 0), (0, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFF000, 0x7FFFF024)):
+        stdin(wav(SOUND, size=size, whole=whole), piece)
+        assert answers(capsys, vad, "-") == expected
+
+
+def test_every_way_of_writing_samples(vad, stdin, capsys, tmp_path):
+    expected = whole_file(capsys, vad, tmp_path)
+    wide = SOUND.astype("<i4") << 16
+    ways = {
+        "s24le": wide.view(np.uint8).reshape(-1, 4)[:, 1:].tobytes(),
+        "s32le": wide.tobytes(),
+        "f32le": (SOUND / 32768).astype("<f4").tobytes(),
+    }
+    for form, data in ways.items():
+        stdin(data, 7)
+        assert answers(capsys, vad, "-", "--raw", form) == expected
+    two = np.stack([SOUND, np.zeros_like(SOUND)], 1)
+    stdin(two.tobytes(), 5)
+    assert answers(capsys, vad, "-", "--raw", "s16le", "--channels", "2", "--channel", "1") == expected
+    (tmp_path / "two.wav").write_bytes(wav(np.stack([SOUND, SOUND], 1), channels=2))
+    assert answers(capsys, vad, str(tmp_path / "two.wav"), "--channel", "mix") == expected
+    assert "found 2; --channel N takes one" in error_of(capsys, vad, str(tmp_path / "two.wav"))
+    assert "expected a channel 3, found 2" in error_of(capsys, vad, str(tmp_path / "two.wav"), "--channel", "3")
+
+
+def test_a_frame_is_answered_when_it_is_complete(vad, capfd):
+    """Not a byte later: the writer waits for the answer to each."""
+    command = [sys.executable, "-m", "lstm_edge", "run", vad, "-", "--raw", "s16le", "--times", "--format", "jsonl"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, bufsize=0) as process:
+        for n in range(3):
+            process.stdin.write(SOUND[n * FRAME : (n + 1) * FRAME].tobytes())
+            answer = json.loads(process.stdout.readline())
+            assert answer["time"] == n * FRAME / RATE and len(answer[lstm_edge.load(vad).outputs[0].name]) == 4
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130 and process.stdout.read() == b""
+    assert capfd.readouterr().err.strip().endswith("error: interrupted")
+
+
+def test_what_was_done_is_written_when_a_signal_comes(vad, tmp_path):
+    target = tmp_path / "y.npy"
+    command = [sys.executable, "-m", "lstm_edge", "run", vad, "-", "--raw", "s16le", "-o", str(target), "--quiet"]
+    sound = np.tile(SOUND, 200)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        process.stdin.write(sound.tobytes())
+        process.stdin.flush()
+        while not any(path.stat().st_size for path in tmp_path.glob("*.tmp")):  # no answer yet
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143 and process.stderr.read() == b""
+    done = np.load(target)
+    assert len(done) > 0 and not list(tmp_path.glob("*.tmp"))
+    frames = (sound[: len(done) * FRAME] / 32768).astype(np.float32).reshape(-1, FRAME)
+    np.testing.assert_array_equal(done, lstm_edge.load(vad).run(frames))
+
+
+def test_a_reader_that_leaves_ends_it_in_silence(vad, tmp_path):
+    (tmp_path / "raw").write_bytes(SOUND.tobytes() * 20000)
+    script = f"{sys.executable} -m lstm_edge run {vad} - --raw s16le --quiet < {tmp_path}/raw | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode in (0, 141) and done.stderr == ""
+
+
+def test_devices_and_pipes_are_written_in_place(vad, capsys, tmp_path, stdin):
+    expected = whole_file(capsys, vad, tmp_path)
+    stdin(SOUND.tobytes())
+    assert answers(capsys, vad, "-", "--raw", "s16le", "-o", os.devnull) == ""
+    assert not Path(os.devnull).is_file()
+    os.mkfifo(tmp_path / "fifo")
+    read = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "fifo").read_text()))
+    reader.start()
+    assert answers(capsys, vad, str(tmp_path / "sound.wav"), "-o", str(tmp_path / "fifo")) == ""
+    reader.join()
+    assert read == [expected]
+
+
+def test_another_rate_is_refused_or_resampled(vad, tmp_path, capsys, stdin):
+    """A second of tones below 3 kHz, at 44.1 kHz and at 16 kHz from the same spectrum: within 1e-3, but for the edges."""
+    spectrum = np.zeros(8001, np.complex128)
+    spectrum[20:3000] = np.exp(2j * np.pi * RANDOM.random(2980)) * 20
+    fast, slow = (np.fft.irfft(spectrum, n) * n for n in (44100, RATE))
+    (tmp_path / "a.wav").write_bytes(wav(np.rint(fast).astype("<i2"), 44100))
+    refused = error_of(capsys, vad, str(tmp_path / "a.wav"))
+    assert "expected 16000 Hz, the model's rate, found 44100 Hz; --resample" in refused
+    pytest.importorskip("soxr")
+    assert _run(["run", vad, str(tmp_path / "a.wav"), "--resample"]) == 0
+    found = capsys.readouterr()
+    assert found.err.count("resampled from 44100 Hz to 16000 Hz") == 1
+    stdin((tmp_path / "a.wav").read_bytes(), 333)
+    assert answers(capsys, vad, "-", "--resample") == found.out
+    stdin((slow / 32768).astype("<f4").tobytes())
+    expected = answers(capsys, vad, "-", "--raw", "f32le")
+    ours, theirs = (np.loadtxt(text.splitlines(), delimiter=",") for text in (found.out, expected))
+    assert len(ours) == len(theirs) == RATE / FRAME and np.abs(ours - theirs)[50:-50].max() < 1e-3
+
+
+def test_a_rate_is_asked_for_where_nobody_said_it(stdin, tmp_path, capsys):
+    silent = converted(tmp_path / "m.lstm", {"x": ["batch", "frames", FRAME]}, [])
+    (tmp_path / "a.wav").write_bytes(wav(SOUND))
+    assert _run(["run", silent, str(tmp_path / "a.wav")]) == 0
+    assert capsys.readouterr().err.count("the model does not say what rate it expects") == 1
+    assert _run(["run", silent, str(tmp_path / "a.wav"), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    assert "expected a model that says its rate" in error_of(capsys, silent, str(tmp_path / "a.wav"), "--resample")
+    stdin(SOUND.tobytes())
+    assert "--times: expected sound whose rate is known" in error_of(capsys, silent, "-", "--raw", "s16le", "--times")
+
+
+def test_convert_keeps_the_rate(tmp_path):
+    sizes = {"x": ["batch", "frames", FRAME]}
+    assert lstm_edge.load(converted(tmp_path / "m.lstm", sizes, [], rate=8000)).metadata["sample_rate"] == 8000
+    for rate in (0, float("nan"), "16000", True):
+        with pytest.raises(LstmEdgeError, match="rate: expected samples a second, 1 or more"):
+            converted(tmp_path / "m.lstm", sizes, [], rate=rate)
+
+
+@pytest.mark.parametrize(
+    "data, flags, words",
+    [
+        (b"", ("--raw", "s16le"), "standard input: expected samples, found none"),
+        (b"\0", ("--raw", "s16le"), "standard input: expected samples, found none"),
+        (b"", ("--rate", "16000"), "--rate goes with --raw"),
+        (b"", ("--raw", "s16le", "--channel", "2"), "--channel: expected one of 1, found 2"),
+        (wav(SOUND)[:-9], (), "truncated: expected 250 bytes of samples, found 241"),
+        (wav(SOUND)[:30], (), "expected chunks 'fmt ' and 'data'"),
+    ],
+)
+def test_what_cannot_be_read_is_named(vad, stdin, capsys, data, flags, words):
+    stdin(data)
+    assert words in error_of(capsys, vad, "-", *flags)
