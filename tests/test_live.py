@@ -100,6 +100,37 @@ def test_any_pieces_give_the_bits_of_the_whole_file(vad, stdin, tmp_path, capsys
         assert answers(capsys, vad, "-") == expected
 
 
+@pytest.mark.parametrize("piece", [1, 65536])
+def test_rows_and_arrays_come_the_same_way(vad, stdin, tmp_path, capsys, piece):
+    rows = RANDOM.standard_normal((70, FRAME)).astype(np.float32)
+    np.save(tmp_path / "x.npy", rows)
+    expected = answers(capsys, vad, str(tmp_path / "x.npy"), "--times")
+    assert expected.startswith("1,") and expected.splitlines()[-1].startswith("70,")
+    name = lstm_edge.load(vad).inputs[0].name
+    texts = [[f"{v:.9g}" for v in row] for row in rows.tolist()]
+    for data in (
+        "R,b,c,d,e,f,g,h\n\n" + "\n".join(map(",".join, texts)),
+        "\n".join(f"[{','.join(row)}]" for row in texts) + "\n",
+        "\n".join(f'{{"{name}": [{",".join(row)}]}}' for row in texts),
+    ):
+        stdin(data.encode(), piece)
+        assert answers(capsys, vad, "-", "--times") == expected
+    for array in (rows, np.asfortranarray(rows), rows[None]):
+        np.save(tmp_path / "y.npy", array)
+        stdin((tmp_path / "y.npy").read_bytes(), piece)
+        assert answers(capsys, vad, "-", "--times") == expected
+
+
+def test_a_row_is_answered_when_its_line_ends(vad):
+    command = [sys.executable, "-m", "lstm_edge", "run", vad, "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, bufsize=0) as process:
+        for _ in range(3):
+            process.stdin.write(b"1,2,3,4,5,6,7,8\n")
+            assert process.stdout.readline().count(b",") == 3
+        process.stdin.close()
+        assert process.wait() == 0
+
+
 def test_every_way_of_writing_samples(vad, stdin, capsys, tmp_path):
     expected = whole_file(capsys, vad, tmp_path)
     wide = SOUND.astype("<i4") << 16
@@ -220,6 +251,16 @@ def test_convert_keeps_the_rate(tmp_path):
         (b"", ("--raw", "s16le", "--channel", "2"), "--channel: expected one of 1, found 2"),
         (wav(SOUND)[:-9], (), "truncated: expected 250 bytes of samples, found 241"),
         (wav(SOUND)[:30], (), "expected chunks 'fmt ' and 'data'"),
+        (b"\0\1\2", (), "expected .wav, .csv, .jsonl or .npy, found other content; --raw s16le"),
+        (b"PK\x03\x04", (), "expected .wav, .csv, .jsonl or .npy"),
+        (b"1,2,3,4,5,6,7,8\n1,2\n", (), "standard input: line 2: expected 8 columns, found 2"),
+        (b"1,2,3,4,5,6,7,8\n1,2,3,4,5,6,7,x\n", (), "line 2: expected numbers separated by commas"),
+        (b"[1,2]\n", (), "expected 8 columns, the values of one frame, found 2"),
+        (b"[1,2\n", (), "line 1: expected a frame in JSON"),
+        (b'{"y": 1}\n', (), "line 1: expected a frame in JSON"),
+        (b"\x93NUMPY\x01\x00", (), "expected a .npy array of numbers"),
+        (b"", (), "no answer"),
+        (b"", ("--from", "csv", "--raw", "s16le"), "--from names what has a header"),
     ],
 )
 def test_what_cannot_be_read_is_named(vad, stdin, capsys, data, flags, words):

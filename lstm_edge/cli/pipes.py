@@ -17,7 +17,7 @@ import click
 from ..errors import FormatError
 
 STDIN = "-"
-PIECE = 1 << 16  # what a pipe holds, at most
+PIECE, MOST = 1 << 16, 1 << 24  # of one read: what a pipe holds, at most, and what is asked of a file, at most
 
 
 class Pipe:
@@ -48,7 +48,7 @@ class Pipe:
         """Waits for bytes, takes those that are there, and says whether there were any: False at the end."""
         if self.ended:
             return False
-        data = os.read(self.fd, max(wanted, PIECE)) if self._ready() else b""
+        data = os.read(self.fd, min(max(wanted, PIECE), MOST)) if self._ready() else b""
         self.held += data
         self.ended = self.ended or not data
         return bool(data)
@@ -89,8 +89,8 @@ class Pipe:
         return self._taken(end + 1)
 
     def has_line(self) -> bool:
-        """Whether a line can be had without waiting."""
-        return b"\n" in self.held
+        """Whether a line that is not blank can be had without waiting."""
+        return b"\n" in self.held.lstrip()
 
     def _taken(self, count: int) -> bytes:
         data = bytes(memoryview(self.held)[:count])

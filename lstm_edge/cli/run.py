@@ -38,7 +38,7 @@ from .tables import Reading, arrays_of_table, table_options
 @click.option("--quiet", is_flag=True, help="No progress and no notes on stderr.")
 def command(
     model_path: str, inputs: tuple[str, ...], output: str, select: str | None, form: str | None, times: bool,
-    raw: str | None, rate: int | None, channels: int | None, channel: int | None, resample: bool,
+    raw: str | None, rate: int | None, channels: int | None, channel: int | None, resample: bool, kind: str | None,
     series: str | None, time_format: str | None, delimiter: str | None, isa: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Run MODEL.lstm over INPUT: one .npy, .csv or .wav per model input, or one .npz with all of them by name; - is standard input,
@@ -51,7 +51,7 @@ def command(
 
     Example: arecord -t raw -f S16_LE -r 16000 | lstm-edge run vad.lstm - --raw s16le --rate 16000 --times
     """
-    sound = SoundOptions(raw, rate, channels, channel, resample)
+    sound = SoundOptions(raw, rate, channels, channel, resample, kind)
     sound.check()
     model = lstm_edge.load(model_path, isa=isa)
     wanted = _selected(model, select)

@@ -17,6 +17,7 @@ from .io import note, suffix_of
 from .options import Decorated, Kind
 from .pcm import RAW, RawReader
 from .pipes import Pipe
+from .records import KINDS
 from .wav import WavReader
 
 MIX = 0
@@ -24,16 +25,19 @@ MIX = 0
 
 @dataclass(frozen=True)
 class SoundOptions:
-    """raw: how samples without a header are written. channel: counted from 1, MIX their mean, None the only one."""
+    """kind: what standard input holds, None where its first bytes tell. raw: how samples without a header are written. channel: counted from 1, MIX their mean, None the only one."""
 
     raw: str | None = None
     rate: int | None = None
     channels: int | None = None
     channel: int | None = None
     resample: bool = False
+    kind: str | None = None
 
     def check(self) -> None:
-        """UsageError for what says nothing without --raw."""
+        """UsageError for what says nothing without --raw, or beside it."""
+        if self.raw and self.kind:
+            raise click.UsageError("--from names what has a header: it goes without --raw.")
         if self.raw is None and (self.rate or self.channels):
             flag = "--rate" if self.rate else "--channels"
             raise click.UsageError(f"{flag} goes with --raw: a .wav says it itself.")
@@ -60,6 +64,7 @@ def sound_options(command: Decorated) -> Decorated:
     """The options of a command that make SoundOptions."""
     for option in reversed(
         (
+            click.option("--from", "kind", type=click.Choice(KINDS), help="Kind of standard input; default: found."),
             click.option("--raw", type=click.Choice(list(RAW)), help="Standard input is samples without a header."),
             click.option("--rate", type=click.IntRange(min=1), metavar="HZ", help="Samples a second of --raw."),
             click.option("--channels", type=click.IntRange(1, 64), metavar="N", help="Channels of --raw (1)."),

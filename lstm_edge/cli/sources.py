@@ -8,7 +8,7 @@ from typing import Any, Protocol, Union
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import FormatError, ShapeError
 from .io import (
     check_dtype,
     columns_of,
@@ -21,6 +21,7 @@ from .io import (
     suffix_of,
 )
 from .pipes import STDIN, Pipe
+from .records import ArrayStream, TextRows, csv_parser, json_parser, kind_of, read_header
 from .sound import Sound, SoundOptions
 
 MOST_ROWS = 1 << 14  # of a piece of what is taken whole
@@ -155,7 +156,7 @@ class SoundRows:
         self.sound.close()
 
 
-Source = Union[ArraySource, RowSource]
+Source = Union[ArraySource, ArrayStream, RowSource]
 
 
 def open_sources(
@@ -186,14 +187,41 @@ def sounds_of(sources: list[Source]) -> list[Sound]:
 def _open_source(
     model: Any, path: str, port: Any, axis: int | None, stdin: Pipe | None, options: SoundOptions
 ) -> Source:
-    step_model, kind = model.is_step_model, suffix_of(path)
-    if stdin is not None or kind == ".wav" or options.takes_raw(path):
-        multiple = int(model.metadata.get("streaming", {}).get("multiple", 1))
-        width = frame_width(port, step_model, path)
-        return RowSource(SoundRows(Sound(path, options, stdin), width, multiple), port, step_model, path)
-    if kind == ".csv":
-        return RowSource(CsvRows(path, columns_of(model, port)), port, step_model, path)
-    return _array_source(open_array(path), port, axis, model, path)
+    step_model, multiple = model.is_step_model, int(model.metadata.get("streaming", {}).get("multiple", 1))
+    kind = suffix_of(path)[1:]
+    if options.takes_raw(path):
+        kind = "wav"
+    elif stdin is not None:
+        kind = options.kind or kind_of(stdin)
+    if kind == "wav":
+        rows = SoundRows(Sound(path, options, stdin), frame_width(port, step_model, path), multiple)
+        return RowSource(rows, port, step_model, path)
+    columns = columns_of(model, port)
+    if stdin is None:
+        if kind == "csv":
+            return RowSource(CsvRows(path, columns), port, step_model, path)
+        return _array_source(open_array(path), port, axis, model, path)
+    if kind == "npy":
+        return _array_stream(stdin, port, axis, model, multiple)
+    parse = csv_parser(stdin.place, columns) if kind == "csv" else json_parser(stdin.place, port.name, columns)
+    return RowSource(TextRows(stdin, parse, multiple), port, step_model, stdin.place)
+
+
+def _array_stream(pipe: Pipe, port: Any, axis: int | None, model: Any, multiple: int) -> Source:
+    """An array that comes: frame by frame where its frames lie one behind the other, else as a whole."""
+    shape, fortran, dtype = read_header(pipe)
+    try:
+        stand_in = np.broadcast_to(np.zeros((), dtype), shape)
+    except ValueError as exc:
+        raise FormatError(f"{pipe.place}: expected a .npy array of numbers, found shape {shape}: {exc}") from exc
+    like = _array_source(stand_in, port, axis, model, pipe.place)
+    if axis is not None and not fortran and all(size == 1 for size in shape[: like.axis]):
+        return ArrayStream(pipe, shape, dtype, like.axis, like.batch, multiple)
+    data = pipe.exactly(dtype.itemsize * int(np.prod(shape, dtype=np.int64)))
+    if len(data) < dtype.itemsize * np.prod(shape, dtype=np.int64):
+        raise ShapeError(f"{pipe.place}: truncated: expected an array of shape {shape}, found {len(data)} bytes")
+    array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    return ArraySource(array, like.axis, like.batch)
 
 
 def _array_source(array: np.ndarray, port: Any, axis: int | None, model: Any, place: str) -> ArraySource:
