@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 Error = TypeVar("Error", bound="LstmEdgeError")
@@ -40,3 +42,30 @@ class UnsupportedModelError(LstmEdgeError):
 
 class ShapeError(LstmEdgeError):
     """An array has the wrong shape or dtype; the message says what was expected and what was found."""
+
+
+class Findings:
+    """What is wrong with several things that were given, found one by one and raised together."""
+
+    def __init__(self) -> None:
+        self._found: list[LstmEdgeError] = []
+
+    def add(self, error: LstmEdgeError) -> None:
+        self._found.append(error)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Keeps the error that is raised while it lasts."""
+        try:
+            yield
+        except LstmEdgeError as error:
+            self.add(error)
+
+    def raise_all(self) -> None:
+        """Raises what was found: the one error as it is, several as one of their kind with all messages."""
+        if len(self._found) == 1:
+            raise self._found[0]
+        if self._found:
+            kinds = {type(error) for error in self._found}
+            kind = kinds.pop() if len(kinds) == 1 else LstmEdgeError
+            raise kind("; ".join(error.message for error in self._found))

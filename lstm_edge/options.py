@@ -88,6 +88,15 @@ def spelled(command_line: str, python: str) -> str:
     return command_line if _ON_COMMAND_LINE.get() else python
 
 
+# Arguments of other functions than `convert` whose flag is not their name.
+_FLAGS = {"target": "--for", "calibration": "--calibrate", "base": "--against", "labels": "LABELS", "inputs": "INPUT"}
+
+
+def argument(name: str) -> str:
+    """The name of any other argument: max_error in Python, --max-error on the command line."""
+    return spelled(_FLAGS.get(name, f"--{name.replace('_', '-')}"), name)
+
+
 def as_typed(option: str, key: str = "", value: Any = ...) -> str:
     """What is typed for an option: shapes={'x': (1, 2)} in Python, --shape x=1,2 on the command line.
 

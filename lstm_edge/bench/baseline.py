@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..errors import LstmEdgeError
+from ..options import argument
 
 SCHEMA = 2
 KEY = ("precision", "isa", "mode", "batch", "frames", "streams", "threads", "cold")
@@ -45,7 +46,7 @@ def compare(report: dict[str, Any], base: Any, max_loss: float) -> list[Change]:
             changes.append(Change(name_of(row), was["median"], row["median"], ratio, ratio > 1 + max_loss))
     if not changes:
         theirs, ours = ("; ".join(map(name_of, rows["results"])) or "none" for rows in (base, report))
-        raise LstmEdgeError(f"bench: base: expected a row of this run ({ours}), found {theirs}")
+        raise LstmEdgeError(f"bench: {argument('base')}: expected a row of this run ({ours}), found {theirs}")
     return changes
 
 
@@ -53,11 +54,11 @@ def checked(base: Any) -> dict[str, Any]:
     """A report of this schema; LstmEdgeError for anything else."""
     if not isinstance(base, dict) or base.get("schema") != SCHEMA or not isinstance(base.get("results"), list):
         found = base.get("schema") if isinstance(base, dict) else type(base).__name__
-        raise LstmEdgeError(f"bench: base: expected a report of schema {SCHEMA}, found {found!r}")
+        raise LstmEdgeError(f"bench: {argument('base')}: expected a report of schema {SCHEMA}, found {found!r}")
     for row in base["results"]:
         _key(row)
         if not isinstance(row.get("median"), (int, float)) or not 0 < row["median"] < math.inf:
-            raise LstmEdgeError(f"bench: base: expected a median above 0, found {row.get('median')!r}")
+            raise LstmEdgeError(f"bench: {argument('base')}: expected a median above 0, found {row.get('median')!r}")
     return base
 
 
@@ -72,9 +73,9 @@ def name_of(row: dict[str, Any]) -> str:
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     if not isinstance(row, dict) or any(name not in row for name in KEY):
-        raise LstmEdgeError(f"bench: base: expected rows with {', '.join(KEY)}, found {row!r}")
+        raise LstmEdgeError(f"bench: {argument('base')}: expected rows with {', '.join(KEY)}, found {row!r}")
     for kind, expected, names in KINDS:
         for name in names:
             if not isinstance(row[name], kind):
-                raise LstmEdgeError(f"bench: base: {name}: expected {expected}, found {row[name]!r}")
+                raise LstmEdgeError(f"bench: {argument('base')}: {name}: expected {expected}, found {row[name]!r}")
     return tuple(row[name] for name in KEY)

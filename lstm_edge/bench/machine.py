@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LstmEdgeError
+from ..options import argument
 
 CPUS = Path("/sys/devices/system/cpu")
 HOT = 80.0  # degrees Celsius: a Raspberry Pi lowers its clock from here on
@@ -90,7 +91,9 @@ def pinned(cpu: int | None) -> Iterator[None]:
         return
     before = os.sched_getaffinity(0)
     if cpu not in before:
-        raise LstmEdgeError(f"bench: cpu: expected one of {', '.join(map(str, sorted(before)))}, found {cpu}")
+        raise LstmEdgeError(
+            f"bench: {argument('cpu')}: expected one of {', '.join(map(str, sorted(before)))}, found {cpu}"
+        )
     os.sched_setaffinity(0, {cpu})
     try:
         yield

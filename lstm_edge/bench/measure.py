@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import LstmEdgeError
 from ..many import step_many
+from ..options import argument
 from .machine import pinned
 from .sampling import Samples, sample
 from .statistics import Summary, summarise
@@ -105,14 +106,16 @@ def bench(
     Raises UnsupportedModelError when a model that cannot stream is stepped, LstmEdgeError for what is not there.
     """
     if mode not in (*MODES, MANY):
-        raise LstmEdgeError(f"bench: expected mode {', '.join(MODES)} or {MANY}, found {mode!r}")
+        raise LstmEdgeError(f"bench: {argument('mode')}: expected mode {', '.join(MODES)} or {MANY}, found {mode!r}")
     most = {"frames": MOST_FRAMES, "batch": MOST_BATCH, "streams": MOST_STREAMS, "threads": MOST_THREADS}
     for name, count in zip(most, (frames, batch, streams, threads)):
         if not 1 <= count <= most[name]:
-            raise LstmEdgeError(f"bench: {name}: expected at least 1 and at most {most[name]:,}, found {count:,}")
+            raise LstmEdgeError(
+                f"bench: {argument(name)}: expected at least 1 and at most {most[name]:,}, found {count:,}"
+            )
     if threads * streams > MOST_STREAMS:
         raise LstmEdgeError(
-            f"bench: streams: expected at most {MOST_STREAMS:,} of all threads together, "
+            f"bench: {argument('streams')}: expected at most {MOST_STREAMS:,} of all threads together, "
             f"found {threads:,} threads of {streams:,} each"
         )
     if period is not None and period <= 0:
@@ -128,7 +131,7 @@ def bench(
             calls = [make_call(model, mode, **how) for _ in range(threads)]
     except MemoryError:
         raise LstmEdgeError(
-            f"bench: frames, batch, streams: expected what fits into memory, found {frames:,} frames, batch {batch:,}, "
+            f"bench: {', '.join(map(argument, ('frames', 'batch', 'streams')))}: expected what fits into memory, found {frames:,} frames, batch {batch:,}, "
             f"{streams:,} streams in {threads:,} threads"
         ) from None
     options: dict[str, Any] = {"warmup": warmup, "runs": runs, "seconds": seconds, "patience": patience, "cpu": cpu}
@@ -217,7 +220,7 @@ def _in_threads(jobs: list[Callable[[], Samples]]) -> list[Samples]:
             worker.start()
     except RuntimeError as exc:  # the system gives no more threads: those that wait for all must not wait for ever
         together.abort()
-        raise LstmEdgeError(f"bench: threads: expected {len(jobs)}, found that {exc}") from None
+        raise LstmEdgeError(f"bench: {argument('threads')}: expected {len(jobs)}, found that {exc}") from None
     for worker in workers:
         worker.join()
     for each in found:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LstmEdgeError
+from ..options import argument
 from .energy import meter
 from .machine import pinned
 from .measure import frames_of, make_call
@@ -65,7 +66,9 @@ def paced(
             f"bench: expected a period above 0 and a longer duration, found {period} s and {duration} s"
         )
     if duration / period > MOST:
-        raise LstmEdgeError(f"bench: duration: expected at most {MOST:,} periods, found {duration / period:,.0f}")
+        raise LstmEdgeError(
+            f"bench: {argument('duration')}: expected at most {MOST:,} periods, found {duration / period:,.0f}"
+        )
     call = make_call(model, "step", frames=frames_of(model, "step", 1), batch=batch)
     for _ in range(3):
         call()

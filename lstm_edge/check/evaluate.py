@@ -11,6 +11,7 @@ import numpy as np
 
 from .._core import Model, load
 from ..errors import LstmEdgeError, ShapeError
+from ..options import argument
 
 TASKS = ("classes", "regression")
 BATCH = 256  # sequences run at once
@@ -53,21 +54,21 @@ def evaluate(
     not. A NaN answer is wrong. Raises ShapeError when labels do not fit the answers.
     """
     if task is not None and task not in TASKS:
-        raise LstmEdgeError(f"task: expected {' or '.join(TASKS)}, found {task!r}")
+        raise LstmEdgeError(f"{argument('task')}: expected {' or '.join(TASKS)}, found {task!r}")
     loaded = (
         model if isinstance(model, Model) else load(model, isa) if not isinstance(model, bytes) else Model(model, isa)
     )
     answers = _answers(loaded, inputs, output)
     labels = np.asarray(labels)
     if labels.dtype.kind not in "biuf":
-        raise ShapeError(f"labels: expected numbers, found dtype {labels.dtype}")
+        raise ShapeError(f"{argument('labels')}: expected numbers, found dtype {labels.dtype}")
     classes = None if task == "regression" else _classes(answers, labels, threshold)
     if classes is not None:
         return _count(*classes)
     if task == "classes" or labels.size != answers.size:
         expected = f"{answers.shape[:-1]} or {answers.shape}" if task != "regression" else f"{answers.shape}"
         raise ShapeError(
-            f"labels: expected shape {expected} for answers of shape {answers.shape}, found {labels.shape}"
+            f"{argument('labels')}: expected shape {expected} for answers of shape {answers.shape}, found {labels.shape}"
             + (" with values that are no classes" if labels.size == answers.size else "")
         )
     gap = answers.astype(np.float64).ravel() - labels.astype(np.float64).ravel()
@@ -77,16 +78,16 @@ def evaluate(
 def _answers(model: Model, inputs: Any, output: str | None) -> np.ndarray:
     names = [p.name for p in model.outputs]
     if output is None and len(names) > 1:
-        raise LstmEdgeError(f"output: the model has several, {names}; name one")
+        raise LstmEdgeError(f"{argument('output')}: the model has several, {names}; name one")
     if output is not None and output not in names:
-        raise LstmEdgeError(f"output: expected one of {names}, found {output!r}")
+        raise LstmEdgeError(f"{argument('output')}: expected one of {names}, found {output!r}")
     arrays = dict(inputs) if isinstance(inputs, Mapping) else {model.inputs[0].name: inputs}
     parts = []
     for part in _batches(model, {k: np.asarray(v) for k, v in arrays.items()}):
         answer = model.run(**part)
         value = answer[output or names[0]] if isinstance(answer, dict) else answer
         if value is None:
-            raise ShapeError("inputs: too few frames for an answer")
+            raise ShapeError(f"{argument('inputs')}: too few frames for an answer")
         parts.append(value)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -117,7 +118,9 @@ def _classes(answers: np.ndarray, labels: np.ndarray, threshold: float) -> tuple
         return labels.ravel().astype(int), split.ravel().astype(int), 2
     if width > 1 and labels.size == answers.size // width:
         if labels.min() < 0 or labels.max() >= width:
-            raise ShapeError(f"labels: expected classes 0 to {width - 1}, found {labels.min()} to {labels.max()}")
+            raise ShapeError(
+                f"{argument('labels')}: expected classes 0 to {width - 1}, found {labels.min()} to {labels.max()}"
+            )
         return labels.ravel().astype(int), _largest(answers), width
     return None
 

@@ -32,13 +32,14 @@ from .bench_report import print_csv, print_markdown, print_tables
 from .bench_versus import code_of, engines_of, measured, sources_of
 from .io import err_console, print_json, suffix_of
 from .options import Duration, conversion_options, json_option, model_argument, plugin_option
+from .parsing import Command
 from .sinks import PICTURES, check_output, replacing
 
 OF_SOURCES = [o for o in OPTIONS.values() if o.name != "sample"]
 PRECISIONS = ("file", "float16", "int8")
 
 
-@click.command("bench")
+@click.command("bench", cls=Command)
 @model_argument
 @click.option(
     "--mode",

@@ -14,14 +14,16 @@ from ..ir.notes import assumptions
 from ..options import OPTIONS, named
 from .explain import explain
 from .io import err_console, out_console
+from .model_files import as_lstm, check_model_output
 from .options import conversion_options, plugin_option, taken
-from .sinks import check_output, check_replaceable
+from .parsing import Command
+from .sinks import check_output
 from .summary import describe, show_assumptions
 from .trial import check
 from .verify import say_verdict
 
 
-@click.command("convert")
+@click.command("convert", cls=Command)
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(exists=True))
 @click.option(
     "-o",
@@ -66,9 +68,8 @@ def command(
         _write_network(source, write_network, options)
         return 0
     beside = [options[name] for name in ("network", "architecture") if name in options]
-    target = output or os.path.splitext(source)[0] + ".lstm"
-    check_output(target, (source, *beside))
-    check_replaceable(target)
+    target = output or as_lstm(source)
+    check_model_output(target, (source, *beside))
     with err_console().status(f"converting {os.path.basename(source)}"):
         model = lstm_edge.convert(source, target, self_test=not no_self_test, **options)
     out_console().print(f"{target}: {os.path.getsize(target):,} bytes, {len(model.ops)} ops", markup=False)

@@ -14,12 +14,13 @@ from ..check import doctor
 from .grid import Column, print_grid, text, words
 from .io import err_console, error_line, out_console, print_json
 from .options import json_option
+from .parsing import Command
 
 FAILED, DIFFERENT = 1, 3
 MIB = 1 << 20
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Command)
 @json_option
 def command(as_json: bool) -> int:
     """Show this machine's board, CPU, clock, temperature and memory, which kernels run here and why, and test them.

@@ -13,9 +13,10 @@ from ..errors import FormatError
 from .grid import Column, print_grid, text
 from .io import open_array, out_console, print_json, read_csv, read_inputs
 from .options import isa_option, json_option, model_argument
+from .parsing import Command
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=Command)
 @model_argument
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.argument("labels", metavar="LABELS", type=click.Path(exists=True, dir_okay=False))

@@ -21,6 +21,7 @@ from ..forecasting.history import History
 from ..metadata import section
 from .io import err_console, read_inputs, suffix_of
 from .options import Assignment, isa_option, model_argument
+from .parsing import Command
 from .sinks import PICTURES, check_output, replacing
 from .tables import Reading, histories, table_options
 
@@ -65,7 +66,7 @@ def _spelled(stamps: np.ndarray) -> list[str]:
     return [text.replace("T", " ") for text in np.datetime_as_string(stamps.astype(f"M8[{unit}]"))]
 
 
-@click.command("forecast")
+@click.command("forecast", cls=Command)
 @model_argument
 @click.argument("history", metavar="HISTORY", type=click.Path(exists=True, dir_okay=False))
 @click.option("--steps", metavar="N", type=int, help="How many times to forecast; default: the model's horizon.")

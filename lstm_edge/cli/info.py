@@ -14,10 +14,11 @@ from ..ir.notes import assumptions
 from ..ir.sparse import density, sparse_weights
 from .io import out_console, print_json
 from .options import isa_option, json_option, model_argument
+from .parsing import Command
 from .summary import as_dict, describe, python_snippet, quantization_text, self_test_text, show_assumptions
 
 
-@click.command("info")
+@click.command("info", cls=Command)
 @model_argument
 @isa_option
 @click.option("--ops", "show_ops", is_flag=True, help="List every op in execution order.")

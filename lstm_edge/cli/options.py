@@ -13,6 +13,7 @@ from ..importers import plugins
 from ..importers.registry import IMPORTERS
 from ..options import OPTIONS, Option
 from .io import open_array
+from .model_files import ModelFile
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]
@@ -192,4 +193,4 @@ isa_option = click.option(
     "--isa", metavar="NAME", help="Kernels to use (scalar, avx2, ...); default: the best of this CPU."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-model_argument = click.argument("model_path", metavar="MODEL.lstm", type=click.Path(exists=True, dir_okay=False))
+model_argument = click.argument("model_path", metavar="MODEL.lstm", type=ModelFile())

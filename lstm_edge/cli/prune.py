@@ -12,12 +12,13 @@ import lstm_edge
 from ..prune.report import PruneReport
 from .grid import Column, name, print_grid, text
 from .io import err_console, out_console, print_json
+from .model_files import check_model_output
 from .options import json_option, model_argument
-from .sinks import check_output, check_replaceable
+from .parsing import Command
 from .tables import Reading, read_arrays
 
 
-@click.command("prune")
+@click.command("prune", cls=Command)
 @model_argument
 @click.option("-o", "--output", metavar="OUT.lstm", type=click.Path(dir_okay=False), help="Default: MODEL.pruned.lstm.")
 @click.option(
@@ -48,8 +49,7 @@ def command(
         arrays = read_arrays(source, calibrate, Reading())
         calibration = {p.name: a for p, a in zip(source.inputs, arrays)}
     target = output or f"{os.path.splitext(model_path)[0]}.pruned.lstm"
-    check_output(target, (model_path, *calibrate))
-    check_replaceable(target)
+    check_model_output(target, (model_path, *calibrate))
     with err_console().status(f"pruning {os.path.basename(model_path)}"):
         _, report = lstm_edge.prune(
             model_path, target, density=density, calibration=calibration, layers=layers or ("*",)

@@ -15,12 +15,13 @@ from ..quantize.report import Error, QuantizeReport
 from ..quantize.targets import HERE, TARGETS, measure_for
 from .grid import Column, name, print_grid, text
 from .io import err_console, out_console, print_json
+from .model_files import check_model_output
 from .options import json_option, model_argument
-from .sinks import check_output, check_replaceable
+from .parsing import Command
 from .tables import Reading, read_arrays
 
 
-@click.command("quantize")
+@click.command("quantize", cls=Command)
 @model_argument
 @click.option(
     "-o", "--output", metavar="OUT.lstm", type=click.Path(dir_okay=False), help="Default: MODEL.PRECISION.lstm."
@@ -67,8 +68,7 @@ def command(
         calibration = {p.name: a for p, a in zip(source.inputs, arrays)}
     form = precision or weights or "auto"
     target = output or f"{os.path.splitext(model_path)[0]}.{form}.lstm"
-    check_output(target, (model_path, *calibrate))
-    check_replaceable(target)
+    check_model_output(target, (model_path, *calibrate))
     with err_console().status(f"quantising {os.path.basename(model_path)}"):
         _, report = lstm_edge.quantize(
             model_path,

@@ -14,6 +14,7 @@ from .io import check_count
 from .lines import FORMS, Clock
 from .loop import Run, axes_of_frames, can_chunk
 from .options import isa_option, model_argument
+from .parsing import Command
 from .pipes import STDIN, Pipe, end_as_stopped, ended_by_signals
 from .sinks import Sink, check_output
 from .sound import SoundOptions, settle_rates, sound_options
@@ -21,7 +22,7 @@ from .sources import Source, open_sources, sounds_of
 from .tables import Reading, arrays_of_table, table_options
 
 
-@click.command("run")
+@click.command("run", cls=Command)
 @model_argument
 @click.argument(
     "inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True)

@@ -12,7 +12,6 @@ from typing import IO, Any
 import numpy as np
 
 from ..errors import FormatError, ShapeError
-from ..format import MAGIC
 from .lines import FORMS, Clock, Lines
 from .wav import HEADER_BYTES, wav_header, write_samples
 
@@ -40,19 +39,14 @@ def written_in_place(path: str) -> bool:
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
-def check_replaceable(path: str) -> None:
-    """Refuses to write a model over a file that is none."""
-    if os.path.exists(path):
-        with open(path, "rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise FormatError(
-                    f"{path}: expected a .lstm file to replace, found another; remove it or give another -o"
-                )
-
-
 @contextmanager
 def replacing(path: str) -> Iterator[IO[bytes]]:
-    """A file to write that becomes `path` at the end, and is removed when anything goes wrong before."""
+    """A file to write that becomes `path` at the end, and is removed when anything goes wrong before. A device or a pipe stays what
+    it is and is written as it comes."""
+    if written_in_place(path):
+        with open(path, "wb") as file:
+            yield file
+        return
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "w+b") as file:

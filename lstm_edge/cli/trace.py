@@ -19,11 +19,12 @@ from ..insight.shown import Map, input_maps, trace_maps
 from .grid import Column, name, print_grid, text
 from .io import out_console, print_json, suffix_of
 from .options import isa_option, json_option, model_argument
+from .parsing import Command
 from .sinks import PICTURES, check_output, replacing
 from .tables import Reading, read_arrays, table_options
 
 
-@click.command("trace")
+@click.command("trace", cls=Command)
 @model_argument
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.option(

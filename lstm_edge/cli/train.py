@@ -20,11 +20,12 @@ from ..training.report import Epoch, History
 from ..training.trainer import train
 from .grid import Column, name, print_grid, text
 from .io import err_console, out_console
-from .sinks import check_output, check_replaceable
+from .model_files import check_model_output
+from .parsing import Command
 from .verify import say_verdict
 
 
-class _Command(click.Command):
+class _Command(Command):
     """A command whose help has a section for each task."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -107,8 +108,7 @@ def command(source: str, task: str, output: str, **given: Any) -> int:
 
     Example: lstm-edge train load.csv --task forecast --target load --window 96 --horizon 24 -o load.lstm
     """
-    check_output(output, (source,))
-    check_replaceable(output)
+    check_model_output(output, (source,))
     options = {name: value for name, value in given.items() if value not in (None, ())}
     console = err_console()
     trained = _with_extra(lambda: train(source, task, report=_Shown(console), **options))

@@ -14,13 +14,14 @@ from ..check.verify import Report
 from ..options import OPTIONS
 from .io import out_console, print_json
 from .options import conversion_options, isa_option, json_option, model_argument, plugin_option, taken
+from .parsing import Command
 from .summary import show_assumptions
 
 DIFFERENT = 3
 OF_IMPORTERS = [o for o in OPTIONS.values() if o.of_importer]
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 @model_argument
 @click.option(
     "--against",

@@ -28,6 +28,8 @@ def write(graph: Graph, path: str | os.PathLike[str]) -> None:
         raise FileNotFoundError(
             errno.ENOENT, f"expected an existing folder, found no {folder}; create it first", target
         )
+    if os.path.exists(target) and not os.path.isfile(target):  # renaming would put the file in a device's place
+        raise OSError(errno.EINVAL, "expected the name of a file to write, found a folder, a pipe or a device", target)
     temporary = f"{target}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:

@@ -74,7 +74,7 @@ class Reader:
     def check_header(self) -> None:
         content = self.content
         if content[: len(MAGIC)] != MAGIC:
-            found = f"{bytes(content[: len(MAGIC)])!r}; this is not a .lstm file; convert the model first"
+            found = f"{bytes(content[: len(MAGIC)])!r}; this is not a .lstm file; convert it first: lstm_edge.convert or lstm-edge convert"
             raise self.error("header", f"magic {MAGIC!r}", found)
         if len(content) < HEADER.size:
             raise self.error("header", f"{HEADER.size} bytes", f"{len(content)}; the file is truncated")

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..errors import FormatError, UnsupportedModelError
+from ..errors import Findings, FormatError, UnsupportedModelError
 from ..ir.graph import Graph
 from ..options import as_typed, given, named
 
@@ -96,11 +96,13 @@ class Importer:
 
     def read(self, source: Source, kind: str, options: Options) -> Graph:
         """The Graph of a source under the options given. UnsupportedModelError for an option it has no use for."""
-        said = given(options)
+        said, wrong = given(options), Findings()
         for name in said:
             if name not in self.options:
-                raise UnsupportedModelError(f"{named(name)}: not used for {kind} models")
-        self._check_settings(said)
+                wrong.add(UnsupportedModelError(f"{named(name)}: not used for {kind} models"))
+        if "options" in self.options:
+            self._check_settings(said, wrong)
+        wrong.raise_all()
         read: Callable[..., Graph] = import_module(self.module).read
         return read(source.value, **said)
 
@@ -108,13 +110,16 @@ class Importer:
         """The description of the network that weights suggest. UnsupportedModelError for what holds its network."""
         if not self.suggests:
             raise UnsupportedModelError(f"a {kind} model holds its network: nothing is to be suggested, convert it")
-        self._check_settings({"options": options})
+        wrong = Findings()
+        self._check_settings({"options": options}, wrong)
+        wrong.raise_all()
         text: str = import_module(self.module).suggest(source.value, options).text
         return text
 
-    def _check_settings(self, said: Options) -> None:
+    def _check_settings(self, said: Options, wrong: Findings) -> None:
         for name, value in said.get("options", {}).items():
-            self._check_setting(name, value)
+            with wrong.looking():
+                self._check_setting(name, value)
 
     def _check_setting(self, name: str, value: Any) -> None:
         setting = next((s for s in self.settings if s.name == name), None)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ShapeError
+from ..options import argument
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -53,5 +54,5 @@ def trace_maps(trace: Trace, sequence: int = 0) -> dict[str, list[Map]]:
 
 def _checked(sequence: int, count: int) -> int:
     if not 0 <= sequence < count:
-        raise ShapeError(f"sequence: expected 0 to {count - 1}, found {sequence}")
+        raise ShapeError(f"{argument('sequence')}: expected 0 to {count - 1}, found {sequence}")
     return sequence

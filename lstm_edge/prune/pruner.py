@@ -17,10 +17,11 @@ import numpy as np
 
 from .. import format
 from .._core import Model
-from ..errors import LstmEdgeError
+from ..errors import Findings, LstmEdgeError
 from ..ir.graph import Graph, Node, Tensor
 from ..ir.ops import op_spec
 from ..ir.sparse import BLOCK, WEIGHTS, cut, density, held, pays
+from ..options import argument
 from ..quantize import own_self_test
 from ..quantize.quantizer import Calibration, calibration_runs, check_wide, open_graph
 from ..quantize.report import error, run_all
@@ -52,12 +53,18 @@ def prune(
     Returns the loaded model and the report, which the file's metadata carry as `pruning`. Raises UnsupportedModelError for a
     quantised model, LstmEdgeError for arguments that name nothing or mean nothing.
     """
-    if isinstance(density, bool) or not isinstance(density, int | float) or not 0 < density <= 1:
-        raise LstmEdgeError(f"density: expected a share above 0, at most 1, found {density!r}")
+    wrong = Findings()
+    if isinstance(density, bool) or not isinstance(density, (int, float)) or not 0 < density <= 1:
+        found = f"expected a share above 0, at most 1, found {density!r}"
+        wrong.add(LstmEdgeError(f"{argument('density')}: {found}"))
     graph = open_graph(model, "prune")
-    check_wide(graph, "prune")
-    numbers = _named(graph, layers)
-    runs = calibration_runs(graph, calibration)
+    with wrong.looking():
+        check_wide(graph, "prune")
+    with wrong.looking():
+        numbers = _named(graph, layers)
+    with wrong.looking():
+        runs = calibration_runs(graph, calibration)
+    wrong.raise_all()
     pruned = copy.copy(graph)
     pruned.tensors, pruned.metadata = dict(graph.tensors), copy.deepcopy(graph.metadata)
     report = PruneReport(float(density), "the smallest blocks", "self-test and random input", {}, [])
@@ -85,11 +92,10 @@ def _named(graph: Graph, layers: Iterable[str]) -> list[int]:
     """Numbers of the ops with weights that `layers` names."""
     patterns = [layers] if isinstance(layers, str) else list(layers)
     able = {n: node.name for n, node in enumerate(graph.nodes) if node.op in WEIGHTS}
-    for pattern in patterns:
-        if not any(name == pattern or fnmatchcase(name, pattern) for name in able.values()):
-            raise LstmEdgeError(
-                f"layers: no op with weights to prune is named {pattern!r}; there are {', '.join(able.values()) or 'none'}"
-            )
+    unknown = [repr(p) for p in patterns if not any(name == p or fnmatchcase(name, p) for name in able.values())]
+    if unknown:
+        told = f"no op with weights to prune is named {' or '.join(unknown)}; there are {', '.join(able.values()) or 'none'}"
+        raise LstmEdgeError(f"{argument('layers')}: {told}")
     return [n for n, name in able.items() if any(name == p or fnmatchcase(name, p) for p in patterns)]
 
 

@@ -16,9 +16,10 @@ import numpy as np
 
 from .. import format
 from .._core import Model
-from ..errors import LstmEdgeError, UnsupportedModelError
+from ..errors import Findings, LstmEdgeError, UnsupportedModelError
 from ..ir.graph import Graph, SelfTest
 from ..ir.ops import op_spec
+from ..options import argument
 from ..reference.samples import is_framed, sample_inputs, tolerance_for
 from .auto import NARROW, fastest
 from .report import Arrays, QuantizeReport, bytes_of, run_all
@@ -63,11 +64,20 @@ def quantize(
     UnsupportedModelError for a model quantised already, LstmEdgeError for a name in `keep` that no op has.
     """
     graph = open_graph(model, "quantize")
-    form, measure = _form(weights, precision), measure_for(target)
-    _check(max_error)
-    check_wide(graph, "quantise")
-    kept = _kept(graph, keep)
-    runs = calibration_runs(graph, calibration)
+    wrong = Findings()
+    with wrong.looking():
+        form = _form(weights, precision)
+    with wrong.looking():
+        measure = measure_for(target)
+    with wrong.looking():
+        _check(max_error)
+    with wrong.looking():
+        check_wide(graph, "quantise")
+    with wrong.looking():
+        kept = _kept(graph, keep)
+    with wrong.looking():
+        runs = calibration_runs(graph, calibration)
+    wrong.raise_all()
     given = calibration is not None
     if form == "auto":
         chosen = fastest(graph, runs, kept, max_error, given, NARROW if weights is None else (weights,), measure)
@@ -115,32 +125,37 @@ def check_wide(graph: Graph, verb: str) -> None:
 def _form(weights: str | None, precision: str | None) -> str:
     """`auto`, `int8` or `float16`, from the two arguments that say so."""
     if weights is not None and weights not in WEIGHTS:
-        raise LstmEdgeError(f"weights: expected {' or '.join(WEIGHTS)}, found {weights!r}")
+        raise LstmEdgeError(f"{argument('weights')}: expected {' or '.join(WEIGHTS)}, found {weights!r}")
     if precision is not None and precision not in PRECISIONS:
         raise LstmEdgeError(
-            f"precision: expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, found {precision!r}"
+            f"{argument('precision')}: expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, found {precision!r}"
         )
     form = precision or weights or "auto"
     if form != "auto" and weights not in (None, form):
-        raise LstmEdgeError(f"weights: expected {form}, which precision says, or none, found {weights!r}")
+        raise LstmEdgeError(
+            f"{argument('weights')}: expected {form}, which {argument('precision')} says, or none, found {weights!r}"
+        )
     return form
 
 
 def _check(max_error: float | None) -> None:
     if max_error is not None and not max_error > 0:
-        raise LstmEdgeError(f"max_error: expected a number above 0, found {max_error!r}")
+        raise LstmEdgeError(f"{argument('max_error')}: expected a number above 0, found {max_error!r}")
 
 
 def _kept(graph: Graph, keep: Iterable[str]) -> dict[int, str]:
     """The ops that `keep` names, by number."""
     patterns = [keep] if isinstance(keep, str) else list(keep)
     kept: dict[int, str] = {}
+    unknown: list[str] = []
     for pattern in patterns:
         found = [n for n, node in enumerate(graph.nodes) if node.name == pattern or fnmatchcase(node.name, pattern)]
-        if not found:
-            names = [node.name for node in graph.nodes if op_spec(node).weights]
-            raise LstmEdgeError(f"keep: no op is named {pattern!r}; those with weights: {', '.join(names) or 'none'}")
+        unknown += [] if found else [repr(pattern)]
         kept.update({n: "kept by name" for n in found})
+    if unknown:
+        names = [node.name for node in graph.nodes if op_spec(node).weights]
+        told = f"no op is named {' or '.join(unknown)}; those with weights: {', '.join(names) or 'none'}"
+        raise LstmEdgeError(f"{argument('keep')}: {told}")
     return kept
 
 
@@ -150,7 +165,7 @@ def calibration_runs(graph: Graph, calibration: Calibration) -> list[Arrays]:
         return [dict(graph.self_test.inputs), drawn] if graph.self_test is not None else [drawn]
     runs = calibration if isinstance(calibration, (list, tuple)) else [calibration]
     if not runs:
-        raise LstmEdgeError("calibration: expected at least one run, found none")
+        raise LstmEdgeError(f"{argument('calibration')}: expected at least one run, found none")
     return [_one_run(graph, run) for run in runs]
 
 
@@ -158,10 +173,12 @@ def _one_run(graph: Graph, run: Any) -> Arrays:
     names = [p.name for p in graph.inputs]
     if not isinstance(run, Mapping):
         if len(names) != 1:
-            raise LstmEdgeError(f"calibration: expected a dict of arrays by input name {names}, found one array")
+            raise LstmEdgeError(
+                f"{argument('calibration')}: expected a dict of arrays by input name {names}, found one array"
+            )
         run = {names[0]: run}
     if set(run) != set(names):
-        raise LstmEdgeError(f"calibration: expected arrays for the inputs {names}, found {list(run)}")
+        raise LstmEdgeError(f"{argument('calibration')}: expected arrays for the inputs {names}, found {list(run)}")
     return {k: np.asarray(v) for k, v in run.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import LstmEdgeError
+from ..options import argument
 from .boards import BOARDS, measure_of
 from .timing import Measure, timed_here
 
@@ -13,5 +14,5 @@ TARGETS: dict[str, Measure] = {HERE: timed_here, **{name: measure_of(board) for 
 def measure_for(target: str) -> Measure:
     """What tells times on `target`, one of TARGETS."""
     if target not in TARGETS:
-        raise LstmEdgeError(f"target: expected {', '.join(TARGETS)}, found {target!r}")
+        raise LstmEdgeError(f"{argument('target')}: expected {', '.join(TARGETS)}, found {target!r}")
     return TARGETS[target]
