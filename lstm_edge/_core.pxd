@@ -37,6 +37,7 @@ cdef extern from "lstm_edge.h" nogil:
     int le_model_count(const le_model *model, le_role role)
     le_port le_model_port(const le_model *model, le_role role, int index)
     const char *le_model_isa(const le_model *model)
+    const char *le_model_precision(const le_model *model)
     const char *le_model_metadata(const le_model *model, size_t *size)
     int le_model_lengths(const le_model *model)
     int le_model_op_count(const le_model *model)

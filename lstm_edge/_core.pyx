@@ -7,7 +7,7 @@ A *step model* (metadata `step`, with states) has no frames axis: one call of it
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
@@ -15,26 +15,51 @@ from libc.string cimport memcpy
 import json
 import os
 import re
+import sys
 from collections import namedtuple
 from time import perf_counter
-
-import numpy as np
 
 from .errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
 
 Port = namedtuple("Port", "name shape dtype")
 Port.__doc__ = "An input, output or state: name, shape (ints, 'batch', 'frames' or text such as '2*frames'), dtype."
 
-_DTYPES = {LE_F32: np.dtype(np.float32), LE_I32: np.dtype(np.int32), LE_BOOL: np.dtype(np.bool_)}
+cdef class NumPy:
+    """Stands for NumPy until something of it is needed: who gives buffers to write into never imports it."""
+
+    def __getattr__(self, name):
+        global np, _empty
+        import numpy
+        np, _empty = numpy, numpy.empty
+        return getattr(numpy, name)
+
+
+cdef numpy_type(name):
+    """A type of NumPy's for isinstance; of none, which nothing is, before NumPy is there."""
+    return getattr(sys.modules.get("numpy"), name, ())
+
+
+cdef bint is_array(value):
+    return isinstance(value, numpy_type("ndarray"))
+
+
+cdef bint is_whole(value):
+    """Whether it is an int, NumPy's included; True and False are none."""
+    return isinstance(value, (int, numpy_type("integer"))) and not isinstance(value, bool)
+
+
+_DTYPES = {LE_F32: "float32", LE_I32: "int32", LE_BOOL: "bool"}
 _ERRORS = {LE_ERR_FORMAT: FormatError, LE_ERR_UNSUPPORTED: UnsupportedModelError, LE_ERR_SHAPE: ShapeError,
            LE_ERR_VALUE: LstmEdgeError, LE_ERR_MEMORY: MemoryError}
-cdef object _empty = np.empty  # a name of C's: the module's dictionary is not asked at every step
+cdef object np = NumPy()  # NumPy itself from its first use on
+cdef object _empty = None  # np.empty, likewise: a name of C's, so that the module's dictionary is not asked at every step
 _WORD = re.compile(r"[^\W\d]\w*")
 
 cdef enum:
     MOST_IDLE = 8  # streams that a model keeps for later runs
     MOST_IDLE_MANY = 2  # and what calls of many streams need
     MOST_THREADS = 1024
+    HEADER = 64  # bytes of a file's header
     BRIEF_BYTES = 1 << 16  # of a model and of a stream: a step of fewer is over before another thread could use the lock that it lets go
 
 
@@ -123,12 +148,15 @@ cdef class Layout:
 
 
 cdef class Model:
-    """A model read from a .lstm file's bytes: immutable, shared by any number of streams and threads.
+    """A model read from a .lstm file's bytes: immutable, shared by any number of streams and threads. load() reads one from a path.
 
     isa: the kernel table to use, by name; None for the environment variable LSTM_EDGE_ISA or the best of this CPU.
     Raises FormatError (damaged or newer file), UnsupportedModelError (unknown op or ISA).
+    Pickles by the file's bytes; a copy is the model itself.
     """
     cdef le_model *c
+    cdef object file  # the bytes that it was made of, or a FileOnDisk: what is pickled
+    cdef object wanted  # the ISA that was asked for
     cdef readonly tuple inputs, outputs, states
     cdef readonly dict metadata
     cdef readonly str isa
@@ -139,7 +167,7 @@ cdef class Model:
     cdef readonly dict plans  # what forecasting found out about this model, by what was fed back
     cdef list idle_many  # of finished step_manys
     cdef int apart  # whether rows of a batch are each as if alone; -1: not looked at yet
-    cdef bint step_model
+    cdef bint step_model, has_batch
 
     def __cinit__(self, data, isa=None):
         cdef le_error err
@@ -148,7 +176,7 @@ cdef class Model:
         if isa is not None:
             isa_bytes = str(isa).encode()
             wanted = isa_bytes
-        PyObject_GetBuffer(data, &view, PyBUF_C_CONTIGUOUS)
+        PyObject_GetBuffer((<OnDisk>data).data if isinstance(data, OnDisk) else data, &view, PyBUF_C_CONTIGUOUS)
         try:
             with nogil:
                 self.c = le_model_open(view.buf, <size_t>view.len, wanted, &err)
@@ -156,6 +184,7 @@ cdef class Model:
             PyBuffer_Release(&view)
         if self.c == NULL:
             raise_error(&err)
+        self.wanted = isa
 
     def __init__(self, data, isa=None):
         cdef size_t size = 0
@@ -174,11 +203,28 @@ cdef class Model:
         self.states = self._ports(LE_STATE)
         self.in_layouts = tuple(Layout(p) for p in self.inputs)
         self.out_layouts = tuple(Layout(p) for p in self.outputs)
+        self.has_batch = any(["batch" in _WORD.findall(str(n)) for port in self.inputs for n in port.shape])
         self.step_model = bool(self.states) and not any((<Layout>l).frames_axis >= 0 for l in self.in_layouts)
         self.idle = []
         self.idle_many = []
         self.apart = -1
         self.plans = {}
+        if isinstance(data, OnDisk):
+            (<OnDisk>data).data = None
+        self.file = data if isinstance(data, OnDisk) else bytes(data)
+
+    def __repr__(self):
+        return (f"<lstm_edge.Model {ports_text(self.inputs)} -> {ports_text(self.outputs)}: {le_model_precision(self.c).decode()} weights, "
+                f"{self.isa}, {self.nbytes:,} bytes>")
+
+    def __reduce__(self):
+        return Model, (self.file.read() if isinstance(self.file, OnDisk) else self.file, self.wanted)
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
 
     def __dealloc__(self):
         le_model_close(self.c)
@@ -196,6 +242,11 @@ cdef class Model:
         if not isinstance(ranges, dict) or not all(map(is_range, ranges.values())):
             raise FormatError(f"section META: ranges: expected [least, most or null, multiple, rest] by size, found {ranges!r}")
         return ranges
+
+    def _check_batch(self, int64_t batch):
+        """ShapeError where the model's inputs cannot have so many sequences."""
+        if batch > 1 and not self.has_batch:
+            raise ShapeError(f"batch: expected 1, since no size of the model's inputs is an open batch ({ports_text(self.inputs)}), found {batch}")
 
     def _check_range(self, name, int64_t size, advice=""):
         """ShapeError where the source's own network is another one at this value of an open size."""
@@ -217,12 +268,12 @@ cdef class Model:
                 shape = tuple(shape) if isinstance(shape, list) else None
             else:
                 shape = tuple([size_text(port.dims[d], self.lengths) for d in range(port.rank)])
-            ports.append(Port(name, shape, _DTYPES[port.dtype].name))
+            ports.append(Port(name, shape, _DTYPES[port.dtype]))
         return tuple(ports)
 
     @property
     def nbytes(self):
-        """Bytes the model holds in memory: the file's copy and the packed weights."""
+        """Bytes the model holds in memory: packed weights, what it keeps of the file, its tables."""
         return le_model_bytes(self.c)
 
     @property
@@ -247,8 +298,8 @@ cdef class Model:
         if not streaming.get("supported", False):
             raise UnsupportedModelError(f"this model cannot stream: {streaming.get('why', 'the file does not say that it can')}; "
                                         "run() takes whole sequences")
-        self._check_range("batch", 1 if batch is None else batch)
         stream = Stream(self, batch)
+        self._check_range("batch", (<Stream>stream).batch)
         (<Stream>stream).remembers = (<Stream>stream).multiple == 1
         return stream
 
@@ -403,7 +454,7 @@ cdef class Model:
                 self.apart = le_model_rows_apart(self.c, frames)
         return bool(self.apart)
 
-    def _borrow_many(self, Stream stream, int threads):
+    def _borrow_many(self, Stream stream not None, int threads):
         for i, many in enumerate(self.idle_many):
             if (<Many>many).batch == stream.batch and (<Many>many).threads >= threads:
                 del self.idle_many[i]
@@ -510,11 +561,13 @@ cdef class Stream:
     cdef bint bounded  # whether the model holds only for some numbers of frames, so that they are counted
     cdef int64_t counted
     cdef tuple observed  # the shape of one sequence's observation, while adaptation is on
+    cdef tuple learning  # what adaptation() was given, while it is on
     # What the last single-input step looked like: the same again needs no analysis.
     cdef uint64_t seen_generation, prepared  # `prepared`: of the last full call, before its run could change states' extents
     cdef int seen_rank
     cdef Py_ssize_t seen_shape[LE_MAX_RANK]
     cdef tuple seen_out
+    cdef Py_ssize_t seen_bytes  # of the answer
     cdef object seen_dtype
     cdef bytes seen_format
     # The newest frame of every input, then of every output: where a forecast starts. Streams that users made remember it.
@@ -524,16 +577,17 @@ cdef class Stream:
     cdef tuple newest_of  # after step_many: its arrays of all inputs and outputs, where this stream's are row `newest_row`
     cdef Py_ssize_t newest_row
 
-    def __cinit__(self, Model model, batch=None, frames=1, lengths=()):
+    def __cinit__(self, Model model not None, batch=None, frames=1, lengths=()):
         cdef le_error err
         cdef int64_t n_batch, n_frames
         cdef int64_t n_lengths[LE_MAX_LENGTHS]
-        if batch is not None and (not isinstance(batch, (int, np.integer)) or batch < 1):
+        if batch is not None and (not is_whole(batch) or batch < 1):
             raise ShapeError(f"batch: expected an int of at least 1 or None, found {batch!r}")
         self.model = model
         self.batched = batch is not None
         self.bounded = "frames" in model.ranges
         self.batch = n_batch = 1 if batch is None else batch
+        model._check_batch(n_batch)
         streaming = model.metadata.get("streaming", {})
         self.multiple = max(int(streaming.get("multiple", 1)), 1)
         n_frames = max(int(frames), self.multiple)
@@ -554,6 +608,36 @@ cdef class Stream:
         self.seen_rank = -1
         if self.n_in == 1:
             self.seen_format = {"float32": b"f", "int32": b"i", "bool": b"?"}[model.inputs[0].dtype]
+
+    def __repr__(self):
+        learning = "" if self.observed is None else ", adapting"
+        batch = f"batch {self.batch}" if self.batched else "one sequence"
+        return (f"<lstm_edge.Stream of {ports_text(self.model.inputs)} -> {ports_text(self.model.outputs)}: {batch}, "
+                f"{self.counted:,} frames done{learning}, {self.nbytes:,} bytes>")
+
+    def __reduce__(self):
+        return self.model.stream, (self.batch if self.batched else None,), self.__getstate__()
+
+    def __getstate__(self):
+        """What a copy goes on from: the options of adaptation, the frames done, all of `state`."""
+        return {"adaptation": self.learning, "counted": self.counted, "state": {**self.state, **self._newest_frames()}}
+
+    def __setstate__(self, saved):
+        if saved["adaptation"] is not None:
+            self.adaptation(*saved["adaptation"])
+        frames = {name: value for name, value in saved["state"].items() if name.startswith("newest.")}
+        self.state = {name: value for name, value in saved["state"].items() if name not in frames}
+        self._put_newest(self._checked_newest(frames))
+        self.counted = saved["counted"]
+
+    def __copy__(self):
+        make, arguments, saved = self.__reduce__()
+        other = make(*arguments)
+        other.__setstate__(saved)
+        return other
+
+    def __deepcopy__(self, memo):
+        return self.__copy__()
 
     def __dealloc__(self):
         le_stream_close(self.c)
@@ -602,10 +686,14 @@ cdef class Stream:
             return None
         try:
             if out is None:
-                out = _empty(self.seen_out, self.seen_dtype)
+                out = np.empty(self.seen_out, self.seen_dtype) if _empty is None else _empty(self.seen_out, self.seen_dtype)
             elif getattr(out, "shape", None) != self.seen_out or getattr(out, "dtype", None) != self.seen_dtype:
                 raise ShapeError(f"out: expected {self.seen_dtype} of shape {self.seen_out}, found {describe(out)}")
             PyObject_GetBuffer(out, &answer, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+            if answer.len != self.seen_bytes:
+                found = answer.len
+                PyBuffer_Release(&answer)
+                raise ShapeError(f"out: expected {self.seen_bytes} bytes, found a buffer of {found}")
         except BaseException as why:
             PyBuffer_Release(&view)
             if isinstance(why, (ValueError, BufferError)) and not isinstance(why, LstmEdgeError):
@@ -624,6 +712,8 @@ cdef class Stream:
             with nogil:
                 status = le_stream_run(self.c, self.multiple, self.in_pointers, self.out_pointers, &err)
         self.busy = False
+        if status == LE_OK:
+            self.counted += self.multiple
         if self.remembers and status == LE_OK and self.newest_size[0] == view.len and self.newest_size[1] == answer.len:
             memcpy(self.newest[0], view.buf, view.len)
             memcpy(self.newest[1], answer.buf, answer.len)
@@ -651,7 +741,7 @@ cdef class Stream:
         self.seen_rank = value.ndim
         for d in range(value.ndim):
             self.seen_shape[d] = value.shape[d]
-        self.seen_out, self.seen_dtype = result.shape, result.dtype
+        self.seen_out, self.seen_dtype, self.seen_bytes = result.shape, result.dtype, result.nbytes
         self.brief = le_model_bytes(self.model.c) + le_stream_bytes(self.c) <= BRIEF_BYTES
         self.seen_generation = self.prepared
 
@@ -670,7 +760,7 @@ cdef class Stream:
         """Whether frames, one an input, lack the batch axis, and whether they lack that of frames."""
         return self._full_frames(values)[1:]
 
-    def _full_frame(self, Layout layout, value):
+    def _full_frame(self, Layout layout not None, value):
         """(array with all axes of the input, whether frames was left out, whether batch was)."""
         shape = layout.port.shape
         missing = len(shape) - value.ndim
@@ -700,7 +790,7 @@ cdef class Stream:
         self.seen_rank = -1
         self._check_count(frames)
         results = self._call(values, 1 if lead else frames, count, no_batch, False)
-        self.counted += frames
+        self.counted += count if lead else frames
         return self.model._pack(results)
 
     cdef _check_count(self, int64_t frames):
@@ -1006,7 +1096,7 @@ cdef class Stream:
         cdef Py_buffer view
         cdef const void *data = le_stream_state(self.c, index, dims)
         port = self.model.states[index]
-        array = _empty(tuple([dims[d] for d in range(len(port.shape))]), port.dtype)
+        array = np.empty(tuple([dims[d] for d in range(len(port.shape))]), port.dtype)
         PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
         memcpy(view.buf, data, <size_t>view.len)
         PyBuffer_Release(&view)
@@ -1072,10 +1162,10 @@ cdef class Stream:
         self._idle()
         if forgetting is None:
             le_stream_adaptation(self.c, NULL, &err)
-            self.observed = None
+            self.observed = self.learning = None
             return
         for name, value in ("forgetting", forgetting), ("regularisation", regularisation):
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+            if not is_whole(value) and not isinstance(value, (float, numpy_type("floating"))):
                 raise LstmEdgeError(f"adaptation: {name}: expected a number, found {value!r}")
         from .forecasting.observed import observed
         plan = observed(self.model, self.batch, output)
@@ -1084,7 +1174,7 @@ cdef class Stream:
         options.forgetting, options.regularisation = forgetting, regularisation
         if le_stream_adaptation(self.c, &options, &err) != LE_OK:
             raise_error(&err)
-        self.observed = plan.shape
+        self.observed, self.learning = plan.shape, (forgetting, regularisation, output)
         self.seen_rank = -1
 
     def adapt(self, y):
@@ -1132,7 +1222,7 @@ cdef class Stream:
             data = le_stream_adaptation_state(self.c, <int>len(found), &name, &rank, dims)
             if data == NULL:
                 return found
-            array = _empty(tuple([dims[d] for d in range(rank)]), np.float64)
+            array = np.empty(tuple([dims[d] for d in range(rank)]), np.float64)
             PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
             memcpy(view.buf, data, <size_t>view.len)
             PyBuffer_Release(&view)
@@ -1203,33 +1293,62 @@ cdef float *floats_of(array):
 def answer_array(out, shape, dtype, bint only):
     """What an output is written into: `out` if there is one, and it is right."""
     if out is None:
-        return _empty(shape, dtype)
-    if not only or not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype \
-            or not out.flags.c_contiguous or not out.flags.writeable:
+        return np.empty(shape, dtype)
+    if not only or not is_array(out) or out.shape != shape or out.dtype != dtype \
+            or not out.flags.c_contiguous or not out.flags.writeable or memoryview(out).shape != shape:
         raise ShapeError(f"out: expected one writable C-contiguous {dtype} array of shape {shape}, found {describe(out)}")
     return out
 
 
 def count_of_threads(threads, where):
-    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or not 1 <= threads <= MOST_THREADS:
+    if not is_whole(threads) or not 1 <= threads <= MOST_THREADS:
         raise LstmEdgeError(f"{where}: threads: expected an int from 1 to {MOST_THREADS}, found {threads!r}")
     return int(threads)
 
 
 cdef describe(value):
-    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+    return f"{value.dtype} of shape {value.shape}" if is_array(value) else type(value).__name__
+
+
+cdef str ports_text(ports):
+    """x (batch, frames, 5), n int32 (): the dtype where it is not float32."""
+    return ", ".join([" ".join([p.name, *([] if p.dtype == "float32" else [p.dtype]), "?" if p.shape is None else f"({', '.join(map(str, p.shape))})"])
+                      for p in ports])
 
 
 include "_many.pxi"
 
 
+cdef class OnDisk:
+    """A file that a model was loaded from: read again where its bytes are wanted, so that the model does not keep them."""
+    cdef str path
+    cdef bytes head  # holds the checksum of all else
+    cdef readonly bytes data  # while the model is made
+
+    def __init__(self, path):
+        self.path = os.path.abspath(os.fsdecode(path))
+        with open(path, "rb") as file:
+            self.data = file.read()
+        self.head = self.data[:HEADER]
+
+    def read(self):
+        with open(self.path, "rb") as file:
+            data = file.read()
+        if data[:HEADER] != self.head:
+            raise LstmEdgeError(f"{self.path}: expected the file that the model was loaded from, found that it has changed since; load it again")
+        return data
+
+
 def load(path, isa=None):
-    """Reads a .lstm file (path or bytes) into a Model. Raises FormatError, UnsupportedModelError, OSError."""
-    if isinstance(path, (bytes, bytearray, memoryview)):
+    """Reads a .lstm file (a path, or the file's bytes in anything with the buffer protocol) into a Model.
+
+    isa: the kernel table to use, by name; None for LSTM_EDGE_ISA or the best of this CPU.
+    Raises FormatError, UnsupportedModelError, OSError.
+    A model that was loaded from a path keeps the path, not the bytes: pickling it reads the file again, which must be the same.
+    """
+    if not isinstance(path, (str, os.PathLike)) and PyObject_CheckBuffer(path):
         return Model(path, isa)
-    with open(path, "rb") as file:
-        data = file.read()
     try:
-        return Model(data, isa)
+        return Model(OnDisk(path), isa)
     except LstmEdgeError as why:
         raise type(why)(f"{os.fspath(path)}: {why}") from None

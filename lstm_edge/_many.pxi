@@ -35,7 +35,7 @@ cdef class Many:
     cdef void **items  # the Streams of a call, whose tuple keeps them
     cdef Py_ssize_t room
 
-    def __cinit__(self, Model model, int64_t batch, int64_t frames, int threads):
+    def __cinit__(self, Model model not None, int64_t batch, int64_t frames, int threads):
         cdef le_error err
         cdef int64_t dims[LE_MAX_RANK]
         cdef int i
@@ -148,7 +148,7 @@ cdef class Many:
         for i in range(taken):
             (<Stream>self.items[i]).busy = False
 
-    def shape_alone(self, Py_ssize_t index, Stream stream, int output):
+    def shape_alone(self, Py_ssize_t index, Stream stream not None, int output):
         """The shape of what stream `index` of the last call answered; None where it did not."""
         cdef int64_t dims[LE_MAX_RANK]
         if not le_many_alone(self.c, index):

@@ -17,8 +17,9 @@ typedef struct {
     bool is_const;
     int rank;                  /* constants */
     int64_t dims[LE_MAX_RANK]; /* constants */
-    const void *data;          /* constants: 64-byte aligned, in the file's copy */
-    const uint8_t *blocks; /* constants stored by their blocks: a bit for each, and those that are not zero; data is there in `pack` only */
+    /* Constants: in `pack` where the file lies, later a copy of the model's own, 64-byte aligned; NULL then for weights that only packs read. */
+    const void *data;
+    const uint8_t *blocks; /* in `pack`, constants stored by their blocks: a bit for each, and those that are not zero */
     const float *scale;    /* LE_I8 constants: n_scale of them, each for 1/n_scale of the elements in order */
     int64_t n_scale;
 } le_tensor_def;
@@ -45,8 +46,6 @@ typedef struct {
 } le_node;
 
 struct le_model {
-    void *file; /* the file's copy, 64-byte aligned */
-    size_t file_size;
     const le_kernels *kernels;
     const char *metadata;
     size_t metadata_size;

@@ -59,7 +59,7 @@ typedef struct {
 typedef struct le_model le_model;
 typedef struct le_stream le_stream;
 
-/* Verifies and reads a model from memory (copied), packs its weights for one ISA. isa: a name of le_isa_name, or NULL for the
+/* Verifies and reads a model from memory, which it does not need afterwards, and packs its weights for one ISA. isa: a name of le_isa_name, or NULL for the
  * best this CPU has (the environment variable LSTM_EDGE_ISA, when set, then decides). NULL on failure. */
 le_model *le_model_open(const void *data, size_t size, const char *isa, le_error *err);
 void le_model_close(le_model *model); /* after its streams */
@@ -67,6 +67,7 @@ void le_model_close(le_model *model); /* after its streams */
 int le_model_count(const le_model *model, le_role role);
 le_port le_model_port(const le_model *model, le_role role, int index);
 const char *le_model_isa(const le_model *model);
+const char *le_model_precision(const le_model *model); /* the narrowest dtype of its constants: "int8", "float16" or "float32" */
 /* JSON text and self-test bytes as stored (docs/format.md); size 0 when absent. */
 const char *le_model_metadata(const le_model *model, size_t *size);
 int le_model_lengths(const le_model *model); /* how many further open lengths its inputs have */

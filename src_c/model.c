@@ -86,23 +86,26 @@ static const struct {
     char kind[5];
     uint8_t record; /* bytes; 0: a byte section */
     uint8_t needed;
-} kinds[KINDS] = {{"STRS", 0, 1},
-                  {"TENS", sizeof(file_tensor), 1},
-                  {"CNST", sizeof(file_const), 1},
-                  {"DATA", 0, 1},
-                  {"NODE", sizeof(file_node), 1},
-                  {"IDXS", 4, 1},
-                  {"ATTR", sizeof(file_attr), 1},
-                  {"VALS", 0, 1},
-                  {"INPT", sizeof(file_port), 1},
-                  {"OUTP", sizeof(file_port), 1},
-                  {"STAT", sizeof(file_state), 1},
-                  {"META", 0, 0},
-                  {"TEST", 0, 0}};
+    uint8_t kept; /* the model points into it */
+} kinds[KINDS] = {{"STRS", 0, 1, 1},
+                  {"TENS", sizeof(file_tensor), 1, 0},
+                  {"CNST", sizeof(file_const), 1, 0},
+                  {"DATA", 0, 1, 0},
+                  {"NODE", sizeof(file_node), 1, 0},
+                  {"IDXS", 4, 1, 1},
+                  {"ATTR", sizeof(file_attr), 1, 0},
+                  {"VALS", 0, 1, 1},
+                  {"INPT", sizeof(file_port), 1, 0},
+                  {"OUTP", sizeof(file_port), 1, 0},
+                  {"STAT", sizeof(file_state), 1, 0},
+                  {"META", 0, 0, 1},
+                  {"TEST", 0, 0, 0}};
 
 typedef struct {
-    const uint8_t *file;
+    const uint8_t *file; /* the caller's: gone when the model is open */
+    size_t size;
     file_section section[KINDS];
+    const uint8_t *at[KINDS]; /* in the file, or in what the model keeps of it */
     le_model *model;
     le_error *err;
 } reader;
@@ -115,12 +118,12 @@ typedef struct {
             return s_;         \
     } while (0)
 
-static const void *records(const reader *r, int kind) { return r->file + r->section[kind].offset; }
+static const void *records(const reader *r, int kind) { return r->at[kind]; }
 
 static int record_count(const reader *r, int kind) { return (int)r->section[kind].count; }
 
 static const char *string_at(const reader *r, uint32_t offset) {
-    return offset < r->section[STRS].size ? (const char *)r->file + r->section[STRS].offset + offset : NULL;
+    return offset < r->section[STRS].size ? (const char *)r->at[STRS] + offset : NULL;
 }
 
 static le_status read_name(reader *r, uint32_t offset, const char *place, int index, const char **name) {
@@ -161,7 +164,7 @@ static le_status check_header(const void *data, size_t size, le_error *err) {
 }
 
 static le_status check_section(reader *r, const file_section *s, int known, uint64_t table_end) {
-    uint64_t size = r->model->file_size;
+    uint64_t size = r->size;
     if (s->offset % 64 || s->offset < table_end || s->offset > size || s->size > size - s->offset)
         return BAD("section %.4s: offset %llu and size %llu do not fit in a file of %llu bytes", s->kind, (unsigned long long)s->offset,
                    (unsigned long long)s->size, (unsigned long long)size);
@@ -175,6 +178,29 @@ static le_status check_section(reader *r, const file_section *s, int known, uint
     if (s->count > (1u << 24))
         return BAD("section %.4s: expected at most 2^24 records, found %u", s->kind, s->count);
     r->section[known] = *s;
+    return LE_OK;
+}
+
+static size_t rounded(uint64_t size) { return (size_t)((size + 63) / 64 * 64); }
+
+/* Copies what the model points into; weights follow by themselves, since most are needed until they are packed and no longer. */
+static le_status keep_sections(reader *r) {
+    size_t size = 0;
+    for (int k = 0; k < KINDS; k++)
+        size += kinds[k].kept ? rounded(r->section[k].size) : 0;
+    uint8_t *to = le_model_alloc(r->model, size);
+    if (!to)
+        return le_fail(r->err, LE_ERR_MEMORY, "cannot allocate %zu bytes", size);
+    for (int k = 0; k < KINDS; k++) {
+        r->at[k] = r->file + r->section[k].offset;
+        if (!kinds[k].kept || !r->section[k].size)
+            continue;
+        memcpy(to, r->at[k], (size_t)r->section[k].size);
+        r->at[k] = to;
+        to += rounded(r->section[k].size);
+    }
+    r->model->metadata = (const char *)r->at[META];
+    r->model->metadata_size = (size_t)r->section[META].size;
     return LE_OK;
 }
 
@@ -197,9 +223,7 @@ static le_status read_sections(reader *r) {
     const file_section *strs = &r->section[STRS];
     if (strs->size == 0 || r->file[strs->offset + strs->size - 1] != 0)
         return BAD("section STRS does not end with a zero byte");
-    r->model->metadata = records(r, META);
-    r->model->metadata_size = r->section[META].kind[0] ? (size_t)r->section[META].size : 0;
-    return LE_OK;
+    return keep_sections(r);
 }
 
 /* ---- records ---- */
@@ -262,7 +286,7 @@ static void *join_blocks(const le_tensor_def *t) {
     return whole;
 }
 
-/* Whether a node reads the constant in its pack alone. */
+/* Whether a node reads a constant there in its pack alone, and may be given one that is stored by its blocks. */
 static bool may_be_blocks(const le_node *node, int input) {
     static const char *const recurrences[] = {"LSTM", "GRU", "RNN"};
     if (strcmp(node->type->name, "Dense") == 0)
@@ -271,6 +295,15 @@ static bool may_be_blocks(const le_node *node, int input) {
         if (strcmp(node->type->name, recurrences[i]) == 0)
             return input == 1 || input == 2 || (i == 0 && input == 9 /* w_proj */);
     return false;
+}
+
+/* Whether a node reads a constant there in its pack alone. */
+static bool only_packs(const le_node *node, int input) {
+    static const char *const products[] = {"Conv", "ConvTranspose", "MatMul", "ConvLSTM"};
+    for (int i = 0; i < 4; i++)
+        if (strcmp(node->type->name, products[i]) == 0)
+            return input == 1;
+    return may_be_blocks(node, input);
 }
 
 static le_status read_constant(reader *r, const file_const *f, bool by_blocks, le_tensor_def *t) {
@@ -348,7 +381,7 @@ static le_status read_attr(reader *r, const char *node, const file_attr *f, le_a
                    (unsigned long long)f->offset);
     attr->kind = (le_attr_kind)f->kind;
     attr->count = (int)f->count;
-    const void *values = r->file + r->section[VALS].offset + f->offset;
+    const void *values = r->at[VALS] + f->offset;
     switch (f->kind % 3) {
     case LE_ATTR_INT: attr->ints = values; return LE_OK;
     case LE_ATTR_FLOAT: attr->floats = values; return LE_OK;
@@ -568,6 +601,66 @@ static void free_joined(reader *r, const le_node *node) {
     }
 }
 
+/* Which constants are read when the model runs: a byte per tensor. */
+static void mark_kept(const le_model *m, uint8_t *kept) {
+    for (int i = 0; i < m->n_nodes; i++)
+        for (int j = 0; j < m->nodes[i].n_in; j++)
+            if (m->nodes[i].in[j] >= 0 && !only_packs(&m->nodes[i], j))
+                kept[m->nodes[i].in[j]] = 1;
+    for (int i = 0; i < m->n_outputs; i++)
+        kept[m->outputs[i].tensor] = 1;
+    for (int i = 0; i < m->n_states; i++) {
+        kept[m->states[i].write] = 1;
+        if (m->states[i].initial >= 0)
+            kept[m->states[i].initial] = 1;
+    }
+}
+
+static size_t constant_size(const le_tensor_def *t) {
+    size_t count = 1;
+    for (int d = 0; d < t->rank; d++)
+        count *= (size_t)t->dims[d];
+    return count * le_dtype_size(t->dtype);
+}
+
+static const void *keep_bytes(uint8_t **to, const void *from, size_t size) {
+    uint8_t *kept = *to;
+    if (size)
+        memcpy(kept, from, size);
+    *to += rounded(size);
+    return kept;
+}
+
+/* Copies the constants of `kept` and their scales into the model, and lets the others end with the opening. */
+static le_status keep_constants(reader *r, const uint8_t *kept) {
+    const le_model *m = r->model;
+    size_t size = 0;
+    for (int i = 0; i < m->n_tensors; i++)
+        if (m->tensors[i].is_const && kept[i])
+            size += rounded(constant_size(&m->tensors[i])) + rounded((uint64_t)m->tensors[i].n_scale * sizeof(float));
+    uint8_t *to = le_model_alloc(r->model, size);
+    if (!to)
+        return le_fail(r->err, LE_ERR_MEMORY, "cannot allocate %zu bytes", size);
+    for (int i = 0; i < m->n_tensors; i++) {
+        le_tensor_def *t = &m->tensors[i];
+        if (!t->is_const || !kept[i])
+            continue;
+        t->data = keep_bytes(&to, t->data, constant_size(t));
+        if (t->n_scale)
+            t->scale = keep_bytes(&to, t->scale, (size_t)t->n_scale * sizeof(float));
+    }
+    return LE_OK;
+}
+
+static void forget_constants(le_model *m, const uint8_t *kept) {
+    for (int i = 0; i < m->n_tensors; i++)
+        if (m->tensors[i].is_const && !kept[i]) {
+            m->tensors[i].data = NULL;
+            m->tensors[i].blocks = NULL;
+            m->tensors[i].scale = NULL;
+        }
+}
+
 static le_status pack_nodes(reader *r) {
     choose_same_bits(r->model);
     for (int i = 0; i < r->model->n_nodes; i++) {
@@ -589,31 +682,49 @@ static le_status read_model(reader *r) {
     TRY(read_ports(r, OUTP, &r->model->n_outputs, &r->model->outputs));
     TRY(read_states(r));
     TRY(read_nodes(r));
-    return pack_nodes(r);
+    uint8_t *kept = calloc((size_t)r->model->n_tensors + 1, 1);
+    if (!kept)
+        return le_fail(r->err, LE_ERR_MEMORY, "cannot allocate %d bytes", r->model->n_tensors);
+    mark_kept(r->model, kept);
+    le_status status = keep_constants(r, kept);
+    if (status == LE_OK)
+        status = pack_nodes(r);
+    forget_constants(r->model, kept);
+    free(kept);
+    return status;
 }
 
 /* ---- public ---- */
+
+static le_model *open_aligned(const void *data, size_t size, const le_kernels *kernels, le_error *err) {
+    le_model *model = calloc(1, sizeof *model);
+    if (!model) {
+        le_fail(err, LE_ERR_MEMORY, "cannot allocate %zu bytes", sizeof *model);
+        return NULL;
+    }
+    model->kernels = kernels;
+    reader r = {.file = data, .size = size, .model = model, .err = err};
+    if (read_model(&r) == LE_OK)
+        return model;
+    le_model_close(model);
+    return NULL;
+}
 
 le_model *le_model_open(const void *data, size_t size, const char *isa, le_error *err) {
     const le_kernels *kernels = le_choose_kernels(isa, err);
     if (!kernels || check_header(data, size, err) != LE_OK)
         return NULL;
-    le_model *model = calloc(1, sizeof *model);
-    void *copy = model ? le_model_alloc(model, size) : NULL;
+    if ((uintptr_t)data % sizeof(uint64_t) == 0)
+        return open_aligned(data, size, kernels, err);
+    void *copy = malloc(size);
     if (!copy) {
         le_fail(err, LE_ERR_MEMORY, "cannot allocate %zu bytes", size);
-        free(model);
         return NULL;
     }
     memcpy(copy, data, size);
-    model->file = copy;
-    model->file_size = size;
-    model->kernels = kernels;
-    reader r = {.file = copy, .model = model, .err = err};
-    if (read_model(&r) == LE_OK)
-        return model;
-    le_model_close(model);
-    return NULL;
+    le_model *model = open_aligned(copy, size, kernels, err);
+    free(copy);
+    return model;
 }
 
 void le_model_close(le_model *model) {
@@ -646,6 +757,17 @@ le_port le_model_port(const le_model *model, le_role role, int index) {
 }
 
 const char *le_model_isa(const le_model *model) { return model->kernels->name; }
+
+const char *le_model_precision(const le_model *model) {
+    static const char *const names[] = {"float32", "float16", "int8"};
+    int narrowest = 0;
+    for (int i = 0; i < model->n_tensors; i++) {
+        const le_dtype dtype = model->tensors[i].dtype;
+        const int narrow = dtype == LE_I8 ? 2 : dtype == LE_F16;
+        narrowest = narrow > narrowest ? narrow : narrowest;
+    }
+    return names[narrowest];
+}
 
 const char *le_model_metadata(const le_model *model, size_t *size) {
     *size = model->metadata_size;

@@ -177,6 +177,7 @@ def make_call(
     model: Any, mode: str, *, frames: int, batch: int = 1, streams: int = 1, threads: int = 1
 ) -> Callable[[], object]:
     """One call of `mode`, on inputs made here; of several streams the next one's, or (many) of all, on `threads`."""
+    model._check_batch(batch)
     arrays = sample_inputs(model, frames=frames, batch=batch, step=mode in ("step", MANY))
     if mode == "sequence":
         return partial(model.run, *arrays)
