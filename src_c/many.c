@@ -23,9 +23,9 @@ typedef struct {
     size_t bytes, size; /* size: of the whole array */
 } row_form;
 
-/* What one thread works with. */
+/* What one thread works with. Blocks are counted in pointers' width: there are fewer than streams, and 32-bit CPUs have no wider atomics. */
 typedef struct {
-    atomic_int_least64_t next; /* the block that follows, of those that this thread begins with */
+    atomic_intptr_t next; /* the block that follows, of those that this thread begins with */
     int64_t end;
     le_stream *batched; /* of up to `rows` streams' sequences; NULL where streams run by themselves */
     int64_t rows;       /* that its shapes stand for now */
@@ -48,8 +48,8 @@ struct le_many {
     le_stream *const *streams;
     const void *const *inputs;
     void *const *outputs;
-    uint8_t *done;               /* per stream */
-    atomic_int_least64_t failed; /* the first block that failed; those behind it need not run */
+    uint8_t *done;          /* per stream */
+    atomic_intptr_t failed; /* the first block that failed; those behind it need not run */
 };
 
 enum { UNTOUCHED = 0, AS_ROW, ALONE };
@@ -400,9 +400,9 @@ le_status le_many_begin(le_many *m, int64_t count, le_stream *const *streams, co
         worker *w = &m->workers[i];
         w->failed = -1;
         w->end = m->n_blocks / m->n_workers * (i + 1);
-        atomic_store(&w->next, m->n_blocks / m->n_workers * i);
+        atomic_store(&w->next, (intptr_t)(m->n_blocks / m->n_workers * i));
     }
-    atomic_store(&m->failed, m->n_blocks);
+    atomic_store(&m->failed, (intptr_t)m->n_blocks);
     return LE_OK;
 }
 
@@ -549,8 +549,8 @@ static void note_failure(le_many *m, worker *w, int64_t block, int64_t stream) {
         w->failed = stream;
         w->why = w->error;
     }
-    int64_t before = atomic_load(&m->failed);
-    while (block < before && !atomic_compare_exchange_weak(&m->failed, &before, block)) {
+    intptr_t before = atomic_load(&m->failed);
+    while (block < before && !atomic_compare_exchange_weak(&m->failed, &before, (intptr_t)block)) {
     }
 }
 
