@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import struct
 import subprocess
@@ -20,6 +21,7 @@ import lstm_edge
 from lstm_edge.cli import _run
 from lstm_edge.errors import LstmEdgeError
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 FRAME, RATE = 8, 16000
 RANDOM = np.random.default_rng(7)
 SOUND = (RANDOM.standard_normal(16 * FRAME - 3) * 9000).astype("<i2")
@@ -266,3 +268,36 @@ def test_convert_keeps_the_rate(tmp_path):
 def test_what_cannot_be_read_is_named(vad, stdin, capsys, data, flags, words):
     stdin(data)
     assert words in error_of(capsys, vad, "-", *flags)
+
+
+# ---- examples/ ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_microphone_example_plays_a_file(vad, tmp_path):
+    (tmp_path / "sound.wav").write_bytes(wav(SOUND))
+    command = [sys.executable, str(ROOT / "examples" / "microphone.py")]
+    done = subprocess.run(
+        [*command, vad, "--file", str(tmp_path / "sound.wav")], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(SOUND) // FRAME and lines[2].split()[:2] == ["0.001", "s"]
+    usage = subprocess.run([*command, "--help"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert "usage: microphone.py" in usage.stdout and "--device" in usage.stdout
+
+
+def test_the_unit_runs_what_it_says(vad, tmp_path):
+    """Its command, with a recording in place of arecord."""
+    text = (ROOT / "examples" / "lstm-edge.service").read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith("ExecStart="))
+    (tmp_path / "sound.raw").write_bytes(SOUND.tobytes())
+    for name, body in (("arecord", f"cat {tmp_path}/sound.raw"), ("lstm-edge", f'{sys.executable} -m lstm_edge "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LSTM_EDGE": str(tmp_path / "lstm-edge"), "MODEL": vad}
+    own |= {"CARD": "default", "STATE_DIRECTORY": str(tmp_path)}
+    command = shlex.split(line.removeprefix("ExecStart="))
+    done = subprocess.run(command, cwd=ROOT, env={**ENVIRONMENT, **own}, capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in (tmp_path / "speech.jsonl").read_text().splitlines()]
+    assert [line["time"] for line in lines] == [
+        n * FRAME / RATE for n in range(16)
+    ] and done.stderr == done.stdout == ""
