@@ -271,7 +271,7 @@ def test_errors_are_one_line(doubler, tmp_path, capsys):
         ("a.npz", b"", "expected a .npz archive"),
         ("a.npz", b"PK\x03\x04garbage", "expected a .npz archive"),
         ("a.csv", b"\xff\xfe1", "expected text in UTF-8"),
-        ("a.csv", b"", "expected rows of numbers"),
+        ("a.csv", b"", "expected rows of a table"),
         ("a.wav", b"", "expected a RIFF WAVE file"),
         ("a.txt", b"1,2,3,4", "expected a file among .npy, .npz, .csv, .wav, found .txt"),
     ],
@@ -454,10 +454,10 @@ def test_csv_header_and_errors(tmp_path):
     path.write_text("left,right\n1,2\n\n3,4e-1\n")
     np.testing.assert_array_equal(read_csv(str(path)), [[1, 2], [3, 0.4]])
     for text, words in (
-        ("1,2\n3\n", "line 2: expected 2 columns, found 1"),
+        ("1,2\n3\n", "line 2: expected 2 columns, separated by ',', as the first row has, found 1"),
         ("a,b\n", "found none"),
-        ("1\nx\n", "line 2"),
-        ("1,,2\n1,2,3\n", "line 1: expected numbers"),
+        ("1\nx\n", "line 2, column 'column1': expected a number, found 'x'"),
+        ("1,,2\n1,2,3\n", "line 1, column 'column2': expected a number, found an empty cell; --missing forward"),
     ):
         path.write_text(text)
         with pytest.raises(FormatError, match=words):

@@ -287,7 +287,10 @@ def test_run_and_trace_take_the_columns_that_the_file_names(folder, capsys):
     write("other.csv", "when;site;heat\n01.02.2026;north;1,5\n")
     capsys.readouterr()
     assert _run(["run", "m.lstm", "other.csv"]) == 1
-    assert "expected numbers separated by commas (below a line of the names that the model" in said(capsys)
+    assert "expected columns 'load', as the model was trained, or numbers alone, found 'when', 'site', 'heat'" in said(
+        capsys
+    )
+    assert _run(["run", "m.lstm", "other.csv", "--columns", "heat"]) == 0
 
 
 def test_training_that_is_no_object_is_refused(folder, capsys):

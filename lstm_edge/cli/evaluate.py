@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import click
 import numpy as np
@@ -14,6 +15,7 @@ from .grid import Column, print_grid, text
 from .io import open_array, out_console, print_json, read_csv, read_inputs
 from .options import isa_option, json_option, model_argument
 from .parsing import Command
+from .tables import Reading, table_options
 
 
 @click.command("evaluate", cls=Command)
@@ -25,20 +27,23 @@ from .parsing import Command
 @click.option(
     "--threshold", type=float, default=0.5, show_default=True, help="Splits answers of one value in two classes."
 )
+@table_options()
 @isa_option
 @json_option
 def command(
     model_path: str, inputs: tuple[str, ...], labels: str, output: str | None, task: str | None, threshold: float,
-    isa: str | None, as_json: bool,
+    reading: Reading, isa: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run MODEL.lstm over INPUT (as `lstm-edge run` takes it) and compare with LABELS, a .npy or .csv.
 
     Prints accuracy and the confusion matrix for classes, mean absolute and root mean square error for numbers.
     """
     model = lstm_edge.load(model_path, isa=isa)
-    arrays, _ = read_inputs(model, inputs)
+    arrays, _ = read_inputs(model, inputs, reading.form)
     named = {p.name: a for p, a in zip(model.inputs, arrays)}
-    result = lstm_edge.evaluate(model, named, _read_labels(labels), output=output, task=task, threshold=threshold)
+    result = lstm_edge.evaluate(
+        model, named, _read_labels(labels, reading), output=output, task=task, threshold=threshold
+    )
     if as_json:
         print_json({"model": os.path.basename(model_path), "isa": model.isa, **result.as_dict()})
         return
@@ -52,9 +57,9 @@ def command(
     print_grid(console, columns, [(str(n), *map(str, row)) for n, row in enumerate(result.confusion)])
 
 
-def _read_labels(path: str) -> np.ndarray:
+def _read_labels(path: str, reading: Reading) -> np.ndarray:
     if path.lower().endswith(".csv"):
-        table = read_csv(path)
+        table = read_csv(path, replace(reading.form, columns=()))
         return table[:, 0] if table.shape[1] == 1 else table
     if not path.lower().endswith(".npy"):
         raise FormatError(f"{path}: expected labels as .npy or .csv")

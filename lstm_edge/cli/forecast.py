@@ -90,9 +90,7 @@ def command(
     steps: int | None,
     output: str,
     plot: str | None,
-    series: str | None,
-    time_format: str | None,
-    delimiter: str | None,
+    reading: Reading,
     feedback: tuple[tuple[str, str], ...],
     window: int | None,
     isa: str | None,
@@ -117,14 +115,14 @@ def command(
     if steps is None and about is None:
         raise ShapeError("--steps: expected how many, because the file names no horizon, found nothing")
     count = steps if steps is not None else _horizon(model, about)
-    if series is not None and (about is None or about.group is None):
+    if reading.series is not None and (about is None or about.group is None):
         raise FormatError("--series: expected a model trained on several series (--group), found one that names none")
     try:
         if about is None:
-            told = [_of_frames(model, history, count, dict(feedback), window)]
+            told = [_of_frames(model, history, count, dict(feedback), window, reading)]
         else:
-            table = read_table(history, delimiter)
-            read = histories(model, about, table, Reading(series, time_format))
+            table = read_table(history, reading.form.dialect)
+            read = histories(model, about, table, reading)
             _note(history, read)
             told = [
                 _of_table(model, about, history, name, one, count, window, dict(feedback)) for name, one in read.items()
@@ -216,9 +214,11 @@ def _refuse_gaps(place: str, about: Description, history: History, answer: np.nd
         )
 
 
-def _of_frames(model: Any, path: str, steps: int, feedback: dict[str, str], window: int | None) -> Told:
+def _of_frames(
+    model: Any, path: str, steps: int, feedback: dict[str, str], window: int | None, reading: Reading
+) -> Told:
     """Arrays of a model that says nothing of forecasts."""
-    arrays, _ = read_inputs(model, (path,))
+    arrays, _ = read_inputs(model, (path,), reading.form)
     by_name = {port.name: array for port, array in zip(model.inputs, arrays)}
     answer = model.forecast(by_name, steps, feedback=feedback or None, window=window)
     if isinstance(answer, dict):

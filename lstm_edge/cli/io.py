@@ -9,8 +9,9 @@ import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,27 @@ from rich.console import Console
 from rich.text import Text
 
 from ..errors import FormatError, LstmEdgeError, ShapeError
-from ..files.tables import read_table
+from ..files.number_rows import Choice, NumberRows
+from ..files.rows import Dialect, open_rows
 from .pipes import Pipe
 from .wav import WavReader
 
 SUFFIXES = (".npy", ".npz", ".csv", ".wav")
 MOST_SAMPLES = 1 << 20  # of a piece of a .wav
 TASKS = ("forecast", "classify", "label", "anomaly")  # whose files name the columns of their input
+
+
+@dataclass(frozen=True)
+class Form:
+    """How files are read: what is said of tables, and what of them is taken. missing None: a gap where a trained model names the
+    columns, else an error."""
+
+    dialect: Dialect = Dialect()
+    columns: tuple[str, ...] = ()
+    missing: str | None = None
+
+
+AS_FOUND = Form()
 
 
 def out_console() -> Console:
@@ -67,7 +82,7 @@ def rounded(value: Any) -> Any:
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
-def read_inputs(model: Any, paths: tuple[str, ...]) -> tuple[list[np.ndarray], int]:
+def read_inputs(model: Any, paths: tuple[str, ...], form: Form = AS_FOUND) -> tuple[list[np.ndarray], int]:
     """Arrays for Model.run from one file per input, or from one .npz that holds them by name; and the sample rate.
 
     .npy arrays are taken as they are. .csv rows and .wav samples are cut into frames by the shape of the model's input.
@@ -82,7 +97,7 @@ def read_inputs(model: Any, paths: tuple[str, ...]) -> tuple[list[np.ndarray], i
         return [archive[p.name] for p in ports], 0
     rate, arrays = 0, []
     for port, path in zip(ports, paths):
-        array, found = _read_input(path, port, model.is_step_model, columns_of(model, port))
+        array, found = _read_input(path, port, model.is_step_model, columns_of(model, port), form)
         arrays.append(array)
         rate = found or rate
     return arrays, rate
@@ -103,11 +118,10 @@ def check_count(model: Any, paths: tuple[str, ...], streams: Collection[str] = (
         raise ShapeError(f"{expected}, or one .npz with arrays of these names, found {len(paths)}")
 
 
-def _read_input(path: str, port: Any, step_model: bool, columns: tuple[str, ...]) -> tuple[np.ndarray, int]:
+def _read_input(path: str, port: Any, step_model: bool, columns: tuple[str, ...], form: Form) -> tuple[np.ndarray, int]:
     suffix = suffix_of(path)
     if suffix == ".csv":
-        rows = named_rows(path, columns) if columns else None
-        return frames_of_rows(read_csv(path) if rows is None else rows, port, step_model, path), 0
+        return frames_of_rows(read_csv(path, form, columns), port, step_model, path), 0
     if suffix == ".wav":
         samples, rate = read_wav(path)
         if samples.shape[1] != 1:
@@ -167,55 +181,30 @@ def columns_of(model: Any, port: Any) -> tuple[str, ...]:
     return ()
 
 
-def named_rows(path: str, columns: tuple[str, ...]) -> np.ndarray | None:
-    """The columns of these names, in this order, NaN in empty cells: float64 (rows, columns). None where the table has not all of
-    them: then its own columns are meant, as they stand."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        above = file.readline()
-    if not all(name in above for name in columns):
-        return None
-    table = read_table(path)
-    if not set(columns) <= set(table.names):
-        return None
-    return np.stack([table.numbers(name) for name in columns], 1)
-
-
-def csv_rows(path: str) -> Iterator[list[float]]:
-    """The rows of a comma-separated file of numbers; a first line without any is a header, empty lines are left out."""
-    columns = 0
-    with open(path, encoding="utf-8-sig") as file:
-        try:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = [float(cell) for cell in line.split(",")]
-                except ValueError:
-                    if number == 1 and not any(map(_is_number, line.split(","))):
-                        continue
-                    expected = "expected numbers separated by commas (below a line of the names that the model was trained with, any table)"
-                    raise FormatError(f"{path}: line {number}: {expected}, found {line.strip()[:60]!r}") from None
-                columns = columns or len(row)
-                if len(row) != columns:
-                    raise FormatError(f"{path}: line {number}: expected {columns} columns, found {len(row)}")
-                yield row
-        except UnicodeDecodeError:
-            raise FormatError(f"{path}: expected text in UTF-8, found other bytes") from None
-    if not columns:
-        raise FormatError(f"{path}: expected rows of numbers separated by commas, found none")
-
-
-def _is_number(text: str) -> bool:
+def number_rows(path: str, form: Form, named: tuple[str, ...] = ()) -> NumberRows:
+    """The rows of a table's numbers, to be closed. named: the columns that the model was trained with, which are taken where the
+    table has them. Columns of times and words that nobody asked for are left out with a word on stderr."""
+    rows = open_rows(path, form.dialect)
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        trained = bool(named) and not form.columns and set(named) <= set(rows.names)
+        choice = Choice(named if trained else form.columns, form.missing or ("gap" if trained else "error"))
+        chosen = NumberRows(rows, choice, form.dialect)
+        if chosen.left_out and named and rows.header:
+            expected = f"expected columns {', '.join(map(repr, named))}, as the model was trained, or numbers alone"
+            found = ", ".join(map(repr, rows.names))
+            raise FormatError(f"{path}: {expected}, found {found}; --columns takes others in their place")
+    except BaseException:
+        rows.close()
+        raise
+    if chosen.left_out:
+        err_console().print(f"{path}: not used, as they hold no numbers: {', '.join(chosen.left_out)}", markup=False)
+    return chosen
 
 
-def read_csv(path: str) -> np.ndarray:
+def read_csv(path: str, form: Form = AS_FOUND, named: tuple[str, ...] = ()) -> np.ndarray:
     """All rows of a .csv, float64 (rows, columns)."""
-    return np.array(list(csv_rows(path)))
+    with closing(number_rows(path, form, named)) as rows:
+        return np.array(list(rows))
 
 
 def read_wav(path: str) -> tuple[np.ndarray, int]:
@@ -264,7 +253,8 @@ def frames_of_rows(rows: np.ndarray, port: Any, step_model: bool, place: str) ->
             frame.insert(time, int(str(shape[time]).split("*")[0]))
         if math.prod(frame) != rows.shape[1]:
             raise ShapeError(
-                f"{place}: expected {math.prod(frame)} columns, the values of one frame, found {rows.shape[1]}"
+                f"{place}: expected {math.prod(frame)} columns, the values of one frame, found {rows.shape[1]}; "
+                "--columns takes some of a table's"
             )
         array = rows.reshape(len(rows), *frame)
         if time >= 0 and shape[time] == "frames":

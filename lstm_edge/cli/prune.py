@@ -15,7 +15,7 @@ from .io import err_console, out_console, print_json
 from .model_files import check_model_output
 from .options import json_option, model_argument
 from .parsing import Command
-from .tables import Reading, read_arrays
+from .tables import Reading, read_arrays, table_options
 
 
 @click.command("prune", cls=Command)
@@ -30,6 +30,7 @@ from .tables import Reading, read_arrays
     help="Real input, as `lstm-edge run` takes it: blocks are chosen by it, and the others make up for them.",
 )  # fmt: skip
 @click.option("--layers", metavar="NAME", multiple=True, help="An op to prune, or a pattern such as 'lstm*'; else all.")
+@table_options()
 @json_option
 def command(
     model_path: str,
@@ -37,6 +38,7 @@ def command(
     density: float,
     calibrate: tuple[str, ...],
     layers: tuple[str, ...],
+    reading: Reading,
     as_json: bool,
 ) -> None:
     """Cut weights of MODEL.lstm in blocks of 16 outputs by one input, and report what that costs, weight by weight.
@@ -46,7 +48,7 @@ def command(
     source = lstm_edge.load(model_path)
     calibration = None
     if calibrate:
-        arrays = read_arrays(source, calibrate, Reading())
+        arrays = read_arrays(source, calibrate, reading)
         calibration = {p.name: a for p, a in zip(source.inputs, arrays)}
     target = output or f"{os.path.splitext(model_path)[0]}.pruned.lstm"
     check_model_output(target, (model_path, *calibrate))

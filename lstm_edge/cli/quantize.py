@@ -18,7 +18,7 @@ from .io import err_console, out_console, print_json
 from .model_files import check_model_output
 from .options import json_option, model_argument
 from .parsing import Command
-from .tables import Reading, read_arrays
+from .tables import Reading, read_arrays, table_options
 
 
 @click.command("quantize", cls=Command)
@@ -52,10 +52,11 @@ from .tables import Reading, read_arrays
 @click.option(
     "--keep", metavar="NAME", multiple=True, help="An op, or a pattern such as 'decoder*', to leave in float32."
 )
+@table_options()
 @json_option
 def command(
     model_path: str, output: str | None, calibrate: tuple[str, ...], weights: str | None, max_error: float | None,
-    keep: tuple[str, ...], precision: str | None, board: str, as_json: bool,
+    keep: tuple[str, ...], precision: str | None, board: str, reading: Reading, as_json: bool,
 ) -> None:  # fmt: skip
     """Store the weights of MODEL.lstm in int8 or float16 and report what that changes, op by op.
 
@@ -64,7 +65,7 @@ def command(
     source = lstm_edge.load(model_path)
     calibration = None
     if calibrate:
-        arrays = read_arrays(source, calibrate, Reading())
+        arrays = read_arrays(source, calibrate, reading)
         calibration = {p.name: a for p, a in zip(source.inputs, arrays)}
     form = precision or weights or "auto"
     target = output or f"{os.path.splitext(model_path)[0]}.{form}.lstm"

@@ -40,7 +40,7 @@ from .tables import Reading, arrays_of_table, table_options
 def command(
     model_path: str, inputs: tuple[str, ...], output: str, select: str | None, form: str | None, times: bool,
     raw: str | None, rate: int | None, channels: int | None, channel: int | None, resample: bool, kind: str | None,
-    series: str | None, time_format: str | None, delimiter: str | None, isa: str | None, quiet: bool,
+    reading: Reading, isa: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Run MODEL.lstm over INPUT: one .npy, .csv or .wav per model input, or one .npz with all of them by name; - is standard input,
     answered line by line while it comes.
@@ -57,14 +57,14 @@ def command(
     model = lstm_edge.load(model_path, isa=isa)
     wanted = _selected(model, select)
     chunked = can_chunk(model)
-    table = arrays_of_table(model, inputs, Reading(series, time_format, delimiter))
+    table = arrays_of_table(model, inputs, reading)
     if table is None:
         check_count(model, inputs, [path for path in inputs if path == STDIN or sound.takes_raw(path)])
     stdin = Pipe(STDIN) if STDIN in inputs else None
     with ExitStack() as stack:
         sources: list[Source] = []
         if table is None:
-            sources = open_sources(model, inputs, axes_of_frames(model) if chunked else [], stdin, sound)
+            sources = open_sources(model, inputs, axes_of_frames(model) if chunked else [], stdin, sound, reading.form)
             for source in sources:
                 stack.enter_context(closing(source))
         common = settle_rates(sounds_of(sources), model, sound, quiet)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice, zip_longest
 from typing import Any, Protocol, Union
 
@@ -10,12 +9,12 @@ import numpy as np
 
 from ..errors import FormatError, ShapeError
 from .io import (
+    Form,
     check_dtype,
     columns_of,
-    csv_rows,
     frame_width,
     frames_of_rows,
-    named_rows,
+    number_rows,
     open_archive,
     open_array,
     suffix_of,
@@ -105,17 +104,16 @@ class CsvRows:
     frames: int | None = None
     seconds: float | None = None
 
-    def __init__(self, path: str, columns: tuple[str, ...] = ()):
-        named = named_rows(path, columns) if columns else None
-        self.rows: Iterator[Any] = csv_rows(path) if named is None else iter(named)
+    def __init__(self, path: str, columns: tuple[str, ...], form: Form):
+        self.table = number_rows(path, form, columns)
+        self.rows = iter(self.table)
 
     def take(self, count: int) -> np.ndarray | None:
         rows = list(islice(self.rows, count))
         return np.array(rows) if rows else None
 
     def close(self) -> None:
-        if hasattr(self.rows, "close"):
-            self.rows.close()
+        self.table.close()
 
 
 class SoundRows:
@@ -160,7 +158,7 @@ Source = Union[ArraySource, ArrayStream, RowSource]
 
 
 def open_sources(
-    model: Any, paths: tuple[str, ...], axes: list[int], stdin: Pipe | None, options: SoundOptions
+    model: Any, paths: tuple[str, ...], axes: list[int], stdin: Pipe | None, options: SoundOptions, form: Form
 ) -> list[Source]:
     """One source per input of the model; `axes` are the frames axes of its inputs' full shapes, none where it takes arrays whole.
 
@@ -172,7 +170,7 @@ def open_sources(
     opened: list[Source] = []
     try:
         for port, path, axis in zip_longest(model.inputs, paths, axes):
-            opened.append(_open_source(model, path, port, axis, stdin if path == STDIN else None, options))
+            opened.append(_open_source(model, path, port, axis, stdin if path == STDIN else None, options, form))
     except BaseException:
         for source in opened:
             source.close()
@@ -185,7 +183,7 @@ def sounds_of(sources: list[Source]) -> list[Sound]:
 
 
 def _open_source(
-    model: Any, path: str, port: Any, axis: int | None, stdin: Pipe | None, options: SoundOptions
+    model: Any, path: str, port: Any, axis: int | None, stdin: Pipe | None, options: SoundOptions, form: Form
 ) -> Source:
     step_model, multiple = model.is_step_model, int(model.metadata.get("streaming", {}).get("multiple", 1))
     kind = suffix_of(path)[1:]
@@ -199,7 +197,7 @@ def _open_source(
     columns = columns_of(model, port)
     if stdin is None:
         if kind == "csv":
-            return RowSource(CsvRows(path, columns), port, step_model, path)
+            return RowSource(CsvRows(path, columns, form), port, step_model, path)
         return _array_source(open_array(path), port, axis, model, path)
     if kind == "npy":
         return _array_stream(stdin, port, axis, model, multiple)

@@ -42,7 +42,7 @@ from .tables import Reading, read_arrays, table_options
 @json_option
 def command(
     model_path: str, inputs: tuple[str, ...], output: str | None, html: str | None, patterns: tuple[str, ...], sequence: int,
-    series: str | None, time_format: str | None, delimiter: str | None, isa: str | None, as_json: bool,
+    reading: Reading, isa: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run MODEL.lstm over INPUT (as `lstm-edge run` takes it) and look at the gates of its recurrences.
 
@@ -51,7 +51,7 @@ def command(
     """
     _check_outputs(output, html, (model_path, *inputs))
     model = lstm_edge.load(model_path, isa=isa)
-    arrays = read_arrays(model, inputs, Reading(series, time_format, delimiter))
+    arrays = read_arrays(model, inputs, reading)
     traced = _chosen(model.trace(*arrays), patterns)
     if output is not None or html is not None:
         _write(output, html, os.path.basename(model_path), traced, input_maps(model, arrays, sequence), sequence)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
@@ -15,10 +13,9 @@ import numpy as np
 
 from ..errors import FormatError
 from ..options import spelled
+from .numerals import MISSING, NUMBER, Doubtful, Numerals, decimal_shown, number
+from .rows import Dialect, open_rows
 
-DELIMITERS = (";", "\t", ",", "|", " ")  # in this order: the numbers of a table with semicolons may have commas
-MISSING = frozenset(("", "na", "nan", "n/a", "null", "none", "nat", "-", "?", "."))
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 # Three numbers of a date, and a time behind them.
 DATE = re.compile(r"(\d{1,4})[./-](\d{1,2})[./-](\d{1,4})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2}))?(?: ?([AaPp])[Mm])?)?")
 # Dates with their month in English words, and what may stand behind them.
@@ -31,7 +28,8 @@ OF_DAY = ("", " %H:%M", " %H:%M:%S", " %I:%M %p")
 
 @dataclass(frozen=True)
 class TextTable:
-    """Rows of cells under names; `lines` counts them as an editor does. header: whether the names stood in the table."""
+    """Rows of cells under names; `lines` counts them as an editor does. header: whether the names stood in the table; decimal:
+    the mark before the decimals where it is said."""
 
     place: str
     names: tuple[str, ...]
@@ -39,6 +37,7 @@ class TextTable:
     lines: tuple[int, ...]
     delimiter: str
     header: bool
+    decimal: str | None = None
 
     def cells(self, name: str) -> list[str]:
         """A column; FormatError where there is none of that name."""
@@ -50,7 +49,7 @@ class TextTable:
     def numbers(self, name: str) -> np.ndarray:
         """A column as float64, NaN where a cell says that there is no value."""
         cells = self.cells(name)
-        values = numbers_of(cells)
+        values = numbers_of(cells, self.decimal)
         bad = np.flatnonzero(np.abs(values) > np.finfo(np.float32).max)  # files compute in float32
         if len(bad):
             raise FormatError(f"{self.at(bad[0], name)}: expected a number, found {cells[bad[0]]!r}")
@@ -82,26 +81,26 @@ def _form() -> str:
     return spelled("--time-format", "form")
 
 
-def numbers_of(cells: Sequence[str]) -> np.ndarray:
+def numbers_of(cells: Sequence[str], decimal: str | None = None) -> np.ndarray:
     """Cells as float64: NaN where one says that there is no value, inf where one is no finite number."""
-    commas = has_decimal_comma(cells)
-    return np.array([_number(cell.replace(",", ".") if commas else cell) for cell in cells], np.float64)
+    numerals = Numerals(([cell] for cell in cells), 1, decimal)
+    return np.array([_number(numerals, cell) for cell in cells], np.float64)
 
 
-def _number(cell: str) -> float:
-    if cell.lower() in MISSING:
-        return np.nan
+def _number(numerals: Numerals, cell: str) -> float:
     try:
-        value = np.inf if "_" in cell else float(cell)  # float takes 1_000, which no table means
+        value = numerals.value(0, cell)
+    except Doubtful:
+        value = number(cell, ",")
     except ValueError:
         return np.inf
-    return value if np.isfinite(value) else np.inf
+    return value if np.isfinite(value) or np.isnan(value) else np.inf
 
 
 def has_decimal_comma(cells: Sequence[str]) -> bool:
     """Whether numbers have a comma where others have a point."""
-    given = [cell for cell in cells if cell not in MISSING]
-    return any(re.fullmatch(r"[+-]?\d*,\d+", cell) for cell in given) and not any("." in cell for cell in given)
+    shown = {decimal_shown(cell) for cell in cells if cell not in MISSING}
+    return "," in shown or ("?," in shown and "." not in shown)
 
 
 @dataclass(frozen=True)
@@ -237,93 +236,13 @@ def from_iso(cell: str) -> datetime:
     return datetime(*parts, timezone(-offset if match[8][0] == "-" else offset))
 
 
-def read_table(path: str, delimiter: str | None = None) -> TextTable:
-    """The table of a CSV file. Without a header, columns are called column1, column2 and so on. FormatError, OSError."""
-    try:
-        with open(path, encoding="utf-8-sig", newline=None) as file:
-            text = file.read()
-    except UnicodeDecodeError as exc:
-        raise FormatError(
-            f"{path}: expected text in UTF-8, found other bytes at {exc.start}; {_converted(path)}"
-        ) from None
-    if not text.strip() or "\0" in text:
-        raise FormatError(
-            f"{path}: expected rows of a table as text, found {'other content' if text.strip() else 'none'}"
-        )
-    delimiter = delimiter or _delimiter(text)
-    numbered = list(_rows(path, text, delimiter))
-    rows, lines = [row for _, row in numbered], [line for line, _ in numbered]
-    names = tuple(f"column{n + 1}" for n in range(len(rows[0])))
-    header = _has_header(rows)
-    if header:
-        names = tuple(cell or name for cell, name in zip(rows[0], names))
-        rows, lines = rows[1:], lines[1:]
-    if not rows:
+def read_table(path: str, dialect: Dialect | None = None) -> TextTable:
+    """The table of a CSV file; rows without any value are left out. Without a header, columns are called column1, column2 and so on.
+    FormatError, OSError."""
+    said = dialect or Dialect()
+    with closing(open_rows(path, said)) as table:
+        kept = [(line, tuple(row)) for line, row in table if any(row)]
+    if not kept:
         raise FormatError(f"{path}: expected rows below the header, found none")
-    check_names(path, names)
-    return TextTable(path, names, tuple(map(tuple, rows)), tuple(lines), delimiter, header)
-
-
-def check_names(place: str, names: Sequence[str]) -> None:
-    """FormatError where two columns have one name."""
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise FormatError(
-            f"{place}: expected a name for each column, found {', '.join(map(repr, twice))} more than once"
-        )
-
-
-def _converted(path: str) -> str:
-    """How a file becomes UTF-8: what a spreadsheet writes is UTF-16, with a mark, or the code page of Windows."""
-    with open(path, "rb") as file:
-        code = "UTF-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
-    return f"save it as CSV in UTF-8, or convert it: iconv -f {code} -t UTF-8 (it is probably {code})"
-
-
-def _rows(path: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, with the line that each ends on."""
-    width = 0
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-        for row in reader:
-            if any(map(str.strip, row)):
-                width = width or len(row)
-                if len(row) != width:
-                    expected = f"expected {width} columns, separated by {delimiter!r}, as the first row has"
-                    raise FormatError(
-                        f"{path}: line {reader.line_num}: {expected}, found {len(row)}; nothing may stand above the header, "
-                        f"and {spelled('--delimiter', 'delimiter')} names another separator"
-                    )
-                yield reader.line_num, [cell.strip() for cell in row]
-    except (csv.Error, TypeError) as exc:  # TypeError: a delimiter of several characters
-        raise FormatError(f"{path}: expected a table, found: {exc}") from None
-
-
-def _delimiter(text: str) -> str:
-    """The first delimiter that cuts every one of the first lines into the same number of columns, at least two; what stands in quotes
-    cuts nothing."""
-    unquoted = re.sub(r'"[^"]*"', "quoted", text[:65536])
-    lines = [line for line in unquoted.split("\n")[:50] if line.strip()]
-    lines = lines[:-1] if len(text) > 65536 and len(lines) < 50 else lines
-    for delimiter in DELIMITERS:
-        counts = {line.strip().count(delimiter) for line in lines}
-        if len(counts) == 1 and counts != {0}:
-            return delimiter
-    return "," if any("," in line for line in lines) else ";" if any(";" in line for line in lines) else ","
-
-
-def _has_header(rows: list[list[str]]) -> bool:
-    """Whether the first row holds no number, or words where the second has none."""
-    first, second = [kind_of(c) for c in rows[0]], [kind_of(c) for c in rows[1]] if len(rows) > 1 else []
-    if any(a == "word" and b in ("number", "time") for a, b in zip(first, second)):
-        return True
-    return "number" not in first and "word" in first
-
-
-def kind_of(cell: str) -> str:
-    """missing, number, time (such as one may be) or word."""
-    if cell.lower() in MISSING:
-        return "missing"
-    if NUMBER.fullmatch(cell):
-        return "number"
-    return "time" if re.match(r"\d", cell) and len(re.findall(r"\d+", cell)) > 1 else "word"
+    lines, rows = zip(*kept)
+    return TextTable(path, table.names, rows, lines, table.delimiter, table.header, said.decimal)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import FormatError
-from ..files.tables import MISSING, TextTable
+from ..files.numerals import MISSING
+from ..files.tables import TextTable
 from ..options import spelled
 from .description import Description
 from .steps import MOST_FRAMES_PER_ROW, Step

@@ -12,13 +12,15 @@ import pandas as pd
 
 from ..errors import FormatError
 from ..files import tables
+from ..files.numerals import MISSING
+from ..files.rows import Dialect, check_names, kind_of
 from ..files.tables import Times
 from ..ir.notes import ASSUMED
 from ..options import spelled
 
 LARGEST = float(np.finfo(np.float32).max)  # of the numbers that files compute in
 SHOWN = 3  # of several faults
-NUMBERS = "; a number has no unit, no separator of thousands, and a point or a comma before its decimals"
+NUMBERS = "; a number has no unit, and one mark in all rows, a point or a comma, before its decimals"
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,12 @@ def read(source: Any, delimiter: str | None = None) -> Cells:
     frame = frame.set_axis([str(c) for c in frame.columns], axis=1)
     if frame.empty:
         raise FormatError(f"source: expected rows, found a table of shape {frame.shape}")
-    tables.check_names("source", list(frame.columns))
+    check_names("source", list(frame.columns))
     return Cells("source", frame, np.arange(len(frame)), "row")
 
 
 def _of_file(path: str, delimiter: str | None) -> Cells:
-    table = tables.read_table(path, delimiter)
+    table = tables.read_table(path, Dialect(delimiter))
     notes = [] if table.delimiter == "," or delimiter else [f"columns are separated by {table.delimiter!r}"]
     if not table.header:
         notes.append(f"there is no header: the columns are called {', '.join(table.names)}")
@@ -97,7 +99,7 @@ def is_missing(column: pd.Series) -> np.ndarray:
     """Which cells say that there is no value."""
     gone = np.array(column.isna(), bool)
     if column.dtype == object or pd.api.types.is_string_dtype(column):
-        gone |= np.array(column.astype(str).str.lower().isin(tables.MISSING), bool)
+        gone |= np.array(column.astype(str).str.lower().isin(MISSING), bool)
     return gone
 
 
@@ -132,7 +134,7 @@ def is_numeric(cells: Cells, column: str) -> bool:
         return True
     text = kept.astype(str)
     others = text[pd.to_numeric(text, errors="coerce").isna()]  # such as those with a decimal comma
-    return all(tables.kind_of(cell) == "number" for cell in others)
+    return all(kind_of(cell) == "number" for cell in others)
 
 
 def words(cells: Cells, column: str) -> np.ndarray:
@@ -153,7 +155,7 @@ def time_column(cells: Cells) -> str | None:
         if pd.api.types.is_numeric_dtype(held) or is_numeric(cells, column):
             continue
         kept = held[~is_missing(held)].iloc[:20].astype(str)
-        if len(kept) and all(tables.kind_of(cell) == "time" for cell in kept) and _is_read(kept):
+        if len(kept) and all(kind_of(cell) == "time" for cell in kept) and _is_read(kept):
             return column
     return None
 

@@ -1,0 +1,108 @@
+"""Tables as people have them: every dialect gives the same numbers, or is refused by line and column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstm_edge.cli.io import Form, read_csv
+from lstm_edge.errors import FormatError
+from lstm_edge.files.rows import Dialect
+
+ROWS = [[1.5, -2.0], [0.25, 1234.5]]  # what each of DIALECTS holds
+
+DIALECTS = {
+    "commas": "1.5,-2\n0.25,1234.5\n",
+    "a header": "load,temp\n1.5,-2\n0.25,1234.5\n",
+    "semicolons": "load;temp\n1.5;-2\n0.25;1234.5\n",
+    "semicolons and decimal commas": "load;temp\n1,5;-2\n0,25;1234,5\n",
+    "thousands with points": "load;temp\n1,5;-2\n0,25;1.234,5\n",
+    "thousands with commas in quotes": 'load,temp\n1.5,-2\n0.25,"1,234.5"\n',
+    "thousands with blanks": "load;temp\n1,5;-2\n0,25;1 234,5\n",
+    "thousands with thin blanks": "load;temp\n1,5;-2\n0,25;1\u202f234,5\n",
+    "thousands with apostrophes": "load;temp\n1.5;-2\n0.25;1'234.5\n",
+    "tabs": "load\ttemp\n1.5\t-2\n0.25\t1234.5\n",
+    "bars": "load|temp\n1.5|-2\n0.25|1234.5\n",
+    "aligned blanks": "   load     temp\n    1.5       -2  \n   0.25   1234.5\n",
+    "quotes everywhere": '"load","temp"\n"1.5","-2"\n"0.25","1234.5"\n',
+    "quoted decimal commas": '"load","temp"\n"1,5","-2,0"\n"0,25","1234,5"\n',
+    "a name with a delimiter and a line end": '"load, kW\nof all",temp\n1.5,-2\n0.25,1234.5\n',
+    "a byte order mark": "\ufeffload,temp\n1.5,-2\n0.25,1234.5\n",
+    "line ends of Windows": "load,temp\r\n1.5,-2\r\n0.25,1234.5\r\n",
+    "line ends of old Macs": "load,temp\r1.5,-2\r0.25,1234.5\r",
+    "no line end at the end": "load,temp\n1.5,-2\n0.25,1234.5",
+    "blank lines": "\nload,temp\n\n1.5,-2\n\n0.25,1234.5\n\n\n",
+    "empty rows at the end": "load,temp\n1.5,-2\n0.25,1234.5\n,\n,\n",
+    "a delimiter behind each row": "load,temp,\n1.5,-2,\n0.25,1234.5,\n",
+    "blanks around": "load , temp\n 1.5 , -2\n 0.25 , 1234.5 \n",
+    "exponents": "load,temp\n15e-1,-2E0\n+.25,1.2345e+3\n",
+    "times beside": "when,load,temp\n2026-01-31 10:00,1.5,-2\n2026-01-31 11:00,0.25,1234.5\n",
+    "days and words beside": "site;load;day;temp\nnorth;1,5;31.01.2026;-2\nsouth;0,25;01.02.2026;1234,5\n",
+    "a spreadsheet's separator": "sep=|\nload|temp\n1.5|-2\n0.25|1234.5\n",
+    "a header as a comment": "# load,temp\n1.5,-2\n0.25,1234.5\n",
+}
+
+REFUSED = {
+    "words among numbers": ("load,temp\n1,2\n3,x\n", "line 3, column 'temp': expected a number, found 'x'"),
+    "a unit": ("load,temp\n1,2 kW\n3,4\n5,6 kW\n6,7\n", "line 2, column 'temp': expected a number, found '2 kW'"),
+    "thousands or decimals": ("load;temp\n1,234;2\n5,678;3\n", "line 2, column 'load': expected a number that can be read in one way, found '1,234', 1234 or 1.234"),
+    "a point as thousands or decimals": ("load;temp\n1.234;2,5\n", "line 2, column 'load': .*one way, found '1.234'"),
+    "points below decimal commas": ("load;temp\n1,5;2\n1.5;3\n", "line 3, column 'load': expected a number with a decimal comma, as others of the column, found '1.5'"),
+    "an underscore": ("load,temp\n1,2\n1_000,2\n", "line 3, column 'load': expected a number, found '1_000'"),
+    "an empty cell": ("load,temp\n1,2\n,3\n", "line 3, column 'load': expected a number, found an empty cell; --missing forward .*--missing zero"),
+    "not available": ("load,temp\n1,2\n1,NA\n", "line 3, column 'temp': expected a number, found 'NA'; --missing"),
+    "an empty row": ("load,temp\n1,2\n,\n3,4\n", "line 3, column 'load': expected a number, found an empty cell"),
+    "a short row": ("load,temp\n1,2\n3\n4,5\n", "line 3: expected 2 columns, separated by ',', as the first row has, found 1"),
+    "a long row": ("load;temp\n1;2\n3;4;5\n", "line 3: expected 2 columns, separated by ';', .*found 3"),
+    "a short row after many": ("1;2\n" * 200 + "3\n", "line 201: expected 2 columns"),
+    "titles above the header": ("Logger 3\nload,temp\n1,2\n3,4\n", "line 2: expected 1 columns.*nothing may stand above the header"),
+    "an open quote": ('load,temp\n1,2\n"3,4\n5,6\n', "line 3: expected a row of a table, found: unexpected end of data"),
+    "a code page": ("load,temp\n1,2\n3,4 \udcb0C\n", "line 3: expected text in UTF-8, found other bytes; save it .*WINDOWS-1252"),
+    "other content": ("load,temp\n1,2\n\0\0,3\n", "line 3: expected rows of a table as text, found other content"),
+    "a number beyond float32": ("load,temp\n1,2\n3,1e39\n", "line 3, column 'temp': expected a number of float32's range, up to 3.40282e.38, found '1e39'"),
+    "nothing": ("", "expected rows of a table as text, found none"),
+    "a header alone": ("load,temp\n", "expected .*numbers.*found none"),
+    "words alone": ("a,b\nx,y\nu,v\n", "expected columns of numbers, found none in 'a', 'b'"),
+    "one name twice": ("a,a\n1,2\n", "expected a name for each column, found 'a' more than once"),
+}  # fmt: skip
+
+
+def table(folder: Path, text: str) -> str:
+    path = folder / "t.csv"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_dialect_is_read(tmp_path, name):
+    np.testing.assert_array_equal(read_csv(table(tmp_path, DIALECTS[name]), Form()), ROWS)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_table_of_numbers_is_refused_by_its_place(tmp_path, name):
+    text, message = REFUSED[name]
+    with pytest.raises(FormatError, match=message):
+        read_csv(table(tmp_path, text), Form())
+
+
+def test_what_is_said_of_a_table(tmp_path):
+    """Columns by name and number, lines above the header, a delimiter, the decimal mark, and what stands for empty cells."""
+    titled = table(tmp_path, "Logger 3, site 4\nall, of it\nload;n;temp\n1,234;7;1\n;;\n5,678;8;2\n")
+    for form, rows in (
+        (Form(Dialect(skip=2, decimal=","), ("temp", "1"), "zero"), [[1, 1.234], [0, 0], [2, 5.678]]),
+        (Form(Dialect(skip=2, decimal="."), ("load",), "forward"), [[1234], [1234], [5678]]),
+        (Form(Dialect(";", skip=3, decimal=","), (), "forward"), [[1.234, 7, 1], [1.234, 7, 1], [5.678, 8, 2]]),
+    ):
+        np.testing.assert_array_equal(read_csv(titled, form), rows)
+    for form, message in (
+        (Form(Dialect(skip=2), ("heat",)), "expected a column 'heat' .*numbers from 1 to 3.*found 'load', 'n', 'temp'"),
+        (Form(Dialect(skip=2), ("4",)), "expected a column '4'"),
+        (Form(Dialect(";;")), "expected one character, found ';;'"),
+        (Form(Dialect(skip=99)), "expected rows of a table as text, found none"),
+    ):
+        with pytest.raises(FormatError, match=message):
+            read_csv(titled, form)
+    with pytest.raises(FormatError, match="line 2, column 'a': expected a value to take for the rows below"):
+        read_csv(table(tmp_path, "a,b\n,1\n2,3\n"), Form(missing="forward"))
