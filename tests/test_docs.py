@@ -12,17 +12,19 @@ import shlex
 import subprocess
 import sys
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from forecast_helpers import described_file, one_ahead_file
 from shared import ROOT
 
-from lstm_edge.cli import _run
+from lstm_edge.cli import COMMANDS, _run, group
 from lstm_edge.forecasting import Description
 
-PAGES = "python streaming command-line keras torch refused insight tasks adaptation training-loop benchmark forecasting".split()
+PAGES = "python streaming command-line keras torch refused insight tasks adaptation training-loop benchmark forecasting tutorial".split()
 RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in PAGES)]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 FENCE = re.compile(r"^```(\w+)( norun| refused)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -172,11 +174,18 @@ def make_forecast_files():
     Path("two.csv").write_text("\n".join(f"{n % 5},{n % 7}" for n in range(40)))
 
 
+def frameworks_of_tutorial():
+    """Its models are made by the page itself."""
+    for name in ("keras", "onnxscript", "torch"):
+        pytest.importorskip(name)
+
+
 EXIT_CODES = {"": 0, " refused": 1, " norun": None}
 MADE_FOR = {
     "refused.md": (make_vad, make_torch_files, make_keras_files),
     "tasks.md": (make_data_of_tasks,),
     "forecasting.md": (make_forecast_files,),
+    "tutorial.md": (frameworks_of_tutorial,),
 }
 
 
@@ -196,6 +205,44 @@ def test_blocks_run(page, folder, capsys):
                 words = shlex.split(line, comments=True)
                 assert words[0] == "lstm-edge", f"{page.name}: {line!r} cannot be run: mark its block norun"
                 assert _run(words[1:]) == code, (line, capsys.readouterr().err)
+
+
+COMMAND = re.compile(r"(?:^|\s)lstm-edge ([a-z]+)((?: [^`|\n]*)?)")
+HELP = {"--help", "-h", "--version"}
+
+
+def commands_shown(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every command of this program that a page names, in blocks that run and that do not and between backticks, with its flags."""
+    text = page.read_text(encoding="utf-8")
+    spans = [body for kind, _, body in FENCE.findall(text) if kind == "sh"]
+    spans += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    for span in spans:
+        for name, rest in COMMAND.findall(span):
+            yield name, [w.partition("=")[0] for w in rest.partition(" #")[0].split() if re.match(r"--?[a-zA-Z]", w)]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda p: p.name)
+def test_commands_and_flags_that_are_shown_exist(page):
+    for name, flags in commands_shown(page):
+        assert name in COMMANDS, f"{page.name}: lstm-edge {name}"
+        params = group.get_command(click.Context(group), name).params
+        known = {flag for param in params for flag in (*param.opts, *param.secondary_opts)}
+        assert not {f.rstrip(",.;)") for f in flags} - known - HELP, f"{page.name}: lstm-edge {name} {flags}"
+
+
+def test_what_else_is_typed_exists():
+    """Targets of make, extras of pip install, scripts: of the blocks that are shown only."""
+    made = (ROOT / "Makefile").read_text(encoding="utf-8")
+    extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    for page in pages():
+        for kind, _, body in FENCE.findall(page.read_text(encoding="utf-8")):
+            for line in body.splitlines() if kind == "sh" else ():
+                typed = line.partition(" #")[0]
+                assert all(f"\n{target}:" in made for target in re.findall(r"\bmake ([a-z][a-z0-9-]*)", typed)), line
+                assert all(set(e.split(",")) <= set(extras) for e in re.findall(r"[.l]\[([\w,]+)\]", typed)), line
+                assert all((ROOT / script).exists() for script in re.findall(r"(?:tools|examples)/[\w./-]+", typed)), (
+                    line
+                )
 
 
 def run_example(name: str, *args: str) -> str:

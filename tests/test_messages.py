@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from conftest import skips_told
 from shared import ROOT
 
 import lstm_edge
@@ -164,3 +165,14 @@ def test_all_that_is_wrong_with_arguments(small):
     ]
     with pytest.raises(LstmEdgeError, match="^density: .*; layers: .*; calibration: "):
         lstm_edge.prune(small, density=0, layers="a", calibration=[])
+
+
+def test_skips_are_told_by_reason():
+    told = skips_told(
+        ["LSTM_EDGE_MODELS is not set", "could not import 'torch'", "LSTM_EDGE_MODELS is not set", "slow"]
+    )
+    assert told == [
+        "    2 LSTM_EDGE_MODELS is not set: LSTM_EDGE_MODELS=/path/to/models make test",
+        "    1 could not import 'torch': make test EXTRAS=dev,frameworks, or pip install it",
+        "    1 slow",
+    ]
