@@ -282,7 +282,7 @@ def test_foreign_inputs_are_named(doubler, tmp_path, capsys, name, content, word
     assert words in err and name in err
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float16", "int64", ">f4", "complex128", "U1"])
+@pytest.mark.parametrize("dtype", ["bool", "complex128", "U1"])
 def test_wrong_dtypes_are_named_with_what_to_do(doubler, tmp_path, capsys, dtype):
     np.save(tmp_path / "a.npy", np.zeros((2, 4), dtype))
     assert "expected float32" in error_of(capsys, ["run", doubler, str(tmp_path / "a.npy")])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lstm_edge.cli import _run
 from lstm_edge.cli.io import Form, read_csv
 from lstm_edge.errors import FormatError
 from lstm_edge.files.rows import Dialect
@@ -106,3 +107,117 @@ def test_what_is_said_of_a_table(tmp_path):
             read_csv(titled, form)
     with pytest.raises(FormatError, match="line 2, column 'a': expected a value to take for the rows below"):
         read_csv(table(tmp_path, "a,b\n,1\n2,3\n"), Form(missing="forward"))
+
+
+NETWORK = """convention = "torch"
+inputs = { x = [BATCH, FRAMES, 2] }
+layer = [{ type = "rnn", weights = "rnn", returns = "ALL" }]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shapes = {"rnn.weight_ih_l0": (3, 2), "rnn.weight_hh_l0": (3, 3)}
+    np.savez("w.npz", **{n: np.linspace(-1, 1, np.prod(s)).reshape(s).astype(np.float32) for n, s in shapes.items()})
+    return tmp_path
+
+
+def model(frames: str = '"frames"', every: str = "every", batch: str = '"batch"') -> str:
+    Path("net.toml").write_text(NETWORK.replace("BATCH", batch).replace("FRAMES", frames).replace("ALL", every))
+    assert _run(["convert", "w.npz", "--network", "net.toml", "-o", "m.lstm", "--no-self-test"]) == 0
+    return "m.lstm"
+
+
+def answers(*words: str) -> np.ndarray:
+    assert _run(["run", "m.lstm", *words, "-o", "y.npy", "--quiet"]) == 0
+    return np.load("y.npy")
+
+
+def test_files_of_other_dtypes_are_taken_where_every_value_survives(folder, capsys):
+    model()
+    values = np.array([[1, -2], [3, 1 << 24]])
+    np.save("float32.npy", values.astype(np.float32))
+    expected = answers("float32.npy")
+    for dtype in ("float64", "int64", ">f4", ">i8"):
+        np.save("x.npy", values.astype(dtype))
+        np.testing.assert_array_equal(answers("x.npy"), expected)
+    capsys.readouterr()
+    for value in (np.float64(1e39), np.int64((1 << 24) + 1), np.int64(-(1 << 63)), np.uint64((1 << 64) - 1)):
+        np.save("x.npy", np.full((2, 2), value))
+        assert _run(["run", "m.lstm", "x.npy", "-o", "y.npy"]) == 1
+        said = capsys.readouterr().err
+        assert f"expected values that float32 can hold, found {value} in {value.dtype}" in " ".join(said.split())
+
+
+def test_what_is_not_finite_is_counted_and_said_once(folder, capsys):
+    model()
+    x = np.zeros((3000, 2), np.float32)
+    x[::1000] = np.nan
+    x[2999] = np.inf
+    np.save("x.npy", x)
+    answers("x.npy")
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("x.npy: 6 NaN and 2 infinite of 6,000 values of the input") == 1 and said.count("NaN") == 1
+
+
+@pytest.mark.parametrize("frames, batch", [('"frames"', '"batch"'), ("3", '"batch"'), ("3", "1")])
+def test_rows_become_windows(folder, capsys, frames, batch):
+    """Sliding by a row, or a row a window: what the model gives for each window alone."""
+    model(frames, "last", batch)
+    rows = np.random.default_rng(0).standard_normal((80, 2)).astype(np.float32)
+    windows = np.stack([rows[n : n + 3] for n in range(78)])
+    np.savetxt("rows.csv", rows, fmt="%.9g", delimiter=";")
+    np.savetxt("windows.csv", windows.reshape(78, 6), fmt="%.9g", delimiter="\t", header="a\tb\tc\td\te\tf")
+    alone = []
+    for window in windows:
+        np.save("x.npy", window[None])
+        alone.append(answers("x.npy").reshape(-1))
+    np.testing.assert_array_equal(answers("rows.csv", "--window", "3").reshape(78, 3), alone)
+    np.testing.assert_array_equal(answers("windows.csv", "--window", "3").reshape(78, 3), alone)
+    capsys.readouterr()
+    for words, message in (
+        (
+            ["rows.csv", "--window", "3", "--columns", "1"],
+            "expected 2 columns, the values of one frame, or 6, those of a window of 3, found 1",
+        ),
+        (
+            ["rows.csv", "--window", "81"],
+            "expected at least 81 rows" if frames == '"frames"' else "expected an input with an axis of 81 frames",
+        ),
+        (["x.npy", "--window", "3"], "--window: expected a .csv"),
+    ):
+        assert _run(["run", "m.lstm", *words]) == 1
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_several_outputs_are_columns_below_their_names(folder, capsys):
+    two = NETWORK.replace("BATCH", '"batch"').replace("FRAMES", '"frames"').replace("ALL", "every")
+    two = two.replace("layer =", 'outputs = { y = "r", z = "s" }\nlayer =').replace(
+        '{ type = "rnn"', '{ name = "r", type = "rnn"'
+    )
+    two = two.replace(
+        " }]", ' }, { name = "s", type = "Slice", inputs = ["r"], axes = [2], starts = [0], ends = [1] }]'
+    )
+    Path("net.toml").write_text(two)
+    assert _run(["convert", "w.npz", "--network", "net.toml", "-o", "m.lstm", "--no-self-test"]) == 0
+    np.save("x.npy", np.random.default_rng(0).standard_normal((200, 2)).astype(np.float32))
+    assert _run(["run", "m.lstm", "x.npy", "-o", "y.npz"]) == 0
+    assert _run(["run", "m.lstm", "x.npy", "-o", "y.csv", "--times"]) == 0
+    assert Path("y.csv").read_text().splitlines()[0] == "time,y[0],y[1],y[2],z"
+    told, arrays = read_csv("y.csv").astype(np.float32), np.load("y.npz")
+    np.testing.assert_array_equal(told[:, 0], np.arange(200) + 1)
+    np.testing.assert_array_equal(told[:, 1:], np.concatenate([arrays["y"], arrays["z"]], -1).reshape(200, 4))
+
+
+def test_a_picture_of_answers_under_the_input(folder, capsys):
+    pytest.importorskip("matplotlib")
+    model()
+    np.savetxt("x.csv", np.random.default_rng(0).standard_normal((50, 2)), delimiter=",")
+    for name, start in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF")):
+        assert _run(["run", "m.lstm", "x.csv", "-o", "y.npy", "--plot", name]) == 0
+        assert Path(name).read_bytes().startswith(start)
+    assert _run(["run", "m.lstm", "x.csv", "--window", "5", "-o", "y.npy", "--plot", "w.png"]) == 0
+    capsys.readouterr()
+    assert _run(["run", "m.lstm", "x.csv", "--plot", "a.bmp"]) == 1
+    assert "--plot: expected a file among .png, .svg, .pdf" in capsys.readouterr().err

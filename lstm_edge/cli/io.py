@@ -21,6 +21,7 @@ from rich.text import Text
 from ..errors import FormatError, LstmEdgeError, ShapeError
 from ..files.number_rows import Choice, NumberRows
 from ..files.rows import Dialect, open_rows
+from .intake import Intake
 from .pipes import Pipe
 from .wav import WavReader
 
@@ -85,22 +86,29 @@ def rounded(value: Any) -> Any:
 def read_inputs(model: Any, paths: tuple[str, ...], form: Form = AS_FOUND) -> tuple[list[np.ndarray], int]:
     """Arrays for Model.run from one file per input, or from one .npz that holds them by name; and the sample rate.
 
-    .npy arrays are taken as they are. .csv rows and .wav samples are cut into frames by the shape of the model's input.
+    Arrays become the input's dtype where every value survives. .csv rows and .wav samples are cut into frames by the shape of the model's input.
     The rate is 0 when no .wav was read.
     """
     ports = model.inputs
     check_count(model, paths)
     if len(paths) == 1 and suffix_of(paths[0]) == ".npz":
         archive = open_archive(paths[0], [p.name for p in ports])
-        for port in ports:
-            check_dtype(archive[port.name], port, paths[0])
-        return [archive[p.name] for p in ports], 0
+        return taken_in(model, [archive[p.name] for p in ports], paths), 0
     rate, arrays = 0, []
     for port, path in zip(ports, paths):
         array, found = _read_input(path, port, model.is_step_model, columns_of(model, port), form)
         arrays.append(array)
         rate = found or rate
-    return arrays, rate
+    return taken_in(model, arrays, paths), rate
+
+
+def taken_in(model: Any, arrays: list[np.ndarray], paths: tuple[str, ...]) -> list[np.ndarray]:
+    """Arrays in the dtypes of the model's inputs; what of them is not finite is said on stderr."""
+    intake = Intake()
+    taken = [intake.take(array, port, ", ".join(paths)) for port, array in zip(model.inputs, arrays)]
+    if intake.told():
+        err_console().print(f"{', '.join(paths)}: {intake.told()}", markup=False, soft_wrap=True)
+    return taken
 
 
 def check_count(model: Any, paths: tuple[str, ...], streams: Collection[str] = ()) -> None:
@@ -127,9 +135,7 @@ def _read_input(path: str, port: Any, step_model: bool, columns: tuple[str, ...]
         if samples.shape[1] != 1:
             raise ShapeError(f"{path}: expected one channel, found {samples.shape[1]}; mix it down first")
         return frames_of_samples(samples[:, 0], port, step_model, path), rate
-    array = open_array(path)
-    check_dtype(array, port, path)
-    return array, 0
+    return open_array(path), 0
 
 
 def open_array(path: str) -> np.ndarray:
@@ -162,14 +168,6 @@ def open_archive(path: str, names: list[str]) -> dict[str, np.ndarray]:
         raise
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as exc:
         raise FormatError(f"{path}: expected a .npz archive of arrays of numbers, found other content") from exc
-
-
-def check_dtype(array: np.ndarray, port: Any, place: str) -> None:
-    """The core takes no dtype but its own: a command says how to convert."""
-    if array.dtype != np.dtype(port.dtype):
-        found = f"found {array.dtype.str if array.dtype.byteorder == '>' else array.dtype}"
-        raise ShapeError(f"{place}: input {port.name!r}: expected {port.dtype}, {found}; "
-                         f"save array.astype({port.dtype!r}) instead")  # fmt: skip
 
 
 def columns_of(model: Any, port: Any) -> tuple[str, ...]:
@@ -226,7 +224,7 @@ def frames_axis(shape: tuple[int | str, ...]) -> int:
     return next((d for d, size in enumerate(shape) if "frames" in open_sizes(size)), -1)
 
 
-def _without_batch(port: Any) -> list[int | str]:
+def without_batch(port: Any) -> list[int | str]:
     """The input's shape for one sequence: no batch axis, nor a leading axis fixed at 1 that stands for it."""
     shape = list(port.shape)
     axes = [d for d, size in enumerate(shape) if "batch" in open_sizes(size)]
@@ -239,7 +237,7 @@ def _without_batch(port: Any) -> list[int | str]:
 
 def frames_of_rows(rows: np.ndarray, port: Any, step_model: bool, place: str) -> np.ndarray:
     """Rows (n, columns) as the model's input: a row is a frame; where the model has no frames, rows fill its input."""
-    shape = _without_batch(port)
+    shape = without_batch(port)
     further = sorted({name for size in shape for name in open_sizes(size)} - {"frames"})
     if further:
         raise ShapeError(
@@ -273,7 +271,7 @@ def frames_of_rows(rows: np.ndarray, port: Any, step_model: bool, place: str) ->
 
 def frame_width(port: Any, step_model: bool, place: str) -> int:
     """Samples of one frame of input `port`."""
-    shape = _without_batch(port)
+    shape = without_batch(port)
     if not step_model and frames_axis(tuple(shape)) < 0:
         raise ShapeError(
             f"{place}: expected a model with frames to run audio, found input {port.name!r} of shape {port.shape}"

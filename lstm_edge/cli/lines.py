@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import isfinite
 from typing import IO, Any
@@ -58,10 +58,13 @@ def _paces(model: Any) -> dict[str, Fraction]:
 
 
 class Lines:
-    """Writes to `file`, whole lines at a time."""
+    """Writes to `file`, whole lines at a time. wanted: the outputs that are written; several are columns of a .csv, below a line of
+    their names: y, or y[0], y[1] and so on."""
 
-    def __init__(self, file: IO[bytes], form: str, clock: Clock):
+    def __init__(self, file: IO[bytes], form: str, clock: Clock, wanted: Sequence[str] = ()):
         self.file, self.form, self.clock = file, form, clock
+        self.columns = list(wanted) if form == "csv" and len(wanted) > 1 else []
+        self.empty: dict[str, list[str]] = {}  # of an output without an answer for a frame
 
     def write(self, answers: Mapping[str, np.ndarray]) -> None:
         """answers: arrays by output name, frames first. Outputs share a line where they answer for the same frame; ShapeError where they
@@ -70,11 +73,28 @@ class Lines:
         cells = {name: _cells(value.reshape(len(value), -1), self.form) for name, value in answers.items()}
         count = max(map(len, cells.values()))
         longest = next(name for name, rows in cells.items() if len(rows) == count)
+        if self.columns and not self.empty:
+            self._head(cells)
         times = self.clock.times(longest, count) if self.clock.shown else [""] * count
         line = _csv_line if self.form == "csv" else _json_line
         for n, time in enumerate(times):
             row = {name: rows[n - count] for name, rows in cells.items() if len(rows) >= count - n}
+            row = {name: row.get(name, self.empty[name]) for name in self.columns} or row
             self.file.write(line(time, row).encode() + b"\n")
+
+    def _head(self, cells: Mapping[str, list[list[str]]]) -> None:
+        """The line of names."""
+        missing = [name for name in self.columns if name not in cells]
+        if missing:
+            raise ShapeError(
+                f"--format csv: expected outputs that answer from the same frame on, found none yet of {', '.join(missing)}; "
+                "give one of them by --select NAME, or -o with a .npz file"
+            )
+        widths = {name: len(cells[name][0]) for name in self.columns}
+        self.empty = {name: [""] * width for name, width in widths.items()}
+        titles = {n: [n] if width == 1 else [f"{n}[{k}]" for k in range(width)] for n, width in widths.items()}
+        quoted = {name: [_quoted(title) for title in row] for name, row in titles.items()}
+        self.file.write(_csv_line("time" if self.clock.shown else "", quoted).encode() + b"\n")
 
     def _check_pace(self, names: list[str]) -> None:
         if len(names) > 1 and len({self.clock.pace(name) for name in names}) > 1:
@@ -82,6 +102,10 @@ class Lines:
                 f"--format {self.form}: expected outputs that answer for the same frames, found {', '.join(names)}; "
                 "give one of them by --select NAME, or -o with a .npz file"
             )
+
+
+def _quoted(title: str) -> str:
+    return '"' + title.replace('"', '""') + '"' if any(c in title for c in ',"\n') else title
 
 
 def _cells(rows: np.ndarray, form: str) -> list[list[str]]:

@@ -9,17 +9,19 @@ import click
 
 import lstm_edge
 
-from ..errors import ShapeError
-from .io import check_count
+from ..errors import FormatError, ShapeError
+from .io import check_count, columns_of, err_console, number_rows, suffix_of
 from .lines import FORMS, Clock
 from .loop import Run, axes_of_frames, can_chunk
 from .options import isa_option, model_argument
 from .parsing import Command
 from .pipes import STDIN, Pipe, end_as_stopped, ended_by_signals
-from .sinks import Sink, check_output
+from .plot import Picture
+from .sinks import PICTURES, Sink, check_output, replacing
 from .sound import SoundOptions, settle_rates, sound_options
 from .sources import Source, open_sources, sounds_of
 from .tables import Reading, arrays_of_table, table_options
+from .windows import windows_for
 
 
 @click.command("run", cls=Command)
@@ -35,12 +37,17 @@ from .tables import Reading, arrays_of_table, table_options
 @click.option("--times", is_flag=True, help="Begin lines with the time of the frame, in seconds; the row of a table.")
 @sound_options
 @table_options("the one to run over")
+@click.option("--plot", metavar="FILE.png", help="Draw the answers over time under the input: .png, .svg or .pdf.")
+@click.option(
+    "--window", metavar="N", type=click.IntRange(1),
+    help="Of a table: an answer for each window of N rows, or for each row that holds a whole window.",
+)  # fmt: skip
 @isa_option
 @click.option("--quiet", is_flag=True, help="No progress and no notes on stderr.")
 def command(
     model_path: str, inputs: tuple[str, ...], output: str, select: str | None, form: str | None, times: bool,
     raw: str | None, rate: int | None, channels: int | None, channel: int | None, resample: bool, kind: str | None,
-    reading: Reading, isa: str | None, quiet: bool,
+    reading: Reading, plot: str | None, window: int | None, isa: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Run MODEL.lstm over INPUT: one .npy, .csv or .wav per model input, or one .npz with all of them by name; - is standard input,
     answered line by line while it comes.
@@ -57,13 +64,16 @@ def command(
     model = lstm_edge.load(model_path, isa=isa)
     wanted = _selected(model, select)
     chunked = can_chunk(model)
-    table = arrays_of_table(model, inputs, reading)
+    windows = None if window is None else windows_for(model, window)
+    if windows is not None and suffix_of(inputs[0]) != ".csv":
+        raise ShapeError(f"--window: expected a .csv, whose rows it takes together, found {inputs[0]}")
+    table = None if windows is not None else arrays_of_table(model, inputs, reading)
     if table is None:
         check_count(model, inputs, [path for path in inputs if path == STDIN or sound.takes_raw(path)])
     stdin = Pipe(STDIN) if STDIN in inputs else None
     with ExitStack() as stack:
         sources: list[Source] = []
-        if table is None:
+        if table is None and windows is None:
             sources = open_sources(model, inputs, axes_of_frames(model) if chunked else [], stdin, sound, reading.form)
             for source in sources:
                 stack.enter_context(closing(source))
@@ -71,24 +81,41 @@ def command(
         if times and not common and sounds_of(sources):
             raise ShapeError("--times: expected sound whose rate is known, found none; --rate HZ says it")
         clock = Clock(model, next((s.seconds for s in sources if s.seconds), None), times)
-        sink = Sink(output, clock, common, form)
+        sink = Sink(output, clock, common, form, wanted)
+        picture = None if plot is None else Picture(clock.seconds)
+        if plot is not None:
+            if suffix_of(plot) not in PICTURES:
+                raise FormatError(f"--plot: expected a file among {', '.join(PICTURES)}, found {plot!r}")
+            check_output(plot, (model_path, *inputs))
         if not sink.in_place:
             check_output(output, (model_path, *inputs))
-        if len(wanted) > 1 and sink.kind not in ("npz", "jsonl"):
+        if len(wanted) > 1 and sink.kind not in ("npz", *FORMS):
             found = f"{len(wanted)} outputs ({', '.join(wanted)}) for {output!r}"
-            raise ShapeError(f"--output: expected a .npz file, or one output by --select NAME; found {found}")
+            raise ShapeError(
+                f"--output: expected a .npz, .csv or .jsonl file, or one output by --select NAME; found {found}"
+            )
         stack.enter_context(ended_by_signals(stdin))
         with sink:
-            run = Run(model, inputs, sink, wanted)
-            if sources and chunked:
+            run = Run(model, inputs, sink, wanted, picture)
+            if windows is not None:
+                rows = stack.enter_context(
+                    closing(number_rows(inputs[0], reading.form, columns_of(model, windows.port)))
+                )
+                run.in_windows(windows, rows)
+            elif sources and chunked:
                 run.in_chunks(sources, quiet or stdin is not None)
             else:
                 run.whole([s.whole() for s in sources] if table is None else table)
+            if run.intake.told():
+                err_console().print(f"{run.places}: {run.intake.told()}", markup=False, soft_wrap=True)
             if not run.answers:
                 end_as_stopped(stdin)
                 raise ShapeError(
                     f"{inputs[0]}: expected as many frames as the model's window or more, found fewer: no answer"
                 )
+        if picture is not None and plot is not None:
+            with replacing(plot) as file:
+                picture.draw(file, suffix_of(plot)[1:])
     end_as_stopped(stdin)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import IO, Any
@@ -64,7 +64,7 @@ class Sink:
     form: csv or jsonl, of what no suffix tells. Lines that nobody waits to be renamed are flushed as they come.
     """
 
-    def __init__(self, path: str, clock: Clock, rate: float = 0, form: str | None = None):
+    def __init__(self, path: str, clock: Clock, rate: float = 0, form: str | None = None, wanted: Sequence[str] = ()):
         self.in_place = path == "-" or written_in_place(path)
         suffix = os.path.splitext(path)[1].lower()
         if not self.in_place and suffix not in SUFFIXES:
@@ -73,7 +73,7 @@ class Sink:
             )
         if suffix == ".wav" and not rate:
             raise ShapeError(f"{path}: expected a .wav input, whose sample rate a .wav output takes, found none")
-        self.path, self.rate, self.clock = path, int(rate), clock
+        self.path, self.rate, self.clock, self.wanted = path, int(rate), clock, wanted
         self.kind = suffix[1:] if suffix in SUFFIXES else form or "csv"
         if (self.in_place and self.kind not in FORMS) or form not in (None, self.kind):
             expected = (
@@ -91,7 +91,7 @@ class Sink:
             nullcontext(_opened(self.path)) if self.in_place else replacing(self.path)
         )
         self.file: IO[bytes] = self.context.__enter__()
-        self.lines = Lines(self.file, self.kind, self.clock) if self.kind in FORMS else None
+        self.lines = Lines(self.file, self.kind, self.clock, self.wanted) if self.kind in FORMS else None
         return self
 
     def __exit__(
@@ -108,6 +108,10 @@ class Sink:
     def write(self, answers: Mapping[str, np.ndarray], axes: Mapping[str, int | None]) -> None:
         """Takes the next answers. Only .npz, and what cannot be appended, is kept in memory."""
         self.axes.update(axes)
+        if self.kind == "csv" and len({axis is None for axis in axes.values()}) > 1:
+            raise ShapeError(
+                f"{self.path}: expected outputs of frames alone, or of none, as columns, found {', '.join(axes)}; give one of them by --select NAME, or -o with a .npz file"
+            )
         at_once = {}
         for name, value in answers.items():
             time = axes[name]

@@ -8,9 +8,9 @@ from typing import Any, Protocol, Union
 import numpy as np
 
 from ..errors import FormatError, ShapeError
+from .intake import check_kind
 from .io import (
     Form,
-    check_dtype,
     columns_of,
     frame_width,
     frames_of_rows,
@@ -225,7 +225,7 @@ def _array_stream(pipe: Pipe, port: Any, axis: int | None, model: Any, multiple:
 def _array_source(array: np.ndarray, port: Any, axis: int | None, model: Any, place: str) -> ArraySource:
     batch_axis = next((d for d, size in enumerate(port.shape) if size == "batch"), -1)
     shape = ["frames", *port.shape] if model.is_step_model else list(port.shape)
-    check_dtype(array, port, place)
+    check_kind(array, port, place)
     if axis is None:
         return ArraySource(array, -1)
     missing = len(shape) - array.ndim
