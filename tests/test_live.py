@@ -112,11 +112,22 @@ def test_rows_and_arrays_come_the_same_way(vad, stdin, tmp_path, capsys, piece):
     texts = [[f"{v:.9g}" for v in row] for row in rows.tolist()]
     for data in (
         "R,b,c,d,e,f,g,h\n\n" + "\n".join(map(",".join, texts)),
+        "a;b;c;d;e;f;g;h\r\n" + "\r\n".join(";".join(row).replace(".", ",") for row in texts),
+        "\n".join(map("\t".join, texts)),
         "\n".join(f"[{','.join(row)}]" for row in texts) + "\n",
         "\n".join(f'{{"{name}": [{",".join(row)}]}}' for row in texts),
     ):
         stdin(data.encode(), piece)
         assert answers(capsys, vad, "-", "--times") == expected
+    data = (
+        "made today\n"
+        + "when;"
+        + ";".join("abcdefgh")
+        + "\n"
+        + "\n".join(f"12:{n % 60:02};" + ";".join(row) for n, row in enumerate(texts))
+    )
+    stdin(data.encode(), piece)
+    assert answers(capsys, vad, "-", "--times", "--skip", "1", "--columns", "a,b,c,d,e,f,g,h") == expected
     for array in (rows, np.asfortranarray(rows), rows[None]):
         np.save(tmp_path / "y.npy", array)
         stdin((tmp_path / "y.npy").read_bytes(), piece)
@@ -224,6 +235,12 @@ def test_another_rate_is_refused_or_resampled(vad, tmp_path, capsys, stdin):
     assert len(ours) == len(theirs) == RATE / FRAME and np.abs(ours - theirs)[50:-50].max() < 1e-3
 
 
+def test_other_commands_refuse_another_rate_too(vad, tmp_path, capsys):
+    (tmp_path / "a.wav").write_bytes(wav(SOUND, 8000))
+    assert _run(["trace", vad, str(tmp_path / "a.wav")]) == 1
+    assert "expected 16000 Hz, the model's rate, found 8000 Hz" in capsys.readouterr().err
+
+
 def test_a_rate_is_asked_for_where_nobody_said_it(stdin, tmp_path, capsys):
     silent = converted(tmp_path / "m.lstm", {"x": ["batch", "frames", FRAME]}, [])
     (tmp_path / "a.wav").write_bytes(wav(SOUND))
@@ -255,13 +272,17 @@ def test_convert_keeps_the_rate(tmp_path):
         (wav(SOUND)[:30], (), "expected chunks 'fmt ' and 'data'"),
         (b"\0\1\2", (), "expected .wav, .csv, .jsonl or .npy, found other content; --raw s16le"),
         (b"PK\x03\x04", (), "expected .wav, .csv, .jsonl or .npy"),
-        (b"1,2,3,4,5,6,7,8\n1,2\n", (), "standard input: line 2: expected 8 columns, found 2"),
-        (b"1,2,3,4,5,6,7,8\n1,2,3,4,5,6,7,x\n", (), "line 2: expected numbers separated by commas"),
+        (
+            b"1,2,3,4,5,6,7,8\n1,2\n",
+            (),
+            "standard input: line 2: expected 8 columns, separated by ',', as the first row has, found 2",
+        ),
+        (b"1,2,3,4,5,6,7,8\n1,2,3,4,5,6,7,x\n", (), "line 2, column 'column8': expected a number, found 'x'"),
         (b"[1,2]\n", (), "expected 8 columns, the values of one frame, found 2"),
         (b"[1,2\n", (), "line 1: expected a frame in JSON"),
         (b'{"y": 1}\n', (), "line 1: expected a frame in JSON"),
         (b"\x93NUMPY\x01\x00", (), "expected a .npy array of numbers"),
-        (b"", (), "no answer"),
+        (b"", (), "standard input: expected rows of a table as text, found none"),
         (b"", ("--from", "csv", "--raw", "s16le"), "--from names what has a header"),
     ],
 )

@@ -20,7 +20,8 @@ from rich.text import Text
 
 from ..errors import FormatError, LstmEdgeError, ShapeError
 from ..files.number_rows import Choice, NumberRows
-from ..files.rows import Dialect, open_rows
+from ..files.rows import Dialect, Rows, open_rows
+from ..metadata import sample_rate
 from .intake import Intake
 from .pipes import Pipe
 from .wav import WavReader
@@ -97,6 +98,9 @@ def read_inputs(model: Any, paths: tuple[str, ...], form: Form = AS_FOUND) -> tu
     rate, arrays = 0, []
     for port, path in zip(ports, paths):
         array, found = _read_input(path, port, model.is_step_model, columns_of(model, port), form)
+        expected = sample_rate(model.metadata)
+        if found and expected and found != expected:
+            raise ShapeError(f"{path}: expected {expected:g} Hz, the model's rate, found {found} Hz; resample it first")
         arrays.append(array)
         rate = found or rate
     return taken_in(model, arrays, paths), rate
@@ -182,7 +186,12 @@ def columns_of(model: Any, port: Any) -> tuple[str, ...]:
 def number_rows(path: str, form: Form, named: tuple[str, ...] = ()) -> NumberRows:
     """The rows of a table's numbers, to be closed. named: the columns that the model was trained with, which are taken where the
     table has them. Columns of times and words that nobody asked for are left out with a word on stderr."""
-    rows = open_rows(path, form.dialect)
+    return chosen_rows(open_rows(path, form.dialect), form, named)
+
+
+def chosen_rows(rows: Rows, form: Form, named: tuple[str, ...] = ()) -> NumberRows:
+    """See number_rows; of rows that are open already, and closed where they are refused."""
+    path = rows.place
     try:
         trained = bool(named) and not form.columns and set(named) <= set(rows.names)
         choice = Choice(named if trained else form.columns, form.missing or ("gap" if trained else "error"))

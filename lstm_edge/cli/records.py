@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from itertools import islice
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
 from ..errors import FormatError, ShapeError
+from ..files.numerals import is_number
+from ..files.rows import DELIMITERS, Dialect, Rows
 from .pipes import Pipe
 
 KINDS = ("wav", "csv", "jsonl", "npy")
@@ -32,14 +35,13 @@ def kind_of(pipe: Pipe) -> str:
 
 
 class TextRows:
-    """Rows of numbers in lines of text, at least `multiple` at a time. parse makes rows of lines, each given with its number."""
+    """Rows of numbers out of lines of text, at least `multiple` at a time."""
 
     frames: int | None = None
     seconds: float | None = None
 
-    def __init__(self, pipe: Pipe, parse: Callable[[Iterator[tuple[int, str]]], Iterator[list[float]]], multiple: int):
-        self.pipe, self.multiple = pipe, multiple
-        self.rows = parse(_lines(pipe))
+    def __init__(self, pipe: Pipe, rows: Iterable[list[float]], multiple: int):
+        self.pipe, self.rows, self.multiple = pipe, iter(rows), multiple
 
     def take(self, count: int) -> np.ndarray | None:
         rows = list(islice(self.rows, self.multiple))
@@ -64,61 +66,37 @@ def _lines(pipe: Pipe) -> Iterator[tuple[int, str]]:
             yield number, text
 
 
-def csv_parser(place: str, columns: tuple[str, ...]) -> Callable[[Iterator[tuple[int, str]]], Iterator[list[float]]]:
-    """Numbers between commas; a first line without any names the columns, of which `columns` are taken where all are there."""
-
-    def parse(lines: Iterator[tuple[int, str]]) -> Iterator[list[float]]:
-        width, places = 0, None
-        for number, line in lines:
-            cells = [cell.strip().strip('"') for cell in line.split(",")]
-            if not width and not any(map(_is_number, cells)):
-                width = len(cells)
-                places = [cells.index(name) for name in columns] if columns and set(columns) <= set(cells) else None
-                continue
-            width = width or len(cells)
-            if len(cells) != width:
-                raise FormatError(f"{place}: line {number}: expected {width} columns, found {len(cells)}")
-            try:
-                # a gap is what a model that knows its columns takes as NaN
-                taken = cells if places is None else [cells[n] or "nan" for n in places]
-                yield [float(cell) for cell in taken]
-            except ValueError:
-                expected = "expected numbers separated by commas"
-                raise FormatError(f"{place}: line {number}: {expected}, found {line[:60]!r}") from None
-
-    return parse
+def table_of(pipe: Pipe, dialect: Dialect) -> Rows:
+    """Rows of a table by the rules of files, that look no further than to the first row of numbers."""
+    lines = _texts(pipe)
+    above = list(islice(lines, dialect.skip))
+    first = next((line for line in lines if line.strip()), "")
+    header = not any(is_number(cell.strip('" \r\n')) for cell in re.split(f"[{''.join(DELIMITERS)}]", first))
+    return Rows(pipe.place, chain(above, [first] if first else [], lines), dialect, looked_at=1 + header)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _texts(pipe: Pipe) -> Iterator[str]:
+    """Lines with their ends, bytes that are no text as surrogates."""
+    code = "utf-8-sig"
+    while (line := pipe.line()) is not None:
+        yield line.decode(code, "surrogateescape").replace("\r\n", "\n")
+        code = "utf-8"
 
 
-def json_parser(
-    place: str, name: str, columns: tuple[str, ...]
-) -> Callable[[Iterator[tuple[int, str]]], Iterator[list[float]]]:
+def json_rows(pipe: Pipe, name: str, columns: tuple[str, ...]) -> Iterator[list[float]]:
     """A line is a frame: a number, a list of any depth, or an object with the input `name`, or with all of `columns`."""
-
-    def parse(lines: Iterator[tuple[int, str]]) -> Iterator[list[float]]:
-        width = 0
-        for number, line in lines:
-            try:
-                row = np.array(_values(json.loads(line), name, columns), np.float64).reshape(-1).tolist()
-            except (ValueError, TypeError, KeyError, RecursionError):
-                wanted = " or ".join(
-                    [f"an object with {name!r}", *([", ".join(map(repr, columns))] if columns else [])]
-                )
-                expected = f"expected a frame in JSON: a number, a list of numbers, or {wanted}"
-                raise FormatError(f"{place}: line {number}: {expected}, found {line[:60]!r}") from None
-            width = width or len(row)
-            if len(row) != width:
-                raise FormatError(f"{place}: line {number}: expected {width} values, found {len(row)}")
-            yield row
-
-    return parse
+    width = 0
+    for number, line in _lines(pipe):
+        try:
+            row = np.array(_values(json.loads(line), name, columns), np.float64).reshape(-1).tolist()
+        except (ValueError, TypeError, KeyError, RecursionError):
+            wanted = " or ".join([f"an object with {name!r}", *([", ".join(map(repr, columns))] if columns else [])])
+            expected = f"expected a frame in JSON: a number, a list of numbers, or {wanted}"
+            raise FormatError(f"{pipe.place}: line {number}: {expected}, found {line[:60]!r}") from None
+        width = width or len(row)
+        if len(row) != width:
+            raise FormatError(f"{pipe.place}: line {number}: expected {width} values, found {len(row)}")
+        yield row
 
 
 def _values(found: Any, name: str, columns: tuple[str, ...]) -> Any:

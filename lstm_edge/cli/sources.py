@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice, zip_longest
 from typing import Any, Protocol, Union
 
@@ -11,6 +12,7 @@ from ..errors import FormatError, ShapeError
 from .intake import check_kind
 from .io import (
     Form,
+    chosen_rows,
     columns_of,
     frame_width,
     frames_of_rows,
@@ -20,7 +22,7 @@ from .io import (
     suffix_of,
 )
 from .pipes import STDIN, Pipe
-from .records import ArrayStream, TextRows, csv_parser, json_parser, kind_of, read_header
+from .records import ArrayStream, TextRows, json_rows, kind_of, read_header, table_of
 from .sound import Sound, SoundOptions
 
 MOST_ROWS = 1 << 14  # of a piece of what is taken whole
@@ -192,8 +194,8 @@ def _open_source(
     elif stdin is not None:
         kind = options.kind or kind_of(stdin)
     if kind == "wav":
-        rows = SoundRows(Sound(path, options, stdin), frame_width(port, step_model, path), multiple)
-        return RowSource(rows, port, step_model, path)
+        sound = SoundRows(Sound(path, options, stdin), frame_width(port, step_model, path), multiple)
+        return RowSource(sound, port, step_model, path)
     columns = columns_of(model, port)
     if stdin is None:
         if kind == "csv":
@@ -201,8 +203,10 @@ def _open_source(
         return _array_source(open_array(path), port, axis, model, path)
     if kind == "npy":
         return _array_stream(stdin, port, axis, model, multiple)
-    parse = csv_parser(stdin.place, columns) if kind == "csv" else json_parser(stdin.place, port.name, columns)
-    return RowSource(TextRows(stdin, parse, multiple), port, step_model, stdin.place)
+    rows: Iterable[list[float]] = json_rows(stdin, port.name, columns)
+    if kind == "csv":
+        rows = chosen_rows(table_of(stdin, form.dialect), form, columns)
+    return RowSource(TextRows(stdin, rows, multiple), port, step_model, stdin.place)
 
 
 def _array_stream(pipe: Pipe, port: Any, axis: int | None, model: Any, multiple: int) -> Source:
