@@ -5,15 +5,19 @@ stream = model.stream()
 p = stream.step(frame)
 """
 
+from __future__ import annotations
+
 import sys as _sys
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
-from typing import TYPE_CHECKING, Any
 
 from ._core import Model, Port, Stream, isas, load
 from .errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
 
+TYPE_CHECKING = False  # typing itself would take a third of the time in which the package is imported
 if TYPE_CHECKING:
+    from typing import Any
+
     from .check.evaluate import evaluate
     from .check.verify import verify
     from .convert import convert, suggest_network
@@ -68,7 +72,14 @@ class _Package(_ModuleType):
 _sys.modules[__name__].__class__ = _Package
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_import_module(_LAZY[name], __name__), name)
+if not TYPE_CHECKING:  # type checkers know the names from above, and name those that are none
+
+    def __getattr__(name):
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(_import_module(_LAZY[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, those that are loaded when first used included."""
+    return [*__all__, "__doc__", "__file__", "__name__", "__path__", "__version__"]

@@ -9,7 +9,7 @@ A *step model* (metadata `step`, with states) has no frames axis: one call of it
 cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint16_t, uint64_t
 from libc.string cimport memcpy
 
 import json
@@ -24,35 +24,11 @@ from .errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelErro
 Port = namedtuple("Port", "name shape dtype")
 Port.__doc__ = "An input, output or state: name, shape (ints, 'batch', 'frames' or text such as '2*frames'), dtype."
 
-cdef class NumPy:
-    """Stands for NumPy until something of it is needed: who gives buffers to write into never imports it."""
-
-    def __getattr__(self, name):
-        global np, _empty
-        import numpy
-        np, _empty = numpy, numpy.empty
-        return getattr(numpy, name)
-
-
-cdef numpy_type(name):
-    """A type of NumPy's for isinstance; of none, which nothing is, before NumPy is there."""
-    return getattr(sys.modules.get("numpy"), name, ())
-
-
-cdef bint is_array(value):
-    return isinstance(value, numpy_type("ndarray"))
-
-
-cdef bint is_whole(value):
-    """Whether it is an int, NumPy's included; True and False are none."""
-    return isinstance(value, (int, numpy_type("integer"))) and not isinstance(value, bool)
-
+include "_buffers.pxi"
 
 _DTYPES = {LE_F32: "float32", LE_I32: "int32", LE_BOOL: "bool"}
 _ERRORS = {LE_ERR_FORMAT: FormatError, LE_ERR_UNSUPPORTED: UnsupportedModelError, LE_ERR_SHAPE: ShapeError,
            LE_ERR_VALUE: LstmEdgeError, LE_ERR_MEMORY: MemoryError}
-cdef object np = NumPy()  # NumPy itself from its first use on
-cdef object _empty = None  # np.empty, likewise: a name of C's, so that the module's dictionary is not asked at every step
 _WORD = re.compile(r"[^\W\d]\w*")
 
 cdef enum:
@@ -144,7 +120,7 @@ cdef class Layout:
     def without(self, shape, bint batch, bint frames):
         """`shape` without its batch and/or frames axis, where that axis has size 1."""
         drop = {self.batch_axis if batch else -1, self.frames_axis if frames else -1}
-        return tuple(s for d, s in enumerate(shape) if not (d in drop and s == 1))
+        return tuple([s for d, s in enumerate(shape) if not (d in drop and s == 1)])
 
 
 cdef class Model:
@@ -201,10 +177,10 @@ cdef class Model:
         self.inputs = self._ports(LE_INPUT)
         self.outputs = self._ports(LE_OUTPUT)
         self.states = self._ports(LE_STATE)
-        self.in_layouts = tuple(Layout(p) for p in self.inputs)
-        self.out_layouts = tuple(Layout(p) for p in self.outputs)
+        self.in_layouts = tuple([Layout(p) for p in self.inputs])
+        self.out_layouts = tuple([Layout(p) for p in self.outputs])
         self.has_batch = any(["batch" in _WORD.findall(str(n)) for port in self.inputs for n in port.shape])
-        self.step_model = bool(self.states) and not any((<Layout>l).frames_axis >= 0 for l in self.in_layouts)
+        self.step_model = bool(self.states) and not any([(<Layout>l).frames_axis >= 0 for l in self.in_layouts])
         self.idle = []
         self.idle_many = []
         self.apart = -1
@@ -232,7 +208,7 @@ cdef class Model:
     cdef list _length_names(self):
         names = self.metadata.get("lengths", [])
         count = le_model_lengths(self.c)
-        words = isinstance(names, list) and all(isinstance(n, str) and n.isidentifier() for n in names)
+        words = isinstance(names, list) and all([isinstance(n, str) and n.isidentifier() for n in names])
         if not words or len(names) != count or len({*names, "batch", "frames"}) != count + 2:
             raise FormatError(f"section META: lengths: expected {count} names, each once, found {names!r}")
         return names
@@ -335,6 +311,10 @@ cdef class Model:
         return self._pack(self._run_arrays(values))
 
     def _arrange(self, arrays, named):
+        """An array of each input, in order."""
+        return [self._array(i, v) for i, v in enumerate(self._in_order(arrays, named))]
+
+    def _in_order(self, arrays, named):
         if len(arrays) > len(self.inputs):
             raise ShapeError(f"run: expected {len(self.inputs)} inputs, found {len(arrays)}")
         values = list(arrays)
@@ -344,7 +324,7 @@ cdef class Model:
             values.append(named.pop(port.name))
         if named:
             raise ShapeError(f"run: unknown input {next(iter(named))!r}; the inputs are {[p.name for p in self.inputs]}")
-        return [self._array(i, v) for i, v in enumerate(values)]
+        return values
 
     def _array(self, int index, value):
         """`value` as a C-contiguous array of the input's dtype; only casts that lose nothing."""
@@ -399,7 +379,7 @@ cdef class Model:
                 if bad:
                     raise ShapeError(f"input {port.name!r}: expected shape {self._shape_text(expected, lead)}"
                                      f"{'' if batch < 0 else f' with batch {batch}'}{'' if frames < 0 else f', frames {frames}'}"
-                                     f"{''.join(f', {k} {v}' for k, v in lengths.items())}, found {value.shape}")
+                                     f"{''.join([f', {k} {v}' for k, v in lengths.items()])}, found {value.shape}")
         return batch, frames, count, lengths
 
     def _shape_text(self, shape, lead):
@@ -485,7 +465,7 @@ cdef class Model:
         """A ragged batch by lengths: (batch, frames, [(rows of one length, their arrays)])."""
         lengths = np.asarray(lengths)
         axes = [((<Layout>l).batch_axis, (<Layout>l).frames_axis) for l in self.in_layouts]
-        if self.step_model or not any(f >= 0 and b >= 0 for b, f in axes):
+        if self.step_model or not any([f >= 0 and b >= 0 for b, f in axes]):
             raise ShapeError("lengths: the model has no input with both a batch and a frames axis")
         if self.lengths:
             raise ShapeError(f"lengths: the model has inputs of other lengths, {', '.join(self.lengths)}; run the sequences one by one")
@@ -569,7 +549,10 @@ cdef class Stream:
     cdef tuple seen_out
     cdef Py_ssize_t seen_bytes  # of the answer
     cdef object seen_dtype
-    cdef bytes seen_format
+    cdef bytes seen_format, answer_format
+    cdef int answer_rank
+    cdef Py_ssize_t answer_shape[LE_MAX_RANK]
+    cdef bytearray scaled  # the float32 values of a frame that came as PCM
     # The newest frame of every input, then of every output: where a forecast starts. Streams that users made remember it.
     cdef bint remembers, started
     cdef char **newest
@@ -606,8 +589,6 @@ cdef class Stream:
         if self.in_pointers == NULL or self.out_pointers == NULL or self.views == NULL or self.newest == NULL or self.newest_size == NULL:
             raise MemoryError("a stream's pointers")
         self.seen_rank = -1
-        if self.n_in == 1:
-            self.seen_format = {"float32": b"f", "int32": b"i", "bool": b"?"}[model.inputs[0].dtype]
 
     def __repr__(self):
         learning = "" if self.observed is None else ", adapting"
@@ -619,15 +600,15 @@ cdef class Stream:
         return self.model.stream, (self.batch if self.batched else None,), self.__getstate__()
 
     def __getstate__(self):
-        """What a copy goes on from: the options of adaptation, the frames done, all of `state`."""
-        return {"adaptation": self.learning, "counted": self.counted, "state": {**self.state, **self._newest_frames()}}
+        """What a copy goes on from: the options of adaptation, the frames done, states, and where a forecast would start."""
+        self._idle()
+        return {"adaptation": self.learning, "counted": self.counted, "state": self._states(), "newest": self._newest_frames() if self.started else {}}
 
     def __setstate__(self, saved):
         if saved["adaptation"] is not None:
             self.adaptation(*saved["adaptation"])
-        frames = {name: value for name, value in saved["state"].items() if name.startswith("newest.")}
-        self.state = {name: value for name, value in saved["state"].items() if name not in frames}
-        self._put_newest(self._checked_newest(frames))
+        self.state = saved["state"]
+        self._put_newest(self._checked_newest(saved["newest"]))
         self.counted = saved["counted"]
 
     def __copy__(self):
@@ -656,15 +637,18 @@ cdef class Stream:
     def step(self, *arrays, out=None, **named):
         """One frame in, its answer out (None while a convolution's window is not full). Shapes as run's without the frames axis.
 
-        out: a C-contiguous array of the answer's shape and dtype to write into (models with one output).
+        arrays: as run's, or anything with the buffer protocol: values of the input's dtype, flat where it has no shape of its own
+        (array.array), or 16-bit PCM, little-endian, in bytes or as `h`, whose samples are multiplied by 1/32768.
+        out: a writable C-contiguous array of the answer's shape and dtype to write into, or any such buffer, flat or shaped (models with
+        one output). With it, and frames in buffers, NumPy is never imported.
+        ShapeError names what does not fit; the states then stay as they were.
         """
         if len(arrays) == 1 and self.seen_rank >= 0 and not named:
             answer = self._step_again(arrays[0], out)
             if answer is not None:
                 return answer
         self.seen_rank = -1
-        values = self.model._arrange(arrays, named)
-        return self._step_first(values, out)
+        return self._step_first(self.model._in_order(arrays, named), out)
 
     cdef object _step_again(self, array, out):
         """The fast path: one input shaped like the last step's. None when it is not."""
@@ -672,6 +656,8 @@ cdef class Stream:
         cdef Py_buffer answer
         cdef le_error err
         cdef le_status status
+        cdef const void *frame
+        cdef Py_ssize_t frame_bytes
         cdef int d
         if PyObject_GetBufferQuietly(array, &view) < 0:
             return None
@@ -681,22 +667,19 @@ cdef class Stream:
             if not same or view.shape[d] != self.seen_shape[d]:
                 same = False
                 break
-        if not same:
+        if not same or (self.scaled is not None and is_array(array)):
             PyBuffer_Release(&view)
             return None
         try:
             if out is None:
                 out = np.empty(self.seen_out, self.seen_dtype) if _empty is None else _empty(self.seen_out, self.seen_dtype)
-            elif getattr(out, "shape", None) != self.seen_out or getattr(out, "dtype", None) != self.seen_dtype:
-                raise ShapeError(f"out: expected {self.seen_dtype} of shape {self.seen_out}, found {describe(out)}")
-            PyObject_GetBuffer(out, &answer, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-            if answer.len != self.seen_bytes:
-                found = answer.len
+            PyObject_GetBuffer(out, &answer, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE | PyBUF_FORMAT)
+            if not self._fits(&answer) and (answer.ndim != 1 or answer.len != self.seen_bytes or is_array(out)):
                 PyBuffer_Release(&answer)
-                raise ShapeError(f"out: expected {self.seen_bytes} bytes, found a buffer of {found}")
+                raise ShapeError(f"out: expected one writable C-contiguous {self.seen_dtype} array of shape {self.seen_out}, found {describe(out)}")
         except BaseException as why:
             PyBuffer_Release(&view)
-            if isinstance(why, (ValueError, BufferError)) and not isinstance(why, LstmEdgeError):
+            if isinstance(why, (TypeError, ValueError, BufferError)) and not isinstance(why, LstmEdgeError):
                 raise ShapeError(f"out: expected a writable C-contiguous array: {why}") from None
             raise
         if self.busy:
@@ -704,7 +687,11 @@ cdef class Stream:
             PyBuffer_Release(&answer)
             raise LstmEdgeError("stream: another thread is running it")
         self.busy = True
-        self.in_pointers[0] = view.buf
+        frame, frame_bytes = view.buf, view.len
+        if self.scaled is not None:
+            frame, frame_bytes = <char *>self.scaled, len(self.scaled)
+            scale_pcm(<const unsigned char *>view.buf, view.len // 2, <float *>frame)
+        self.in_pointers[0] = frame
         self.out_pointers[0] = answer.buf
         if self.brief:
             status = le_stream_run(self.c, self.multiple, self.in_pointers, self.out_pointers, &err)
@@ -714,8 +701,8 @@ cdef class Stream:
         self.busy = False
         if status == LE_OK:
             self.counted += self.multiple
-        if self.remembers and status == LE_OK and self.newest_size[0] == view.len and self.newest_size[1] == answer.len:
-            memcpy(self.newest[0], view.buf, view.len)
+        if self.remembers and status == LE_OK and self.newest_size[0] == frame_bytes and self.newest_size[1] == answer.len:
+            memcpy(self.newest[0], frame, frame_bytes)
             memcpy(self.newest[1], answer.buf, answer.len)
             self.newest_of = None
         PyBuffer_Release(&view)
@@ -724,26 +711,69 @@ cdef class Stream:
             raise_error(&err)
         return out
 
-    def _step_first(self, values, out):
+    cdef bint _fits(self, Py_buffer *answer):
+        """Whether a buffer has the dtype of the last step's answer, and its shape."""
+        cdef int d
+        cdef bint fits = answer.format != NULL and answer.format[0] == self.answer_format[0] and answer.format[1] == 0 \
+            and answer.len == self.seen_bytes
+        if not fits:
+            answer.ndim = 0  # not even flat
+            return False
+        if answer.ndim != self.answer_rank:
+            return False
+        for d in range(answer.ndim):
+            if answer.shape[d] != self.answer_shape[d]:
+                return False
+        return True
+
+    def _step_first(self, given, out):
         """Any step: adds the frames (and batch) axis where the caller left it out."""
+        values = [self._frame(i, value) for i, value in enumerate(given)]
         full, drop_batch, drop_frames = self._full_frames(values)
         self._check_count(self.multiple)
         results = self._call(full, self.multiple, -1, drop_batch, drop_frames, out)
         self.counted += self.multiple
-        results = [None if r is not None and r.size == 0 else r for r in results]
+        results = [None if r is not None and r.nbytes == 0 else r for r in results]
         if self.n_in == 1 and self.n_out == 1 and results[0] is not None:
-            self._remember(values[0], results[0])
+            self._remember(given[0], values[0], results[0])
+            results[0] = results[0] if out is None else out
         return self.model._pack(results)
 
-    cdef _remember(self, value, result):
-        if self.bounded or value.ndim > LE_MAX_RANK or value.dtype != self.model.inputs[0].dtype:
+    def _frame(self, int index, value):
+        """What step was given of an input: an array, or a memoryview of what NumPy is not needed for."""
+        port, view = self.model.inputs[index], view_of(value)
+        if view is None or not (has_dtype(view, port.dtype) or is_pcm(view, port.dtype)):
+            return self.model._array(index, value)
+        if not has_dtype(view, port.dtype):
+            view = scaled(view)
+        shape = (<Layout>self.model.in_layouts[index]).without(self._step_shape(port), not self.batched, True)
+        if view.ndim != 1 or view.shape == shape:
+            return view
+        if view.shape[0] != product(shape):
+            raise ShapeError(f"input {port.name!r}: expected a frame of shape {shape}, {product(shape)} values, found {view.shape[0]}")
+        return reshaped(view, shape)
+
+    cdef tuple _step_shape(self, port):
+        """The shape of what a step takes of an input, with all axes."""
+        sizes = {"": 1, "batch": self.batch, "frames": self.multiple}
+        return tuple([coef * sizes.get(symbol, 1) for coef, symbol in map(split_size, port.shape)])
+
+    cdef _remember(self, given, value, result):
+        view = memoryview(value) if is_array(value) else memoryview(given)
+        answer = memoryview(result)
+        if self.bounded or view.ndim > LE_MAX_RANK or len(view.format) != 1 or len(answer.format) != 1:
             return
-        self.seen_rank = value.ndim
-        for d in range(value.ndim):
-            self.seen_shape[d] = value.shape[d]
-        self.seen_out, self.seen_dtype, self.seen_bytes = result.shape, result.dtype, result.nbytes
+        self.seen_format, self.answer_format = view.format.encode(), answer.format.encode()
+        self.scaled = None if has_dtype(view, self.model.inputs[0].dtype) else value.obj
+        for d in range(view.ndim):
+            self.seen_shape[d] = view.shape[d]
+        for d in range(answer.ndim):
+            self.answer_shape[d] = answer.shape[d]
+        self.answer_rank = answer.ndim
+        self.seen_out, self.seen_dtype, self.seen_bytes = result.shape, getattr(result, "dtype", self.model.outputs[0].dtype), answer.nbytes
         self.brief = le_model_bytes(self.model.c) + le_stream_bytes(self.c) <= BRIEF_BYTES
         self.seen_generation = self.prepared
+        self.seen_rank = view.ndim
 
     def _full_frames(self, values):
         """(one frame with all axes of each input, checked; whether the batch was left out; whether frames)."""
@@ -774,7 +804,7 @@ cdef class Stream:
             raise ShapeError(f"input {layout.port.name!r}: expected one frame of shape {self.model._shape_text(expected, False)}, "
                              f"found {value.shape}")
         for axis in sorted([layout.frames_axis] * no_frames + [layout.batch_axis] * no_batch):
-            value = value.reshape(value.shape[:axis] + (1,) + value.shape[axis:])
+            value = reshaped(value, value.shape[:axis] + (1,) + value.shape[axis:])
         return value, no_frames, no_batch
 
     def run(self, *arrays, **named):
@@ -990,8 +1020,9 @@ cdef class Stream:
         cdef Layout layout = self.model.out_layouts[index]
         shape = layout.without(full, no_batch, no_frames)
         shape = (count,) + shape if count >= 0 else shape
-        dtype = np.dtype(layout.port.dtype)
-        return answer_array(out, shape, dtype, self.n_out == 1)
+        if out is not None and self.n_out == 1 and 0 in shape:
+            return memoryview(bytearray(1))[:0]  # no answer yet: `out` stays as it is
+        return answer_array(out, shape, layout.port.dtype, self.n_out == 1)
 
     # ---- states ----
 
@@ -1266,48 +1297,6 @@ cdef void fill_feed(le_feed *feed, box):
     feed.output, feed.input, feed.source, feed.to = box[:4]
     for d in range(3):
         feed.size[d], feed.from_step[d], feed.to_step[d] = box[4][d], box[5][d], box[6][d]
-
-
-cdef void *address_of(view) except? NULL:
-    """Where a memoryview's bytes lie, which it keeps alive."""
-    cdef Py_buffer buffer
-    PyObject_GetBuffer(view, &buffer, PyBUF_C_CONTIGUOUS)
-    cdef void *address = buffer.buf
-    PyBuffer_Release(&buffer)
-    return address
-
-
-cdef int PyObject_GetBufferQuietly(array, Py_buffer *view):
-    """GetBuffer for reading; -1 instead of an exception when the object has none that is contiguous."""
-    try:
-        return PyObject_GetBuffer(array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-    except (TypeError, BufferError, ValueError):
-        return -1
-
-
-cdef float *floats_of(array):
-    """Where a float32 array lies; NULL for None and for one without elements."""
-    return NULL if array is None or array.size == 0 else <float *><size_t>array.__array_interface__["data"][0]
-
-
-def answer_array(out, shape, dtype, bint only):
-    """What an output is written into: `out` if there is one, and it is right."""
-    if out is None:
-        return np.empty(shape, dtype)
-    if not only or not is_array(out) or out.shape != shape or out.dtype != dtype \
-            or not out.flags.c_contiguous or not out.flags.writeable or memoryview(out).shape != shape:
-        raise ShapeError(f"out: expected one writable C-contiguous {dtype} array of shape {shape}, found {describe(out)}")
-    return out
-
-
-def count_of_threads(threads, where):
-    if not is_whole(threads) or not 1 <= threads <= MOST_THREADS:
-        raise LstmEdgeError(f"{where}: threads: expected an int from 1 to {MOST_THREADS}, found {threads!r}")
-    return int(threads)
-
-
-cdef describe(value):
-    return f"{value.dtype} of shape {value.shape}" if is_array(value) else type(value).__name__
 
 
 cdef str ports_text(ports):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
-Error = TypeVar("Error", bound="LstmEdgeError")
+TYPE_CHECKING = False  # typing itself would take a third of the time in which the package is imported
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Error = TypeVar("Error", bound="LstmEdgeError")
 
 
 class LstmEdgeError(ValueError):

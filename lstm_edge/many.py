@@ -52,7 +52,9 @@ def step_many(
     try:
         shapes = _answer_shapes(many, first, inputs)
         outputs = [
-            None if shape is None else answer_array(out, (len(items), *shape), np.dtype(port.dtype), len(shapes) == 1)
+            None
+            if shape is None
+            else np.asarray(answer_array(out, (len(items), *shape), np.dtype(port.dtype), len(shapes) == 1))
             for port, shape in zip(model.outputs, shapes, strict=True)
         ]
         many.call(items, inputs, outputs, working)

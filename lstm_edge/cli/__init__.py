@@ -8,6 +8,7 @@ traceback LSTM_EDGE_TRACEBACK=1 shows; 130 interrupted.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import re
 import sys
@@ -20,22 +21,25 @@ import click
 from .. import __version__
 from ..errors import LstmEdgeError
 from ..options import named_as_on_command_line
-from .io import error_line
 
-COMMANDS = (
-    "convert",
-    "train",
-    "info",
-    "run",
-    "forecast",
-    "trace",
-    "verify",
-    "prune",
-    "quantize",
-    "evaluate",
-    "bench",
-    "doctor",
-)
+if importlib.util.find_spec("rich") is None:  # imported where something is printed, but always needed then
+    raise ModuleNotFoundError("No module named 'rich'", name="rich")
+
+# What the help says of each, here so that it need not import them.
+COMMANDS = {
+    "convert": "Convert a trained model to one .lstm file.",
+    "train": "Train a network on a table, a folder or a text.",
+    "info": "Show what goes in, what comes out, whether it streams.",
+    "run": "Run a model over arrays, tables or sound, or live input.",
+    "forecast": "Forecast what comes after a history.",
+    "trace": "Show the gates and states of every recurrence.",
+    "verify": "Compare with the answers stored in the file, or a source's.",
+    "prune": "Cut weights in blocks.",
+    "quantize": "Store weights in int8 or float16, and report the cost.",
+    "evaluate": "Compare answers with labels.",
+    "bench": "Time a model, alone or beside other engines.",
+    "doctor": "Show this machine and its kernels, and test them.",
+}
 # Modules that only some formats need -> the extra of pyproject.toml that brings them.
 EXTRAS = {
     "onnx": "onnx",
@@ -56,6 +60,10 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         """click ends with 1 where the reader of stdout has gone: that it has seen enough is no error."""
@@ -80,6 +88,11 @@ def group() -> None:
 
 # click 8.2 raises this for a command without arguments; before, it wrote the help itself.
 NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
+def error_line(message: str, below: str = "") -> None:
+    """io.error_line, whose libraries take longer to import than the help to print."""
+    importlib.import_module(f"{__name__}.io").error_line(message, below)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

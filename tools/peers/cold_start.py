@@ -37,6 +37,9 @@ START = {
     "ours": """
 import numpy, lstm_edge
 lstm_edge.load("network.lstm").stream().step(numpy.zeros(64, numpy.float32))""",
+    "ours_alone": """
+import array, lstm_edge
+lstm_edge.load("network.lstm").stream().step(array.array("f", bytes(256)), out=array.array("f", bytes(512)))""",
     "onnx_runtime": """
 import numpy, onnxruntime
 options = onnxruntime.SessionOptions()
@@ -64,7 +67,7 @@ for name, size in (("x", 64), ("h", 128), ("c", 128)):
     extractor.input(name, given)
 extractor.extract("hn")""",
 }
-TITLES = {"python": "Python", "numpy": "NumPy", "ours": "lstm_edge", "onnx_runtime": "onnxruntime", "litert": "LiteRT", "ncnn_net": "ncnn"}  # fmt: skip
+TITLES = {"python": "Python", "numpy": "NumPy", "ours": "lstm_edge", "ours_alone": "lstm_edge without NumPy", "onnx_runtime": "onnxruntime", "litert": "LiteRT", "ncnn_net": "ncnn"}  # fmt: skip
 # The most that was resident. ru_maxrss would begin with what this process had when it forked.
 MEMORY = """
 with open("/proc/self/status") as status:
@@ -79,8 +82,8 @@ def row(pythons: dict[str, str]) -> dict[str, Any]:
             _run(pythons[engine], _writing(engine), folder)
         looks: dict[str, list[tuple[float, float]]] = {}
         for _ in range(PROCESSES):
-            for name in ("numpy", *engines):
-                python = pythons.get(name, sys.executable)
+            for name in ("numpy", *engines, *(["ours_alone"] if "ours" in engines else [])):
+                python = pythons.get(name.partition("_alone")[0], sys.executable)
                 bare, with_it = (_start(python, START[which], folder) for which in ("python", name))
                 looks.setdefault("python", []).append(bare)
                 looks.setdefault(name, []).append((with_it[0] - bare[0], with_it[1] - bare[1]))

@@ -1,0 +1,176 @@
+"""What a device pays that only steps: no NumPy until an array must be made, frames from any buffer, little beside the weights."""
+
+import array
+import ctypes
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_runtime import INPUTS, OUTPUTS, frames, lstm_dense
+
+import lstm_edge
+from lstm_edge import ShapeError, format
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
+from lstm_edge.passes import streaming
+
+WITHOUT_NUMPY = """
+import sys
+sys.modules["numpy"] = None  # any import of it fails
+from array import array
+import lstm_edge
+stream = lstm_edge.load(sys.argv[1]).stream()
+out = array("f", [0.0] * 3)
+for i in range(4):
+    assert stream.step(array("f", [i, 1, 2, 3, 4]), out=out) is out
+    assert stream.step(memoryview(array("f", [i, 1, 2, 3, 4])), out=out) is out
+    assert stream.step(array("h", [i, 1, -32768, 3, 4]).tobytes(), out=out) is out
+print(*out, repr(stream.model)[:16], "typing" in sys.modules)
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "m.lstm"
+    path.write_bytes(lstm_dense())
+    return path
+
+
+def test_load_stream_and_step_do_without_numpy(path):
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-S", "-c", WITHOUT_NUMPY, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    stream = lstm_edge.load(path).stream()
+    for i in range(4):
+        for scale in (1, 1):
+            stream.step(np.array([i, 1, 2, 3, 4], np.float32) * np.float32(scale))
+        answer = stream.step(np.array([i, 1, -32768, 3, 4], np.float32) / np.float32(32768))
+    said = done.stdout.split()
+    assert [np.float32(number) for number in said[:OUTPUTS]] == list(answer)
+    assert said[OUTPUTS:] == ["<lstm_edge.Model", "False"]
+
+
+def test_importing_the_package_imports_no_numpy():
+    code = "import sys, lstm_edge; print([m for m in ('numpy', 'typing') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_help_imports_no_numpy():
+    code = (
+        "import sys, lstm_edge.cli as cli\ntry: cli.main(['--help'])\n"
+        "except SystemExit: print([m for m in ('numpy', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.getcwd()}, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]" and "quantize" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        lambda x: array.array("f", x),
+        lambda x: memoryview(x),
+        lambda x: memoryview(x).cast("B").cast("f"),
+        lambda x: (ctypes.c_float * len(x))(*x),
+        lambda x: x.tolist(),
+    ],
+)
+def test_a_frame_in_any_buffer_gives_the_bits_of_an_array(path, held):
+    model = lstm_edge.load(path)
+    one, other = model.stream(), model.stream()
+    out = array.array("f", bytes(4 * OUTPUTS))
+    for x in frames(6):
+        expected = one.step(x)
+        np.testing.assert_array_equal(other.step(held(x), out=out), expected)
+    np.testing.assert_array_equal(other.step(held(x)), one.step(x))
+
+
+def test_flat_buffers_are_frames_of_several_axes():
+    g = Graph()
+    x = g.input("x", (BATCH, FRAMES, 2, 3))
+    g.output("y", g.add1("Unary", [x], {"kind": "tanh"}))
+    streaming.apply(g)
+    model = lstm_edge.load(format.to_bytes(g))
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    expected = model.stream().step(x)
+    stream, flat, shaped = (
+        model.stream(),
+        array.array("f", range(6)),
+        memoryview(bytearray(24)).cast("B").cast("f", (2, 3)),
+    )
+    for _ in range(2):
+        out = array.array("f", bytes(24))
+        assert stream.step(flat, out=out) is out and list(out) == list(expected.ravel())
+        stream.step(x, out=shaped)
+        assert shaped.tolist() == expected.tolist()
+    pair = model.stream(2)
+    np.testing.assert_array_equal(pair.step(array.array("f", [*range(6)] * 2)), [expected, expected])
+
+
+@pytest.mark.parametrize("held", [bytes, bytearray, memoryview, lambda b: array.array("h", b)])
+def test_pcm_is_scaled_by_the_stream(path, held):
+    model = lstm_edge.load(path)
+    samples = np.random.default_rng(3).integers(-32768, 32768, (5, INPUTS)).astype("<i2")
+    one, other = model.stream(), model.stream()
+    for x in samples:
+        np.testing.assert_array_equal(other.step(held(x.tobytes())), one.step(x.astype(np.float32) / np.float32(32768)))
+    with pytest.raises(ShapeError, match="expected dtype float32, found int16"):
+        other.step(samples[0])
+    with pytest.raises(ShapeError, match="expected dtype float32, found uint8"):
+        other.step(samples[0].view(np.uint8))
+    np.testing.assert_array_equal(
+        pickled(other).step(held(x.tobytes())), one.step(x.astype(np.float32) / np.float32(32768))
+    )
+
+
+def pickled(stream):
+    import pickle
+
+    return pickle.loads(pickle.dumps(stream))
+
+
+@pytest.mark.parametrize(
+    "given, out, expected",
+    [
+        (array.array("f", [0.0] * 4), None, r"input 'x': expected a frame of shape \(5,\), 5 values, found 4"),
+        (bytes(7), None, "expected samples of 2 bytes, found 7 bytes"),
+        (
+            array.array("f", [0.0] * 5),
+            array.array("f", [0.0] * 2),
+            "out: expected one writable C-contiguous float32 array",
+        ),
+        (array.array("f", [0.0] * 5), array.array("i", [0] * 3), "out: expected one writable"),
+        (array.array("f", [0.0] * 5), bytes(12), "out: expected"),
+        (array.array("f", [0.0] * 5), [0.0] * 3, "out: expected"),
+    ],
+)
+def test_buffers_that_do_not_fit_are_named(path, given, out, expected):
+    stream = lstm_edge.load(path).stream()
+    good = array.array("f", [1.0] * 5)
+    for _ in range(2):  # before any step and after one
+        with pytest.raises(ShapeError, match=expected):
+            stream.step(given, out=out)
+        stream.step(good)
+
+
+def test_a_loaded_model_holds_its_packed_weights_and_little_else(tmp_path):
+    rng = np.random.default_rng(1)
+    g = Graph()
+    x = g.input("x", (BATCH, FRAMES, 256))
+    weights = [g.constant(rng.normal(size=(1, 2048, n)).astype(np.float32)) for n in (256, 512)]
+    y = g.add("LSTM", [x, *weights], {}, "lstm")[0]
+    g.output("y", g.add1("Dense", [y, g.constant(rng.normal(size=(64, 512)).astype(np.float32))], {}, "dense"))
+    streaming.apply(g)
+    path = tmp_path / "m.lstm"
+    path.write_bytes(format.to_bytes(g))
+    assert lstm_edge.load(path).nbytes <= 1.1 * path.stat().st_size
