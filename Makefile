@@ -130,7 +130,7 @@ test-wheels: build wheels
 lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	clang-format --dry-run -Werror $(C_SOURCES) $(wildcard src_c/*.h src_c/*/*.h tests/c/*.c tests/c/*.h)
+	$(or $(wildcard $(VENV)/bin/clang-format),clang-format) --dry-run -Werror $(C_SOURCES) $(wildcard src_c/*.h src_c/*/*.h tests/c/*.c tests/c/*.h)
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 

@@ -148,7 +148,9 @@ static le_status check_header(const void *data, size_t size, le_error *err) {
     file_header head;
     memcpy(&head, data, sizeof head);
     if (memcmp(head.magic, "LSTMEDGE", 8) != 0)
-        return le_fail(err, LE_ERR_FORMAT, "header: expected magic 'LSTMEDGE': this is not a .lstm file; convert it first: lstm_edge.convert or lstm-edge convert");
+        return le_fail(
+            err, LE_ERR_FORMAT,
+            "header: expected magic 'LSTMEDGE': this is not a .lstm file; convert it first: lstm_edge.convert or lstm-edge convert");
     if (head.major > FORMAT_MAJOR || head.major == 0)
         return le_fail(err, LE_ERR_FORMAT, "header: expected major version %d or older, found %u.%u: a newer lstm_edge wrote this file",
                        FORMAT_MAJOR, head.major, head.minor);

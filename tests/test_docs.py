@@ -176,7 +176,7 @@ def make_forecast_files():
 
 def frameworks_of_tutorial():
     """Its models are made by the page itself."""
-    for name in ("keras", "onnxscript", "torch"):
+    for name in ("keras", "onnx", "torch"):
         pytest.importorskip(name)
 
 
@@ -251,6 +251,23 @@ def run_example(name: str, *args: str) -> str:
     done = subprocess.run([sys.executable, str(path), *args], check=False, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("name", ["streaming_vad.py", "guitar_amp.py"])
+def test_examples_without_their_arguments_tell_their_usage(name):
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "examples" / name), "--help"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
+    assert done.returncode == 1 and f"python {name} " in done.stderr and "Traceback" not in done.stderr
+
+
+def test_every_example_with_arguments_or_work_of_minutes_tells_its_usage():
+    scripts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "examples").rglob("*.py")}
+    mains = {path: text.partition('if __name__ == "__main__":')[2] for path, text in scripts.items()}
+    silent = [
+        path.name for path, main in mains.items() if main and not ("__doc__" in main or "argparse" in scripts[path])
+    ]
+    assert not silent
 
 
 def test_example_ragged_batch():

@@ -6,6 +6,8 @@ python examples/forecasting/co2.py          # four minutes on one core
 
 from __future__ import annotations
 
+import sys
+
 from report import Example, make_page
 from statsmodels.datasets import co2
 
@@ -31,4 +33,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(__doc__)
     main()

@@ -34,6 +34,8 @@ class G2P:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     g2p = G2P(sys.argv[1])
     for word in sys.argv[2:]:
         print(f"{word}: {g2p(word)}")

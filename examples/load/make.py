@@ -5,6 +5,7 @@ python examples/load/make.py. Drawn with a fixed seed; no such town exists.
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -32,4 +33,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(__doc__)
     main()

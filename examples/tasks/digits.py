@@ -82,4 +82,6 @@ def picture(images: np.ndarray, labels: np.ndarray, answers: np.ndarray, right: 
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(__doc__)
     main()

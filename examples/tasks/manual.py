@@ -93,4 +93,6 @@ def picture(module: torch.nn.Module, shown: str, model: object) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(__doc__)
     main()

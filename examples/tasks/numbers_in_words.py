@@ -89,4 +89,6 @@ def picture(translator: Translator, text: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(__doc__)
     main()

@@ -6,6 +6,8 @@ Plain Keras, as textbooks write it: nothing here knows of lstm_edge. `python per
 
 from __future__ import annotations
 
+import sys
+
 import keras
 import numpy as np
 
@@ -51,6 +53,8 @@ def score(y: np.ndarray, answer: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(__doc__)
     model, x, y = train()
     print(score(y, model.predict(x, verbose=0)))
     model.save("per_frame.keras")

@@ -5,6 +5,8 @@ Plain Keras, as textbooks write it: nothing here knows of lstm_edge. `python sta
 
 from __future__ import annotations
 
+import sys
+
 import keras
 import numpy as np
 
@@ -47,6 +49,8 @@ def score(y: np.ndarray, answer: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(__doc__)
     model, x, y = train()
     print(score(y, model.predict(x, verbose=0)))
     model.save("stacked.keras")

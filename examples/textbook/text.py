@@ -7,6 +7,7 @@ Plain Keras, as textbooks write it: nothing here knows of lstm_edge. `python tex
 from __future__ import annotations
 
 import re
+import sys
 from pydoc_data.topics import topics
 
 import keras
@@ -60,6 +61,8 @@ def score(y: np.ndarray, answer: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(__doc__)
     model, x, y = train()
     print(score(y, model.predict(x, verbose=0)))
     model.save("text.keras")
