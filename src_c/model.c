@@ -8,7 +8,7 @@
 #error "lstm_edge reads its little-endian files in place and is built for little-endian machines only"
 #endif
 
-#define FORMAT_MAJOR 2 /* files without block-stored constants are version 1 */
+#define FORMAT_MAJOR 2 /* files with neither block-stored constants nor input_bits are version 1 */
 
 void *le_model_alloc(le_model *model, size_t size);
 void le_model_free_blocks(le_model *model);

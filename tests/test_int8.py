@@ -115,6 +115,66 @@ def test_hidden_state_is_quantised_to_8_bits():
         assert loaded(narrow, isa).run(x).tobytes() == np.stack(want)[None].tobytes(), isa
 
 
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+def test_inputs_of_8_bits_are_one_plane(op):
+    """With input_bits 8 a step from zero is the emulation's, and chunks give the bits of the whole, on every ISA."""
+    narrow = int8(passes.pipeline(network(op, 40, 33, **({"activations": ["linear"]} if op == "RNN" else {}))))
+    x = np.random.default_rng(6).standard_normal((2, 21, 40)).astype(F)
+    fine = loaded(narrow, SUPPORTED[-1]).run(x)
+    narrow.nodes[0].attrs["input_bits"] = 8
+    content, seen = format.to_bytes(narrow), set()
+    assert content[8] == 2 and format.read(content).nodes[0].attrs["input_bits"] == 8
+    for isa in SUPPORTED:
+        model = lstm_edge.Model(content, isa)
+        stream = model.stream(2)
+        whole = model.run(x)
+        parts = [stream.run(np.ascontiguousarray(x[:, i : i + 5])) for i in range(0, 21, 5)]
+        seen |= {whole.tobytes(), np.concatenate(parts, 1).tobytes()}
+    assert len(seen) == 1 and 0 < np.abs(whole - fine).max() < 0.1
+    if op == "RNN":
+        _, w_ih, _, bias = (narrow.tensors[i] for i in narrow.nodes[0].inputs[:4])
+        first = emulated(x[:, 0], w_ih.data[0], w_ih.scale, bias.data, fine=False)
+        assert whole[:, 0].tobytes() == first.tobytes()
+
+
+@pytest.mark.parametrize("op", ["Dense", "Conv"])
+def test_layers_take_8_bits_by_their_attribute(op):
+    """The second of two equal layers has input_bits 8, and no other answer than the emulation's single plane."""
+    rng = np.random.default_rng(7)
+    graph = Graph()
+    w = rng.standard_normal((18, 36)).astype(F)
+    x = graph.input("x", (BATCH, 36) if op == "Dense" else (BATCH, FRAMES, 36))
+    kernel = w if op == "Dense" else w[:, :, None]
+    attrs = {} if op == "Dense" else {"layout": "channels_last"}
+    for bits_ in (15, 8):
+        graph.output(f"y{bits_}", graph.add1(op, [x, graph.constant(kernel, "w")], {**attrs, "input_bits": bits_}, op))
+    narrow = int8(graph)
+    q, scale = to_int8(w, 1)
+    frames = rng.standard_normal((5, 36)).astype(F)
+    for isa in SUPPORTED:
+        answer = loaded(narrow, isa).run(frames if op == "Dense" else frames[None])
+        for bits_ in (15, 8):
+            assert answer[f"y{bits_}"].tobytes() == emulated(frames, q, scale, None, fine=bits_ == 15).tobytes(), isa
+
+
+@pytest.mark.parametrize("op", ["LSTM", "Dense"])
+def test_other_numbers_of_bits_are_refused(op):
+    """By the core and by the table of ops; a file without the attribute keeps version 1."""
+    graph = Graph()
+    x = graph.input("x", (BATCH, FRAMES, 8))
+    if op == "LSTM":
+        y = recurrence(op, 8, 4, np.random.default_rng(0), x, graph)
+    else:
+        y = graph.add1("Dense", [x, uniform(graph, np.random.default_rng(0), 1, 3, 8)], {}, op)
+    graph.output("y", y)
+    assert format.to_bytes(graph)[8] == 1
+    graph.nodes[0].attrs["input_bits"] = 12
+    with pytest.raises(lstm_edge.LstmEdgeError, match=r"attribute input_bits: expected 8 or 15, found 12"):
+        lstm_edge.Model(format.to_bytes(graph))
+    with pytest.raises(lstm_edge.LstmEdgeError, match=r"attribute input_bits: expected 8 or 15, found 12"):
+        reference.run(graph, {"x": np.zeros((1, 2, 8), F)})
+
+
 def test_every_isa_of_this_cpu_is_tested():
     assert "scalar" in SUPPORTED and len(SUPPORTED) >= 1
     unsupported = set(ISAS) - set(SUPPORTED)

@@ -281,6 +281,56 @@ def test_second_moments_are_those_of_the_windows(layout, groups, dilation):
         assert flat @ moments[row * groups // 4] @ flat == pytest.approx(np.square(y[:, row]).sum(), rel=1e-5)
 
 
+def frames_model() -> Graph:
+    """An RNN and a Dense over frames of 24 features."""
+    rng = np.random.default_rng(4)
+    graph = Graph()
+    x = graph.input("x", (BATCH, FRAMES, 24))
+    w_ih, w_hh, out = (rng.uniform(-0.2, 0.2, shape).astype(F) for shape in ((1, 32, 24), (1, 32, 32), (5, 32)))
+    y = graph.add1("RNN", [x, graph.constant(w_ih, "w_ih"), graph.constant(w_hh, "w_hh")], {}, "cell")
+    graph.output("y", graph.add1("Dense", [y, graph.constant(out, "out")], {}, "head"))
+    return graph
+
+
+def input_bits(report) -> dict[str, int]:
+    return {op.name: op.input_bits for op in report.ops if op.input_bits is not None}
+
+
+def test_inputs_are_taken_in_8_bits_where_outputs_hardly_tell(tmp_path):
+    """Of numbers that 8 bits hold the second plane is zero: the cell's input needs none of it, the head's does."""
+    signs = np.random.default_rng(1).integers(-1, 2, (2, 40, 24)).astype(F)
+    path = tmp_path / "signs.lstm"
+    model, report = lstm_edge.quantize(frames_model(), path, calibration=signs, precision="int8")
+    assert input_bits(report) == {"cell": 8, "head": 15}
+    assert report.inputs.startswith("8 bits in 1 of 2 ops (cell): the outputs' mean error is 1 times")
+    fine, of_fine = lstm_edge.quantize(frames_model(), calibration=signs, precision="int8", input_bits=15)
+    assert model.run(signs).tobytes() == fine.run(signs).tobytes() and report.outputs == of_fine.outputs
+    stored = format.read(path)
+    told = {op["name"]: op for op in stored.metadata["quantization"]["ops"]}
+    assert [node.attrs.get("input_bits") for node in stored.nodes] == [8, None]
+    assert told["cell"]["input_bits"] == 8 and told["cell"]["error_with_8"] == 1.0 < told["head"]["error_with_8"]
+    assert stored.metadata["quantization"]["inputs"] == report.inputs and lstm_edge.verify(path).passed
+
+
+def test_inputs_stay_in_15_bits_where_8_cost_or_nobody_has_seen_them():
+    drawn = np.random.default_rng(1).standard_normal((2, 40, 24)).astype(F)
+    _, report = lstm_edge.quantize(frames_model(), calibration=drawn, precision="int8")
+    assert set(input_bits(report).values()) == {15} and report.inputs.startswith("15 bits in all 2 ops: with 8 in ")
+    _, unseen = lstm_edge.quantize(frames_model(), precision="int8")
+    assert set(input_bits(unseen).values()) == {15} and unseen.inputs == ""
+
+
+def test_8_bits_asked_for_hold_to_max_error():
+    drawn = np.random.default_rng(1).standard_normal((2, 40, 24)).astype(F)
+    arguments = {"calibration": drawn, "precision": "int8"}
+    _, fine = lstm_edge.quantize(frames_model(), input_bits=15, **arguments)
+    _, coarse = lstm_edge.quantize(frames_model(), input_bits=8, **arguments)
+    assert set(input_bits(coarse).values()) == {8} and coarse.max_error > 1.2 * fine.max_error
+    _, held = lstm_edge.quantize(frames_model(), input_bits="8", max_error=1.01 * fine.max_error, **arguments)
+    assert held.max_error <= 1.01 * fine.max_error and all(op.stored == "int8" for op in held.ops)
+    assert 15 in input_bits(held).values()
+
+
 def test_errors_that_are_not_finite():
     nan, inf = F(np.nan), F(np.inf)
     same = error([np.array([nan, inf, 1])], [np.array([nan, inf, 1])])
@@ -298,6 +348,8 @@ def test_errors_that_are_not_finite():
         ({"precision": "fast"}, "expected auto, int8 or float16, found 'fast'"),
         ({"precision": "int8", "weights": "float16"}, "weights: expected int8"),
         ({"calibration": []}, "at least one run"),
+        ({"input_bits": 12}, "input_bits: expected auto, 8 or 15, found 12"),
+        ({"input_bits": 8, "weights": "float16"}, "input_bits: expected auto where weights become float16, found 8"),
         ({"calibration": {"x": 1}}, r"expected arrays for the inputs \['tokens'\], found \['x'\]"),
     ],
 )
@@ -365,6 +417,18 @@ def test_command_prints_json(files, capsys):
         "head": "int8",
     }
     assert report["file_bytes"][1] < report["file_bytes"][0]
+
+
+def test_command_takes_input_bits(files, capsys):
+    model, data, out = files
+    arguments = ["quantize", model, "-o", out, "--calibrate", data, "--precision", "int8", "--input-bits", "8"]
+    assert _run([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {o["name"]: o.get("input_bits") for o in report["ops"]} == {"embed": None, "conv": 8, "cell": 8, "head": 8}
+    assert "int8, inputs in 15 bits" in report["timings_us"] and report["inputs"].startswith("8 bits in 3 of 3 ops")
+    assert _run(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "int8, x in 8 bits" in printed and "inputs: 8 bits in 3 of 3 ops" in printed
 
 
 def test_command_names_its_file(files, capsys):

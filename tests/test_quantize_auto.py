@@ -104,6 +104,12 @@ def test_a_model_that_would_be_slower_as_a_whole_stays_float32():
     assert narrow.report.weights == "float16"
 
 
+def test_what_inputs_in_8_bits_gain_is_timed():
+    chosen = fastest(classifier(), [{"tokens": tokens()}], {}, None, True, measure=clock(fast_int8()), input_bits=8)
+    assert {op.name: op.input_bits for op in chosen.report.ops} == {"embed": None, "conv": 8, "cell": 8, "head": 8}
+    assert set(chosen.report.timings) == {"float32", "float16", "int8", "int8, inputs in 15 bits"}
+
+
 def test_nothing_faster_leaves_nothing_narrow():
     slow = {"float32": 5.0, "float16": 9.0, "int8": 10.0}
     chosen = auto(dict.fromkeys(("embed", "conv", "cell", "head"), slow))

@@ -10,7 +10,9 @@ from rich.console import Console
 import lstm_edge
 
 from .. import format
+from ..ir.int8 import COARSE
 from ..quantize.auto import compare
+from ..quantize.inputs import AUTO, CHOICES
 from ..quantize.report import Error, QuantizeReport
 from ..quantize.targets import HERE, TARGETS, measure_for
 from .grid import Column, name, print_grid, text
@@ -52,11 +54,18 @@ from .tables import Reading, read_arrays, table_options
 @click.option(
     "--keep", metavar="NAME", multiple=True, help="An op, or a pattern such as 'decoder*', to leave in float32."
 )
+@click.option(
+    "--input-bits",
+    type=click.Choice([str(choice) for choice in CHOICES]),
+    default=AUTO,
+    show_default=True,
+    help="Bits in which int8 takes what comes into an op. auto: 15, and 8 where --calibrate shows that outputs hardly tell. 8 is faster.",
+)
 @table_options()
 @json_option
 def command(
     model_path: str, output: str | None, calibrate: tuple[str, ...], weights: str | None, max_error: float | None,
-    keep: tuple[str, ...], precision: str | None, board: str, reading: Reading, as_json: bool,
+    keep: tuple[str, ...], precision: str | None, board: str, reading: Reading, input_bits: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Store the weights of MODEL.lstm in int8 or float16 and report what that changes, op by op.
 
@@ -80,6 +89,7 @@ def command(
             keep=keep,
             precision=precision,
             target=board,
+            input_bits=input_bits,
         )
         if form != "auto":
             add_times(report, model_path, target, board)
@@ -109,13 +119,16 @@ def print_report(report: QuantizeReport, console: Console) -> None:
         alone = "" if op.alone is None else f"{op.alone:.2g}"
         times = [f"{op.times[form]:.2f}" if form in op.times else "" for form in forms]
         sizes = f"{op.bytes_after:,}", f"{op.bytes_before:,}"
-        rows.append((op.op, op.name, op.stored, *sizes, *_error_cells(op.error), alone, *times))
+        stored = f"{op.stored}, x in 8 bits" if op.input_bits == COARSE else op.stored
+        rows.append((op.op, op.name, stored, *sizes, *_error_cells(op.error), alone, *times))
     rows += [("output", output, "", "", "", *_error_cells(error)) for output, error in report.outputs.items()]
     print_grid(console, (*columns, *(Column(f"{form} us", drop=6) for form in forms)), rows)
     for kind, forms_us in report.calls.items():
         told = ", ".join(f"{form} {us:.4g} us" for form, us in forms_us.items())
         console.print(f"a {kind}: {told}; {report.where}", markup=False)
     console.print(f"errors against float32, measured on: {report.source}", markup=False)
+    if report.inputs:
+        console.print(f"inputs: {report.inputs}", markup=False)
     for op in report.ops:
         for role, why in op.stayed.items():
             console.print(f"float32: {op.name} {role}: {why}", markup=False)

@@ -10,7 +10,7 @@ from ..ir.spec import RUN_DTYPES, WEIGHT_DTYPES
 
 MAGIC = b"LSTMEDGE"
 MAJOR, MINOR = 1, 0
-WITH_BLOCKS = 2  # the major version of a file that stores a constant by its blocks
+NEWER = 2  # the major version of a file that stores a constant by its blocks, or an op with input_bits
 CONSTANT_KINDS = VARIABLE, WHOLE, BLOCKS = 0, 1, 2
 ALIGN = 64
 

@@ -35,6 +35,7 @@ from .layout import (
     MAGIC,
     MAJOR,
     MAX_LENGTHS,
+    NEWER,
     NODE,
     OPTIONAL,
     PORT,
@@ -44,7 +45,6 @@ from .layout import (
     SYMBOLS,
     TENSOR,
     VALUE_SIZE,
-    WITH_BLOCKS,
     one_of,
     with_lengths,
 )
@@ -79,9 +79,9 @@ class Reader:
         if len(content) < HEADER.size:
             raise self.error("header", f"{HEADER.size} bytes", f"{len(content)}; the file is truncated")
         _, major, _, crc, size, self.section_count, _ = HEADER.unpack_from(content)
-        if not MAJOR <= major <= WITH_BLOCKS:
+        if not MAJOR <= major <= NEWER:
             advice = "upgrade lstm_edge to read it" if major > MAJOR else "convert the model again"
-            raise self.error("header", f"major version {MAJOR} or {WITH_BLOCKS}", f"{major}; {advice}")
+            raise self.error("header", f"major version {MAJOR} or {NEWER}", f"{major}; {advice}")
         if size != len(content):
             raise self.error(
                 "header", f"a file of {size} bytes", f"{len(content)}; the file is truncated or has something appended"

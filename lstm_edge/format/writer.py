@@ -30,6 +30,7 @@ from .layout import (
     MAJOR,
     MAX_LENGTHS,
     MINOR,
+    NEWER,
     NODE,
     PORT,
     RECORD_SIZE,
@@ -39,7 +40,6 @@ from .layout import (
     TENSOR,
     VARIABLE,
     WHOLE,
-    WITH_BLOCKS,
     one_of,
     with_lengths,
 )
@@ -63,6 +63,7 @@ class Writer:
         self.number: dict[str, int] = {}
         self.lengths = further_lengths(graph)
         self.sparse = sparse_weights(graph)
+        self.input_bits = any("input_bits" in node.attrs for node in graph.nodes)
 
         for name, tensor in graph.tensors.items():
             self.number[name] = self.tensor(tensor)
@@ -102,7 +103,7 @@ class Writer:
             row = (kind, len(body) // record if record else 0, offset, len(body), 0)
             SECTION.pack_into(out, HEADER.size + n * SECTION.size, *row)
             out[offset : offset + len(body)] = body
-        major = WITH_BLOCKS if self.sparse else MAJOR
+        major = NEWER if self.sparse or self.input_bits else MAJOR
         HEADER.pack_into(out, 0, MAGIC, major, MINOR, 0, len(out), len(self.sections), 0)
         struct.pack_into("<I", out, 12, zlib.crc32(memoryview(out)[CRC_START:]))
         return bytes(out)

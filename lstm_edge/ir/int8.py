@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 MOST_COLUMNS = 65536  # LE_MAX_I8_K: longer rows the core widens
+INPUT_BITS = COARSE, FINE = 8, 15  # attribute input_bits: in how many bits int8 weights take what comes into their op
 LEAST_COLUMNS = 2  # int8 and a scale for a row of one would take more room than float32
 
 

@@ -237,10 +237,15 @@ class Call:
             raise self.fail(f"attribute {key}", f"{count} values of at least {low}", values)
         return values
 
+    def one_of(self, key: str, *allowed: int) -> int:
+        """An attribute that is one of a few numbers."""
+        if self.attrs[key] not in allowed:
+            raise self.fail(f"attribute {key}", " or ".join(map(str, allowed)), self.attrs[key])
+        found: int = self.attrs[key]
+        return found
+
     def flag(self, key: str) -> bool:
-        if self.attrs[key] not in (0, 1):
-            raise self.fail(f"attribute {key}", "0 or 1", self.attrs[key])
-        return bool(self.attrs[key])
+        return bool(self.one_of(key, 0, 1))
 
 
 def _expected(want: Sequence[Size | None]) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..ir.graph import Graph, Tensor
+from ..ir.int8 import COARSE
+from .inputs import AUTO, int8_inputs, with_coarse_inputs
 from .narrow import Narrower
 from .report import Arrays, Error, QuantizeReport, bytes_of
 from .search import Quantized, quantized
@@ -21,6 +23,7 @@ SAME_OP, CLOCK = (
 SAME_CALL = 1.01  # a narrow model may take so much of float32's time, which is what the clock cannot tell apart
 SMALLER_WINS = 1.03  # of the forms that come so close to the fastest, the smallest is kept
 BESIDE_INT8 = "float32 beside int8"
+FINE_INPUTS = "int8, inputs in 15 bits"
 
 
 def fastest(
@@ -31,6 +34,7 @@ def fastest(
     by_calibration: bool,
     wanted: tuple[str, ...] = NARROW,
     measure: Measure = timed_here,
+    input_bits: int | str = AUTO,
 ) -> Quantized:
     """The best of float32 and the forms `wanted`, each with those ops left in float32 that are faster so, and those that
     max_error returns.
@@ -38,12 +42,12 @@ def fastest(
     Best is what takes the least time of those no slower than float32 in any kind of call, and the smallest where times are equal.
     The report holds the times of the forms and of every op. measure: what tells times, this machine's clock or a model of another one.
     """
-    forms = _forms(graph, wanted, kept)
+    forms = _forms(graph, wanted, kept, input_bits)
     looked = measure(forms)
     candidates, stay = {EXACT: Quantized(graph, _unchanged(graph))}, dict(kept)
     for form in wanted:
         stay = {**(_slower_ops(looked, form) if form in forms else {}), **kept}
-        candidates[form] = quantized(graph, runs, form, stay, max_error, by_calibration)
+        candidates[form] = quantized(graph, runs, form, stay, max_error, by_calibration, input_bits)
     whole = _whole(candidates, measure)
     best, why = _choose(candidates, whole, max_error)
     chosen = candidates[best]
@@ -55,10 +59,19 @@ def fastest(
 
 
 def _whole(candidates: Mapping[str, Quantized], measure: Measure) -> Measured:
-    """The candidates' times; one that is all float32 takes what float32 takes."""
+    """The candidates' times; one that is all float32 takes what float32 takes. FINE_INPUTS tells what inputs in 8 bits gained."""
     narrow = {name: c.graph for name, c in candidates.items() if name == EXACT or _is_narrow(c)}
-    found = measure(narrow)
-    return Measured(found.where, {name: found.times.get(name, found.times[EXACT]) for name in candidates})
+    found = measure(_with_fine_inputs(narrow))
+    names = [*candidates, *(name for name in found.times if name not in candidates)]
+    return Measured(found.where, {name: found.times.get(name, found.times[EXACT]) for name in names})
+
+
+def _with_fine_inputs(forms: dict[str, Graph]) -> dict[str, Graph]:
+    """The forms, and int8 with all inputs in 15 bits where it has some in 8."""
+    int8 = forms.get("int8")
+    if int8 is None or not any("input_bits" in node.attrs for node in int8.nodes):
+        return forms
+    return {**forms, FINE_INPUTS: with_coarse_inputs(int8, ())}
 
 
 def _is_narrow(candidate: Quantized) -> bool:
@@ -67,7 +80,7 @@ def _is_narrow(candidate: Quantized) -> bool:
 
 def compare(before: Graph, after: Graph, form: str, measure: Measure = timed_here) -> tuple[Measured, list[str]]:
     """Times of a model in float32 and in `form`, and a line for each kind of call in which `form` is slower."""
-    found = measure({EXACT: before, form: after})
+    found = measure(_with_fine_inputs({EXACT: before, form: after}))
     exact, narrow = found.times[EXACT], found.times[form]
     lines = [
         f"{form} is slower than float32: {_us(narrow[mode])} a {mode}, float32 {_us(exact[mode])} ({found.where}); "
@@ -81,7 +94,7 @@ def compare(before: Graph, after: Graph, form: str, measure: Measure = timed_her
 # ---- ops -------------------------------------------------------------------------------------------------------------
 
 
-def _forms(graph: Graph, wanted: tuple[str, ...], kept: Mapping[int, str]) -> dict[str, Graph]:
+def _forms(graph: Graph, wanted: tuple[str, ...], kept: Mapping[int, str], input_bits: int | str) -> dict[str, Graph]:
     """float32 and the graph in every form wanted that makes a difference. A file that holds int8 anywhere runs its float32
     ops with kernels that give the same bits on every CPU, so that int8 is measured against those."""
     forms = {EXACT: graph}
@@ -89,6 +102,8 @@ def _forms(graph: Graph, wanted: tuple[str, ...], kept: Mapping[int, str]) -> di
         narrowed = Narrower(graph, form).apply(kept)
         if narrowed.narrow:
             forms[form] = narrowed.graph
+        if narrowed.narrow and form == "int8" and input_bits == COARSE:
+            forms[form] = with_coarse_inputs(narrowed.graph, int8_inputs(narrowed.graph))
     if "int8" in forms:
         beside = copy.copy(graph)
         beside.tensors = dict(graph.tensors)

@@ -14,6 +14,7 @@ from functools import partial
 
 from ..ir.dims import value
 from ..ir.graph import Graph, Node
+from ..ir.int8 import COARSE as COARSE_BITS
 from ..ir.ops import axes_of_frames, op_spec
 from ..reference.samples import enough_frames
 from .report import bytes_of
@@ -76,7 +77,8 @@ BOARDS = {
 
 @dataclass(frozen=True)
 class Product:
-    """`times` products in a row of `rows` rows of k inputs with the weight `tensor` of n rows. hidden: what it multiplies is a hidden state."""
+    """`times` products in a row of `rows` rows of k inputs with the weight `tensor` of n rows. hidden: what it multiplies is a hidden
+    state, or is taken in 8 bits as one is."""
 
     tensor: str
     times: int
@@ -129,30 +131,30 @@ def _seconds(board: Board, graph: Graph, product: Product, source: float) -> flo
 def products(graph: Graph, node: Node, frames: int) -> Iterator[Product]:
     """The products of a node's constant weights in a call of `frames` frames of one sequence. Depthwise convolutions, whose weights are
     float32 in every form once they are loaded, tables and transposed convolutions have none."""
-    roles = op_spec(node).weights
+    roles, coarse = op_spec(node).weights, node.attrs.get("input_bits") == COARSE_BITS
     for at, tensor in enumerate(node.inputs):
         role = op_spec(node).input_name(at)
         if not tensor or role not in roles or not graph.tensors[tensor].is_constant:
             continue
         if node.op in ("LSTM", "GRU", "RNN"):
-            yield from _recurrent(graph, node, role, tensor, frames)
+            yield from _recurrent(graph, node, role, tensor, frames, coarse)
         elif node.op == "Dense":
             n, k = graph.tensors[tensor].values.shape
-            yield Product(tensor, 1, _count(graph, node.outputs[0], frames) // max(n, 1), n, k)
+            yield Product(tensor, 1, _count(graph, node.outputs[0], frames) // max(n, 1), n, k, coarse)
         elif node.op == "Conv":
             n, depth, *kernel = graph.tensors[tensor].values.shape
             groups = int(node.attrs.get("groups", 1))
             if depth > 1 or groups == 1:
                 positions = _count(graph, node.outputs[0], frames) // max(n, 1)
-                yield Product(tensor, groups, positions, n // groups, depth * math.prod(kernel))
+                yield Product(tensor, groups, positions, n // groups, depth * math.prod(kernel), coarse)
 
 
-def _recurrent(graph: Graph, node: Node, role: str, tensor: str, frames: int) -> Iterator[Product]:
+def _recurrent(graph: Graph, node: Node, role: str, tensor: str, frames: int, coarse: bool) -> Iterator[Product]:
     """The inputs of all frames at once, the hidden state a frame at a time, in each direction."""
     directions, n, k = graph.tensors[tensor].values.shape
     batch, steps = (value(graph.shape(node.inputs[0])[axis], 1, frames) for axis in axes_of_frames(node.attrs))
     if role == "w_ih":
-        yield Product(tensor, directions, batch * steps, n, k)
+        yield Product(tensor, directions, batch * steps, n, k, coarse)
     else:
         yield Product(tensor, directions * steps, batch, n, k, hidden=True)
 

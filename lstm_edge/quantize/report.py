@@ -33,7 +33,8 @@ class Error:
 class OpReport:
     """One op with weights. `error`: at its output, everything quantised; `alone`: the largest error at the model's outputs
     when this op alone is. `stayed`: why each of its constants that is still float32 is so, by input name. `times`: precision
-    auto: microseconds by form. `number`: of its node in the graph."""
+    auto: microseconds by form. `number`: of its node in the graph. `input_bits`: of int8 weights, in how many bits what comes into the op
+    is taken; `coarse`: how many times the outputs' mean error becomes what it is with 15 everywhere, when this op alone takes 8."""
 
     op: str
     name: str
@@ -45,6 +46,8 @@ class OpReport:
     alone: float | None = None
     stayed: dict[str, str] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
+    input_bits: int | None = None
+    coarse: float | None = None
 
     def as_metadata(self) -> dict[str, Any]:
         about: dict[str, Any] = {
@@ -57,6 +60,10 @@ class OpReport:
             about |= self.error.as_metadata()
         if self.alone is not None:
             about["alone"] = float(f"{self.alone:.3g}")
+        if self.input_bits is not None:
+            about["input_bits"] = self.input_bits
+        if self.coarse is not None:
+            about["error_with_8"] = float(f"{self.coarse:.3g}") if np.isfinite(self.coarse) else None
         if self.times:
             about["us"] = rounded(self.times)
         return about | ({"stayed": self.stayed} if self.stayed else {})
@@ -76,6 +83,7 @@ class QuantizeReport:
     calls: dict[str, dict[str, float]] = field(
         default_factory=dict
     )  # microseconds by kind of call and form, where timed
+    inputs: str = ""  # which ops take their inputs in 8 bits, and what that costs, where that was tried
     where: str = ""  # the machine of these times, and whether they were timed or modelled
 
     @property
@@ -99,7 +107,7 @@ class QuantizeReport:
         return {
             "weights": self.weights, "source": self.source, "bytes": [self.bytes_before, self.bytes_after],
             "outputs": {k: e.as_metadata() for k, e in self.outputs.items()}, "ops": [o.as_metadata() for o in self.ops],
-            **self._times(),
+            **({"inputs": self.inputs} if self.inputs else {}), **self._times(),
             **({"notes": self.notes} if self.notes else {}),
         }  # fmt: skip
 

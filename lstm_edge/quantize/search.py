@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..ir.graph import Graph
+from ..ir.int8 import COARSE, FINE
+from .inputs import AUTO, Inputs, choose_inputs, int8_inputs, with_coarse_inputs
 from .narrow import Narrower
 from .report import Arrays, QuantizeReport, Trace, bytes_of, measure_ops
 from .rounding import DAMPING, DAMPING_RANDOM, second_moments
@@ -31,8 +33,10 @@ def quantized(
     kept: Mapping[int, str],
     max_error: float | None,
     by_calibration: bool,
+    input_bits: int | str = AUTO,
 ) -> Quantized:
-    """`graph` with its weights in `weights`, less the ops in `kept` (number to reason) and those max_error returns."""
+    """`graph` with its weights in `weights`, less the ops in `kept` (number to reason) and those max_error returns. int8: inputs
+    in 8 bits where `input_bits` (inputs.CHOICES) has it so; `auto` tries none without calibration data."""
     kept = dict(kept)
     everything = Narrower(graph, weights).apply(kept).narrow
     moments = second_moments(graph, runs, everything) if weights == "int8" else {}
@@ -47,12 +51,20 @@ def quantized(
             break
         harmful = max(result.narrow, key=lambda n: alone[n])
         kept[harmful] = f"max_error {max_error:g}: alone it costs {alone[harmful]:.2g} at the outputs"
+    tried = weights == "int8" and (by_calibration or input_bits != AUTO)
+    inputs = choose_inputs(trace, result.graph, outputs, input_bits, max_error) if tried else Inputs()
+    if inputs.coarse:
+        result.graph = with_coarse_inputs(result.graph, inputs.coarse)
+        outputs, ops = measure_ops(trace, result.graph)
     for n, op in enumerate(result.ops):
         op.error, op.alone = ops.get(n), alone.get(n)
+    for n in int8_inputs(result.graph):
+        result.ops[n].input_bits, result.ops[n].coarse = COARSE if n in inputs.coarse else FINE, inputs.growth.get(n)
     listed = [op for op in result.ops if op.bytes_before]
     before, after = bytes_of(graph), bytes_of(result.graph)
     source = "calibration data" if by_calibration else "self-test and random input"
     report = QuantizeReport(weights, source, outputs, listed, before, after, _notes(result.graph, weights))
+    report.inputs = inputs.said
     return Quantized(result.graph, report)
 
 

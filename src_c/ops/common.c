@@ -16,6 +16,16 @@ le_status le_attr_flag(le_pack_ctx *ctx, const char *key, bool fallback, bool *v
     return LE_OK;
 }
 
+le_status le_attr_fine(le_pack_ctx *ctx, bool *fine) {
+    enum { COARSE = 8, FINE = 15 };
+    int64_t bits;
+    LE_TRY(le_attr_int(ctx, "input_bits", FINE, COARSE, FINE, &bits));
+    if (bits != COARSE && bits != FINE)
+        return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "attribute input_bits: expected 8 or 15, found %lld", (long long)bits);
+    *fine = bits == FINE;
+    return LE_OK;
+}
+
 le_status le_attr_list(le_pack_ctx *ctx, const char *key, int64_t low, int64_t high, int64_t *values, int *count) {
     LE_TRY(le_attr_required(ctx, key));
     return le_attr_ints(ctx, key, LE_MAX_RANK, low, high, values, count);

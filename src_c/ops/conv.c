@@ -62,7 +62,7 @@ static le_status pack_rows(le_pack_ctx *ctx, conv *p, const le_weight *weight, c
     return p->rows ? LE_OK : LE_ERR_MEMORY;
 }
 
-static le_status pack_filter(le_pack_ctx *ctx, conv *p) {
+static le_status pack_filter(le_pack_ctx *ctx, conv *p, bool fine) {
     le_weight weight;
     const le_tensor_def *w;
     LE_TRY(le_filter_open(ctx, p->groups, &weight, &w));
@@ -84,13 +84,13 @@ static le_status pack_filter(le_pack_ctx *ctx, conv *p) {
     for (int64_t g = 0; g < p->groups; g++) {
         le_weight_view view = group_view(&f, g);
         LE_TRY(le_pack_weight(ctx, &weight, &view, &p->w[g]));
-        p->w[g].fine = true;
+        p->w[g].fine = fine;
     }
     return p->window.channels_last ? LE_OK : pack_rows(ctx, p, &weight, &f);
 }
 
 le_status le_pack_conv(le_pack_ctx *ctx) {
-    static const char *const keys[] = {"layout", "strides", "dilations", "pads", "groups", "activation", "alpha", "beta", NULL};
+    static const char *const keys[] = {"layout", "strides", "dilations", "pads", "groups", "activation", "alpha", "beta", "input_bits", NULL};
     conv *p = le_pack_alloc(ctx, sizeof *p);
     if (!p)
         return LE_ERR_MEMORY;
@@ -99,7 +99,9 @@ le_status le_pack_conv(le_pack_ctx *ctx) {
     LE_TRY(le_window_pack(ctx, &p->window));
     LE_TRY(le_attr_int(ctx, "groups", 1, 1, LE_ATTR_LIMIT, &p->groups));
     LE_TRY(le_attr_activation(ctx, "activation", &p->act));
-    return pack_filter(ctx, p);
+    bool fine;
+    LE_TRY(le_attr_fine(ctx, &fine));
+    return pack_filter(ctx, p, fine);
 }
 
 /* What a call does, from its sizes. */

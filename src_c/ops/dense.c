@@ -8,13 +8,15 @@ typedef struct {
 } dense;
 
 le_status le_pack_dense(le_pack_ctx *ctx) {
-    static const char *const keys[] = {"activation", "alpha", "beta", NULL};
+    static const char *const keys[] = {"activation", "alpha", "beta", "input_bits", NULL};
     dense *p = le_pack_alloc(ctx, sizeof *p);
     if (!p)
         return LE_ERR_MEMORY;
     ctx->node->packed = p;
     LE_TRY(le_attr_check(ctx, keys));
     LE_TRY(le_attr_activation(ctx, "activation", &p->act));
+    bool fine;
+    LE_TRY(le_attr_fine(ctx, &fine));
     le_weight weight;
     const le_tensor_def *w;
     LE_TRY(le_weight_open(ctx, 1, &weight, &w));
@@ -25,7 +27,7 @@ le_status le_pack_dense(le_pack_ctx *ctx) {
     p->is_packed = true;
     le_weight_view view = {.n = w->dims[0], .n_stride = w->dims[1], .k0 = 1, .k1 = w->dims[1], .k1_stride = 1};
     LE_TRY(le_pack_weight(ctx, &weight, &view, &p->w));
-    p->w.fine = true;
+    p->w.fine = fine;
     return LE_OK;
 }
 

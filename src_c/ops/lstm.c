@@ -8,7 +8,7 @@ enum { COUPLED_NONE, COUPLED_F, COUPLED_I }; /* f = 1 - i; i = 1 - f */
 enum { PEEP_NONE, PEEP_DIAGONAL, PEEP_FULL };
 
 static const char *const lstm_keys[] = {"activations", "activation_alpha", "activation_beta", "direction", "time_major", "masked_output",
-                                        "clip",        "coupled",          "cell_clip",       "proj_clip", NULL};
+                                        "clip",        "coupled",          "cell_clip",       "proj_clip", "input_bits", NULL};
 static const le_recurrence_spec lstm_spec = {.gates = 4,
                                              .n_activations = 5,
                                              .activations = {LE_ACT_sigmoid, LE_ACT_sigmoid, LE_ACT_tanh, LE_ACT_sigmoid, LE_ACT_tanh},

@@ -28,6 +28,8 @@ typedef uint32_t __attribute__((may_alias)) le_word;
 
 le_status le_attr_required(le_pack_ctx *ctx, const char *key);
 le_status le_attr_flag(le_pack_ctx *ctx, const char *key, bool fallback, bool *value);
+/* input_bits: whether int8 weights multiply what comes into the op in 15 bits, the default, or in 8. */
+le_status le_attr_fine(le_pack_ctx *ctx, bool *fine);
 /* A required list of at most LE_MAX_RANK values. */
 le_status le_attr_list(le_pack_ctx *ctx, const char *key, int64_t low, int64_t high, int64_t *values, int *count);
 

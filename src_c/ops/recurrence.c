@@ -156,6 +156,8 @@ le_status le_gates_pack(le_pack_ctx *ctx, const le_weight *weight, const le_gate
 le_status le_recurrence_pack_inputs(le_pack_ctx *ctx, le_recurrence *r, int n_listed, const int *listed) {
     const int gates = r->spec->gates;
     const int64_t dims[3] = {r->directions, (int64_t)gates * r->hidden, r->input};
+    bool fine;
+    LE_TRY(le_attr_fine(ctx, &fine));
     le_weight weight, bias;
     LE_TRY(le_gates_open(ctx, LE_W_IH, "w_ih", 3, dims, &weight));
     const bool has_bias = le_has_input(ctx, LE_BIAS);
@@ -166,7 +168,7 @@ le_status le_recurrence_pack_inputs(le_pack_ctx *ctx, le_recurrence *r, int n_li
     for (g.direction = 0; g.direction < r->directions; g.direction++) {
         g.columns = r->input;
         LE_TRY(le_gates_pack(ctx, &weight, &g, &r->w_ih[g.direction]));
-        r->w_ih[g.direction].fine = true;
+        r->w_ih[g.direction].fine = fine;
         g.columns = 1;
         if (has_bias)
             LE_TRY(le_gates_widen(ctx, &bias, &g, &r->bias[g.direction]));

@@ -2,7 +2,7 @@
 #include "recurrence.h"
 
 static const char *const rnn_keys[] = {
-    "activations", "activation_alpha", "activation_beta", "direction", "time_major", "masked_output", "clip", NULL};
+    "activations", "activation_alpha", "activation_beta", "direction", "time_major", "masked_output", "clip", "input_bits", NULL};
 static const le_recurrence_spec rnn_spec = {
     .gates = 1, .n_activations = 1, .activations = {LE_ACT_tanh}, .keys = rnn_keys, .h0 = 4, .c0 = -1, .lengths = 5, .mask = 6};
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from ..activations import ACTIVATIONS
 from ..dims import Dim, Size, same
+from ..int8 import FINE, INPUT_BITS
 from ..spec import MAX_RANK, Call, OpSpec, Result, Shape, Time, integer, integers, number, row, word
 
 
 def _dense(c: Call) -> Result:
     x = c.rank(0, 1, MAX_RANK)
     c.dtype(0, "float32")
+    c.one_of("input_bits", *INPUT_BITS)
     rows = c.expect(1, None, x[-1])[0]
     c.expect(2, rows)
     return [("float32", (*x[:-1], rows))]
@@ -64,6 +66,7 @@ def _conv_kernel(c: Call, n: int) -> tuple[Size, Size, list[int], int]:
 
 def _conv(c: Call) -> Result:
     batch, channels, sizes = _spatial(c)
+    c.one_of("input_bits", *INPUT_BITS)
     n = len(sizes)
     rows, per_group, kernel, groups = _conv_kernel(c, n)
     c.equal(per_group * groups, channels, "channels of x", f"{per_group} x {groups} groups", channels)
@@ -138,14 +141,15 @@ def _fits(small: Shape, big: Shape) -> bool:
 
 
 _ACTIVATION = {"activation": word(ACTIVATIONS, "linear"), "alpha": number(0.0), "beta": number(0.0)}
+_BITS = {"input_bits": integer(FINE)}
 _LAYOUT = {"layout": word(("channels_first", "channels_last"), "channels_first")}
 _WINDOW = {**_LAYOUT, "strides": integers(1), "dilations": integers(1), "pads": integers(0)}
 _CONV = {**_WINDOW, "groups": integer(1), **_ACTIVATION}
 
 OPS: dict[str, OpSpec] = {
-    "Dense": row("x w bias?", "y", _dense, Time("sums"), _ACTIVATION, weights={"w": 1}),
+    "Dense": row("x w bias?", "y", _dense, Time("sums"), _ACTIVATION, _BITS, weights={"w": 1}),
     "MatMul": row("a b", "y", _matmul, Time("multiplies"), trans_a=integer(0), trans_b=integer(0), scale=number(1.0)),
-    "Conv": row("x w bias?", "y", _conv, Time("windows"), _CONV, weights={"w": 1}),
+    "Conv": row("x w bias?", "y", _conv, Time("windows"), _CONV, _BITS, weights={"w": 1}),
     # Rows of a ConvTranspose's w are its input channels.
     "ConvTranspose": row(
         "x w bias?",

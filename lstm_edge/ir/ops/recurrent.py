@@ -7,6 +7,7 @@ from typing import Any
 
 from ..activations import ACTIVATIONS
 from ..dims import Dim, Size
+from ..int8 import FINE, INPUT_BITS
 from ..spec import Attr, Call, Each, OpSpec, Result, Shape, Time, each, integer, integers, number, row, word
 
 # The blocks of rows of w_ih, w_hh and the biases, a letter a gate, in the order they have in the file.
@@ -26,6 +27,7 @@ def _recurrent(c: Call, projected: Size | None = None) -> tuple[Size, Size, int,
     x = c.rank("x", 3)
     c.dtype("x", "float32")
     c.flag("time_major")
+    c.one_of("input_bits", *INPUT_BITS)
     batch, frames = (x[axis] for axis in axes_of_frames(c.attrs))
     directions = 2 if c.attrs["direction"] == "bidirectional" else 1
     rows = c.rank("w_ih", 3)[1]
@@ -161,6 +163,7 @@ def _attributes(*activations: str) -> dict[str, Attr]:
         **_gate_activations(*activations),
         "clip": number(0.0),
         "masked_output": word(("previous", "zero"), "previous"),
+        "input_bits": integer(FINE),
     }
 
 
