@@ -1,6 +1,6 @@
 """Error of int8 against float64, and its drift: random recurrences, N(0,1) input, weights uniform in +-1/sqrt(H).
 
-    python tools/peers/int8_accuracy.py [--seeds 5] [--steps 1000000]
+    python tools/peers/int8_accuracy.py [--seeds 5] [--steps 1000000] [--input-bits 8]
 
 Prints, per case, the largest error of any seed and the largest of the seeds' mean errors over 100 steps, beside the best peers' (PEERS below:
 litert, ncnn and onnxruntime, measured on another machine), and where --steps is given the error of the last 1000 steps of a saturating input.
@@ -39,11 +39,11 @@ def network(op: str, inputs: int, hidden: int, directions: int, seed: int) -> Gr
     return passes.pipeline(graph)
 
 
-def errors(case: tuple[str, int, int, int], seed: int) -> np.ndarray:
+def errors(case: tuple[str, int, int, int], seed: int, input_bits: int) -> np.ndarray:
     """|int8 - float64| of every hidden output."""
     graph = network(*case, seed)
     x = np.random.default_rng(seed + 1000).standard_normal((1, FRAMES_RUN, case[1])).astype(np.float32)
-    model, _ = lstm_edge.quantize(graph, precision="int8")
+    model, _ = lstm_edge.quantize(graph, precision="int8", input_bits=input_bits)
     return np.abs(model.run(x) - reference.run(graph, {"x": x})[0]["y"])
 
 
@@ -62,9 +62,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--input-bits", type=int, choices=(8, 15), default=15)
     options = parser.parse_args()
     for case, peers in PEERS.items():
-        found = [errors(case, seed) for seed in range(options.seeds)]
+        found = [errors(case, seed, options.input_bits) for seed in range(options.seeds)]
         most, mean = max(float(e.max()) for e in found), max(float(e.mean()) for e in found)
         name = f"{case[0]} {case[1]}x{case[2]}" + (" bidirectional" if case[3] == 2 else "")
         print(
