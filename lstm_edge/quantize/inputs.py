@@ -11,6 +11,7 @@ from ..errors import LstmEdgeError
 from ..ir.graph import Graph, Node
 from ..ir.int8 import COARSE, INPUT_BITS
 from ..ir.ops import input_of
+from ..options import argument
 from ..reference.samples import enough_frames
 from .boards import products
 from .report import Error, Trace
@@ -36,9 +37,13 @@ def check_choice(input_bits: int | str, float16: bool) -> int | str:
     """One of CHOICES; LstmEdgeError for anything else, and for a number of bits where weights become float16."""
     found = int(input_bits) if isinstance(input_bits, str) and input_bits.isdecimal() else input_bits
     if found not in CHOICES:
-        raise LstmEdgeError(f"input_bits: expected {', '.join(map(str, CHOICES[:-1]))} or 15, found {input_bits!r}")
+        raise LstmEdgeError(
+            f"{argument('input_bits')}: expected {', '.join(map(str, CHOICES[:-1]))} or 15, found {input_bits!r}"
+        )
     if found != AUTO and float16:
-        raise LstmEdgeError(f"input_bits: expected {AUTO} where weights become float16, found {input_bits!r}")
+        raise LstmEdgeError(
+            f"{argument('input_bits')}: expected {AUTO} where weights become float16, found {input_bits!r}"
+        )
     return found
 
 
