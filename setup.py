@@ -94,6 +94,27 @@ class BuildExt(build_ext):
         super().build_extensions()
 
 
+# What Cython's code for the stable ABI asks `inspect` for when it is imported, which takes longer than the rest of this package: numbers that never
+# change, so that it is told them instead.
+CODE_FLAGS = {
+    "OPTIMIZED": 1,
+    "NEWLOCALS": 2,
+    "VARARGS": 4,
+    "VARKEYWORDS": 8,
+    "GENERATOR": 32,
+    "COROUTINE": 128,
+    "ASYNC_GENERATOR": 512,
+}
+ASKS = 'inspect = PyImport_ImportModule("inspect");'
+
+
+def without_inspect(source: str) -> None:
+    path = ROOT / source
+    text = path.read_text()
+    if ASKS in text:
+        path.write_text(text.replace(ASKS, "inspect = Py_None; Py_INCREF(inspect); (void)__Pyx_init_co_variable;"))
+
+
 def extension() -> Extension:
     sanitize_flags = FLAGS["SANITIZE_FLAGS"] if SANITIZE else []
     debug_flags = [] if SANITIZE else ["-g0"]  # Python's own flags ask for -g, which quadruples the wheel
@@ -102,13 +123,18 @@ def extension() -> Extension:
         sources=[LAYER, *relative("src_c/**/*.c")],
         include_dirs=["src_c"],
         depends=HEADERS,
-        define_macros=[("Py_LIMITED_API", STABLE_ABI)] if STABLE else [],
+        define_macros=[("Py_LIMITED_API", STABLE_ABI), *((f"CO_{k}", str(v)) for k, v in CODE_FLAGS.items())]
+        if STABLE
+        else [],
         py_limited_api=STABLE,
         extra_compile_args=FLAGS["C_FLAGS"] + debug_flags + sanitize_flags,
         extra_link_args=sanitize_flags,
         libraries=["m"],
     )
-    return cythonize([core], build_dir="build/cython", compiler_directives={"language_level": "3"})[0]
+    made = cythonize([core], build_dir="build/cython", compiler_directives={"language_level": "3"})[0]
+    if STABLE:
+        without_inspect(made.sources[0])
+    return made
 
 
 setup(

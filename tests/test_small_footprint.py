@@ -54,7 +54,7 @@ def test_load_stream_and_step_do_without_numpy(path):
 
 
 def test_importing_the_package_imports_no_numpy():
-    code = "import sys, lstm_edge; print([m for m in ('numpy', 'typing') if m in sys.modules])"
+    code = "import sys, lstm_edge; print([m for m in ('numpy', 'typing', 'inspect') if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code],
         env={**os.environ, "PYTHONPATH": os.getcwd()},
