@@ -1,4 +1,4 @@
-# make demo | build | test | test-m32 | test-threads | test-sanitize | test-pi | test-avx512 | bench-check | peers | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | bench-check | peers | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi test-avx512 wheels test-wheels build-test-c test-c bench-check peers test-m32 test-threads test-python test-sanitize lint clean
+.PHONY: build demo test test-pi test-pythons test-avx512 wheels test-wheels build-test-c test-c bench-check peers test-m32 test-threads test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -103,7 +103,8 @@ test-threads:
 # ---- every Raspberry Pi's CPU, emulated: C tests on all of them; ops, chunks, int8 bits and real models in Python (docs/raspberry-pi.md)
 
 PI_GOLDEN := build/golden
-PI_CPUS := cortex-a76 cortex-a53 cortex-a72 cortex-a7
+# The C tests run on all six; Python's not on the A72, which has the A53's instructions.
+PI_CPUS := cortex-a76 cortex-a53 cortex-a7
 PI_TESTS := tests/test_ops.py tests/test_runtime.py tests/test_streaming.py tests/test_int8.py tests/test_golden.py tests/test_real_models.py
 # Not repeated there: accuracies, which follow from the bits, and what starts an interpreter of its own.
 PI_SKIPPED := -k "not (import_is_light or drift or peers or noise_suppression or speech_decisions)"
@@ -113,6 +114,11 @@ test-pi: build
 	rm -rf $(PI_GOLDEN)
 	if [ -n "$$LSTM_EDGE_MODELS" ]; then PYTHONPATH=.:tests $(PY) tests/golden_bits.py $(PI_GOLDEN); fi
 	LSTM_EDGE_GOLDEN=$${LSTM_EDGE_MODELS:+$(CURDIR)/$(PI_GOLDEN)} $(PY) tools/emulated_pi $(PI_CPUS:%=--cpu %) -- $(PI_TESTS) $(PI_SKIPPED)
+
+# ---- every other Python of this machine, with a wheel as pip makes it
+
+test-pythons: | $(PY)
+	$(PY) tools/pythons.py
 
 # ---- AVX-512 where this machine has none
 
