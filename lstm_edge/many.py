@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from ._core import Many, Model, Stream, answer_array, count_of_threads
 from .errors import ShapeError
 
 Array = NDArray[Any]
-Shapes = list[tuple[int, ...] | None]
+Shapes = list[Optional[tuple[int, ...]]]
 
 
 def step_many(

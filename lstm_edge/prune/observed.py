@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Optional
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from .._core import Model
 from ..ir.graph import Graph, Node, Port
 from .blocks import Seen
 
-Values = list[dict[str, np.ndarray | None]]  # of each run, by tensor
+Values = list[dict[str, Optional[np.ndarray]]]  # of each run, by tensor
 
 # Weights of one op whose products are one sum, so that each can make up for the other's blocks.
 TOGETHER: dict[str, tuple[tuple[str, ...], ...]] = {
