@@ -318,6 +318,10 @@ static le_status read_constant(reader *r, const file_const *f, bool by_blocks, l
     int64_t count = 1;
     for (int d = 0; d < t->rank; d++)
         count *= t->dims[d];
+    const size_t most = SIZE_MAX / 2 / sizeof(float); /* where size_t has 32 bits, a weight widened to float32 must still have a size */
+    if ((uint64_t)count > most)
+        return BAD("tensor %u (%.60s): expected at most %zu elements on this machine, found %lld", f->tensor, t->name, most,
+                   (long long)count);
     if (by_blocks)
         TRY(read_blocks(r, f, count, t));
     else if (f->data_size != (uint64_t)count * le_dtype_size(t->dtype) || !in_data(r, f->data_offset, f->data_size))

@@ -293,6 +293,28 @@ static void test_damage(const uint8_t *file, size_t size) {
     free(copy);
 }
 
+/* Where size_t has 32 bits, a constant that could not be counted in bytes is refused before anything is allocated for it. */
+static void test_a_constant_too_large_for_the_machine(const uint8_t *file, size_t size) {
+    enum { SECTION = 32, RANK = 4, DIMS = 40 };
+    const int64_t side = 1 << 16;
+    uint8_t *copy = malloc(size);
+    memcpy(copy, file, size);
+    size_t section = 64;
+    while (memcmp(copy + section, "CNST", 4) != 0)
+        section += SECTION;
+    uint64_t at;
+    uint32_t rank;
+    memcpy(&at, copy + section + 8, sizeof at);
+    memcpy(&rank, copy + at + RANK, sizeof rank);
+    memcpy(copy + at + DIMS + 8 * (rank - 2), &side, sizeof side);
+    memcpy(copy + at + DIMS + 8 * (rank - 1), &side, sizeof side);
+    repair_crc(copy, size);
+    le_error err;
+    CHECK(le_model_open(copy, size, NULL, &err) == NULL && err.status == LE_ERR_FORMAT, "%s", err.message);
+    CHECK(sizeof(size_t) > 4 || strstr(err.message, "on this machine"), "%s", err.message);
+    free(copy);
+}
+
 int main(void) {
     float weights[4 * HIDDEN * (INPUTS + HIDDEN + 1) + OUTPUTS * HIDDEN];
     size_t size;
@@ -307,6 +329,7 @@ int main(void) {
     le_error err;
     CHECK(le_model_open(file, size, "no-such-isa", &err) == NULL && err.status == LE_ERR_UNSUPPORTED);
     test_damage(file, size);
+    test_a_constant_too_large_for_the_machine(file, size);
     free(file);
     test_states_are_committed_together();
     test_further_lengths();
