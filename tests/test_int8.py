@@ -14,7 +14,7 @@ from shared import ISAS as SUPPORTED
 import lstm_edge
 from lstm_edge import format, passes, reference
 from lstm_edge.ir.dims import BATCH, FRAMES
-from lstm_edge.ir.graph import Graph
+from lstm_edge.ir.graph import Graph, Tensor
 from lstm_edge.quantize import Narrower, libm_ops, to_int8
 
 ISAS = [name for name, _ in lstm_edge.isas()]
@@ -269,6 +269,23 @@ def test_a_mixed_network_gives_the_same_bits():
     for name, want in answers[0].items():
         assert np.isfinite(want).all()
         assert {a[name].tobytes() for a in answers} == {want.tobytes()}, name
+
+
+@pytest.mark.parametrize("group", [0, 1])
+def test_a_convolution_some_of_whose_groups_hold_128_gives_the_same_bits_in_chunks(group):
+    """A group with -128 is multiplied in float32, the other one in int8, however many frames there are."""
+    rng = np.random.default_rng(5)
+    q = rng.integers(-127, 128, (32, 3, 3)).astype(np.int8)
+    q[16 * group, 0, 0] = -128
+    g = Graph()
+    x = g.input("x", (BATCH, 6, FRAMES))
+    w = g.constant(q)
+    g.tensors[w] = Tensor(w, "int8", q.shape, q, np.full(32, 0.01, np.float32))
+    g.output("y", g.add1("Conv", [x, w], {"groups": 2}, "conv"))
+    frames = rng.normal(size=(1, 6, 40)).astype(np.float32)
+    for isa in SUPPORTED:
+        model = loaded(g, isa)
+        assert bits(model.run(frames)[:, :, :5]) == bits(model.run(np.ascontiguousarray(frames[:, :, :7]))), isa
 
 
 def test_an_embedding_table_gives_the_values_it_stores():

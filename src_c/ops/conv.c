@@ -50,9 +50,10 @@ static le_weight_view depthwise_view(const filter *f) {
 
 static le_status pack_rows(le_pack_ctx *ctx, conv *p, const le_weight *weight, const filter *f) {
     const int64_t row = f->taps * f->per_group, count = f->outputs * row;
-    /* With same_bits float32 is multiplied otherwise than float16. */
-    const bool can = p->w[0].kind == LE_PACKED_F32 || (p->w[0].kind == LE_PACKED_F16 && ctx->kernels != ctx->kernels->same_bits);
-    if (!can || count == 0 || count > MOST_ROWS || f->group_outputs < LE_ACROSS_LEAST)
+    bool can = count > 0 && count <= MOST_ROWS && f->group_outputs >= LE_ACROSS_LEAST;
+    for (int64_t g = 0; can && g < p->groups; g++) /* of int8 weights a group with -128 is float32; then the others are int8 still */
+        can = p->w[g].kind != LE_PACKED_I8;
+    if (!can)
         return LE_OK;
     p->rows = le_pack_alloc(ctx, (size_t)count * sizeof(float));
     for (int64_t g = 0; p->rows && g < p->groups; g++) {
