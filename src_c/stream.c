@@ -252,8 +252,8 @@ static le_status open_stream(le_stream *s, int64_t frames) {
     if (status != LE_OK)
         return status;
     le_stream_reset(s);
-    if (has_windows(s->model) && frames >= 0 && frames <= INT32_MAX && le_infer(s, frames, true) == LE_OK)
-        le_plan_grow(s); /* room for full windows, so that filling them allocates nothing later */
+    if (has_windows(s->model) && frames >= 0 && frames <= INT32_MAX && le_infer(s, frames, true) == LE_OK && le_plan_grow(s))
+        le_plan_arena(s, frames); /* with room for full windows, so that filling them allocates nothing later */
     return prepare(s, frames);
 }
 

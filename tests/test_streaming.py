@@ -501,3 +501,20 @@ def test_a_file_keeps_the_extent_a_filling_state_starts_with():
     streaming.apply(g)
     back = format.read(format.to_bytes(g))
     assert {s.name: back.shape(s.read) for s in back.states} == {s.name: g.shape(s.read) for s in g.states}
+
+
+def test_windows_that_fill_take_no_more_memory():
+    """A slice that lies within its input, once there is one, makes that tensor live as long as itself."""
+    g, x = sequence(shape=(BATCH, 3, FRAMES))
+    y = wide = g.add1("Unary", [conv(g, x, 3, 160, 4)], {"kind": "tanh"}, "wide")
+    half = g.add1("Slice", [wide], {"axes": [1], "starts": [0], "ends": [80]}, "half")
+    for i in range(3):
+        y = g.add1("Unary", [y], {"kind": "tanh"}, f"t{i}")
+    other = g.add1("Slice", [y], {"axes": [1], "starts": [80], "ends": [160]}, "other")
+    g.output("y", g.add1("Binary", [half, other], {"kind": "add"}, "sum"))
+    streaming.apply(g)
+    stream = lstm_edge.load(format.to_bytes(g)).stream()
+    opened = stream.nbytes
+    answers = [stream.step(np.ones((1, 3), np.float32)) for _ in range(6)]
+    assert [a is None for a in answers] == [True] * 3 + [False] * 3
+    assert stream.nbytes == opened
