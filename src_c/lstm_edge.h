@@ -68,7 +68,7 @@ int le_model_count(const le_model *model, le_role role);
 le_port le_model_port(const le_model *model, le_role role, int index);
 const char *le_model_isa(const le_model *model);
 const char *le_model_precision(const le_model *model); /* the narrowest dtype of its constants: "int8", "float16" or "float32" */
-/* JSON text and self-test bytes as stored (docs/format.md); size 0 when absent. */
+/* JSON text as stored (docs/format.md); size 0 when absent. */
 const char *le_model_metadata(const le_model *model, size_t *size);
 int le_model_lengths(const le_model *model); /* how many further open lengths its inputs have */
 int le_model_op_count(const le_model *model);
@@ -124,7 +124,7 @@ int le_many_output_shape(const le_many *many, int index, int64_t dims[LE_MAX_RAN
 int le_model_rows_apart(const le_model *model, int64_t frames);
 
 /* A call is begin, work, end. inputs, outputs: an array of each, all streams' values one after the other, in the order of `streams` (each
- * stream once). Allocates where there are more streams than ever before. */
+ * stream once, all of the model, the batch and the lengths of le_many_open: they are not checked). Allocates where there are more streams than ever before. */
 le_status le_many_begin(le_many *many, int64_t count, le_stream *const *streams, const void *const *inputs, void *const *outputs,
                         le_error *err);
 /* Works until nothing is left: in one thread, or in several at once, which the core does not start itself. thread: 0 to threads - 1, its own. */

@@ -1,7 +1,7 @@
 /* Many streams of one model in one call. Streams alike go as the rows of one batch, so that weights are read once for all of them: their
  * states are gathered into a batched stream, its nodes run, and the new states are scattered back. Promise 1 makes that the same bits: the
- * order of a sum depends on sizes of the model alone, never on how many rows there are. What is not alike (a batch of its own, a window that
- * is not full, adaptation, profiling) runs by itself. */
+ * order of a sum depends on sizes of the model alone, never on how many rows there are. What is not alike (a window that is not full,
+ * adaptation, profiling, tracing) runs by itself. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
