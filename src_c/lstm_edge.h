@@ -124,7 +124,8 @@ int le_many_output_shape(const le_many *many, int index, int64_t dims[LE_MAX_RAN
 int le_model_rows_apart(const le_model *model, int64_t frames);
 
 /* A call is begin, work, end. inputs, outputs: an array of each, all streams' values one after the other, in the order of `streams` (each
- * stream once, all of the model, the batch and the lengths of le_many_open: they are not checked). Allocates where there are more streams than ever before. */
+ * stream once, all of the model and the batch of le_many_open, with further lengths of 1: they are not checked). Allocates where there are
+ * more streams than ever before. */
 le_status le_many_begin(le_many *many, int64_t count, le_stream *const *streams, const void *const *inputs, void *const *outputs,
                         le_error *err);
 /* Works until nothing is left: in one thread, or in several at once, which the core does not start itself. thread: 0 to threads - 1, its own. */
