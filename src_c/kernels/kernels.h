@@ -61,8 +61,9 @@ typedef struct {
     int n, k;
     le_packed_kind kind;
     bool sparse; /* data lies as sparse.h says, whatever the kind */
-    bool fine;   /* LE_PACKED_I8: what it multiplies is quantised to 15 bits, for it comes from outside and may span decades, unless input_bits says 8 */
-    void *data;  /* pack_size bytes, 64-byte aligned */
+    bool
+        fine; /* LE_PACKED_I8: what it multiplies is quantised to 15 bits, for it comes from outside and may span decades, unless input_bits says 8 */
+    void *data; /* pack_size bytes, 64-byte aligned */
 } le_packed;
 
 /* int8 products are summed in int32: 127 * 255 * k must stay below 2^31. Longer rows are multiplied in float32. */

@@ -91,7 +91,8 @@ static le_status pack_filter(le_pack_ctx *ctx, conv *p, bool fine) {
 }
 
 le_status le_pack_conv(le_pack_ctx *ctx) {
-    static const char *const keys[] = {"layout", "strides", "dilations", "pads", "groups", "activation", "alpha", "beta", "input_bits", NULL};
+    static const char *const keys[] = {"layout",     "strides", "dilations", "pads",       "groups",
+                                       "activation", "alpha",   "beta",      "input_bits", NULL};
     conv *p = le_pack_alloc(ctx, sizeof *p);
     if (!p)
         return LE_ERR_MEMORY;

@@ -5,8 +5,8 @@
 
 enum { R, Z, N };
 
-static const char *const gru_keys[] = {
-    "activations", "activation_alpha", "activation_beta", "direction", "time_major", "masked_output", "clip", "reset_after", "input_bits", NULL};
+static const char *const gru_keys[] = {"activations", "activation_alpha", "activation_beta", "direction", "time_major", "masked_output",
+                                       "clip",        "reset_after",      "input_bits",      NULL};
 static const le_recurrence_spec gru_spec = {.gates = 3,
                                             .n_activations = 3,
                                             .activations = {LE_ACT_sigmoid, LE_ACT_sigmoid, LE_ACT_tanh},
