@@ -55,7 +55,7 @@ def step_many(
             None
             if shape is None
             else np.asarray(answer_array(out, (len(items), *shape), np.dtype(port.dtype), len(shapes) == 1))
-            for port, shape in zip(model.outputs, shapes, strict=True)
+            for port, shape in zip(model.outputs, shapes)
         ]
         many.call(items, inputs, outputs, working)
         answers = [_each_one(many, items, i, a) if many.windows else a for i, a in enumerate(outputs)]
@@ -74,7 +74,7 @@ def _arranged(model: Model, frames: Any, count: int) -> list[Array]:
     else:
         names = [port.name for port in model.inputs]
         raise ShapeError(f"frames: expected {{input: array}} for the inputs {names}, found {_described(frames)}")
-    for port, array in zip(model.inputs, arrays, strict=True):
+    for port, array in zip(model.inputs, arrays):
         if array.ndim == 0 or len(array) != count:
             raise ShapeError(
                 f"input {port.name!r}: expected {count} frames, one for each stream, found {_described(array)}"
@@ -93,7 +93,7 @@ def _answer_shapes(many: Many, first: Stream, inputs: list[Array]) -> Shapes:
         many.seen = None
         drops = first._check_frame([array[0] for array in inputs])
         layouts = first.model.out_layouts
-        many.seen = shapes, drops, [_as_step(s, o, drops) for s, o in zip(many.shapes, layouts, strict=True)]
+        many.seen = shapes, drops, [_as_step(s, o, drops) for s, o in zip(many.shapes, layouts)]
     answers: Shapes = many.seen[2]
     return answers
 
@@ -113,8 +113,7 @@ def _each_one(
     if all(shape == full for shape in shapes):
         return answers
     return [
-        None if shape is None else _beginning(many, items[0], output, row, shape)
-        for row, shape in zip(answers, shapes, strict=True)
+        None if shape is None else _beginning(many, items[0], output, row, shape) for row, shape in zip(answers, shapes)
     ]
 
 
@@ -151,7 +150,7 @@ def run_in_threads(model: Model, arrays: list[Array], lengths: ArrayLike | None,
         axes = [layout.batch_axis + lead for layout in model.out_layouts]
         return [np.concatenate([found[i][o] for i in order], axis=axis) for o, axis in enumerate(axes)]
     results = model._blank_outputs(batch, frames)
-    for (rows, _), part in zip(pieces, found, strict=True):
+    for (rows, _), part in zip(pieces, found):
         model._scatter(results, part, rows)
     return results
 
@@ -169,12 +168,9 @@ def _split(
     return [
         (
             rows[a:b],
-            [
-                np.ascontiguousarray(v[(whole,) * (axis + lead) + (slice(a, b),)])
-                for v, axis in zip(arrays, axes, strict=False)
-            ],
+            [np.ascontiguousarray(v[(whole,) * (axis + lead) + (slice(a, b),)]) for v, axis in zip(arrays, axes)],
         )
-        for a, b in zip(bounds, bounds[1:], strict=False)
+        for a, b in zip(bounds, bounds[1:])
     ]
 
 

@@ -114,7 +114,7 @@ def frames_for(model: Model, count: int, seed: int, batch: int | None = None) ->
     ]
     lead = [] if batch is None else [batch]
     shapes = [[s for s in size if s != 1 or len(size) == 1] for size in sizes]
-    return {p.name: rng.normal(size=(count, *lead, *s)).astype(F) for p, s in zip(model.inputs, shapes, strict=True)}
+    return {p.name: rng.normal(size=(count, *lead, *s)).astype(F) for p, s in zip(model.inputs, shapes)}
 
 
 def one_by_one(streams: list[Stream], frames: dict[str, np.ndarray]) -> list[Any]:
@@ -131,11 +131,11 @@ def check_answers(model: Model, got: Any, want: list[Any]) -> None:
     for name in [p.name for p in model.outputs]:
         rows = got[name] if isinstance(got, dict) else got
         assert len(rows) == len(want)
-        assert all(same(r, w[name] if isinstance(w, dict) else w) for r, w in zip(rows, want, strict=True))
+        assert all(same(r, w[name] if isinstance(w, dict) else w) for r, w in zip(rows, want))
 
 
 def check_states(a: list[Stream], b: list[Stream]) -> None:
-    for one, other in zip(a, b, strict=True):
+    for one, other in zip(a, b):
         assert one.state.keys() == other.state.keys()
         assert all(same(one.state[name], other.state[name]) for name in one.state)
 
@@ -254,9 +254,9 @@ def test_a_failed_call_names_the_first_and_changes_nothing(threads):
     wrong[[150, 151, 290]] = 10
     with pytest.raises(LstmEdgeError, match=r"^stream 150: node.* 10"):
         step_many(streams, wrong, threads=threads)
-    for stream, state in zip(streams, before, strict=True):
+    for stream, state in zip(streams, before):
         assert all(same(stream.state[name], state[name]) for name in state)
-    want = [s.step(v) for s, v in zip([restored(model, s) for s in before], x, strict=True)]
+    want = [s.step(v) for s, v in zip([restored(model, s) for s in before], x)]
     check_answers(model, step_many(streams, x, threads=threads), want)
 
 
@@ -323,7 +323,7 @@ def test_a_batch_over_threads_has_the_bits_of_one_thread(kind):
         lengths = np.array([24, 6, 6, 24, 8, 8, 8, 8, 8, 8, 10])
         want = packed(model.run(*arrays, lengths=lengths))
         assert all(packed(model.run(*arrays, lengths=lengths, threads=n)) == want for n in (2, 4))
-    one = [a[0] if port.shape[0] == "batch" else a[:, 0] for a, port in zip(arrays, model.inputs, strict=True)]
+    one = [a[0] if port.shape[0] == "batch" else a[:, 0] for a, port in zip(arrays, model.inputs)]
     assert packed(model.run(*one, threads=2)) == packed(model.run(*one))
     with pytest.raises(LstmEdgeError, match="run: threads: expected an int from 1 to 1024, found 2.5"):
         model.run(*arrays, threads=2.5)

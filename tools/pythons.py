@@ -21,7 +21,7 @@ from common import CACHE, ROOT, run
 MINORS = range(9, 16)
 STABLE = 11  # the first minor version that takes the wheel of the stable ABI
 TESTS = ["tests/test_runtime.py", "tests/test_streaming.py", "tests/test_many.py", "tests/test_golden.py"]
-NEEDED = ["numpy", "pytest", "pytest-xdist", "hypothesis", "click", "rich"]
+NEEDED = ["numpy", "onnx", "pytest", "pytest-xdist", "hypothesis", "click", "rich"]
 BUILD = ["setuptools>=77", "cython>=3.1", "wheel"]
 BESIDE = ["tests", "tools", "examples", "pyproject.toml", "README.md"]
 WORK = ROOT / "build" / "pythons"

@@ -39,7 +39,7 @@ def outputs(data: bytes) -> Callable[[list[Any]], list[Any]]:
 
     def run(feed: list[Any]) -> list[Any]:
         values = {n: a.clone() for n, a in constants.items()} if written else dict(constants)
-        values.update(zip((i.name for i in program.inputs), feed, strict=True))
+        values.update(zip((i.name for i in program.inputs), feed))
         for step, function in calls:
             values[step.name] = function(*_resolved(step.args, values), **_resolved(step.kwargs, values))
         return [_resolved(value, values) for _, value in program.outputs]
