@@ -1,7 +1,5 @@
 """Arguments of TorchScript's forward: tuples, lists, dicts, numbers, and sizes that meet by chance."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -1,7 +1,5 @@
 """TorchScript that writes in place, to its own buffers too: they are states of the stream."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

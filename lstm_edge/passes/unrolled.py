@@ -104,7 +104,7 @@ def _ops_of_steps(graph: Graph, steps: dict[str, int], count: int) -> int | None
             handed_on.add(step)
     one = ops[-2]
     alike = all(own == one for own in ops[1:-1])
-    large = one.total() - one["Reshape"] >= LEAST_OPS or not GATES.keys().isdisjoint(one)
+    large = sum(one.values()) - one["Reshape"] >= LEAST_OPS or not GATES.keys().isdisjoint(one)
     if not alike or not large or len(handed_on) < count:
         return None
-    return sum(own.total() for own in ops[:-1]) + (one & ops[-1]).total()
+    return sum(sum(own.values()) for own in ops[:-1]) + sum((one & ops[-1]).values())
