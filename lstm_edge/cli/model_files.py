@@ -7,6 +7,7 @@ import shlex
 from typing import Any
 
 import click
+from rich.console import Console
 
 from ..errors import FormatError, LstmEdgeError
 from ..format import MAGIC
@@ -70,3 +71,14 @@ def check_model_output(path: str, sources: tuple[str, ...]) -> None:
     if suffix != ".lstm":
         told = f"note: {path}: written under this name, though .lstm is what a model's name ends in elsewhere"
         err_console().print(told, markup=False, soft_wrap=True)
+
+
+def sizes_of(source: str, made: str) -> dict[str, Any]:
+    """What --json says of a file made of another: its name, and the bytes of both."""
+    return {"model": os.path.basename(made), "file_bytes": (os.path.getsize(source), os.path.getsize(made))}
+
+
+def print_sizes(source: str, made: str, console: Console) -> None:
+    """The same as a line."""
+    before, after = sizes_of(source, made)["file_bytes"]
+    console.print(f"{made}: {after:,} bytes, {after / before:.3f} of {before:,}", markup=False)

@@ -12,7 +12,7 @@ import lstm_edge
 from ..prune.report import PruneReport
 from .grid import Column, name, print_grid, text
 from .io import err_console, out_console, print_json
-from .model_files import check_model_output
+from .model_files import check_model_output, print_sizes, sizes_of
 from .options import json_option, model_argument
 from .parsing import Command
 from .tables import Reading, read_arrays, table_options
@@ -56,13 +56,12 @@ def command(
         _, report = lstm_edge.prune(
             model_path, target, density=density, calibration=calibration, layers=layers or ("*",)
         )
-    sizes = os.path.getsize(model_path), os.path.getsize(target)
     if as_json:
-        print_json({"model": os.path.basename(target), "file_bytes": sizes, **report.as_metadata()})
+        print_json({**sizes_of(model_path, target), **report.as_metadata()})
         return
     console = out_console()
     print_report(report, console)
-    console.print(f"{target}: {sizes[1]:,} bytes, {sizes[1] / sizes[0]:.3f} of {sizes[0]:,}", markup=False)
+    print_sizes(model_path, target, console)
 
 
 def print_report(report: PruneReport, console: Console) -> None:

@@ -17,7 +17,7 @@ from ..quantize.report import Error, QuantizeReport
 from ..quantize.targets import HERE, TARGETS, measure_for
 from .grid import Column, name, print_grid, text
 from .io import err_console, out_console, print_json
-from .model_files import check_model_output
+from .model_files import check_model_output, print_sizes, sizes_of
 from .options import json_option, model_argument
 from .parsing import Command
 from .tables import Reading, read_arrays, table_options
@@ -93,13 +93,12 @@ def command(
         )
         if form != "auto":
             add_times(report, model_path, target, board)
-    sizes = os.path.getsize(model_path), os.path.getsize(target)
     if as_json:
-        print_json({"model": os.path.basename(target), "file_bytes": sizes, **report.as_metadata()})
+        print_json({**sizes_of(model_path, target), **report.as_metadata()})
         return
     console = out_console()
     print_report(report, console)
-    console.print(f"{target}: {sizes[1]:,} bytes, {sizes[1] / sizes[0]:.3f} of {sizes[0]:,}", markup=False)
+    print_sizes(model_path, target, console)
 
 
 def add_times(report: QuantizeReport, before: str, after: str, target: str) -> None:
