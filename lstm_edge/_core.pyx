@@ -327,24 +327,16 @@ cdef class Model:
         return values
 
     def _array(self, int index, value):
-        """`value` as a C-contiguous array of the input's dtype; only casts that lose nothing."""
+        """`value` as a C-contiguous array of the input's dtype; see casting."""
         port = self.inputs[index]
         try:
             array = np.asarray(value)
         except ValueError as exc:  # rows of several lengths
             raise ShapeError(f"input {port.name!r}: expected an array of {port.dtype}, found {exc}") from None
-        if array.dtype == port.dtype:
-            return np.ascontiguousarray(array) if array.ndim else array
-        if port.dtype == "int32":
-            declared = self.metadata.get("input_dtypes", {}).get(port.name, "")
-            whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and declared.startswith("float"))
-            if whole and array.size == 0:
-                return array.astype(np.int32)
-            if whole and array.min() >= -2**31 and array.max() < 2**31 and (array.dtype.kind != "f" or (array == np.trunc(array)).all()):
-                return np.ascontiguousarray(array, dtype=np.int32)
-        if not isinstance(value, np.ndarray) and array.dtype.kind in "fiu" and port.dtype == "float32":  # lists and numbers
-            return np.ascontiguousarray(array, dtype=np.float32)
-        raise ShapeError(f"input {port.name!r}: expected dtype {port.dtype}, found {array.dtype}")
+        if array.dtype != port.dtype:
+            from .casting import cast
+            array = cast(array, port)
+        return np.ascontiguousarray(array) if array.ndim else array
 
     def _sizes(self, values, bint no_batch, int batch, int frames, bint lead):
         """(batch, frames, count) that the arrays stand for; every axis is checked. lead: a leading axis counts steps."""

@@ -282,10 +282,11 @@ def test_foreign_inputs_are_named(doubler, tmp_path, capsys, name, content, word
     assert words in err and name in err
 
 
-@pytest.mark.parametrize("dtype", ["bool", "complex128", "U1"])
+@pytest.mark.parametrize("dtype", ["bool", "complex128", "U1", "int16"])
 def test_wrong_dtypes_are_named_with_what_to_do(doubler, tmp_path, capsys, dtype):
     np.save(tmp_path / "a.npy", np.zeros((2, 4), dtype))
-    assert "expected float32" in error_of(capsys, ["run", doubler, str(tmp_path / "a.npy")])
+    said = error_of(capsys, ["run", doubler, str(tmp_path / "a.npy")])
+    assert f"expected dtype float32, found {np.dtype(dtype)}" in said and "array.astype('float32')" in said
 
 
 def test_outputs_that_cannot_be_written_are_named_before_any_work(doubler, tmp_path, capsys):

@@ -262,7 +262,7 @@ def test_what_does_not_fit_is_named():
         r"history: input 'x': expected shape \(batch, frames, 2\), found \(5, 1\)": {"history": past[:, :1]},
         r"history: .*at least 1, found batch \[1\], frames \[0\]": {"history": past[:0]},
         r"history: expected \{input: array\} of x, found z": {"history": {"z": past}},
-        r"input 'x': expected dtype float32, found float64": {"history": past.astype(float)},
+        r"input 'x': expected dtype float32, found int16": {"history": past.astype(np.int16)},
         r"window: expected a whole number of at least 1, found 1.5": {"window": 1.5},
         r"steps: expected a whole number below 2,147,483,648, found 1000000000000000000000": {"steps": 10**21},
         r"input 'x': expected an array of float32, found setting an array element": {"history": [[1, 2], [3]]},

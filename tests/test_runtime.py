@@ -144,7 +144,14 @@ def test_a_wrong_state_changes_nothing(model):
     "call, expected",
     [
         (lambda m: m.run(np.zeros((4, INPUTS + 1), np.float32)), r"input 'x'.*\(frames, 5\).*\(4, 6\)"),
-        (lambda m: m.run(np.zeros((4, INPUTS))), "expected dtype float32, found float64"),
+        (lambda m: m.run(np.full((4, INPUTS), 1e39)), "expected values that float32 can hold, found 1e.39 in float64"),
+        (lambda m: m.run(np.full((4, INPUTS), 2**24 + 1)), "float32 can hold, found 16777217 in int64"),
+        (lambda m: m.run([[2**24 + 1] * INPUTS]), "float32 can hold, found 16777217 in int64"),
+        (lambda m: m.run(np.zeros((4, INPUTS), complex)), "expected dtype float32, found complex128"),
+        (
+            lambda m: m.run(np.zeros((4, INPUTS), np.int16)),
+            "expected dtype float32, found int16, of which nothing says how",
+        ),
         (lambda m: m.run(np.zeros((0, 4, INPUTS), np.float32)), "at least 1 sequence"),
         (lambda m: m.run(np.zeros(INPUTS, np.float32)), r"found \(5,\)"),
         (lambda m: m.run(), "input 'x' is missing"),
@@ -167,7 +174,7 @@ def test_wrong_arrays_are_named_and_change_nothing(model, call, expected):
     with pytest.raises(LstmEdgeError):
         stream.step(np.zeros(INPUTS + 2, np.float32))
     with pytest.raises(LstmEdgeError):
-        stream.step(np.zeros(INPUTS, np.float64))
+        stream.step(np.full(INPUTS, 1e39))
     for name, value in stream.state.items():
         np.testing.assert_array_equal(value, before[name])
 

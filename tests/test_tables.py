@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import lstm_edge
 from lstm_edge.cli import _run
 from lstm_edge.cli.io import Form, read_csv
-from lstm_edge.errors import FormatError
+from lstm_edge.errors import FormatError, ShapeError
 from lstm_edge.files.rows import Dialect
 
 ROWS = [[1.5, -2.0], [0.25, 1234.5]]  # what each of DIALECTS holds
@@ -134,16 +136,21 @@ def answers(*words: str) -> np.ndarray:
     return np.load("y.npy")
 
 
-def test_files_of_other_dtypes_are_taken_where_every_value_survives(folder, capsys):
-    model()
+def test_files_and_arrays_of_other_dtypes_are_taken_where_every_value_survives(folder, capsys):
+    loaded = lstm_edge.load(model())
     values = np.array([[1, -2], [3, 1 << 24]])
     np.save("float32.npy", values.astype(np.float32))
     expected = answers("float32.npy")
     for dtype in ("float64", "int64", ">f4", ">i8"):
         np.save("x.npy", values.astype(dtype))
         np.testing.assert_array_equal(answers("x.npy"), expected)
+        np.testing.assert_array_equal(loaded.run(values.astype(dtype)), expected)
+        stream = loaded.stream()
+        np.testing.assert_array_equal([stream.step(row) for row in values.astype(dtype)], expected)
     capsys.readouterr()
     for value in (np.float64(1e39), np.int64((1 << 24) + 1), np.int64(-(1 << 63)), np.uint64((1 << 64) - 1)):
+        with pytest.raises(ShapeError, match=f"float32 can hold, found {re.escape(str(value))} in {value.dtype}"):
+            loaded.run(np.full((2, 2), value))
         np.save("x.npy", np.full((2, 2), value))
         assert _run(["run", "m.lstm", "x.npy", "-o", "y.npy"]) == 1
         said = capsys.readouterr().err

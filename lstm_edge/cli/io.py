@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from ..casting import cast
 from ..errors import FormatError, LstmEdgeError, ShapeError
 from ..files.number_rows import Choice, NumberRows
 from ..files.rows import Dialect, Rows, open_rows
@@ -273,9 +274,10 @@ def frames_of_rows(rows: np.ndarray, port: Any, step_model: bool, place: str) ->
         if rows.size % math.prod(sizes):
             raise ShapeError(f"{place}: expected a multiple of {math.prod(sizes)} values, found {rows.size}")
         array = rows.reshape(-1, *sizes) if len(sizes) < len(port.shape) else rows.reshape(sizes)
-    if port.dtype == "int32" and np.array_equal(array, np.trunc(array)):
-        return np.ascontiguousarray(array, np.int32)
-    return np.ascontiguousarray(array, np.float32 if port.dtype != "bool" else np.bool_)
+    try:
+        return np.ascontiguousarray(array.astype(bool) if port.dtype == "bool" else cast(array, port))
+    except ShapeError as exc:
+        raise exc.at(place) from None
 
 
 def frame_width(port: Any, step_model: bool, place: str) -> int:

@@ -8,8 +8,8 @@ from typing import Any, Protocol, Union
 
 import numpy as np
 
+from ..casting import check_dtype
 from ..errors import FormatError, ShapeError
-from .intake import check_kind
 from .io import (
     Form,
     chosen_rows,
@@ -229,7 +229,10 @@ def _array_stream(pipe: Pipe, port: Any, axis: int | None, model: Any, multiple:
 def _array_source(array: np.ndarray, port: Any, axis: int | None, model: Any, place: str) -> ArraySource:
     batch_axis = next((d for d, size in enumerate(port.shape) if size == "batch"), -1)
     shape = ["frames", *port.shape] if model.is_step_model else list(port.shape)
-    check_kind(array, port, place)
+    try:
+        check_dtype(array.dtype, port)
+    except ShapeError as exc:
+        raise exc.at(place) from None
     if axis is None:
         return ArraySource(array, -1)
     missing = len(shape) - array.ndim
