@@ -15,6 +15,7 @@ from . import __version__, format, load, passes
 from ._core import Model
 from .check.self_test import make_self_test
 from .errors import LstmEdgeError
+from .files.replacing import replacing
 from .importers import registry
 from .importers.rates import keep_rate
 from .ir.graph import Graph
@@ -94,7 +95,8 @@ def suggest_network(
     with _named(source):
         text = registry.suggest_network(source, dict(options or {}))
     if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
+        with replacing(path) as file:
+            file.write(text.encode())
     return text
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -119,8 +118,7 @@ def _run(args: Sequence[str] | None) -> int:
         error_line("interrupted")
         return 130
     except OSError as exc:
-        place = re.sub(r"\.[0-9]+\.tmp$", "", str(exc.filename or ""))  # what was asked for, not its temporary name
-        error_line(f"{place}: {exc.strerror}" if place and exc.strerror else str(exc))
+        error_line(f"{exc.filename}: {exc.strerror}" if exc.filename and exc.strerror else str(exc))
         return 1
     except ModuleNotFoundError as exc:
         extra = EXTRAS.get((exc.name or "").partition(".")[0])

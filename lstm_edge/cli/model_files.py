@@ -10,10 +10,11 @@ import click
 from rich.console import Console
 
 from ..errors import FormatError, LstmEdgeError
+from ..files.replacing import written_in_place
 from ..format import MAGIC
 from ..importers import registry
 from .io import err_console
-from .sinks import PICTURES, SUFFIXES, check_output, written_in_place
+from .sinks import PICTURES, SUFFIXES, check_output
 
 DATA = (".csv", ".wav", ".npy", ".parquet")
 

@@ -12,6 +12,8 @@ from typing import IO, Any
 import numpy as np
 
 from ..errors import FormatError, ShapeError
+from ..files.replacing import replacing as whole_file
+from ..files.replacing import written_in_place
 from .lines import FORMS, Clock, Lines
 from .wav import HEADER_BYTES, wav_header, write_samples
 
@@ -34,28 +36,15 @@ def check_output(path: str, sources: tuple[str, ...]) -> None:
             raise FormatError(f"{path}: expected another file than the input to write to; give another -o")
 
 
-def written_in_place(path: str) -> bool:
-    """Whether it is there and no file: a device such as /dev/null, a pipe. Nothing takes its name."""
-    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
-
-
 @contextmanager
 def replacing(path: str) -> Iterator[IO[bytes]]:
-    """A file to write that becomes `path` at the end, and is removed when anything goes wrong before. A device or a pipe stays what
-    it is and is written as it comes."""
+    """A file to write that becomes `path` at the end. A device or a pipe stays what it is and is written as it comes."""
     if written_in_place(path):
         with open(path, "wb") as file:
             yield file
-        return
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "w+b") as file:
+    else:
+        with whole_file(path) as file:
             yield file
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
 
 
 class Sink:

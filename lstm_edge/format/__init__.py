@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import Union
 
+from ..files.replacing import replacing
 from ..ir.graph import Graph
 from .layout import MAGIC
 from .reader import Reader
@@ -17,30 +17,13 @@ Source = Union[str, os.PathLike[str], bytes, bytearray, memoryview]
 
 
 def write(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Writes `graph` to `path`, through a temporary file in the same folder so that readers never see half a model.
+    """Writes `graph` to `path`, whole: readers never see half a model (files.replacing).
 
     Raises UnsupportedModelError when the graph holds what the format cannot, OSError when the folder cannot be written.
     """
     content = to_bytes(graph)
-    target = os.fspath(path)
-    folder = os.path.dirname(target) or "."
-    if not os.path.isdir(folder):  # else the error would name the temporary file, which nobody asked for
-        raise FileNotFoundError(
-            errno.ENOENT, f"expected an existing folder, found no {folder}; create it first", target
-        )
-    if os.path.exists(target) and not os.path.isfile(target):  # renaming would put the file in a device's place
-        raise OSError(errno.EINVAL, "expected the name of a file to write, found a folder, a pipe or a device", target)
-    temporary = f"{target}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+    with replacing(path) as file:
+        file.write(content)
 
 
 def to_bytes(graph: Graph) -> bytes:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..errors import FormatError
+from ..files.replacing import replacing
 from ..options import spelled
 from .distributed import World
 from .int8_layers import Int8
@@ -73,15 +74,12 @@ class Checkpoints:
         if self.path is None or not self.world.first:
             return
         content = {"kind": KIND, "identity": self.identity, "made by": _made_by(self.device), **state}
-        temporary = self.path.with_name(NAME + ".tmp")
-        with open(temporary, "wb") as file:
+        with replacing(self.path) as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if not self.tried:
-            _loaded(temporary.read_bytes(), f"{self.path}: what the network keeps in its state")
-            self.tried = True
-        os.replace(temporary, self.path)
+            if not self.tried:
+                file.seek(0)
+                _loaded(file.read(), f"{self.path}: what the network keeps in its state")
+                self.tried = True
         self.last = time.monotonic()
 
     def read(self) -> dict[str, Any] | None:

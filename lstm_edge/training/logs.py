@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from ..files.replacing import replacing
 from .options import Options
 from .report import Epoch, History, Report, TrainingError
 
@@ -38,12 +40,12 @@ class CsvLog:
     def ended(self, history: History) -> None: ...
 
     def epoch(self, epoch: Epoch, history: History) -> None:
-        temporary = self.path.with_name(CSV_NAME + ".tmp")
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            rows = csv.DictWriter(file, [f.name for f in fields(Epoch)])
-            rows.writeheader()
-            rows.writerows(asdict(each) for each in history.epochs)
-        os.replace(temporary, self.path)
+        text = io.StringIO(newline="")
+        rows = csv.DictWriter(text, [f.name for f in fields(Epoch)])
+        rows.writeheader()
+        rows.writerows(asdict(each) for each in history.epochs)
+        with replacing(self.path) as file:
+            file.write(text.getvalue().encode())
 
 
 class TensorBoardLog:
