@@ -187,6 +187,8 @@ SUMS = {
     "Reduce",
     "Softmax",
     "CumSum",
+    "Rfft",
+    "Irfft",
 }
 STRATEGIES: dict[str, Callable[[Builder], None]] = {}
 
@@ -722,6 +724,33 @@ def reverse_sequence(b: Builder) -> None:
 def resize(b: Builder) -> None:
     shape = b.shape(1, 4)
     b.add("Resize", [b.at_run(b.typed(shape))], {"scales": [b.draw(st.integers(1, 3)) for _ in shape]})
+
+
+# ---- signal ----------------------------------------------------------------------------------------------------------
+
+
+@strategy
+def frames(b: Builder) -> None:
+    size, hop = b.draw(st.integers(1, 9)), b.draw(st.integers(1, 12))
+    b.add("Frames", [b.at_run(b.wild(*b.shape(0, 2), b.draw(st.integers(0, 40))))], {"size": size, "hop": hop})
+
+
+POINTS = st.sampled_from(
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14, 15, 16, 22, 25, 26, 30, 49, 60, 64, 77, 100, 125, 128, 400]
+)
+
+
+@strategy
+def rfft(b: Builder) -> None:
+    n = b.draw(POINTS)
+    m = b.one_of(n, n, b.draw(st.integers(0, n)))
+    b.add("Rfft", [b.at_run(b.values(*b.shape(0, 2), m))], {"n": n})
+
+
+@strategy
+def irfft(b: Builder) -> None:
+    n = b.draw(POINTS)
+    b.add("Irfft", [b.at_run(b.values(*b.shape(0, 2), 2, n // 2 + 1))], {"n": n})
 
 
 def answers_of(model: Any, arrays: Iterable[np.ndarray]) -> dict[str, np.ndarray | None]:

@@ -7,7 +7,7 @@ import numpy as np
 from ..ir.graph import Node
 from ..ir.ops import op_spec, place, read_attrs, spatial_axes
 from ..ir.shapes import Result, infer
-from . import elementwise, integer, layers, movement, over_axes, recurrent
+from . import elementwise, integer, layers, movement, over_axes, recurrent, signal
 from .arrays import RUN_AS, Array, Attrs, Rule, Shaped, dtype_of
 
 RULES: dict[str, Rule] = {
@@ -17,6 +17,7 @@ RULES: dict[str, Rule] = {
     **elementwise.RULES,
     **over_axes.RULES,
     **movement.RULES,
+    **signal.RULES,
 }
 
 

@@ -14,7 +14,7 @@ from ...errors import UnsupportedModelError
 from ..activations import ACTIVATIONS, PARAMETERS
 from ..node import Node, place
 from ..spec import MAX_RANK, REQUIRED, RUN_DTYPES, Attr, Each, OpSpec, each
-from . import elementwise, layers, movement, over_axes, recurrent
+from . import elementwise, layers, movement, over_axes, recurrent, signal
 from .elementwise import BINARY_ARITHMETIC, BINARY_COMPARISON, BINARY_LOGIC, UNARY, UNARY_FLOAT, UNARY_INT
 from .layers import channel_axis, spatial_axes
 from .movement import TO_END, is_whole_slice
@@ -51,7 +51,14 @@ __all__ = [
     "spatial_axes",
 ]
 
-OPS: dict[str, OpSpec] = {**recurrent.OPS, **layers.OPS, **elementwise.OPS, **over_axes.OPS, **movement.OPS}
+OPS: dict[str, OpSpec] = {
+    **recurrent.OPS,
+    **layers.OPS,
+    **elementwise.OPS,
+    **over_axes.OPS,
+    **movement.OPS,
+    **signal.OPS,
+}
 
 
 def op_spec(node: Node) -> OpSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...ir.graph import Graph
-from . import layers, movement, over_axes, recurrent
+from . import layers, movement, over_axes, recurrent, signal
 from .flow import Analysis, Carry, Cumulative, NotStreamable, Plan, Prefix, Rule, Running, Window
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 # By `how` of an op's row: what the op does to frames.
-RULES: dict[str, Rule] = {**recurrent.RULES, **layers.RULES, **over_axes.RULES, **movement.RULES}
+RULES: dict[str, Rule] = {**recurrent.RULES, **layers.RULES, **over_axes.RULES, **movement.RULES, **signal.RULES}
 
 
 def analyse(graph: Graph) -> Analysis:

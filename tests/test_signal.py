@@ -1,0 +1,72 @@
+"""Frames, Rfft and Irfft: near the exact transform, there and back, the same bits in any batch and any cutting of the samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import lstm_edge
+from lstm_edge import format, passes
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
+
+RNG = np.random.default_rng(5)
+
+
+def transform(op: str, n: int, *shape: int) -> lstm_edge.Model:
+    graph = Graph()
+    x = graph.input("x", (BATCH, *shape))
+    graph.output("y", graph.add1(op, [x], {"n": n}))
+    return lstm_edge.Model(format.to_bytes(passes.pipeline(graph)))
+
+
+@pytest.mark.parametrize("n", [320, 400, 512, 1024, 480, 96, 254, 101, 1])
+def test_a_transform_is_exact_to_float32_and_goes_back(n):
+    x = RNG.standard_normal((3, n)).astype(np.float32)
+    there, back = transform("Rfft", n, n), transform("Irfft", n, 2, n // 2 + 1)
+    y, exact = there.run(x), np.fft.rfft(x.astype(np.float64))
+    assert np.abs(y[:, 0] + 1j * y[:, 1] - exact).max() < 1e-6 * np.abs(exact).max()
+    assert np.abs(back.run(y) - x).max() < 1e-6 * np.abs(x).max()
+    np.testing.assert_array_equal(there.run(x[1:2]), y[1:2])
+
+
+def test_the_inverse_takes_no_imaginary_part_where_a_real_signal_has_none():
+    spectrum = RNG.standard_normal((1, 2, 9)).astype(np.float32)
+    back = transform("Irfft", 16, 2, 9)
+    y = back.run(spectrum)
+    spectrum[0, 1, [0, 8]] = 0
+    np.testing.assert_array_equal(back.run(spectrum), y)
+
+
+def test_rows_are_filled_up_with_zeros():
+    x = RNG.standard_normal((2, 301)).astype(np.float32)
+    filled = np.pad(x, ((0, 0), (0, 211)))
+    np.testing.assert_array_equal(transform("Rfft", 512, 301).run(x), transform("Rfft", 512, 512).run(filled))
+
+
+@pytest.mark.parametrize(("size", "hop"), [(400, 160), (512, 128), (160, 160), (25, 10), (10, 15)])
+def test_frames_stream_in_any_chunks_of_whole_hops(size, hop):
+    graph = Graph()
+    x = graph.input("x", (BATCH, FRAMES))
+    spectrum = graph.add1("Rfft", [graph.add1("Frames", [x], {"size": size, "hop": hop})], {"n": size})
+    graph.output("y", graph.add1("Reduce", [spectrum], {"kind": "sum_square", "axes": [2], "keepdims": 0}))
+    model = lstm_edge.Model(format.to_bytes(passes.pipeline(graph)))
+    assert model.metadata["streaming"] == {"supported": True, "why": "", "multiple": hop}
+    samples = RNG.standard_normal((2, 23 * hop)).astype(np.float32)
+    whole = model.run(samples)
+    assert whole.shape[1] == (samples.shape[1] - size) // hop + 1
+    for hops in (1, 2, 7):
+        stream = model.stream(batch=2)
+        chunks = [stream.run(samples[:, i : i + hops * hop]) for i in range(0, samples.shape[1], hops * hop)]
+        np.testing.assert_array_equal(np.concatenate([c for c in chunks if c is not None], 1), whole)
+
+
+def test_a_transform_has_a_number_of_points():
+    graph = Graph()
+    x = graph.input("x", (BATCH, FRAMES))
+    with pytest.raises(lstm_edge.ShapeError, match="last axis of input x: expected at most 512 values, found frames"):
+        graph.add1("Rfft", [x], {"n": 512})
+    with pytest.raises(lstm_edge.ShapeError, match="at most 1 values"):
+        transform("Rfft", 1, 2)
+    with pytest.raises(lstm_edge.ShapeError, match="attribute n: expected 1 to 65536, found 65537"):
+        transform("Rfft", 65537, 2)
