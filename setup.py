@@ -105,14 +105,20 @@ CODE_FLAGS = {
     "COROUTINE": 128,
     "ASYNC_GENERATOR": 512,
 }
-ASKS = 'inspect = PyImport_ImportModule("inspect");'
+# In that code, what imports modules -> what does without: the classes of collections.abc come from where the interpreter itself has them.
+LIGHTER = {
+    'inspect = PyImport_ImportModule("inspect");': "inspect = Py_None; Py_INCREF(inspect); (void)__Pyx_init_co_variable;",
+    'PyImport_ImportModule("collections.abc")': 'PyImport_ImportModule("_collections_abc")',
+}
 
 
-def without_inspect(source: str) -> None:
+def make_lighter(source: str) -> None:
     path = ROOT / source
-    text = path.read_text()
-    if ASKS in text:
-        path.write_text(text.replace(ASKS, "inspect = Py_None; Py_INCREF(inspect); (void)__Pyx_init_co_variable;"))
+    text = lighter = path.read_text()
+    for heavy, light in LIGHTER.items():
+        lighter = lighter.replace(heavy, light)
+    if lighter != text:
+        path.write_text(lighter)
 
 
 def extension() -> Extension:
@@ -133,7 +139,7 @@ def extension() -> Extension:
     )
     made = cythonize([core], build_dir="build/cython", compiler_directives={"language_level": "3"})[0]
     if STABLE:
-        without_inspect(made.sources[0])
+        make_lighter(made.sources[0])
     return made
 
 

@@ -8,8 +8,6 @@ p = stream.step(frame)
 from __future__ import annotations
 
 import sys as _sys
-from importlib import import_module as _import_module
-from types import ModuleType as _ModuleType
 
 from ._core import Model, Port, Stream, isas, load
 from .errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
@@ -62,11 +60,11 @@ _LAZY = {
 }
 
 
-class _Package(_ModuleType):
+class _Package(type(_sys)):  # type: ignore[misc]  # types.ModuleType
     """Binds a lazy module's function where importing the module would bind the module of the same name."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, getattr(value, name) if name in _LAZY and isinstance(value, _ModuleType) else value)
+        super().__setattr__(name, getattr(value, name) if name in _LAZY and isinstance(value, type(_sys)) else value)
 
 
 _sys.modules[__name__].__class__ = _Package
@@ -77,7 +75,9 @@ if not TYPE_CHECKING:  # type checkers know the names from above, and name those
     def __getattr__(name):
         if name not in _LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(_import_module(_LAZY[name], __name__), name)
+        module = __name__ + _LAZY[name]
+        __import__(module)
+        return getattr(_sys.modules[module], name)
 
 
 def __dir__() -> list[str]:

@@ -12,24 +12,50 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from libc.stdint cimport int16_t, int64_t, uint16_t, uint64_t
 from libc.string cimport memcpy
 
-import json
 import os
-import re
 import sys
-from collections import namedtuple
 from time import perf_counter
+
+try:
+    from _json import make_scanner
+except ImportError:  # an interpreter whose json is all Python
+    make_scanner = None
 
 from .errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
 
-Port = namedtuple("Port", "name shape dtype")
-Port.__doc__ = "An input, output or state: name, shape (ints, 'batch', 'frames' or text such as '2*frames'), dtype."
+
+class Port(tuple):
+    """An input, output or state: name, shape (ints, 'batch', 'frames' or text such as '2*frames'), dtype."""
+    # A named tuple written out, since `collections` takes a millisecond to import.
+    __slots__ = ()
+    _fields = __match_args__ = ("name", "shape", "dtype")
+    name, shape, dtype = [property(lambda self, i=i: self[i]) for i in range(3)]
+
+    def __new__(cls, name, shape, dtype):
+        return tuple.__new__(cls, (name, shape, dtype))
+
+    def __getnewargs__(self):
+        return tuple(self)
+
+    def __repr__(self):
+        return f"Port(name={self[0]!r}, shape={self[1]!r}, dtype={self[2]!r})"
+
+    @classmethod
+    def _make(cls, values):
+        return cls(*values)
+
+    def _asdict(self):
+        return dict(zip(self._fields, self))
+
+    def _replace(self, **changed):
+        return Port(**{**self._asdict(), **changed})
+
 
 include "_buffers.pxi"
 
 _DTYPES = {LE_F32: "float32", LE_I32: "int32", LE_BOOL: "bool"}
 _ERRORS = {LE_ERR_FORMAT: FormatError, LE_ERR_UNSUPPORTED: UnsupportedModelError, LE_ERR_SHAPE: ShapeError,
            LE_ERR_VALUE: LstmEdgeError, LE_ERR_MEMORY: MemoryError}
-_WORD = re.compile(r"[^\W\d]\w*")
 
 cdef enum:
     MOST_IDLE = 8  # streams that a model keeps for later runs
@@ -90,7 +116,7 @@ cdef class Model:
         cdef size_t size = 0
         cdef const char *text = le_model_metadata(self.c, &size)
         try:
-            self.metadata = json.loads(text[:size].decode()) if size else {}
+            self.metadata = read_json(text[:size].decode()) if size else {}
         except ValueError as why:
             raise FormatError(f"section META: expected JSON, found {why}") from None
         if not isinstance(self.metadata, dict):
@@ -103,7 +129,7 @@ cdef class Model:
         self.states = self._ports(LE_STATE)
         self.in_layouts = tuple([Layout(p) for p in self.inputs])
         self.out_layouts = tuple([Layout(p) for p in self.outputs])
-        self.has_batch = any(["batch" in _WORD.findall(str(n)) for port in self.inputs for n in port.shape])
+        self.has_batch = any([names_size(str(n), "batch") for port in self.inputs for n in port.shape])
         self.step_model = bool(self.states) and not any([(<Layout>l).frames_axis >= 0 for l in self.in_layouts])
         self.idle = []
         self.idle_many = []

@@ -10,10 +10,36 @@ cdef object size_text(le_dim dim, list lengths):
     return symbol if dim.coef == 1 else f"{dim.coef}*{symbol}"
 
 
+class _Plain:
+    """What json's scanner asks of its decoder: Python's own kinds of values."""
+    strict = True
+    object_hook = object_pairs_hook = parse_constant = None
+    parse_float, parse_int = float, int
+
+
+def read_json(str text):
+    """json.loads(text), by the compiled scanner alone where that reads it all: the package json imports re and enum, which takes
+    longer than to import this package and load a model."""
+    if make_scanner is not None:
+        try:
+            value, end = make_scanner(_Plain)(text, 0)
+            if end == len(text):
+                return value
+        except (TypeError, ValueError, StopIteration):  # NaN, or something wrong, which json names
+            pass
+    import json
+    return json.loads(text)
+
+
+cdef bint names_size(text, symbol):
+    """Whether the text of a size has this word in it."""
+    return symbol in "".join([c if c.isalnum() or c == "_" else " " for c in text]).split()
+
+
 cdef int axis_of(shape, symbol):
     """The axis whose size names the symbol; for the batch also a leading axis fixed at 1."""
     for axis, size in enumerate(shape):
-        if isinstance(size, str) and symbol in _WORD.findall(size):
+        if isinstance(size, str) and names_size(size, symbol):
             return axis
     if symbol == "batch" and len(shape) > 1 and shape[0] == 1:
         return 0

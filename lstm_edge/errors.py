@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 TYPE_CHECKING = False  # typing itself would take a third of the time in which the package is imported
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import TypeVar
 
     Error = TypeVar("Error", bound="LstmEdgeError")
@@ -56,13 +54,20 @@ class Findings:
     def add(self, error: LstmEdgeError) -> None:
         self._found.append(error)
 
-    @contextmanager
-    def looking(self) -> Iterator[None]:
-        """Keeps the error that is raised while it lasts."""
-        try:
-            yield
-        except LstmEdgeError as error:
+    def looking(self) -> Findings:
+        """A context that keeps the error which is raised while it lasts."""
+        return self
+
+    def __enter__(self) -> Findings:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, LstmEdgeError):
             self.add(error)
+            return True
+        return False
 
     def raise_all(self) -> None:
         """Raises what was found: the one error as it is, several as one of their kind with all messages."""

@@ -2,7 +2,9 @@
 
 import array
 import ctypes
+import json
 import os
+import pickle
 import subprocess
 import sys
 
@@ -53,15 +55,53 @@ def test_load_stream_and_step_do_without_numpy(path):
     assert said[OUTPUTS:] == ["<lstm_edge.Model", "False"]
 
 
-def test_importing_the_package_imports_no_numpy():
-    code = "import sys, lstm_edge; print([m for m in ('numpy', 'typing', 'inspect') if m in sys.modules])"
+WHAT_COMES_ALONG = """
+import os, sys
+before = set(sys.modules)
+import lstm_edge
+stream = lstm_edge.load(sys.argv[1]).stream()
+stream.step(memoryview(bytearray(20)).cast("f"), out=memoryview(bytearray(12)).cast("f"))
+print(*sorted(name for name in set(sys.modules) - before if "cython" not in name))
+"""
+
+
+def test_import_load_and_step_import_nearly_nothing_else(path):
+    """Time is not measured: what else were imported would take it. json, re and enum take longer than the rest together."""
     done = subprocess.run(
-        [sys.executable, "-S", "-c", code],
+        [sys.executable, "-S", "-c", WHAT_COMES_ALONG, str(path)],
         env={**os.environ, "PYTHONPATH": os.getcwd()},
         capture_output=True,
         text=True,
     )
-    assert done.stdout.strip() == "[]", done.stderr
+    few = {"__future__", "_json", "types", "_types", "lstm_edge", "lstm_edge._core", "lstm_edge.errors"}
+    assert set(done.stdout.split()) <= few, done.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": [1, 2.5, null, true]}', ' {"a": "\\u00e9\\n"} ', '{"a": 1e400, "b": -Infinity}']
+)
+def test_metadata_is_read_as_json_reads_it(text):
+    assert lstm_edge._core.read_json(text) == json.loads(text)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1}x', '{"a": "\n"}', "{'a': 1}", "[1,]", "nope"])
+def test_what_is_no_json_is_refused_in_its_words(text):
+    with pytest.raises(ValueError) as expected:
+        json.loads(text)
+    with pytest.raises(ValueError) as found:
+        lstm_edge._core.read_json(text)
+    assert str(found.value) == str(expected.value)
+
+
+def test_a_port_is_a_named_tuple(path):
+    port = lstm_edge.load(path).inputs[0]
+    name, shape, dtype = port
+    assert (name, shape, dtype) == (port.name, port.shape, port.dtype) == ("x", ("batch", "frames", INPUTS), "float32")
+    assert repr(port) == "Port(name='x', shape=('batch', 'frames', 5), dtype='float32')"
+    assert port._replace(name="y") == lstm_edge.Port("y", shape, dtype) == lstm_edge.Port._make(["y", shape, dtype])
+    assert port._asdict() == {"name": name, "shape": shape, "dtype": dtype}
+    twin = pickled(port)
+    assert twin == port and type(twin) is lstm_edge.Port and twin.__doc__
 
 
 def test_help_imports_no_numpy():
@@ -133,10 +173,8 @@ def test_pcm_is_scaled_by_the_stream(path, held):
     )
 
 
-def pickled(stream):
-    import pickle
-
-    return pickle.loads(pickle.dumps(stream))
+def pickled(made):
+    return pickle.loads(pickle.dumps(made))
 
 
 @pytest.mark.parametrize(
