@@ -20,7 +20,7 @@ import lstm_edge
 from lstm_edge import format as le_format
 from lstm_edge.cli import _run
 from lstm_edge.cli.convert import command as convert_command
-from lstm_edge.cli.io import frames_of_rows, frames_of_samples, read_csv, read_wav
+from lstm_edge.cli.io import frames_of_rows, frames_of_samples, read_rows, read_wav
 from lstm_edge.cli.verify import command as verify_command
 from lstm_edge.convert import to_graph
 from lstm_edge.errors import FormatError, ShapeError
@@ -118,7 +118,7 @@ def test_answers_of_any_length_are_written_whole(doubler, tmp_path):
         assert _run(["run", doubler, str(tmp_path / "x.csv"), "-o", str(tmp_path / f"y.{suffix}")]) == 0
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), 2 * rows)
     np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["y"], 2 * rows)
-    np.testing.assert_array_equal(read_csv(str(tmp_path / "y.csv")).astype(np.float32), 2 * rows)
+    np.testing.assert_array_equal(read_rows(str(tmp_path / "y.csv")).astype(np.float32), 2 * rows)
     np.save(tmp_path / "batch.npy", np.stack([rows, -rows]))
     assert _run(["run", doubler, str(tmp_path / "batch.npy"), "-o", str(tmp_path / "y.npy")]) == 0
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), [2 * rows, -2 * rows])
@@ -273,7 +273,7 @@ def test_errors_are_one_line(doubler, tmp_path, capsys):
         ("a.csv", b"\xff\xfe1", "expected text in UTF-8"),
         ("a.csv", b"", "expected rows of a table"),
         ("a.wav", b"", "expected a RIFF WAVE file"),
-        ("a.txt", b"1,2,3,4", "expected a file among .npy, .npz, .csv, .wav, found .txt"),
+        ("a.txt", b"1,2,3,4", "expected a file among .npy, .npz, .csv, .tsv, .parquet, .jsonl, .wav, found .txt"),
     ],
 )
 def test_foreign_inputs_are_named(doubler, tmp_path, capsys, name, content, words):
@@ -453,7 +453,7 @@ def test_foreign_wav_is_named(tmp_path, content):
 def test_csv_header_and_errors(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("left,right\n1,2\n\n3,4e-1\n")
-    np.testing.assert_array_equal(read_csv(str(path)), [[1, 2], [3, 0.4]])
+    np.testing.assert_array_equal(read_rows(str(path)), [[1, 2], [3, 0.4]])
     for text, words in (
         ("1,2\n3\n", "line 2: expected 2 columns, separated by ',', as the first row has, found 1"),
         ("a,b\n", "found none"),
@@ -462,7 +462,7 @@ def test_csv_header_and_errors(tmp_path):
     ):
         path.write_text(text)
         with pytest.raises(FormatError, match=words):
-            read_csv(str(path))
+            read_rows(str(path))
 
 
 @pytest.mark.parametrize(

@@ -171,10 +171,10 @@ def test_run_and_trace_take_the_same_tables(folder, capsys):
         ("two.lstm", "two.csv"): "two.csv: expected one series, found 'a', 'b'; `run` and `trace` pick it by --series",
         ("m.lstm", "short.csv"): "short.csv: expected 4 rows with price behind the last observation, found 3",
         ("m.lstm", "plain.csv"): "expected columns 'load', 'place', 'wind', 'price', 'when', as the model has them, found 'column1'",
-        ("one.lstm", "y.npy", "--series", "a"): "expected a model of `lstm-edge train --task forecast` and one .csv",
+        ("one.lstm", "y.npy", "--series", "a"): "--series: expected a table (.csv, .tsv, .parquet, .jsonl), found y.npy",
     }.items():  # fmt: skip
         for command in ("run", "trace"):
-            assert _run([command, *words]) == 1
+            assert _run([command, *words]) == (2 if "--series" in words else 1)
             assert message in said(capsys)
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import lstm_edge
+from lstm_edge import format
 from lstm_edge.cli import _run
-from lstm_edge.cli.io import Form, read_csv
+from lstm_edge.cli.io import Form, read_inputs, read_rows
+from lstm_edge.cli.tables import Reading, calibration_of, read_runs
 from lstm_edge.errors import FormatError, ShapeError
 from lstm_edge.files.rows import Dialect
+from lstm_edge.files.tables import read_table
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
+from lstm_edge.options import named_as_on_command_line
+from lstm_edge.passes import streaming
 
 ROWS = [[1.5, -2.0], [0.25, 1234.5]]  # what each of DIALECTS holds
 
@@ -80,14 +89,14 @@ def table(folder: Path, text: str) -> str:
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_a_dialect_is_read(tmp_path, name):
-    np.testing.assert_array_equal(read_csv(table(tmp_path, DIALECTS[name]), Form()), ROWS)
+    np.testing.assert_array_equal(read_rows(table(tmp_path, DIALECTS[name]), Form()), ROWS)
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_table_of_numbers_is_refused_by_its_place(tmp_path, name):
     text, message = REFUSED[name]
     with pytest.raises(FormatError, match=message):
-        read_csv(table(tmp_path, text), Form())
+        read_rows(table(tmp_path, text), Form())
 
 
 def test_what_is_said_of_a_table(tmp_path):
@@ -98,7 +107,7 @@ def test_what_is_said_of_a_table(tmp_path):
         (Form(Dialect(skip=2, decimal="."), ("load",), "forward"), [[1234], [1234], [5678]]),
         (Form(Dialect(";", skip=3, decimal=","), (), "forward"), [[1.234, 7, 1], [1.234, 7, 1], [5.678, 8, 2]]),
     ):
-        np.testing.assert_array_equal(read_csv(titled, form), rows)
+        np.testing.assert_array_equal(read_rows(titled, form), rows)
     for form, message in (
         (Form(Dialect(skip=2), ("heat",)), "expected a column 'heat' .*numbers from 1 to 3.*found 'load', 'n', 'temp'"),
         (Form(Dialect(skip=2), ("4",)), "expected a column '4'"),
@@ -106,9 +115,9 @@ def test_what_is_said_of_a_table(tmp_path):
         (Form(Dialect(skip=99)), "expected rows of a table as text, found none"),
     ):
         with pytest.raises(FormatError, match=message):
-            read_csv(titled, form)
+            read_rows(titled, form)
     with pytest.raises(FormatError, match="line 2, column 'a': expected a value to take for the rows below"):
-        read_csv(table(tmp_path, "a,b\n,1\n2,3\n"), Form(missing="forward"))
+        read_rows(table(tmp_path, "a,b\n,1\n2,3\n"), Form(missing="forward"))
 
 
 NETWORK = """convention = "torch"
@@ -180,6 +189,11 @@ def test_rows_become_windows(folder, capsys, frames, batch):
     for window in windows:
         np.save("x.npy", window[None])
         alone.append(answers("x.npy").reshape(-1))
+    loaded = lstm_edge.load("m.lstm")
+    reading = Reading(window=3)
+    runs = read_runs(loaded, ("windows.csv",), reading)
+    np.testing.assert_array_equal(np.concatenate([loaded.run(*run).reshape(-1, 3) for run in runs]), alone)
+    assert len(runs) == len(calibration_of(loaded, ("rows.csv",), reading)) == (78 if batch == "1" else 1)
     np.testing.assert_array_equal(answers("rows.csv", "--window", "3").reshape(78, 3), alone)
     np.testing.assert_array_equal(answers("windows.csv", "--window", "3").reshape(78, 3), alone)
     capsys.readouterr()
@@ -192,10 +206,141 @@ def test_rows_become_windows(folder, capsys, frames, batch):
             ["rows.csv", "--window", "81"],
             "expected at least 81 rows" if frames == '"frames"' else "expected an input with an axis of 81 frames",
         ),
-        (["x.npy", "--window", "3"], "--window: expected a .csv"),
+        (["x.npy", "--window", "3"], "--window: expected a table (.csv, .tsv, .parquet, .jsonl), found x.npy"),
     ):
-        assert _run(["run", "m.lstm", *words]) == 1
+        assert _run(["run", "m.lstm", *words]) == (2 if "x.npy" in words else 1)
         assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_rows_fill_a_model_that_takes_arrays_whole(folder, capsys):
+    loaded = lstm_edge.load(model("3", "last"))
+    rows = np.arange(12, dtype=np.float32).reshape(6, 2)
+    np.savetxt("x.csv", rows, delimiter=",")
+    Path("x.jsonl").write_text("\n".join(map(str, rows.tolist())))
+    for name in ("x.csv", "x.jsonl"):
+        np.testing.assert_array_equal(answers(name), loaded.run(rows.reshape(2, 3, 2)))
+
+
+def test_windows_feed_every_command_that_feeds_a_model(folder, capsys):
+    model("3", "last")
+    np.savetxt("x.csv", np.random.default_rng(0).standard_normal((9, 2)), delimiter=",", header="a,b")
+    np.savetxt("y.csv", answers("x.csv", "--window", "3"), delimiter=",")
+    for words in (
+        ["evaluate", "m.lstm", "x.csv", "y.csv"],
+        ["trace", "m.lstm", "x.csv"],
+        ["quantize", "m.lstm", "-o", "q.lstm", "--precision", "int8", "--calibrate", "x.csv"],
+        ["prune", "m.lstm", "-o", "p.lstm", "--density", "1", "--calibrate", "x.csv"],
+    ):
+        assert _run([*words, "--window", "3", "--columns", "a,b"]) == 0
+    assert "RMSE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words, code, expected",
+    [
+        (["x.npy", "--columns", "a", "--skip", "1"], 2, "--columns, --skip: expected a table (.csv, .tsv, .parquet, .jsonl), found x.npy"),
+        (["x.csv", "--delimiter", "ab", "--skip", "-1", "--window", "0", "--columns", ","], 2,
+         "'--columns': expected names or numbers of columns, separated by commas, found ','. "
+         "Invalid value for '--delimiter': expected one character, and no quote or line end, found 'ab'. "
+         "Invalid value for '--skip': -1 is not in the range x>=0. Invalid value for '--window': 0 is not in the range x>=1."),
+        (["x.csv", "--columns", "a,heat,-1,0,4"], 1, "x.csv: expected columns 'heat', '-1', '0', '4' (--columns takes names, or numbers from 1 to 2), found 'a', 'b'"),
+        (["x.csv", "--columns", "a,b,1"], 1, "--columns: expected each column once, found 'a' more than once"),
+        (["x.jsonl", "--delimiter", ";", "--skip", "1"], 1, "--delimiter, --skip: expected a table, found lines of JSON"),
+        (["x.csv", "--window", "3", "--series", "a"], 2, "--window: expected frames as they stand, found --series"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_the_flags_is_said_at_once(folder, capsys, words, code, expected):
+    model()
+    Path("x.csv").write_text("a,b\n1,2\n")
+    Path("x.jsonl").write_text("[1, 2]\n")
+    np.save("x.npy", np.zeros((2, 2)))
+    capsys.readouterr()
+    assert _run(["run", "m.lstm", *words]) == code
+    assert expected in " ".join(capsys.readouterr().err.split())
+
+
+def test_parquet_is_read_by_the_rules_of_text(folder, capsys):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    loaded = lstm_edge.load(model())
+    frame = pd.DataFrame({
+        "site": ["north", "south", "west"], "load": np.float32([0.1, 1.234, np.nan]), "on": [True, False, True],
+        "n": pd.array([1, None, 3], dtype="Int64"), "temp": ["1,5", "2", "-0,25"],
+    }, index=pd.date_range("2026-01-01", periods=3, freq="h", name="when"))  # fmt: skip
+    frame.to_parquet("t.parquet")
+    form = Form(columns=("load", "temp", "on", "n"), missing="zero")
+    np.testing.assert_array_equal(
+        read_rows("t.parquet", form).astype(np.float32),
+        np.float32([[0.1, 1.5, 1, 1], [1.234, 2, 0, 0], [0, -0.25, 1, 3]]),
+    )
+    assert read_table("t.parquet").times("when")[1] == np.datetime64("2026-01-01T01:00")
+    with pytest.raises(FormatError, match="t.parquet: row 3, column 'load': expected a number, found an empty cell"):
+        read_rows("t.parquet", Form(columns=("load",)))
+    assert answers("t.parquet", "--columns", "temp,on").shape == (3, 3)
+    assert [a.shape for a in read_inputs(loaded, ("t.parquet",), Form(columns=("temp", "on")))[0]] == [(3, 2)]
+    for name, content, message in (
+        ("a.parquet", b"a,b", "expected a .parquet table, found other content"),
+        ("b.parquet", Path("t.parquet").read_bytes()[:99], "expected a .parquet table, found"),
+    ):
+        Path(name).write_bytes(content)
+        with pytest.raises(FormatError, match=message):
+            read_rows(name)
+    with (
+        pytest.raises(FormatError, match="--delimiter, --skip: expected a table written as text"),
+        named_as_on_command_line(),
+    ):
+        read_rows("t.parquet", Form(Dialect(";", 1)))
+
+
+def test_the_extra_of_parquet_is_named_where_nothing_reads_it(folder, capsys, monkeypatch):
+    model()
+    Path("t.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    capsys.readouterr()
+    assert _run(["run", "m.lstm", "t.parquet"]) == 1
+    assert "pip install 'lstm-edge[pandas]'" in " ".join(capsys.readouterr().err.split())
+
+
+def two_inputs() -> lstm_edge.Model:
+    g = Graph()
+    x, h = g.input("x", (BATCH, FRAMES, 2)), g.input("h", (BATCH, FRAMES, 1))
+    g.output("y", g.add1("Concat", [x, h], {"axis": 2}))
+    g.output("z", g.add1("Unary", [h], {"kind": "tanh"}))
+    streaming.apply(g)
+    Path("two.lstm").write_bytes(format.to_bytes(g))
+    return lstm_edge.load("two.lstm")
+
+
+def test_one_jsonl_has_several_inputs_by_name(folder, capsys):
+    loaded = two_inputs()
+    lines = [{"x": [n, [n + 0.5]], "h": -n, "time": n} for n in range(200)]
+    Path("a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert _run(["run", "two.lstm", "a.jsonl", "-o", "y.jsonl"]) == 0
+    told = [json.loads(line) for line in Path("y.jsonl").read_text().splitlines()]
+    assert len(told) == 200 and told[7]["y"] == [7, 7.5, -7] and told[7]["z"] == pytest.approx(np.tanh(-7))
+    (x, h), _ = read_inputs(loaded, ("a.jsonl",))
+    assert x.shape == (200, 2) and h.shape == (200, 1)
+    for text, message in {
+        '{"x": [1, 2]}': "line 1: expected a frame in JSON: an object with 'x', 'h', found",
+        '{"x": [1, 2], "h": 1}\n{"x": [1], "h": 1}': "line 2: expected 2 values of 'x', found 1",
+        '{"x": [1, 1e400], "h": 1}': "line 1: expected a frame", '{"x": [1, "2"], "h": 1}': "line 1: expected a frame",
+        '{"x": [1, 1%s], "h": 1}' % ("0" * 400): "line 1: expected a frame", "[1, 2, 3]": "line 1: expected a frame",
+        '{"x": [1, 1e39], "h": 1}': "input 'x': expected values that float32 can hold, found 1e+39",
+    }.items():  # fmt: skip
+        Path("a.jsonl").write_text(text)
+        capsys.readouterr()
+        assert _run(["run", "two.lstm", "a.jsonl"]) == 1
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_jsonl_takes_columns_and_what_is_missing(folder):
+    loaded = lstm_edge.load(model())
+    Path("a.jsonl").write_text('{"b": 1, "a": null}\n{"a": 3, "b": null}\n')
+    for missing, rows in (("zero", [[0, 1], [3, 0]]), (None, [[np.nan, 1], [3, np.nan]])):
+        (x,), _ = read_inputs(loaded, ("a.jsonl",), Form(columns=("a", "b"), missing=missing))
+        np.testing.assert_array_equal(x, rows)
+    with pytest.raises(FormatError, match="line 1: expected a number .--missing forward., found null"):
+        read_inputs(loaded, ("a.jsonl",), Form(columns=("a", "b"), missing="forward"))
 
 
 def test_several_outputs_are_columns_below_their_names(folder, capsys):
@@ -212,7 +357,7 @@ def test_several_outputs_are_columns_below_their_names(folder, capsys):
     assert _run(["run", "m.lstm", "x.npy", "-o", "y.npz"]) == 0
     assert _run(["run", "m.lstm", "x.npy", "-o", "y.csv", "--times"]) == 0
     assert Path("y.csv").read_text().splitlines()[0] == "time,y[0],y[1],y[2],z"
-    told, arrays = read_csv("y.csv").astype(np.float32), np.load("y.npz")
+    told, arrays = read_rows("y.csv").astype(np.float32), np.load("y.npz")
     np.testing.assert_array_equal(told[:, 0], np.arange(200) + 1)
     np.testing.assert_array_equal(told[:, 1:], np.concatenate([arrays["y"], arrays["z"]], -1).reshape(200, 4))
 

@@ -47,6 +47,8 @@ EXTRAS = {
     "flatbuffers": "tflite",
     "matplotlib": "plot",
     "soxr": "audio",
+    "pandas": "pandas",
+    "pyarrow": "pandas",
 }
 
 

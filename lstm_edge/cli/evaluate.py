@@ -11,11 +11,12 @@ import numpy as np
 import lstm_edge
 
 from ..errors import FormatError
+from ..files.table_files import SUFFIXES as TABLES
 from .grid import Column, print_grid, text
-from .io import open_array, out_console, print_json, read_csv, read_inputs
+from .io import open_array, out_console, print_json, read_rows, suffix_of
 from .options import isa_option, json_option, model_argument
 from .parsing import Command
-from .tables import Reading, table_options
+from .tables import Reading, read_arrays, table_options
 
 
 @click.command("evaluate", cls=Command)
@@ -34,12 +35,12 @@ def command(
     model_path: str, inputs: tuple[str, ...], labels: str, output: str | None, task: str | None, threshold: float,
     reading: Reading, isa: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Run MODEL.lstm over INPUT (as `lstm-edge run` takes it) and compare with LABELS, a .npy or .csv.
+    """Run MODEL.lstm over INPUT (as `lstm-edge run` takes it) and compare with LABELS, a .npy or a table.
 
     Prints accuracy and the confusion matrix for classes, mean absolute and root mean square error for numbers.
     """
     model = lstm_edge.load(model_path, isa=isa)
-    arrays, _ = read_inputs(model, inputs, reading.form)
+    arrays = read_arrays(model, inputs, reading)
     named = {p.name: a for p, a in zip(model.inputs, arrays)}
     result = lstm_edge.evaluate(
         model, named, _read_labels(labels, reading), output=output, task=task, threshold=threshold
@@ -58,9 +59,9 @@ def command(
 
 
 def _read_labels(path: str, reading: Reading) -> np.ndarray:
-    if path.lower().endswith(".csv"):
-        table = read_csv(path, replace(reading.form, columns=()))
+    if suffix_of(path) in TABLES:
+        table = read_rows(path, replace(reading.form, columns=()))
         return table[:, 0] if table.shape[1] == 1 else table
     if not path.lower().endswith(".npy"):
-        raise FormatError(f"{path}: expected labels as .npy or .csv")
+        raise FormatError(f"{path}: expected labels as .npy or a table ({', '.join(TABLES)})")
     return open_array(path)

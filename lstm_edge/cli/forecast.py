@@ -72,7 +72,7 @@ def _spelled(stamps: np.ndarray) -> list[str]:
 @click.option("--steps", metavar="N", type=int, help="How many times to forecast; default: the model's horizon.")
 @click.option("-o", "--output", default="-", metavar="FILE.csv", help="Where to write it; - for stdout (default).")
 @click.option("--plot", "plot", metavar="FILE.png", help="Draw history and forecast: .png, .svg or .pdf.")
-@table_options("the one to forecast; default: all")
+@table_options("the one to forecast; default: all", windows=False)
 @click.option(
     "--feedback",
     type=Assignment("name"),
@@ -97,9 +97,9 @@ def command(
 ) -> None:
     """Forecast what comes after HISTORY with MODEL.lstm.
 
-    HISTORY is a .csv with the columns that the model was trained on, by their names; empty cells and missing rows are gaps.
+    HISTORY is a table (.csv, .tsv, .parquet) with the columns that the model was trained on, by their names; empty cells and missing rows are gaps.
     Of a model trained with --group, each of HISTORY's series is forecast, and named in the first column of the answer.
-    Of a model that was not made by `lstm-edge train`, a row is a frame (.csv, .npy or .npz).
+    Of a model that was not made by `lstm-edge train`, a row is a frame (a table, .npy or .npz).
 
     Example: lstm-edge forecast load.lstm history.csv --steps 24 -o next.csv --plot next.png
     """
@@ -110,6 +110,7 @@ def command(
         raise FormatError(f"--output: expected a .csv file, found {output!r}")
     if plot is not None and suffix_of(plot) not in PICTURES:
         raise FormatError(f"--plot: expected a file among {', '.join(PICTURES)}, found {plot!r}")
+    reading.check((history,))
     model = lstm_edge.load(model_path, isa=isa)
     about = description_of(model)
     if steps is None and about is None:

@@ -1,4 +1,4 @@
-"""What the commands share: consoles, and arrays from .npy, .npz, .csv and .wav files."""
+"""What the commands share: consoles, and arrays from .npy, .npz, .wav files and tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +21,19 @@ from rich.text import Text
 from ..casting import cast
 from ..errors import FormatError, LstmEdgeError, ShapeError
 from ..files.number_rows import Choice, NumberRows
-from ..files.rows import Dialect, Rows, open_rows
+from ..files.rows import Dialect, Rows
+from ..files.table_files import SUFFIXES as TABLES
+from ..files.table_files import open_rows
 from ..metadata import sample_rate
 from .intake import Intake
+from .jsonl import JsonForm, JsonLines
 from .pipes import Pipe
 from .wav import WavReader
 
-SUFFIXES = (".npy", ".npz", ".csv", ".wav")
+SUFFIXES = (".npy", ".npz", *TABLES, ".jsonl", ".wav")
+OF_ALL = (".npz", ".jsonl")  # one file for all inputs
 MOST_SAMPLES = 1 << 20  # of a piece of a .wav
+NO_RATE = "the model does not say what rate it expects (convert --rate HZ)"
 TASKS = ("forecast", "classify", "label", "anomaly")  # whose files name the columns of their input
 
 
@@ -88,7 +93,7 @@ def rounded(value: Any) -> Any:
 def read_inputs(model: Any, paths: tuple[str, ...], form: Form = AS_FOUND) -> tuple[list[np.ndarray], int]:
     """Arrays for Model.run from one file per input, or from one .npz that holds them by name; and the sample rate.
 
-    Arrays become the input's dtype where every value survives. .csv rows and .wav samples are cut into frames by the shape of the model's input.
+    Arrays become the input's dtype where every value survives. Rows of tables and .wav samples are cut into frames by the shape of the model's input.
     The rate is 0 when no .wav was read.
     """
     ports = model.inputs
@@ -96,12 +101,16 @@ def read_inputs(model: Any, paths: tuple[str, ...], form: Form = AS_FOUND) -> tu
     if len(paths) == 1 and suffix_of(paths[0]) == ".npz":
         archive = open_archive(paths[0], [p.name for p in ports])
         return taken_in(model, [archive[p.name] for p in ports], paths), 0
+    if len(paths) == 1 and suffix_of(paths[0]) == ".jsonl":
+        return taken_in(model, _read_lines(paths[0], ports, model, form), paths), 0
     rate, arrays = 0, []
     for port, path in zip(ports, paths):
-        array, found = _read_input(path, port, model.is_step_model, columns_of(model, port), form)
+        array, found = _read_input(path, port, model, form)
         expected = sample_rate(model.metadata)
         if found and expected and found != expected:
             raise ShapeError(f"{path}: expected {expected:g} Hz, the model's rate, found {found} Hz; resample it first")
+        if found and not expected:
+            note(f"{path}: {found} Hz; {NO_RATE}")
         arrays.append(array)
         rate = found or rate
     return taken_in(model, arrays, paths), rate
@@ -126,15 +135,46 @@ def check_count(model: Any, paths: tuple[str, ...], streams: Collection[str] = (
         if path not in streams and suffix_of(path) not in SUFFIXES:
             expected = f"expected a file among {', '.join(SUFFIXES)}"
             raise FormatError(f"{path}: {expected}, found {suffix_of(path) or 'no suffix'}")
-    if len(paths) != len(names) and not (len(paths) == 1 and suffix_of(paths[0]) == ".npz"):
-        expected = f"expected {len(names)} input file{'s' if len(names) > 1 else ''} (for {', '.join(names)})"
-        raise ShapeError(f"{expected}, or one .npz with arrays of these names, found {len(paths)}")
+    alone = len(paths) == 1 and (paths[0] in streams or suffix_of(paths[0]) in OF_ALL)
+    if len(paths) != len(names) and not alone:
+        raise of_all_inputs(model, str(len(paths)))
 
 
-def _read_input(path: str, port: Any, step_model: bool, columns: tuple[str, ...], form: Form) -> tuple[np.ndarray, int]:
-    suffix = suffix_of(path)
-    if suffix == ".csv":
-        return frames_of_rows(read_csv(path, form, columns), port, step_model, path), 0
+def of_all_inputs(model: Any, found: str) -> ShapeError:
+    """What there should be in place of files that do not give every input."""
+    names = [p.name for p in model.inputs]
+    expected = f"expected {len(names)} input file{'s' if len(names) > 1 else ''} (for {', '.join(names)})"
+    return ShapeError(f"{expected}, or one .npz or .jsonl that has all of these names, found {found}")
+
+
+def json_lines(model: Any, pipe: Pipe, form: Form, ports: Sequence[Any], multiple: int = 1) -> JsonLines:
+    """Lines of JSON with frames of these inputs. FormatError for what is said of tables alone."""
+    wrong = [flag for flag, given in (("--delimiter", form.dialect.delimiter), ("--decimal", form.dialect.decimal), ("--skip", form.dialect.skip)) if given]  # fmt: skip
+    if form.columns and len(ports) > 1:
+        wrong.append("--columns")
+    if wrong:
+        raise FormatError(
+            f"{', '.join(wrong)}: expected a table, found lines of JSON with {', '.join(p.name for p in ports)}"
+        )
+    columns = form.columns or (columns_of(model, ports[0]) if len(ports) == 1 else ())
+    return JsonLines(pipe, JsonForm(tuple(p.name for p in ports), columns, bool(form.columns), form.missing), multiple)
+
+
+def _read_lines(path: str, ports: Sequence[Any], model: Any, form: Form) -> list[np.ndarray]:
+    with closing(Pipe(path)) as pipe:
+        lines = json_lines(model, pipe, form, ports)
+        frames = list(lines.frames())
+    if not frames:
+        raise FormatError(f"{path}: expected lines of JSON, found none")
+    return [frames_of_rows(np.array(f), port, model.is_step_model, path) for port, f in zip(ports, zip(*frames))]
+
+
+def _read_input(path: str, port: Any, model: Any, form: Form) -> tuple[np.ndarray, int]:
+    suffix, step_model = suffix_of(path), model.is_step_model
+    if suffix in TABLES:
+        return frames_of_rows(read_rows(path, form, columns_of(model, port)), port, step_model, path), 0
+    if suffix == ".jsonl":
+        return _read_lines(path, [port], model, form)[0], 0
     if suffix == ".wav":
         samples, rate = read_wav(path)
         if samples.shape[1] != 1:
@@ -209,8 +249,8 @@ def chosen_rows(rows: Rows, form: Form, named: tuple[str, ...] = ()) -> NumberRo
     return chosen
 
 
-def read_csv(path: str, form: Form = AS_FOUND, named: tuple[str, ...] = ()) -> np.ndarray:
-    """All rows of a .csv, float64 (rows, columns)."""
+def read_rows(path: str, form: Form = AS_FOUND, named: tuple[str, ...] = ()) -> np.ndarray:
+    """All rows of a table, float64 (rows, columns)."""
     with closing(number_rows(path, form, named)) as rows:
         return np.array(list(rows))
 

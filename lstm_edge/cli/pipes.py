@@ -100,6 +100,7 @@ class Pipe:
     def close(self) -> None:
         if self.owned:
             os.close(self.fd)
+            self.owned = False
 
 
 @contextmanager

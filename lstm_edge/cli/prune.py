@@ -15,7 +15,7 @@ from .io import err_console, out_console, print_json
 from .model_files import check_model_output, print_sizes, sizes_of
 from .options import json_option, model_argument
 from .parsing import Command
-from .tables import Reading, read_arrays, table_options
+from .tables import Reading, calibration_of, table_options
 
 
 @click.command("prune", cls=Command)
@@ -46,10 +46,7 @@ def command(
     Example: lstm-edge prune vad.lstm --density 0.3 --calibrate speech.wav -o small.lstm
     """
     source = lstm_edge.load(model_path)
-    calibration = None
-    if calibrate:
-        arrays = read_arrays(source, calibrate, reading)
-        calibration = {p.name: a for p, a in zip(source.inputs, arrays)}
+    calibration = calibration_of(source, calibrate, reading)
     target = output or f"{os.path.splitext(model_path)[0]}.pruned.lstm"
     check_model_output(target, (model_path, *calibrate))
     with err_console().status(f"pruning {os.path.basename(model_path)}"):

@@ -20,7 +20,7 @@ from .io import err_console, out_console, print_json
 from .model_files import check_model_output, print_sizes, sizes_of
 from .options import json_option, model_argument
 from .parsing import Command
-from .tables import Reading, read_arrays, table_options
+from .tables import Reading, calibration_of, table_options
 
 
 @click.command("quantize", cls=Command)
@@ -72,10 +72,7 @@ def command(
     Example: lstm-edge quantize vad.lstm -o vad.int8.lstm --calibrate speech.wav --max-error 0.01
     """
     source = lstm_edge.load(model_path)
-    calibration = None
-    if calibrate:
-        arrays = read_arrays(source, calibrate, reading)
-        calibration = {p.name: a for p, a in zip(source.inputs, arrays)}
+    calibration = calibration_of(source, calibrate, reading)
     form = precision or weights or "auto"
     target = output or f"{os.path.splitext(model_path)[0]}.{form}.lstm"
     check_model_output(target, (model_path, *calibrate))

@@ -1,10 +1,9 @@
-"""What standard input holds beside sound: rows of .csv and .jsonl as they come, frames of a .npy; and which of all it is."""
+"""What standard input holds beside sound: rows of text as they come, frames of a .npy; and which of all it is."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from ..errors import FormatError, ShapeError
 from ..files.numerals import is_number
-from ..files.rows import DELIMITERS, Dialect, Rows
+from ..files.rows import DELIMITERS, Dialect, Rows, TextRows
 from .pipes import Pipe
 
 KINDS = ("wav", "csv", "jsonl", "npy")
@@ -34,36 +33,29 @@ def kind_of(pipe: Pipe) -> str:
     return kind
 
 
-class TextRows:
-    """Rows of numbers out of lines of text, at least `multiple` at a time."""
+def pieces_of(take: Callable[[int], np.ndarray | None], count: int) -> Iterator[np.ndarray]:
+    """What `take` gives, until it gives None."""
+    while (piece := take(count)) is not None:
+        yield piece
+
+
+class LineRows:
+    """Rows of numbers out of lines of text, at least `multiple` at a time. ready: whether a row can be had without waiting."""
 
     frames: int | None = None
     seconds: float | None = None
 
-    def __init__(self, pipe: Pipe, rows: Iterable[list[float]], multiple: int):
-        self.pipe, self.rows, self.multiple = pipe, iter(rows), multiple
+    def __init__(self, pipe: Pipe, rows: Iterable[list[float]], multiple: int, ready: Callable[[], bool] | None = None):
+        self.pipe, self.rows, self.multiple, self.ready = pipe, iter(rows), multiple, ready or pipe.has_line
 
     def take(self, count: int) -> np.ndarray | None:
         rows = list(islice(self.rows, self.multiple))
-        while len(rows) % self.multiple == 0 and 0 < len(rows) < count and self.pipe.has_line():
+        while len(rows) % self.multiple == 0 and 0 < len(rows) < count and self.ready():
             rows += islice(self.rows, self.multiple)
         return np.array(rows) if rows else None
 
     def close(self) -> None:
         self.pipe.close()
-
-
-def _lines(pipe: Pipe) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, numbered as an editor does."""
-    number = 0
-    while (line := pipe.line()) is not None:
-        number += 1
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-        except UnicodeDecodeError:
-            raise FormatError(f"{pipe.place}: line {number}: expected text in UTF-8, found other bytes") from None
-        if text:
-            yield number, text
 
 
 def table_of(pipe: Pipe, dialect: Dialect) -> Rows:
@@ -72,7 +64,7 @@ def table_of(pipe: Pipe, dialect: Dialect) -> Rows:
     above = list(islice(lines, dialect.skip))
     first = next((line for line in lines if line.strip()), "")
     header = not any(is_number(cell.strip('" \r\n')) for cell in re.split(f"[{''.join(DELIMITERS)}]", first))
-    return Rows(pipe.place, chain(above, [first] if first else [], lines), dialect, looked_at=1 + header)
+    return TextRows(pipe.place, chain(above, [first] if first else [], lines), dialect, looked_at=1 + header)
 
 
 def _texts(pipe: Pipe) -> Iterator[str]:
@@ -81,31 +73,6 @@ def _texts(pipe: Pipe) -> Iterator[str]:
     while (line := pipe.line()) is not None:
         yield line.decode(code, "surrogateescape").replace("\r\n", "\n")
         code = "utf-8"
-
-
-def json_rows(pipe: Pipe, name: str, columns: tuple[str, ...]) -> Iterator[list[float]]:
-    """A line is a frame: a number, a list of any depth, or an object with the input `name`, or with all of `columns`."""
-    width = 0
-    for number, line in _lines(pipe):
-        try:
-            row = np.array(_values(json.loads(line), name, columns), np.float64).reshape(-1).tolist()
-        except (ValueError, TypeError, KeyError, RecursionError):
-            wanted = " or ".join([f"an object with {name!r}", *([", ".join(map(repr, columns))] if columns else [])])
-            expected = f"expected a frame in JSON: a number, a list of numbers, or {wanted}"
-            raise FormatError(f"{pipe.place}: line {number}: {expected}, found {line[:60]!r}") from None
-        width = width or len(row)
-        if len(row) != width:
-            raise FormatError(f"{pipe.place}: line {number}: expected {width} values, found {len(row)}")
-        yield row
-
-
-def _values(found: Any, name: str, columns: tuple[str, ...]) -> Any:
-    """KeyError where an object has not what is wanted. null, a gap, is NaN, as NumPy reads None."""
-    if not isinstance(found, dict):
-        if isinstance(found, (str, bool)):
-            raise TypeError
-        return found
-    return found[name] if name in found else [found[column] for column in columns or (name,)]
 
 
 class ArrayStream:
@@ -145,7 +112,7 @@ class ArrayStream:
         return np.frombuffer(data, self.dtype).reshape(shape)
 
     def whole(self) -> np.ndarray:
-        pieces = list(iter(lambda: self.read(self.shape[self.axis]), None))
+        pieces = list(pieces_of(self.read, self.shape[self.axis]))
         return np.concatenate(pieces, self.axis) if pieces else np.empty(self.shape, self.dtype)
 
     def close(self) -> None:

@@ -38,22 +38,18 @@ from .windows import windows_for
 @sound_options
 @table_options("the one to run over")
 @click.option("--plot", metavar="FILE.png", help="Draw the answers over time under the input: .png, .svg or .pdf.")
-@click.option(
-    "--window", metavar="N", type=click.IntRange(1),
-    help="Of a table: an answer for each window of N rows, or for each row that holds a whole window.",
-)  # fmt: skip
 @isa_option
 @click.option("--quiet", is_flag=True, help="No progress and no notes on stderr.")
 def command(
     model_path: str, inputs: tuple[str, ...], output: str, select: str | None, form: str | None, times: bool,
     raw: str | None, rate: int | None, channels: int | None, channel: int | None, resample: bool, kind: str | None,
-    reading: Reading, plot: str | None, window: int | None, isa: str | None, quiet: bool,
+    reading: Reading, plot: str | None, isa: str | None, quiet: bool,
 ) -> None:  # fmt: skip
-    """Run MODEL.lstm over INPUT: one .npy, .csv or .wav per model input, or one .npz with all of them by name; - is standard input,
+    """Run MODEL.lstm over INPUT: one .npy, table (.csv, .tsv, .parquet, .jsonl) or .wav per model input, or one .npz or .jsonl with all by name; - is standard input,
     answered line by line while it comes.
 
-    A row of a .csv is a frame. Sound is cut into frames of the model's width, the last one filled up
-    with zeros. Of a model that `lstm-edge train` made to forecast, one .csv with its columns is a table as
+    A row of a table is a frame. Sound is cut into frames of the model's width, the last one filled up
+    with zeros. Of a model that `lstm-edge train` made to forecast, one table with its columns is read as
     `lstm-edge forecast` reads it: columns by their names, empty cells and missing rows are gaps. Answers of other files are
     written frame by frame, so that a long one needs little memory.
 
@@ -61,12 +57,11 @@ def command(
     """
     sound = SoundOptions(raw, rate, channels, channel, resample, kind)
     sound.check()
+    reading.check(inputs, [STDIN] if raw is None and kind not in ("wav", "npy") else [])
     model = lstm_edge.load(model_path, isa=isa)
     wanted = _selected(model, select)
     chunked = can_chunk(model)
-    windows = None if window is None else windows_for(model, window)
-    if windows is not None and suffix_of(inputs[0]) != ".csv":
-        raise ShapeError(f"--window: expected a .csv, whose rows it takes together, found {inputs[0]}")
+    windows = None if reading.window is None else windows_for(model, reading.window)
     table = None if windows is not None else arrays_of_table(model, inputs, reading)
     if table is None:
         check_count(model, inputs, [path for path in inputs if path == STDIN or sound.takes_raw(path)])

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..metadata import sample_rate
-from .io import note, suffix_of
+from .io import NO_RATE, SUFFIXES, note, suffix_of
 from .options import Decorated, Kind
 from .pcm import RAW, RawReader
 from .pipes import Pipe
@@ -45,7 +45,7 @@ class SoundOptions:
             raise click.UsageError(f"--channel: expected one of {self.channels or 1}, found {self.channel}.")
 
     def takes_raw(self, path: str) -> bool:
-        return self.raw is not None and suffix_of(path) not in (".wav", ".npy", ".npz", ".csv")
+        return self.raw is not None and suffix_of(path) not in SUFFIXES
 
 
 class Channel(Kind):
@@ -153,7 +153,7 @@ def settle_rates(sounds: Sequence[Sound], model: Any, options: SoundOptions, qui
             sound.rate = known
             continue
         if not known:
-            say(f"{place}: {found} Hz; the model does not say what rate it expects (convert --rate HZ)")
+            say(f"{place}: {found} Hz; {NO_RATE}")
         if rate and found != rate:
             whose = "the model's rate" if known else "that of the other input"
             if not options.resample:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import islice, zip_longest
 from typing import Any, Protocol, Union
 
@@ -16,13 +15,15 @@ from .io import (
     columns_of,
     frame_width,
     frames_of_rows,
+    json_lines,
     number_rows,
+    of_all_inputs,
     open_archive,
     open_array,
     suffix_of,
 )
 from .pipes import STDIN, Pipe
-from .records import ArrayStream, TextRows, json_rows, kind_of, read_header, table_of
+from .records import ArrayStream, LineRows, kind_of, pieces_of, read_header, table_of
 from .sound import Sound, SoundOptions
 
 MOST_ROWS = 1 << 14  # of a piece of what is taken whole
@@ -92,7 +93,7 @@ class RowSource:
 
     def whole(self) -> np.ndarray:
         """All that is left, as one array."""
-        pieces = list(iter(lambda: self.rows.take(MOST_ROWS), None))
+        pieces = list(pieces_of(self.rows.take, MOST_ROWS))
         rows = np.concatenate(pieces) if pieces else np.empty((0, 1))
         return frames_of_rows(rows, self.port, self.step_model, self.place)
 
@@ -100,8 +101,8 @@ class RowSource:
         self.rows.close()
 
 
-class CsvRows:
-    """A .csv: a row is a frame. columns: the names of those to take, where the table has them."""
+class TableRows:
+    """A table of a file: a row is a frame. columns: the names of those to take, where the table has them."""
 
     frames: int | None = None
     seconds: float | None = None
@@ -169,6 +170,14 @@ def open_sources(
     if len(paths) == 1 and suffix_of(paths[0]) == ".npz":
         arrays = open_archive(paths[0], [p.name for p in model.inputs])
         return [_array_source(arrays[p.name], p, axis, model, paths[0]) for p, axis in zip_longest(model.inputs, axes)]
+    multiple = int(model.metadata.get("streaming", {}).get("multiple", 1))
+    if len(paths) == 1 and len(model.inputs) > 1:
+        pipe = stdin or Pipe(paths[0])
+        kind = suffix_of(paths[0])[1:] if stdin is None else options.kind or kind_of(stdin)
+        if kind != "jsonl" or options.takes_raw(paths[0]):
+            raise of_all_inputs(model, f"one .{kind}")
+        found = json_lines(model, pipe, form, model.inputs, multiple).sources()
+        return [RowSource(lines, port, model.is_step_model, pipe.place) for lines, port in zip(found, model.inputs)]
     opened: list[Source] = []
     try:
         for port, path, axis in zip_longest(model.inputs, paths, axes):
@@ -197,16 +206,17 @@ def _open_source(
         sound = SoundRows(Sound(path, options, stdin), frame_width(port, step_model, path), multiple)
         return RowSource(sound, port, step_model, path)
     columns = columns_of(model, port)
+    if kind == "jsonl":
+        (lines,) = json_lines(model, stdin or Pipe(path), form, [port], multiple).sources()
+        return RowSource(lines, port, step_model, lines.pipe.place)
     if stdin is None:
-        if kind == "csv":
-            return RowSource(CsvRows(path, columns, form), port, step_model, path)
+        if kind != "npy":
+            return RowSource(TableRows(path, columns, form), port, step_model, path)
         return _array_source(open_array(path), port, axis, model, path)
     if kind == "npy":
         return _array_stream(stdin, port, axis, model, multiple)
-    rows: Iterable[list[float]] = json_rows(stdin, port.name, columns)
-    if kind == "csv":
-        rows = chosen_rows(table_of(stdin, form.dialect), form, columns)
-    return RowSource(TextRows(stdin, rows, multiple), port, step_model, stdin.place)
+    rows = chosen_rows(table_of(stdin, form.dialect), form, columns)
+    return RowSource(LineRows(stdin, rows, multiple), port, step_model, stdin.place)
 
 
 def _array_stream(pipe: Pipe, port: Any, axis: int | None, model: Any, multiple: int) -> Source:

@@ -1,44 +1,104 @@
-"""Tables of models that forecast: series by the names of their columns, on the grid that the model knows."""
+"""The options of commands that read tables, and tables of models that forecast: series by the names of their columns, on the grid that the model knows."""
 
 from __future__ import annotations
 
+import csv
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import click
 import numpy as np
 
-from ..errors import FormatError
+from ..errors import FormatError, ShapeError
 from ..files.number_rows import FILLINGS
 from ..files.rows import Dialect
+from ..files.table_files import SUFFIXES as TABLES
 from ..files.tables import TextTable, read_table
 from ..forecasting import Description
 from ..forecasting.description import KNOWN, description_of
 from ..forecasting.history import History, read_histories
-from .io import AS_FOUND, Form, frames_of_rows, read_inputs, suffix_of
+from .io import AS_FOUND, Form, columns_of, frames_of_rows, number_rows, read_inputs, suffix_of, taken_in
+from .options import Kind
+from .windows import windows_for
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a command's files are read. series, time_format: of tables that a forecasting model knows; form: of every table."""
+    """How a command's files are read. series, time_format: of tables that a forecasting model knows; form: of every table; window: how
+    many rows are one input of the model, None where the model takes them as they come."""
 
     series: str | None = None
     time_format: str | None = None
     form: Form = AS_FOUND
+    window: int | None = None
+
+    @property
+    def said(self) -> list[str]:
+        """The flags of what is said of tables."""
+        dialect, form = self.form.dialect, self.form
+        given = {
+            "--columns": form.columns, "--missing": form.missing, "--delimiter": dialect.delimiter, "--decimal": dialect.decimal,
+            "--skip": dialect.skip, "--window": self.window, "--series": self.series, "--time-format": self.time_format,
+        }  # fmt: skip
+        return [flag for flag, value in given.items() if value]
+
+    def check(self, paths: tuple[str, ...], streams: Collection[str] = ()) -> None:
+        """UsageError for what is said of tables where there are none. streams: paths that may be one, whatever their suffix."""
+        if not any(path in streams or suffix_of(path) in (*TABLES, ".jsonl") for path in paths) and self.said:
+            kinds = ", ".join((*TABLES, ".jsonl"))
+            raise click.UsageError(
+                f"{', '.join(self.said)}: expected a table ({kinds}), found {', '.join(paths) or 'no file'}."
+            )
+        if self.window is not None and (len(paths) != 1 or suffix_of(paths[0]) not in TABLES):
+            raise click.UsageError(
+                f"--window: expected one table ({', '.join(TABLES)}), whose rows it takes together, found {', '.join(paths)}."
+            )
+        if self.window is not None and (self.series or self.time_format):
+            raise click.UsageError("--window: expected frames as they stand, found --series or --time-format with it.")
 
 
-def table_options(series: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+class Delimiter(Kind):
+    """One character, a tab as \\t too."""
+
+    name = "delimiter"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        character: str = "\t" if value == "\\t" else value
+        if len(character) != 1 or character in '\r\n"':
+            self.fail(f"expected one character, and no quote or line end, found {value!r}", param, ctx)
+        return character
+
+
+class Columns(Kind):
+    """Names or numbers of columns, separated by commas; in quotes where a name has one."""
+
+    name = "columns"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = tuple(name.strip() for name in next(csv.reader([value], skipinitialspace=True), []))
+        if not all(names) or not names:
+            self.fail(f"expected names or numbers of columns, separated by commas, found {value!r}", param, ctx)
+        return names
+
+
+def table_options(series: str = "", windows: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options of a command that reads tables, which it is given as `reading`. series: what becomes of the series that --series
-    names; a command without has neither that nor --time-format."""
+    names; a command without has neither that nor --time-format. windows: whether it has --window."""
     options = [
-        click.option("--columns", metavar="NAME,...", multiple=True, help="Of a table: the columns to take, by name or by number from 1; default: all that hold numbers."),
+        click.option("--columns", metavar="NAME,...", multiple=True, type=Columns(), help="Of a table: the columns to take, by name or by number from 1; default: all that hold numbers."),
         click.option("--missing", type=click.Choice(FILLINGS), help="Empty cells: an error (default), the value above, or 0; of a model trained on gaps, gaps."),
-        click.option("--delimiter", metavar="CHARACTER", help="What separates a table's columns; default: found."),
+        click.option("--delimiter", metavar="CHARACTER", type=Delimiter(), help="What separates a table's columns; default: found."),
         click.option("--decimal", type=click.Choice([".", ","]), help="What stands before the decimals; default: found."),
         click.option("--skip", metavar="N", type=click.IntRange(0), default=0, help="Lines above a table's header to leave out."),
     ]  # fmt: skip
+    if windows:
+        options.append(click.option("--window", metavar="N", type=click.IntRange(1), help="Of a table: each window of N rows is an input, or each row that holds a whole window."))  # fmt: skip
     if series:
         options += [
             click.option("--series", metavar="NAME", help=f"Of a table of several series (models trained with --group), {series}."),
@@ -48,12 +108,12 @@ def table_options(series: str = "") -> Callable[[Callable[..., Any]], Callable[.
     def added(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def gathered(
-            *args: Any, columns: tuple[str, ...], missing: str | None, delimiter: str | None, decimal: str | None,
+            *args: Any, columns: tuple[tuple[str, ...], ...], missing: str | None, delimiter: str | None, decimal: str | None,
             skip: int, series: str | None = None, time_format: str | None = None, **others: Any,
         ) -> Any:  # fmt: skip
-            names = tuple(name.strip() for given in columns for name in given.split(",") if name.strip())
-            form = Form(Dialect(delimiter, skip, decimal), names, missing)
-            return command(*args, reading=Reading(series, time_format, form), **others)
+            form = Form(Dialect(delimiter, skip, decimal), tuple(chain.from_iterable(columns)), missing)
+            window = others.pop("window") if windows else None
+            return command(*args, reading=Reading(series, time_format, form, window), **others)
 
         decorated: Callable[..., Any] = gathered
         for option in reversed(options):
@@ -71,24 +131,52 @@ def histories(model: Any, about: Description, table: TextTable, reading: Reading
     return read_histories(about, table, form, averaged, reading.series)
 
 
+def read_runs(model: Any, paths: tuple[str, ...], reading: Reading) -> list[list[np.ndarray]]:
+    """Arrays for Model.run, of each run: those of a table where the model has one, else those of one file per input. Windows are one
+    run where the model takes a batch, else each is its own."""
+    reading.check(paths)
+    if reading.window is None:
+        arrays = arrays_of_table(model, paths, reading)
+        return [read_inputs(model, paths, reading.form)[0] if arrays is None else taken_in(model, arrays, paths)]
+    windows = windows_for(model, reading.window)
+    with closing(number_rows(paths[0], reading.form, columns_of(model, windows.port))) as rows:
+        pieces = [array for array, _ in windows.of_rows(rows, paths[0])]
+    if windows.batch is None:
+        return [taken_in(model, [piece], paths) for piece in pieces]
+    return [taken_in(model, [np.concatenate(pieces, windows.batch)], paths)]
+
+
 def read_arrays(model: Any, paths: tuple[str, ...], reading: Reading) -> list[np.ndarray]:
-    """Arrays for Model.run: those of a table where the model has one, else those of one file per input."""
-    arrays = arrays_of_table(model, paths, reading)
-    return read_inputs(model, paths, reading.form)[0] if arrays is None else arrays
+    """The arrays of one run. ShapeError where windows are several."""
+    first, *others = read_runs(model, paths, reading)
+    if others:
+        raise ShapeError(
+            f"--window: expected one window, because the model takes no batch, found {1 + len(others)} in {paths[0]}"
+        )
+    return first
+
+
+def calibration_of(model: Any, paths: tuple[str, ...], reading: Reading) -> list[dict[str, np.ndarray]] | None:
+    """What `--calibrate` names, by inputs; None without. UsageError where tables are described and none is given."""
+    if not paths:
+        reading.check(paths)
+        return None
+    runs = read_runs(model, paths, reading)
+    return [{port.name: array for port, array in zip(model.inputs, arrays)} for arrays in runs]
 
 
 def arrays_of_table(model: Any, paths: tuple[str, ...], reading: Reading) -> list[np.ndarray] | None:
-    """What a model that forecasts takes of one .csv: columns by their names, gaps as NaN, time stamps, known values of times to come.
+    """What a model that forecasts takes of one table: columns by their names, gaps as NaN, time stamps, known values of times to come.
 
     None for other models and files, and for tables without some of these columns, whose rows are frames as they stand, where
     the model takes no more than the series. FormatError, OSError.
     """
     about = description_of(model)
     of_series = reading.series is not None or reading.time_format is not None
-    if about is None or len(paths) != 1 or suffix_of(paths[0]) != ".csv" or reading.form.columns:
+    if about is None or len(paths) != 1 or suffix_of(paths[0]) not in TABLES or reading.form.columns:
         if of_series:
             raise FormatError(
-                "--series, --time-format: expected a model of `lstm-edge train --task forecast` and one .csv, without --columns, found others"
+                "--series, --time-format: expected a model of `lstm-edge train --task forecast` and one table, without --columns, found others"
             )
         return None
     path = paths[0]

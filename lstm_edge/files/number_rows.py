@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import FormatError
+from ..options import spelled
 from .numerals import Doubtful, Numerals
-from .rows import Dialect, Rows, kind_of
+from .rows import Dialect, Row, Rows, kind_of
 
 LARGEST = 3.4028234663852886e38  # of float32, in which files compute
 FILLINGS = ("error", "forward", "zero")
@@ -30,7 +31,7 @@ class NumberRows:
     def __init__(self, rows: Rows, choice: Choice, dialect: Dialect):
         self.rows, self.missing = rows, choice.missing
         first = [row for _, row in rows.first]
-        self.at = [_place_of(rows, column) for column in choice.columns] or _of_numbers(rows.width, first)
+        self.at = _places_of(rows, choice.columns) or _of_numbers(rows.width, first)
         if not self.at:
             raise FormatError(f"{rows.place}: expected columns of numbers, found none in {_listed(rows.names)}")
         self.names = tuple(rows.names[n] for n in self.at)
@@ -50,9 +51,9 @@ class NumberRows:
     def close(self) -> None:
         self.rows.close()
 
-    def _whole_rows(self) -> Iterator[tuple[int, list[str]]]:
+    def _whole_rows(self) -> Iterator[Row]:
         """The rows without those at the end in which nothing stands, as spreadsheets write them."""
-        empty: list[tuple[int, list[str]]] = []
+        empty: list[Row] = []
         for line, cells in self.rows:
             if any(cells):
                 yield from empty
@@ -98,16 +99,33 @@ class NumberRows:
         return above[column]
 
     def _refusal(self, line: int, column: int, expected: str) -> FormatError:
-        return FormatError(f"{self.rows.place}: line {line}, column {self.names[column]!r}: expected {expected}")
+        return FormatError(
+            f"{self.rows.place}: {self.rows.unit} {line}, column {self.names[column]!r}: expected {expected}"
+        )
 
 
-def _place_of(rows: Rows, column: str) -> int:
+def _places_of(rows: Rows, columns: Sequence[str]) -> list[int]:
+    """Where the columns stand that are asked for. FormatError names all that there are not, and one asked for twice."""
+    found = [_place_of(rows, column) for column in columns]
+    absent = ", ".join(repr(column) for column, place in zip(columns, found) if place is None)
+    if absent:
+        several = "columns" if found.count(None) > 1 else "a column"
+        takes = f"{spelled('--columns', 'columns')} takes names, or numbers from 1 to {rows.width}"
+        raise FormatError(f"{rows.place}: expected {several} {absent} ({takes}), found {_listed(rows.names)}")
+    places = [place for place in found if place is not None]
+    twice = [rows.names[n] for n in sorted({n for n in places if places.count(n) > 1})]
+    if twice:
+        flag = spelled("--columns", "columns")
+        raise FormatError(f"{rows.place}: {flag}: expected each column once, found {_listed(twice)} more than once")
+    return places
+
+
+def _place_of(rows: Rows, column: str) -> int | None:
     if column in rows.names:
         return rows.names.index(column)
     if column.isascii() and column.isdigit() and 1 <= int(column) <= rows.width:
         return int(column) - 1
-    expected = f"expected a column {column!r} (--columns takes names, or numbers from 1 to {rows.width})"
-    raise FormatError(f"{rows.place}: {expected}, found {_listed(rows.names)}")
+    return None
 
 
 def _of_numbers(width: int, first: Sequence[Sequence[str]]) -> list[int]:

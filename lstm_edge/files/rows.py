@@ -1,4 +1,4 @@
-"""Rows of a table as text, as they come: what separates the columns, whether there is a header. Decided from the first lines, so that a
+"""Rows of a table, as they come; of text, what separates the columns, whether there is a header. Decided from the first lines, so that a
 long table is never in memory."""
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ DELIMITERS = (";", "\t", ",", "|", " ")  # in this order: the numbers of a table
 LOOKED_AT = 50  # lines that decide
 SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a line of spreadsheets above all others
 
+Row = tuple[int, list[str]]
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -30,12 +32,32 @@ class Dialect:
 
 
 class Rows:
-    """The rows of a table, each once, as (line, cells); blank lines are left out. `line` counts as an editor does, a row of several lines
-    by its last.
+    """The rows of a table, each once, as (line, cells); what `line` counts, `unit` names.
 
-    names: of the columns, column1, column2 and so on without a header; header: whether the names stood in the table; first: rows
-    that were looked at, which come again. FormatError names what is no table.
+    names: of the columns; header: whether they stood in the table; first: rows that were looked at, which come again.
     """
+
+    unit = "line"
+    delimiter = ""
+
+    def __init__(self, place: str, names: tuple[str, ...], header: bool, first: list[Row], rest: Iterator[Row]):
+        check_names(place, names)
+        self.place, self.names, self.header, self.first, self._rest = place, names, header, first, rest
+
+    @property
+    def width(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Row]:
+        return chain(self.first, self._rest)
+
+    def close(self) -> None:
+        """Closes the file that the rows come from."""
+
+
+class TextRows(Rows):
+    """The rows of a table written as text; blank lines are left out. `line` counts as an editor does, a row of several lines by its
+    last. Columns are called column1, column2 and so on without a header. FormatError names what is no table."""
 
     def __init__(self, place: str, lines: Iterable[str], dialect: Dialect | None = None, looked_at: int = LOOKED_AT):
         said = dialect or Dialect()
@@ -50,36 +72,31 @@ class Rows:
             self.skipped += 1
             del head[0]
         self.delimiter = said.delimiter or (separator[1] if separator is not None else find_delimiter(head))
-        self._rows = self._read(chain(head, left))
-        self.first = list(islice(self._rows, max(len(head), 1)))
-        if not self.first:
+        rows = self._read(chain(head, left))
+        first = list(islice(rows, max(len(head), 1)))
+        if not first:
             raise FormatError(f"{place}: expected rows of a table as text, found none")
-        cells = [row for _, row in self.first]
-        self.header = has_header(cells)
-        self.width = len(cells[0]) - self._ends_on_a_delimiter(cells)
-        self.names = tuple(f"column{n + 1}" for n in range(self.width))
-        if self.header:
+        cells = [row for _, row in first]
+        header = has_header(cells)
+        width = len(cells[0]) - _ends_on_a_delimiter(cells, header)
+        names = tuple(f"column{n + 1}" for n in range(width))
+        if header:
             titles = [cells[0][0].lstrip("# "), *cells[0][1:]]  # numpy.savetxt writes a header as a comment
-            self.names = tuple(cell or name for cell, name in zip(titles, self.names))
-            del self.first[0]
-            check_names(place, self.names)
+            names = tuple(cell or name for cell, name in zip(titles, names))
+            del first[0]
+        super().__init__(place, names, header, first, rows)
 
-    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
-        for line, row in chain(self.first, self._rows):
+    def __iter__(self) -> Iterator[Row]:
+        for line, row in super().__iter__():
             if len(row) > self.width and row[-1]:
                 raise FormatError(f"{self.place}: line {line}: expected nothing behind the last {self.delimiter!r}, as in the first rows, found {row[-1]!r}")  # fmt: skip
             yield line, row[: self.width]
 
     def close(self) -> None:
-        """Closes the file that the lines come from."""
         if self._file is not None:
             self._file.close()
 
-    def _ends_on_a_delimiter(self, rows: list[list[str]]) -> bool:
-        """Whether each row ends with a delimiter, behind which nothing stands."""
-        return len(rows[0]) > 1 and not any(row[-1] for row in rows) and (self.header or len(rows) > 1)
-
-    def _read(self, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    def _read(self, lines: Iterator[str]) -> Iterator[Row]:
         width = last = 0
         ended = (line.rstrip() + "\n" for line in lines) if self.delimiter == " " else lines
         try:
@@ -107,14 +124,9 @@ class Rows:
         )
 
 
-def open_rows(path: str, dialect: Dialect | None = None) -> Rows:
-    """The rows of a file, to be closed. FormatError, OSError."""
-    file = open(path, encoding="utf-8-sig", errors="surrogateescape", newline=None)
-    try:
-        return Rows(path, file, dialect)
-    except BaseException:
-        file.close()
-        raise
+def _ends_on_a_delimiter(rows: Sequence[Sequence[str]], header: bool) -> bool:
+    """Whether each row ends with a delimiter, behind which nothing stands."""
+    return len(rows[0]) > 1 and not any(row[-1] for row in rows) and (header or len(rows) > 1)
 
 
 def _text(place: str, lines: Iterator[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Tables as text: a CSV's cells, its columns as numbers or times. Training and the device read by these rules, without pandas."""
+"""Tables as text: their cells, columns as numbers or times. Training and the device read by these rules, without pandas."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import FormatError
 from ..options import spelled
 from .numerals import MISSING, NUMBER, Doubtful, Numerals, decimal_shown, number
-from .rows import Dialect, open_rows
+from .rows import Dialect
+from .table_files import open_rows
 
 # Three numbers of a date, and a time behind them.
 DATE = re.compile(r"(\d{1,4})[./-](\d{1,2})[./-](\d{1,4})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2}))?(?: ?([AaPp])[Mm])?)?")
@@ -28,8 +29,8 @@ OF_DAY = ("", " %H:%M", " %H:%M:%S", " %I:%M %p")
 
 @dataclass(frozen=True)
 class TextTable:
-    """Rows of cells under names; `lines` counts them as an editor does. header: whether the names stood in the table; decimal:
-    the mark before the decimals where it is said."""
+    """Rows of cells under names; `lines` counts them as an editor does, or rows (`unit`). header: whether the names stood in the table;
+    decimal: the mark before the decimals where it is said."""
 
     place: str
     names: tuple[str, ...]
@@ -38,6 +39,7 @@ class TextTable:
     delimiter: str
     header: bool
     decimal: str | None = None
+    unit: str = "line"
 
     def cells(self, name: str) -> list[str]:
         """A column; FormatError where there is none of that name."""
@@ -74,7 +76,7 @@ class TextTable:
 
     def at(self, row: int, name: str) -> str:
         """A place as an error names it."""
-        return f"{self.place}: line {self.lines[row]}, column {name!r}"
+        return f"{self.place}: {self.unit} {self.lines[row]}, column {name!r}"
 
 
 def _form() -> str:
@@ -237,7 +239,7 @@ def from_iso(cell: str) -> datetime:
 
 
 def read_table(path: str, dialect: Dialect | None = None) -> TextTable:
-    """The table of a CSV file; rows without any value are left out. Without a header, columns are called column1, column2 and so on.
+    """The table of a file; rows without any value are left out. Without a header, columns are called column1, column2 and so on.
     FormatError, OSError."""
     said = dialect or Dialect()
     with closing(open_rows(path, said)) as table:
@@ -245,4 +247,4 @@ def read_table(path: str, dialect: Dialect | None = None) -> TextTable:
     if not kept:
         raise FormatError(f"{path}: expected rows below the header, found none")
     lines, rows = zip(*kept)
-    return TextTable(path, table.names, rows, lines, table.delimiter, table.header, said.decimal)
+    return TextTable(path, table.names, rows, lines, table.delimiter, table.header, said.decimal, table.unit)

@@ -13,6 +13,7 @@ import pandas as pd
 from ..errors import FormatError
 from ..files import tables
 from ..files.numerals import MISSING
+from ..files.parquet import read_frame, with_times_of_index
 from ..files.rows import Dialect, check_names, kind_of
 from ..files.tables import Times
 from ..ir.notes import ASSUMED
@@ -62,10 +63,13 @@ class Cells:
 
 
 def read(source: Any, delimiter: str | None = None) -> Cells:
-    """The cells of a CSV file (its path), a DataFrame (its index too, where that holds times) or an array of rows. FormatError names
+    """The cells of a CSV or .parquet file (its path), a DataFrame (its index too, where that holds times) or an array of rows. FormatError names
     what is none, and OSError the file that is missing."""
     if isinstance(source, (str, os.PathLike)):
-        return _of_file(os.fspath(source), delimiter)
+        path = os.fspath(source)
+        if not path.lower().endswith(".parquet"):
+            return _of_file(path, delimiter)
+        return _of_frame(path, read_frame(path), 1)
     if isinstance(source, pd.Series):
         source = source.to_frame("column1" if source.name is None else source.name)
     if isinstance(source, pd.DataFrame):
@@ -76,14 +80,14 @@ def read(source: Any, delimiter: str | None = None) -> Cells:
     else:
         found = f"an array of shape {source.shape}" if isinstance(source, np.ndarray) else type(source).__name__
         raise FormatError(f"source: expected the path of a CSV, a DataFrame or an array (rows, columns), found {found}")
-    if isinstance(frame.index, (pd.DatetimeIndex, pd.PeriodIndex)):
-        index = frame.index.to_timestamp() if isinstance(frame.index, pd.PeriodIndex) else frame.index
-        frame = frame.set_axis(index.rename(frame.index.name or "time")).reset_index()
-    frame = frame.set_axis([str(c) for c in frame.columns], axis=1)
+    return _of_frame("source", with_times_of_index(frame), 0)
+
+
+def _of_frame(place: str, frame: pd.DataFrame, counted_from: int) -> Cells:
     if frame.empty:
-        raise FormatError(f"source: expected rows, found a table of shape {frame.shape}")
-    check_names("source", list(frame.columns))
-    return Cells("source", frame, np.arange(len(frame)), "row")
+        raise FormatError(f"{place}: expected rows, found a table of shape {frame.shape}")
+    check_names(place, list(frame.columns))
+    return Cells(place, frame, np.arange(len(frame)) + counted_from, "row")
 
 
 def _of_file(path: str, delimiter: str | None) -> Cells:
