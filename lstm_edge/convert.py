@@ -13,6 +13,7 @@ import numpy as np
 
 from . import __version__, format, load, passes
 from ._core import Model
+from .around import scalers
 from .check.self_test import make_self_test
 from .errors import LstmEdgeError
 from .files.replacing import replacing
@@ -35,6 +36,8 @@ def convert(
     example: Any = None,
     options: Mapping[str, Any] | None = None,
     rate: float | None = None,
+    scale: Any = None,
+    unscale: Any = None,
     sample: Mapping[str, np.ndarray] | None = None,
     self_test: bool = True,
 ) -> Model:
@@ -48,12 +51,14 @@ def convert(
     assumed stays in the model's notes. architecture: the file (or the object in it) that model.to_json() wrote, where
     `source` holds a Keras model's weights alone. example: an input that a torch module accepts. options: what one format
     alone understands, docs/command-line.md. rate: samples a second of the sound that the model takes, kept in the file; None
-    takes what the source says. sample: arrays for the self-test, shaped as Model.run takes them.
+    takes what the source says. scale: input name -> the scaler that its columns were scaled by when the network was trained, unscale:
+    output name -> that of its targets (or the scaler alone, where there is one port): a fitted object of scikit-learn, a file of one
+    (.joblib, .pkl, .json, .npz), (scaler, column); the model then takes and gives raw values (docs/scaling.md). sample: arrays for the self-test, shaped as Model.run takes them.
     Raises UnsupportedModelError, FormatError (both name the file), OSError.
     """
     given = {"shapes": shapes, "constants": constants, "network": network, "assume": assume or None}
     given |= {"architecture": architecture, "example": example, "options": options}
-    graph = to_graph(source, states=states, overlap=overlap, rate=rate, **given)
+    graph = to_graph(source, states=states, overlap=overlap, rate=rate, scale=scale, unscale=unscale, **given)
     if self_test:
         with _named(source):
             whole = source if architecture is None else (source, architecture)
@@ -70,6 +75,8 @@ def to_graph(
     states: Mapping[str, str] | None = None,
     overlap: Mapping[str, int] | None = None,
     rate: float | None = None,
+    scale: Any = None,
+    unscale: Any = None,
     **options: Any,
 ) -> Graph:
     """The Graph that `convert` writes, without its self-test. `options`: what convert hands to importers."""
@@ -77,6 +84,7 @@ def to_graph(
         kind, graph = registry.read(source, options)
         passes.pipeline(graph, dict(states) if states is not None else None, dict(overlap or {}))
         keep_rate(graph, rate, options.get("constants") or {})
+        scalers.apply(graph, scale, unscale)
     graph.metadata["converter"] = f"lstm_edge {__version__}"
     graph.metadata["source"] = {**_about(source, kind), **graph.metadata.get("source", {})}
     return graph

@@ -56,6 +56,8 @@ OPTIONS = {
             by_name=False,
             of_importer=False,
         ),
+        Option("scale", "--scale", "scaler", "What an input's columns were scaled by.", of_importer=False),
+        Option("unscale", "--unscale", "scaler", "What an output's columns were scaled by.", of_importer=False),
         Option("sample", "--sample", "array", "An input of the self-test.", of_importer=False),
     )
 }

@@ -25,6 +25,7 @@ from ..reference.samples import TOLERANCE, Arrays, difference, scale_of
 
 ROUNDINGS = 4.0
 MOST_ROUNDING = 1e-3
+STEPS = 2.0**-22  # of a value: two steps of float32
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,24 @@ def run_core(graph: Graph, inputs: Arrays) -> Arrays:
     return answers if isinstance(answers, dict) else {model.outputs[0].name: answers}
 
 
-def allowance(exact: Arrays, rounded: Arrays, answers: Arrays, stated: Mapping[str, Any]) -> Allowance:
+def allowance(
+    exact: Arrays,
+    rounded: Arrays,
+    answers: Arrays,
+    stated: Mapping[str, Any],
+    scales: Mapping[str, float] | None = None,
+) -> Allowance:
     """exact: the reference's answers in float64; rounded: the core's in float32; answers: those to agree with; stated: the
-    graph's `arithmetic` where a framework gave them, else nothing."""
+    graph's `arithmetic` where a framework gave them, else nothing. scales: of outputs in real units, whose values may lie far from 0
+    for what they differ by: they are allowed float32's own steps there beside a share of that."""
     relative, why = max(TOLERANCE, stated.get("relative", 0.0)), stated.get("why", "float32 arithmetic")
     allowed = {}
     for name, want in answers.items():
-        scale = scale_of(want)
+        scale = (scales or {}).get(name, scale_of(want))
+        steps = STEPS * scale_of(want) if name in (scales or {}) else 0.0
         rounding = min(ROUNDINGS * difference(rounded.get(name), exact[name]), MOST_ROUNDING * scale)
         whole_numbers = want.dtype.kind in "iu" and "steps" in stated
-        known = stated["steps"] if whole_numbers else relative * scale
+        known = stated["steps"] if whole_numbers else relative * scale + steps
         allowed[name] = max(known, rounding)
         if rounding > known:
             why = f"float32 rounding moves this model by {rounding / ROUNDINGS:.3g} on the sample"

@@ -51,7 +51,13 @@ def answered(question: Question) -> Answer:
 def _outputs(question: Question, module: Any) -> Answer:
     how = {"careful": True} if question.careful else {}
     runner, name = module.runner(question.source, question.constants, question.graph, **how)
-    return Answer(original_answers(question.graph, runner, question.inputs), name)
+    return Answer(original_answers(question.graph, runner, question.inputs), named(name, question.graph))
+
+
+def named(name: str, graph: Graph) -> str:
+    """What answered, and that the file's scalers stood around it where the file has some."""
+    scaled = graph.metadata.get("scale") or graph.metadata.get("unscale")
+    return f"{name} between the file's scalers in float64" if scaled else name
 
 
 def _values(question: Question, module: Any) -> Answer:
@@ -60,4 +66,4 @@ def _values(question: Question, module: Any) -> Answer:
     wanted = [n for n in dict.fromkeys(names) if n in {p.name for p in question.graph.outputs}]
     shown = replace(question.graph, outputs=[Port(n, n) for n in wanted])
     answers: Arrays = original_answers(shown, runner, question.inputs) if wanted else {}
-    return Answer(answers, name)
+    return Answer(answers, named(name, question.graph))

@@ -1,10 +1,11 @@
-"""How the model that a graph was converted from is fed: states back in, overlaps in front, frame by frame where that is how
-it runs."""
+"""How the model that a graph was converted from is fed: through the file's scalers, states back in, overlaps in front, frame by
+frame where that is how it runs."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..around.scalers import around
 from ..ir.dims import value
 from ..ir.graph import Graph
 from ..ir.spec import INT32
@@ -14,7 +15,13 @@ from .frameworks.question import Runner
 
 def original_answers(graph: Graph, runner: Runner, inputs: Arrays) -> Arrays:
     """The original's answers: paired states fed back, overlaps put in front, frame by frame where that is how it
-    runs."""
+    runs. Scalers of the file are applied around it in float64: inputs and answers are raw, as the file's own."""
+    fed = around(graph.metadata, inputs, "scale")
+    return around(graph.metadata, _fed(graph, runner, fed), "unscale")
+
+
+def _fed(graph: Graph, runner: Runner, inputs: Arrays) -> Arrays:
+    """The same of inputs that are scaled already, with answers that still are."""
     pairs, overlap = graph.metadata.get("pairs", {}), graph.metadata.get("overlap", {})
     names = [p.name for p in graph.outputs]
     states = {s.name: np.zeros([value(d, 1, 1) for d in s.shape], s.dtype) for s in graph.states if s.name in pairs}

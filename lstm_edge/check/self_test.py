@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import reference
+from ..around.scalers import scales
 from ..errors import LstmEdgeError
 from ..ir.graph import Graph, SelfTest
 from ..ir.notes import TRAINED_IN_INT8
@@ -51,7 +52,7 @@ def make_self_test(
         name, stated = "lstm_edge.reference", {}
         answers = {k: v.astype(run_dtype(v)) for k, v in exact.items()}
     answers = aligned(exact, answers, name, lambda text: note(graph, f"self-test: {text}"))
-    allowed = allowance(exact, rounded, answers, stated)
+    allowed = allowance(exact, rounded, answers, stated, scales(graph.metadata, exact))
     demand(exact, answers, allowed, name)
     if graph.metadata.get(TRAINED_IN_INT8):  # the framework's answers are those of its weights, not of int8 arithmetic
         graph.self_test = SelfTest(inputs, answers, name)

@@ -32,6 +32,7 @@ METAVARS = {
     "integer": "NAME=N",
     "array": "NAME=FILE.npy",
     "word": "NAME=WORD",
+    "scaler": "[NAME=]FILE[:COLUMN]",
 }
 
 
@@ -41,7 +42,7 @@ class Assignment(Kind):
     name = "name=value"
 
     def __init__(self, value: str):
-        self.value = value  # what VALUE is: shape, numbers, name, integer, array, word
+        self.value = value  # what VALUE is: a key of METAVARS
 
     def get_metavar(self, param: click.Parameter | None, ctx: click.Context | None = None) -> str:
         return METAVARS[self.value]
@@ -50,6 +51,8 @@ class Assignment(Kind):
         if isinstance(value, tuple):
             return value
         name, equals, text = value.partition("=")
+        if not equals and self.value == "scaler":  # of the only port
+            return "", value
         if not equals or not name:
             self.fail(f"expected {self.get_metavar(None)}, found {value!r}", param, ctx)
         try:
@@ -70,6 +73,11 @@ class Assignment(Kind):
         return np.array(open_array(text))
 
     def parse_word(self, text: str) -> str:
+        return text
+
+    def parse_scaler(self, text: str) -> str:
+        if not text:
+            raise ValueError("expected the file of a scaler, found nothing")
         return text
 
     def parse_name(self, text: str) -> str:

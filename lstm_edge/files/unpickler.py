@@ -9,6 +9,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from .pickled_tensors import (
 )
 
 MAX_PARTS, MAX_NESTED = 1 << 16, 64  # of an object: what is in it, counted wherever it stands, and how deep
+JOBLIB_ARRAY = "joblib.numpy_pickle.NumpyArrayWrapper"  # also within the scikit-learn of before 2019
 MAX_PICKLE_BYTES = 256 << 20  # an optimizer's or a plain array pickle; zip checkpoints keep tensors outside
 # Calling one of these can only be meant to run code; other unknown globals (a config class) stay inert.
 CODE_MODULES = {
@@ -126,7 +128,7 @@ class Reader(pickle._Unpickler):  # the pure Python one: its memo is a dict, so 
 
     def __init__(self, file: io.BytesIO, storage: Any, place: str) -> None:
         super().__init__(file, encoding="latin1")
-        self._storage, self._place = storage, place
+        self._file, self._storage, self._place = file, storage, place
 
     def persistent_load(self, pid: Any) -> Any:
         if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module":  # a class with its source, before torch 1.6
@@ -182,7 +184,9 @@ class Reader(pickle._Unpickler):  # the pure Python one: its memo is a dict, so 
     def load_build(self) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
-        if isinstance(target, Inert):
+        if isinstance(target, Inert) and target.name.endswith(JOBLIB_ARRAY):
+            self.stack[-1] = self._joblib_array(state)
+        elif isinstance(target, Inert):
             target.state = state
         elif isinstance(target, Array):
             target.value = array_from_state(state, self._place)
@@ -191,6 +195,16 @@ class Reader(pickle._Unpickler):  # the pure Python one: its memo is a dict, so 
         # An OrderedDict's attributes (torch puts _metadata there) say nothing about tensors.
 
     dispatch[pickle.BUILD[0]] = load_build
+
+    def _joblib_array(self, state: Any) -> Any:
+        """The array whose bytes joblib wrote behind the object that describes it; of objects, a pickle of its own stands there."""
+        shape, dtype, place = tuple(state["shape"]), state["dtype"], self._place
+        if isinstance(dtype, Dtype) and dtype.code.startswith("O"):
+            return Reader(self._file, self._storage, place).load()
+        if state.get("numpy_array_alignment_bytes") is not None:
+            self._file.read(ord(self._file.read(1)))
+        raw = self._file.read(prod(shape) * numpy_dtype(dtype, place).itemsize)
+        return array_from_state((1, shape, dtype, state.get("order") == "F", raw), place)
 
     def load_bytearray8(self) -> None:  # the library's allocates what is claimed before it looks
         (count,) = struct.unpack("<Q", self.read(8))

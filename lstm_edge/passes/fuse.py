@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -13,15 +13,17 @@ from ..ir.ops import ACTIVATIONS, TO_END, channel_axis, each, input_of, read_att
 from .edit import constant_of, note, reader_counts, scalar_of
 
 
-def fuse(graph: Graph) -> None:
+def fuse(graph: Graph, only: Collection[str] | None = None) -> None:
     """Applies every rule until none fits. A rule sees a node and what produces its inputs; a fused producer has no
-    other reader."""
+    other reader. only: the tensors whose nodes are looked at, where not all are."""
     counts: Counter[str] = Counter()
     changed = True
     while changed:
         changed = False
         view = _View(graph)
         for node in graph.nodes:
+            if only is not None and not set(only) & set(node.outputs):
+                continue
             for op, rule, text in RULES:
                 if node.op == op and id(node) not in view.gone and rule(view, node):
                     counts[text] += 1

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from ..errors import FormatError
 from ..ir.dims import Dim, value
 from ..ir.graph import Graph
 from ..ir.ops import axes_of_frames, input_of, op_spec, read_attrs
+from ..metadata import section
 
 FRAMES = 16
 MOST_FRAMES = 4096
@@ -38,19 +43,28 @@ def _allowed(graph: Graph, name: str, wanted: int) -> int:
 
 
 def sample_inputs(graph: Graph, frames: int | None = None, seed: int = 0) -> Arrays:
-    """Inputs by name, shaped as Model.run takes them: N(0,1), tokens within their table. As many frames as give an
-    answer, at least `frames` (without it: as the source was trained on, which its framework may insist on)."""
+    """Inputs by name, shaped as Model.run takes them: N(0,1), raw values of that size where a scaler follows, tokens within their
+    table. As many frames as give an answer, at least `frames` (without it: as the source was trained on, which its framework may insist on)."""
     trained = graph.metadata.get("source", {}).get("frames", 0)
     frames = enough_frames(graph, frames or (trained if 0 < trained <= MOST_FRAMES else FRAMES))
     rng = np.random.default_rng(seed)
     lead = (frames,) if is_framed(graph) else ()
     batch = _allowed(graph, "batch", 1)
-    return {
-        p.name: _draw(
-            rng, graph, p.tensor, lead + tuple(value(s, batch, frames) for s in graph.shape(p.tensor)), frames
-        )
-        for p in graph.inputs
-    }
+    shapes = {p.name: lead + tuple(value(s, batch, frames) for s in graph.shape(p.tensor)) for p in graph.inputs}
+    drawn = {p.name: _draw(rng, graph, p.tensor, shapes[p.name], frames) for p in graph.inputs}
+    scalers = section(graph.metadata, "scale")
+    return {name: _raw(values, scalers[name], name) if name in scalers else values for name, values in drawn.items()}
+
+
+def _raw(values: np.ndarray, about: Mapping[str, Any], name: str) -> np.ndarray:
+    """N(0,1) as the raw values that the scaler in front of the input makes it of."""
+    try:
+        tail = (-1, *[1] * (-int(about["axis"]) - 1))
+        centre, spread = (np.array(about[key], np.float64).reshape(tail) for key in ("centre", "spread"))
+        raw: np.ndarray = (centre + spread * values).astype(values.dtype)
+        return raw
+    except (KeyError, TypeError, ValueError) as why:
+        raise FormatError(f"metadata 'scale': {name}: expected centre and spread of its columns ({why})") from None
 
 
 def _draw(rng: np.random.Generator, graph: Graph, tensor: str, shape: tuple[int, ...], frames: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..around.coarse import coarse, refuse_coarse
 from ..errors import LstmEdgeError
 from ..forecasting import Description
 from ..ir.notes import ASSUMED
@@ -18,7 +19,7 @@ from .held_out import Errors, Naive, Part, middle, rolled, streamed
 from .loop import fit
 from .options import Options
 from .report import Report
-from .scaling import coarse, learnt, refuse_coarse
+from .scaling import learnt
 from .table import Roles, Table, read_table
 from .trained import Trained
 from .windows import Batch, Cut, Frames, Windows, cuts

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...around.coarse import coarse
 from ...errors import FormatError
 from ..cells import Recurrence, recurrent
 from ..fill import ForwardFill
 from ..options import Options
-from ..scaling import Scaling, coarse, learnt
+from ..scaling import Scaling, learnt
 from .sequences import Sequences
 from .spans import Stretches
 

@@ -1,0 +1,1 @@
+"""What stands before and after the network in the same file: raw values in, real units out."""
