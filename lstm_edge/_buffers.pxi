@@ -1,18 +1,21 @@
 # Part of _core.pyx: arrays as the caller holds them. NumPy's, lists and numbers go through NumPy; a frame in anything else with the buffer
 # protocol (array.array, memoryview, bytes of PCM) is read where it lies, and an answer written into `out` likewise, without NumPy.
 
+cdef extern from "Python.h":
+    int get_buffer "PyObject_GetBuffer"(object, Py_buffer *, int) noexcept  # leaves what it raises to the caller
+
+
 cdef class NumPy:
     """Stands for NumPy until something of it is needed: who gives buffers to write into never imports it."""
 
     def __getattr__(self, name):
-        global np, _empty
+        global np
         import numpy
-        np, _empty = numpy, numpy.empty
+        np = numpy
         return getattr(numpy, name)
 
 
 cdef object np = NumPy()  # NumPy itself from its first use on
-cdef object _empty = None  # np.empty, likewise: a name of C's, so that the module's dictionary is not asked at every step
 cdef dict _FORMATS = {"float32": ("f",), "int32": ("i", "l"), "bool": ("?",)}  # `l` where it has 4 bytes
 cdef tuple _PCM = ("B", "b", "c", "h", "<h")  # bytes of 16-bit samples, low byte first, or such samples
 
@@ -23,7 +26,8 @@ cdef numpy_type(name):
 
 
 cdef bint is_array(value):
-    return isinstance(value, numpy_type("ndarray"))
+    """Whether it is an array by its type, whatever it says of its class."""
+    return issubclass(type(value), numpy_type("ndarray"))
 
 
 cdef bint is_whole(value):
@@ -80,7 +84,8 @@ cdef scaled(view):
 
 
 def answer_array(out, shape, dtype, bint only):
-    """What an output is written into: `out` if there is one, and it is right; then itself, or a memoryview of the shape."""
+    """What an output is written into: `out` if there is one, and its memory is right; then itself, or a memoryview of the shape where its
+    type might say another thing of its memory the next time."""
     if out is None:
         return np.empty(shape, dtype)
     dtype = str(dtype)
@@ -88,11 +93,11 @@ def answer_array(out, shape, dtype, bint only):
         view = memoryview(out)
     except TypeError:
         view = None
-    right = only and view is not None and has_dtype(view, dtype) and view.c_contiguous and not view.readonly
+    right = only and view is not None and has_dtype(view, dtype) and view.c_contiguous and not view.readonly and address_is_aligned(view)
     flat = right and not is_array(out) and view.ndim == 1 and view.shape[0] == product(shape)
     if not right or not (flat or view.shape == shape):
         raise ShapeError(f"out: expected one writable C-contiguous {dtype} array of shape {shape}, found {describe(out)}")
-    if is_array(out):
+    if type(out) is numpy_type("ndarray"):
         return out
     return view if view.shape == shape or not view.nbytes else reshaped(view, shape)
 
@@ -112,12 +117,36 @@ cdef void *address_of(view) except? NULL:
     return address
 
 
-cdef int PyObject_GetBufferQuietly(array, Py_buffer *view):
-    """GetBuffer for reading; -1 instead of an exception when the object has none that is contiguous."""
-    try:
-        return PyObject_GetBuffer(array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-    except (TypeError, BufferError, ValueError):
-        return -1
+cdef bint address_is_aligned(view) except -1:
+    return <size_t>address_of(view) % <size_t>view.itemsize == 0
+
+
+cdef bint take_buffer(value, Py_buffer *view, int flags) except -1:
+    """PyObject_GetBuffer; False where the object has no such buffer."""
+    if get_buffer(value, view, flags) == 0:
+        return True
+    if PyErr_ExceptionMatches(Exception):
+        PyErr_Clear()
+        return False
+    return -1
+
+
+cdef inline bint is_format(const Py_buffer *view, char format) noexcept:
+    return view.format != NULL and view.format[0] == format and view.format[1] == 0
+
+
+cdef inline bint is_aligned(const Py_buffer *view) noexcept:
+    return view.itemsize < 2 or <size_t>view.buf % <size_t>view.itemsize == 0
+
+
+cdef inline bint overlap(const void *a, Py_ssize_t a_size, const void *b, Py_ssize_t b_size) noexcept:
+    """Whether two pieces of memory share a byte."""
+    return <size_t>a < <size_t>b + b_size and <size_t>b < <size_t>a + a_size
+
+
+cdef copy_of(value):
+    """An array, or a memoryview, with the same elements in memory of its own."""
+    return memoryview(value.tobytes()).cast(value.format, value.shape) if isinstance(value, memoryview) else value.copy()
 
 
 cdef float *floats_of(array):

@@ -6,7 +6,6 @@ batch axis for one sequence; `step` takes one frame: the same without the frames
 A *step model* (metadata `step`, with states) has no frames axis: one call of its network is one frame, and `run` takes frames first.
 """
 
-cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from libc.stdint cimport int16_t, int64_t, uint16_t, uint64_t
@@ -52,6 +51,7 @@ class Port(tuple):
 
 
 include "_buffers.pxi"
+include "_numpy.pxi"
 
 _DTYPES = {LE_F32: "float32", LE_I32: "int32", LE_BOOL: "bool"}
 _ERRORS = {LE_ERR_FORMAT: FormatError, LE_ERR_UNSUPPORTED: UnsupportedModelError, LE_ERR_SHAPE: ShapeError,

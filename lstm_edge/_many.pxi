@@ -151,6 +151,8 @@ cdef class Many:
     def shape_alone(self, Py_ssize_t index, Stream stream not None, int output):
         """The shape of what stream `index` of the last call answered; None where it did not."""
         cdef int64_t dims[LE_MAX_RANK]
+        if not 0 <= index < self.room or not 0 <= output < len(self.shapes):
+            raise IndexError(f"stream {index}, output {output}: expected those of the call before")
         if not le_many_alone(self.c, index):
             return self.shapes[output]
         rank = le_stream_output_shape(stream.c, output, dims)
@@ -162,7 +164,7 @@ cdef class Many:
         cdef Py_ssize_t row
         cdef Stream stream
         for row in range(len(items)):
-            stream = <Stream>self.items[row]
+            stream = <Stream?>items[row]
             stream.counted += stream.multiple
             if stream.remembers:
                 stream.newest_of, stream.newest_row, stream.started = kept, row, True

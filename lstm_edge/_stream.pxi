@@ -26,8 +26,10 @@ cdef class Stream:
     cdef Py_ssize_t seen_shape[LE_MAX_RANK]
     cdef tuple seen_out
     cdef Py_ssize_t seen_bytes  # of the answer
-    cdef object seen_dtype
-    cdef bytes seen_format, answer_format
+    cdef object seen_type, answer_type  # NumPy's dtypes of them, where arrays are read and made by its C interface
+    cdef Py_ssize_t seen_size  # of the frame
+    cdef char seen_format, answer_format
+    cdef bint flat  # whether the frame came as a flat buffer of values of several axes, or as PCM, which arrays may not
     cdef int answer_rank
     cdef Py_ssize_t answer_shape[LE_MAX_RANK]
     cdef bytearray scaled  # the float32 values of a frame that came as PCM
@@ -111,7 +113,6 @@ cdef class Stream:
 
     # ---- calls ----
 
-    @cython.binding(False)  # a method of C's, called through fewer hands
     def step(self, *arrays, out=None, **named):
         """One frame in, its answer out (None while a convolution's window is not full). Shapes as run's without the frames axis.
 
@@ -121,12 +122,7 @@ cdef class Stream:
         one output). With it, and frames in buffers, NumPy is never imported.
         ShapeError names what does not fit; the states then stay as they were.
         """
-        if len(arrays) == 1 and self.seen_rank >= 0 and not named:
-            answer = step_again(self, arrays[0], out)
-            if answer is not None:
-                return answer
-        self.seen_rank = -1
-        return step_first(self, self.model._in_order(arrays, named), out)
+        return step_of(self, arrays, out, named)  # at the end of _stream_step.pxi a quicker method takes this one's place
 
     def _check_frame(self, values):
         """Whether frames, one an input, lack the batch axis, and whether they lack that of frames."""
@@ -163,6 +159,7 @@ cdef class Stream:
             raise LstmEdgeError("stream: another thread is running it")
         self.busy = True
         cdef int held = 0, i
+        values = list(values)
         cdef int64_t turn
         try:
             if le_stream_prepare(self.c, frames, &err) != LE_OK:
@@ -177,7 +174,6 @@ cdef class Stream:
                 results.append(self._output(i, full, count, no_batch, no_frames, out))
             for i in range(self.n_in):
                 PyObject_GetBuffer(values[i], &self.views[held], PyBUF_C_CONTIGUOUS)
-                self.in_pointers[i] = self.views[held].buf
                 held += 1
             for i in range(self.n_out):
                 self.out_pointers[i] = NULL
@@ -185,6 +181,7 @@ cdef class Stream:
                     PyObject_GetBuffer(results[i], &self.views[held], PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
                     self.out_pointers[i] = self.views[held].buf
                     held += 1
+            settle_inputs(self, values, out)
             with nogil:
                 if count < 0:
                     for turn in range(repeat):
@@ -222,10 +219,10 @@ cdef class Stream:
 
     def _newest(self, int index, shape):
         """The newest frame of input `index` (outputs follow the inputs), as an array of the shape; None before there is one."""
+        port = (self.model.inputs + self.model.outputs)[index]
         settle_newest(self)
         if not self.started or self.newest_size[index] == 0:
             return None
-        port = (self.model.inputs + self.model.outputs)[index]
         return np.frombuffer(self.newest[index][:self.newest_size[index]], port.dtype).reshape(shape)
 
     # ---- forecasting ----
@@ -448,6 +445,21 @@ cdef class Stream:
         if seconds == NULL:
             return None
         return [seconds[i] for i in range(le_model_op_count(self.model.c))]
+
+
+cdef settle_inputs(Stream stream, list values, out):
+    """Points the core to a call's inputs, which are in stream.views before the outputs: to a copy of what the core cannot read in place."""
+    cdef Py_buffer *view
+    cdef Py_buffer *answer = &stream.views[stream.n_in]
+    cdef bint written = out is not None and stream.out_pointers[0] != NULL
+    cdef int i
+    for i in range(stream.n_in):
+        view = &stream.views[i]
+        if not is_aligned(view) or (written and overlap(view.buf, view.len, answer.buf, answer.len)):
+            values[i] = copy_of(values[i])
+            PyBuffer_Release(view)
+            PyObject_GetBuffer(values[i], view, PyBUF_C_CONTIGUOUS)
+        stream.in_pointers[i] = view.buf
 
 
 cdef void fill_feed(le_feed *feed, box):

@@ -57,6 +57,8 @@ def step_many(
             else np.asarray(answer_array(out, (len(items), *shape), np.dtype(port.dtype), len(shapes) == 1))
             for port, shape in zip(model.outputs, shapes)
         ]
+        if out is not None:  # the answers may lie where the frames do
+            inputs = [array.copy() if np.may_share_memory(array, outputs[0]) else array for array in inputs]
         many.call(items, inputs, outputs, working)
         answers = [_each_one(many, items, i, a) if many.windows else a for i, a in enumerate(outputs)]
         many.remember(items, ([a.copy() for a in inputs], [_copied(a) for a in answers]))
