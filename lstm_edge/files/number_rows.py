@@ -12,6 +12,7 @@ from .numerals import Doubtful, Numerals
 from .rows import Dialect, Row, Rows, kind_of
 
 LARGEST = 3.4028234663852886e38  # of float32, in which files compute
+SHOWN = 40  # characters of a cell in a message
 FILLINGS = ("error", "forward", "zero")
 
 
@@ -68,19 +69,19 @@ class NumberRows:
         except Doubtful:
             point, comma = cell.replace(",", "").replace(".", ""), cell.replace(",", ".")
             raise self._refusal(
-                line, column, f"a number that can be read in one way, found {cell!r}, {point} or {comma}; "
+                line, column, f"a number that can be read in one way, found {_shown(cell)}, {point} or {comma}; "
                 "say what stands before the decimals: --decimal , or --decimal ."
             ) from None  # fmt: skip
         except ValueError:
             mark = self.numerals.marks[column]
             written = " with a decimal comma, as others of the column" if mark == "," else ""
-            raise self._refusal(line, column, f"a number{written}, found {cell!r}") from None
+            raise self._refusal(line, column, f"a number{written}, found {_shown(cell)}") from None
         if math.isnan(value):
             return self._filled(line, column, cell, above)
         if abs(value) > LARGEST and not math.isinf(value):
-            raise self._refusal(line, column, f"a number of float32's range, up to {LARGEST:.6g}, found {cell!r}")
+            raise self._refusal(line, column, f"a number of float32's range, up to {LARGEST:.6g}, found {_shown(cell)}")
         if math.isinf(value) and "inf" not in cell.lower():
-            raise self._refusal(line, column, f"a number of float32's range, up to {LARGEST:.6g}, found {cell!r}")
+            raise self._refusal(line, column, f"a number of float32's range, up to {LARGEST:.6g}, found {_shown(cell)}")
         return value
 
     def _filled(self, line: int, column: int, cell: str, above: list[float]) -> float:
@@ -89,12 +90,10 @@ class NumberRows:
         if self.missing == "zero":
             return 0.0
         if self.missing == "error":
-            found = f"a number, found {repr(cell) if cell else 'an empty cell'}"
+            found = f"a number, found {_shown(cell) if cell else 'an empty cell'}"
             raise self._refusal(line, column, f"{found}; --missing forward takes the value above it, --missing zero 0")
         if not above:
-            found = (
-                f"a value to take for the rows below, found {repr(cell) if cell else 'an empty cell'} in the first row"
-            )
+            found = f"a value to take for the rows below, found {_shown(cell) if cell else 'an empty cell'} in the first row"
             raise self._refusal(line, column, f"{found}; --missing zero takes 0")
         return above[column]
 
@@ -132,6 +131,10 @@ def _of_numbers(width: int, first: Sequence[Sequence[str]]) -> list[int]:
     """The columns without those in which the first rows have times or words alone."""
     kinds = [{kind_of(row[n]) for row in first} - {"missing"} for n in range(width)]
     return [n for n, found in enumerate(kinds) if not found or "number" in found]
+
+
+def _shown(cell: str) -> str:
+    return repr(cell if len(cell) <= SHOWN else cell[: SHOWN - 3] + "...")
 
 
 def _listed(names: Sequence[str]) -> str:
