@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -354,6 +356,21 @@ def test_one_jsonl_has_several_inputs_by_name(folder, capsys):
         capsys.readouterr()
         assert _run(["run", "two.lstm", "a.jsonl"]) == 1
         assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_lines_of_several_inputs_are_answered_while_they_come(folder):
+    two_inputs()
+    words = [sys.executable, "-m", "lstm_edge", "run", "two.lstm", "-", "--format", "jsonl"]
+    path = str(Path(lstm_edge.__file__).parents[1])
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    ) as live:
+        for n in range(2):
+            live.stdin.write(f'{{"x": [{n}, 2], "h": 0.5}}\n')
+            live.stdin.flush()
+            assert json.loads(live.stdout.readline())["y"] == [n, 2, 0.5]
+        live.stdin.close()
+        assert live.wait() == 0
 
 
 def test_a_jsonl_takes_columns_and_what_is_missing(folder):
