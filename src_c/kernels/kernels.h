@@ -60,7 +60,8 @@ typedef enum { LE_PACKED_F32 = 0, LE_PACKED_F16, LE_PACKED_I8 } le_packed_kind;
 typedef struct {
     int n, k;
     le_packed_kind kind;
-    bool sparse; /* data lies as sparse.h says, whatever the kind */
+    bool sparse;    /* data lies as sparse.h says, whatever the kind */
+    bool backwards; /* panels from the last to the first, for the same bits: after a product forwards the caches hold the last ones */
     bool
         fine; /* LE_PACKED_I8: what it multiplies is quantised to 15 bits, for it comes from outside and may span decades, unless input_bits says 8 */
     void *data; /* pack_size bytes, 64-byte aligned */

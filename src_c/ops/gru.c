@@ -29,8 +29,7 @@ static bool is_live(const le_frame *f, int b) { return !f->live || f->live[b]; }
 /* u = R h + c of all gates. */
 static void multiply_hidden(const gru *self, const le_frame *f) {
     const int h = self->base.hidden, d = f->direction;
-    le_multiply(f->kernels, f->batch, f->h_prev, f->h_prev_stride, &self->w_hh[d], self->bias_hh[d], 0, f->work, 3 * (ptrdiff_t)h,
-                f->quantized);
+    le_multiply_hidden(f, &self->w_hh[d], self->bias_hh[d], 0, f->work, 3 * (ptrdiff_t)h);
 }
 
 static void gru_step_standard(const le_recurrence *r, const le_frame *f) {
@@ -94,7 +93,7 @@ static void gru_gates(const le_recurrence *r, const le_frame *f, int b, float *o
 static void gru_step_before(const le_recurrence *r, const le_frame *f) {
     const gru *self = (const gru *)r;
     const int h = r->hidden, d = f->direction;
-    le_multiply(f->kernels, f->batch, f->h_prev, f->h_prev_stride, &self->w_rz[d], f->z, f->z_stride, f->z, f->z_stride, f->quantized);
+    le_multiply_hidden(f, &self->w_rz[d], f->z, f->z_stride, f->z, f->z_stride);
     for (int b = 0; b < f->batch; b++) {
         float *z = f->z + b * f->z_stride, *reset = f->work + (ptrdiff_t)b * h;
         const float *state = f->h_prev + b * f->h_prev_stride;

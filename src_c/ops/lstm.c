@@ -89,8 +89,7 @@ static inline void step_with(const lstm *self, const le_frame *f, bool standard)
     const int hidden = self->base.hidden;
     const bool projects = self->w_proj[0].data != NULL;
     float *spare = f->work + (ptrdiff_t)f->batch * self->base.work_per_row;
-    le_multiply(f->kernels, f->batch, f->h_prev, f->h_prev_stride, &self->w_hh[f->direction], f->z, f->z_stride, f->z, f->z_stride,
-                f->quantized);
+    le_multiply_hidden(f, &self->w_hh[f->direction], f->z, f->z_stride, f->z, f->z_stride);
     for (int b = 0; b < f->batch; b++) {
         if (f->live && !f->live[b])
             continue;

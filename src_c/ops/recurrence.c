@@ -386,6 +386,7 @@ static void run_direction(const call *c, le_frame *f) {
         for (int i = 0; i < count; i++) {
             const int at = backwards ? count - 1 - i : i;
             f->z = c->z + at * c->z_frame;
+            f->backwards = !f->backwards;
             if (c->live)
                 step_masked_frame(c, f, first + at);
             else

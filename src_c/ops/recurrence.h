@@ -31,6 +31,7 @@ typedef struct {
     const uint8_t *live; /* a flag per sequence; NULL: all are. Of others nothing is written: their states before and after are one place */
     float *work;
     void *quantized; /* scratch of le_multiply */
+    bool backwards;  /* whether le_multiply_hidden goes through the panels backwards: every other frame */
 } le_frame;
 
 typedef struct le_recurrence le_recurrence;
@@ -75,6 +76,15 @@ le_status le_recurrence_shape(le_ctx *ctx, const le_recurrence *r);
 le_status le_recurrence_run(le_ctx *ctx, const le_recurrence *r);
 
 bool le_has_input(const le_pack_ctx *ctx, int i);
+/* y = init + W h of every sequence, W of the hidden state. Weights that a cache does not hold whole are read to and fro, so that what a frame read last
+ * is found there by the next one. */
+static inline void le_multiply_hidden(const le_frame *f, const le_packed *w, const float *init, ptrdiff_t init_stride, float *y,
+                                      ptrdiff_t y_stride) {
+    le_packed turned = *w;
+    turned.backwards = f->backwards;
+    le_multiply(f->kernels, f->batch, f->h_prev, f->h_prev_stride, &turned, init, init_stride, y, y_stride, f->quantized);
+}
+
 /* x to within [-bound, bound] where bound is not 0; NaN stays. */
 void le_clip(float bound, ptrdiff_t n, float *x);
 

@@ -14,7 +14,7 @@ typedef struct {
 static void rnn_step(const le_recurrence *r, const le_frame *f) {
     const rnn *self = (const rnn *)r;
     const int d = f->direction, hidden = r->hidden;
-    le_multiply(f->kernels, f->batch, f->h_prev, f->h_prev_stride, &self->w_hh[d], f->z, f->z_stride, f->z, f->z_stride, f->quantized);
+    le_multiply_hidden(f, &self->w_hh[d], f->z, f->z_stride, f->z, f->z_stride);
     for (int b = 0; b < f->batch; b++) {
         if (f->live && !f->live[b])
             continue;

@@ -7,7 +7,7 @@
 
 void le_model_free_blocks(le_model *model);
 
-enum { MAX_N = 150, MAX_K = 90, MAX_ROWS = 9 };
+enum { MAX_N = 218, MAX_K = 90, MAX_ROWS = 9 };
 
 static float w[MAX_N * MAX_K], scale[MAX_N], x[MAX_ROWS * MAX_K], init[MAX_ROWS * MAX_N];
 static int8_t w8[MAX_N * MAX_K];
@@ -62,11 +62,15 @@ static void compare(const le_kernels *kernels, const le_packed *dense, const le_
     le_multiply(kernels, rows, x, k, sparse, start, 0, found, n + 1, scratch);
     CHECK(memcmp(want, found, sizeof want) == 0, "%s: kind %d, %d rows, n %d, k %d, fine %d", kernels->name, dense->kind, rows, n, k,
           dense->fine);
+    le_packed backwards = *dense;
+    backwards.backwards = true;
+    le_multiply(kernels, rows, x, k, &backwards, start, 0, found, n + 1, scratch);
+    CHECK(memcmp(want, found, sizeof want) == 0, "%s: kind %d, %d rows, n %d, k %d, backwards", kernels->name, dense->kind, rows, n, k);
     free(scratch);
 }
 
 static void test_table(const le_kernels *kernels) {
-    static const int sizes[][2] = {{16, 1}, {17, 5}, {31, 33}, {64, 64}, {80, 7}, {100, 90}, {128, 31}, {150, 66}};
+    static const int sizes[][2] = {{16, 1}, {17, 5}, {31, 33}, {64, 64}, {80, 7}, {100, 90}, {128, 31}, {150, 66}, {218, 17}};
     static const le_packed_kind kinds[] = {LE_PACKED_F32, LE_PACKED_F16, LE_PACKED_I8};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
         for (int which = 0; which < 6; which++) {
