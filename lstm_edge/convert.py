@@ -13,7 +13,7 @@ import numpy as np
 
 from . import __version__, format, load, passes
 from ._core import Model
-from .around import scalers
+from .around import features, scalers
 from .check.self_test import make_self_test
 from .errors import LstmEdgeError
 from .files.replacing import replacing
@@ -38,6 +38,7 @@ def convert(
     rate: float | None = None,
     scale: Any = None,
     unscale: Any = None,
+    before: Any = None,
     sample: Mapping[str, np.ndarray] | None = None,
     self_test: bool = True,
 ) -> Model:
@@ -53,16 +54,20 @@ def convert(
     alone understands, docs/command-line.md. rate: samples a second of the sound that the model takes, kept in the file; None
     takes what the source says. scale: input name -> the scaler that its columns were scaled by when the network was trained, unscale:
     output name -> that of its targets (or the scaler alone, where there is one port): a fitted object of scikit-learn, a file of one
-    (.joblib, .pkl, .json, .npz), (scaler, column); the model then takes and gives raw values (docs/scaling.md). sample: arrays for the self-test, shaped as Model.run takes them.
+    (.joblib, .pkl, .json, .npz), (scaler, column); the model then takes and gives raw values (docs/scaling.md). before: a TOML file (or such a dict) that describes the audio features in
+    front of inputs, which then take samples, docs/features.md. sample: arrays for the self-test, shaped as Model.run takes them.
     Raises UnsupportedModelError, FormatError (both name the file), OSError.
     """
     given = {"shapes": shapes, "constants": constants, "network": network, "assume": assume or None}
     given |= {"architecture": architecture, "example": example, "options": options}
-    graph = to_graph(source, states=states, overlap=overlap, rate=rate, scale=scale, unscale=unscale, **given)
+    around = {"scale": scale, "unscale": unscale, "before": before}
+    graph = to_graph(source, states=states, overlap=overlap, rate=rate, **around, **given)
     if self_test:
         with _named(source):
             whole = source if architecture is None else (source, architecture)
-            graph.self_test = make_self_test(graph, whole, constants=constants, sample=sample)
+            graph.self_test = make_self_test(
+                graph, whole, constants=constants, sample=sample, frames=features.frames_to_try(graph.metadata)
+            )
     if path is None:
         return load(format.to_bytes(graph))
     format.write(graph, path)
@@ -77,17 +82,26 @@ def to_graph(
     rate: float | None = None,
     scale: Any = None,
     unscale: Any = None,
+    before: Any = None,
     **options: Any,
 ) -> Graph:
     """The Graph that `convert` writes, without its self-test. `options`: what convert hands to importers."""
     with _named(source):
         kind, graph = registry.read(source, options)
-        passes.pipeline(graph, dict(states) if states is not None else None, dict(overlap or {}))
+        paired = dict(states) if states is not None else None
+        passes.pipeline(graph, paired, dict(overlap or {}), lambda g: _put_before(g, scale, before))
         keep_rate(graph, rate, options.get("constants") or {})
-        scalers.apply(graph, scale, unscale)
+        scalers.apply(graph, scale if before is None else None, unscale)
     graph.metadata["converter"] = f"lstm_edge {__version__}"
     graph.metadata["source"] = {**_about(source, kind), **graph.metadata.get("source", {})}
     return graph
+
+
+def _put_before(graph: Graph, scale: Any, before: Any) -> None:
+    """Audio features, and behind them the scaler of what a network takes of them."""
+    if before is not None:
+        scalers.apply(graph, scale, None)
+        features.apply(graph, before)
 
 
 def suggest_network(

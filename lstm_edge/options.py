@@ -58,6 +58,14 @@ OPTIONS = {
         ),
         Option("scale", "--scale", "scaler", "What an input's columns were scaled by.", of_importer=False),
         Option("unscale", "--unscale", "scaler", "What an output's columns were scaled by.", of_importer=False),
+        Option(
+            "before",
+            "--before",
+            "features",
+            "The audio features in front of inputs, which then take samples.",
+            by_name=False,
+            of_importer=False,
+        ),
         Option("sample", "--sample", "array", "An input of the self-test.", of_importer=False),
     )
 }

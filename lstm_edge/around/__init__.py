@@ -1,1 +1,1 @@
-"""What stands before and after the network in the same file: raw values in, real units out."""
+"""What stands before, between and after networks, built into the one Graph that a file holds."""

@@ -10,8 +10,10 @@ import click
 import lstm_edge
 
 from .. import format
+from ..around.features import described
 from ..ir.notes import assumptions
 from ..ir.sparse import density, sparse_weights
+from ..metadata import section
 from .io import out_console, print_json
 from .options import isa_option, json_option, model_argument
 from .parsing import Command
@@ -43,6 +45,8 @@ def command(model_path: str, isa: str | None, show_ops: bool, show_notes: bool, 
     if source:
         producer = f", made by {source['producer']}" if source.get("producer") else ""
         say(f"from {source.get('name', '?')} ({source.get('format', '?')}{producer})")
+    for name, front in section(model.metadata, "before").items():
+        say(f"before {name}: {described(front)}")
     describe(model, console, notes=show_notes)
     show_assumptions(assumptions(model.metadata), console)
     say(f"quantisation: {quantization_text(model)}")

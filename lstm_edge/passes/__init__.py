@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..ir.graph import Graph
 from . import fold, frames, fuse, overlap, pieces, recurrences, states, streaming, unrolled
 
 
-def pipeline(graph: Graph, states_: dict[str, str] | None = None, overlap_: dict[str, int] | None = None) -> Graph:
-    """Fold, fuse, recognise recurrences, pair states, declare overlaps, make it stream.
+def pipeline(
+    graph: Graph,
+    states_: dict[str, str] | None = None,
+    overlap_: dict[str, int] | None = None,
+    dress: Callable[[Graph], None] = lambda graph: None,
+) -> Graph:
+    """Fold, fuse, recognise recurrences, pair states, declare overlaps, dress, make it stream. dress: puts around the network what
+    streams with it.
 
     `states_` maps paired inputs to outputs (None: found by name), `overlap_` inputs to the values that successive
     frames
@@ -26,6 +34,7 @@ def pipeline(graph: Graph, states_: dict[str, str] | None = None, overlap_: dict
     graph.metadata["pairs"] = states.pair(graph, states_)
     overlap.apply(graph, overlap_ or {})
     graph.metadata["overlap"] = dict(overlap_ or {})
+    dress(graph)
     fold.fold(graph)
     streaming.apply(graph)
     pieces.take_from_sources(graph)

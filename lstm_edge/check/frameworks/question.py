@@ -14,7 +14,15 @@ from ...reference.samples import Arrays
 Runner = Callable[[Arrays], Arrays]  # the original model: inputs by name to outputs by name
 
 NO_NETWORK = "the source holds weights without their network, which no framework can run"
-NEEDED = ("source", "ports", "pairs", "overlap", "scale", "unscale")  # the metadata that say how the original is fed
+NEEDED = (
+    "source",
+    "ports",
+    "pairs",
+    "overlap",
+    "before",
+    "scale",
+    "unscale",
+)  # the metadata that say how the original is fed
 
 
 @dataclass(frozen=True)

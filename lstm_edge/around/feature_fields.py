@@ -1,0 +1,203 @@
+"""What a [before] table of audio features may say, and what each library says where it says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import FormatError
+from .description import Table
+from .filterbanks import SPACING, WINDOWS
+
+TYPES = ("stft", "mel", "log_mel", "mfcc")
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Every field of a front end, settled. Times are in samples.
+
+    end: `pad` as the library pads the end of a recording, `cut` without the frames that need it, which streams. power: 1 magnitude, 2 power.
+    spectrum_scale: multiplies the spectrum. log: of the filter bank's sums, `ln`, `db` (10 log10) or `none`; floor: the least value that a
+    logarithm is taken of, or (`floor_by` add) what is added to each. top_db: [0] how far below the loudest value of a whole recording
+    decibels may lie. energy: `none`, or what stands in the place of the first coefficient.
+    """
+
+    type: str
+    like: str
+    rate: float
+    n_fft: int
+    hop: int
+    win_length: int
+    window: str = "hann"
+    periodic: bool = True
+    window_at: str = "middle"  # of n_fft values: `middle` or `start`
+    center: bool = False
+    pad_mode: str = "constant"
+    end: str = "cut"
+    preemphasis: float = 0.0
+    preemphasis_of: str = "samples"  # or `frames`: within each
+    remove_dc: bool = False
+    power: float = 2.0
+    spectrum_scale: float = 1.0
+    input_scale: float = 1.0
+    n_mels: int = 40
+    fmin: float = 0.0
+    fmax: float = 0.0  # 0: half the rate
+    mel: str = "htk"
+    norm: str = "none"
+    spacing: str = "hertz"
+    first_bin: bool = True
+    log: str = "ln"
+    floor: float = 1e-10
+    floor_by: str = "max"
+    top_db: float = 0.0
+    n_mfcc: int = 13
+    dct: str = "ortho"
+    lifter: float = 0.0
+    lifter_first: int = 0  # the number of the first coefficient in the lifter's sine
+    energy: str = "none"
+
+    @property
+    def size(self) -> int:
+        """Samples of a frame."""
+        return self.n_fft if self.window_at == "middle" else self.win_length
+
+    @property
+    def width(self) -> int:
+        """Values of a frame's features."""
+        return {"stft": self.n_fft // 2 + 1, "mfcc": self.n_mfcc}.get(self.type, self.n_mels)
+
+
+WORDS = {
+    "type": TYPES,
+    "window": WINDOWS,
+    "window_at": ("middle", "start"),
+    "pad_mode": ("constant", "reflect"),
+    "end": ("pad", "cut"),
+    "preemphasis_of": ("samples", "frames"),
+    "mel": ("slaney", "htk"),
+    "norm": ("slaney", "none"),
+    "spacing": SPACING,
+    "log": ("ln", "db", "none"),
+    "floor_by": ("max", "add"),
+    "dct": ("ortho", "even", "none"),
+    "energy": ("none", "spectrum", "frame"),
+}
+
+# Defaults of each library, and where they stand. `ms`: n_fft and hop that a library gives as times.
+LIKE: dict[str, dict[str, Any]] = {
+    # librosa 0.11: feature.melspectrogram, feature.mfcc, power_to_db, filters.mel
+    "librosa": {
+        "rate": 22050, "n_fft": 2048, "hop": 512, "center": True, "end": "pad", "n_mels": 128, "mel": "slaney", "norm": "slaney",
+        "log": "db", "top_db": 80.0, "n_mfcc": 20, "lifter_first": 1,
+    },
+    # torchaudio 2: transforms.MelSpectrogram, MFCC, AmplitudeToDB, functional.melscale_fbanks
+    "torchaudio": {
+        "rate": 16000, "n_fft": 400, "hop": 200, "center": True, "pad_mode": "reflect", "end": "pad", "n_mels": 128, "log": "db",
+        "top_db": 80.0, "n_mfcc": 40,
+    },
+    # python_speech_features 0.6: mfcc, fbank, get_filterbanks, sigproc.framesig, sigproc.powspec
+    "python_speech_features": {
+        "rate": 16000, "n_fft": 512, "win_length": 400, "hop": 160, "window": "rectangular", "window_at": "start", "end": "pad",
+        "preemphasis": 0.97, "spectrum_scale": 1 / 512, "n_mels": 26, "spacing": "bins", "floor": 2.220446049250313e-16,
+        "lifter": 22.0, "energy": "spectrum",
+    },
+    # TensorFlow 2: signal.stft, linear_to_mel_weight_matrix, mfccs_from_log_mel_spectrograms and its example
+    "tensorflow": {
+        "rate": 16000, "n_fft": 1024, "hop": 256, "window_at": "start", "power": 1.0, "n_mels": 80, "fmin": 80.0, "fmax": 7600.0,
+        "spacing": "mel", "first_bin": False, "floor": 1e-6, "floor_by": "add", "dct": "even",
+    },
+    # Kaldi: feature-window.h, mel-computations.h, feature-mfcc.h; dither is off
+    "kaldi": {
+        "rate": 16000, "n_fft": 512, "win_length": 400, "hop": 160, "window": "povey", "periodic": False, "window_at": "start",
+        "preemphasis": 0.97, "preemphasis_of": "frames", "remove_dc": True, "n_mels": 23, "fmin": 20.0, "spacing": "mel",
+        "floor": 1.1920928955078125e-07, "lifter": 22.0, "energy": "frame",
+    },
+    # sonopy 0.1.2: mfcc_spec, filterbanks, safe_log
+    "sonopy": {
+        "rate": 16000, "n_fft": 512, "win_length": 160, "hop": 80, "window": "rectangular", "window_at": "start",
+        "spectrum_scale": 1 / 512, "n_mels": 20, "spacing": "sonopy", "floor": 2.220446049250313e-16, "energy": "spectrum",
+    },
+}  # fmt: skip
+
+
+def settled(values: Any, place: str) -> Fields:
+    """The front end that a table describes. FormatError for an unknown field, a value that none can have, fields that do not fit."""
+    table = Table(values, place)
+    table.known.update(f.name for f in fields(Fields))
+    table.done()
+    like = table.word("like", tuple(LIKE))
+    start: dict[str, Any] = {"like": like, "type": table.word("type", TYPES), **LIKE[like]}
+    given: dict[str, Any] = {}
+    for field in fields(Fields):
+        if field.name in table.values:
+            given[field.name] = _value(table, field.name, str(field.type))
+    if "n_fft" in given and "spectrum_scale" in start:
+        start["spectrum_scale"] = 1 / given["n_fft"]
+    made = {**start, **given}
+    if "n_fft" in given and "win_length" not in given:
+        made["win_length"] = min(start.get("win_length", given["n_fft"]), given["n_fft"])
+        if like in ("librosa", "torchaudio", "tensorflow"):
+            made["win_length"] = given["n_fft"]
+    made.setdefault("win_length", made["n_fft"])
+    front = Fields(**made)
+    _check(table, front)
+    return front
+
+
+def _value(table: Table, name: str, kind: str) -> Any:
+    if name in WORDS:
+        return table.word(name, WORDS[name])
+    if kind == "str":
+        return table.word(name, tuple(LIKE))
+    if kind == "int":
+        return table.whole(name, least=int(name != "lifter_first"))
+    if kind == "float":
+        return 0.0 if table.values[name] is False else table.number(name)
+    value = table.take(name)
+    if not isinstance(value, bool):
+        table.fail("true or false", value, name)
+    return value
+
+
+def _check(table: Table, f: Fields) -> None:
+    if not 2 <= f.n_fft <= 1 << 16:
+        table.fail("2 to 65536", f.n_fft, "n_fft")
+    if f.win_length > f.n_fft:
+        table.fail(f"at most n_fft, {f.n_fft}", f.win_length, "win_length")
+    if f.rate < 1:
+        table.fail("samples a second, 1 or more", f.rate, "rate")
+    if (f.fmax or f.rate / 2) <= f.fmin:
+        table.fail(f"more than fmin, {f.fmin:g}", f.fmax or f.rate / 2, "fmax")
+    if f.power not in (1, 2):
+        table.fail("1 (magnitude) or 2 (power)", f.power, "power")
+    if f.n_mfcc > f.n_mels and f.type == "mfcc":
+        table.fail(f"at most n_mels, {f.n_mels}", f.n_mfcc, "n_mfcc")
+    if f.end == "pad" and f.like in ("kaldi", "sonopy"):
+        table.fail(f"cut, as {f.like} fills nothing up", f.end, "end")
+    if f.type != "stft" and not f.floor and f.log != "none":
+        table.fail("more than 0, as a logarithm needs", f.floor, "floor")
+
+
+def as_metadata(front: Fields) -> dict[str, Any]:
+    """What the file keeps: the settled fields."""
+    return asdict(front)
+
+
+def kept_fields(kept: Any) -> Fields:
+    """The fields that a file keeps. FormatError where they are none."""
+    try:
+        return Fields(**{key: value for key, value in kept.items() if key != "shape"})
+    except (TypeError, AttributeError) as why:
+        raise FormatError(f"metadata 'before': expected the fields of a front end, found {kept!r:.80}") from why
+
+
+def tables_of(description: Mapping[str, Any], place: str) -> dict[str, Fields]:
+    """Input name -> its front end, of the tables [before.INPUT]."""
+    before = description.get("before")
+    if set(description) != {"before"} or not isinstance(before, Mapping) or not before:
+        raise FormatError(
+            f"{place}: expected tables [before.INPUT] alone, found {', '.join(map(str, description)) or 'none'}"
+        )
+    return {name: settled(table, f"{place}: before.{name}") for name, table in before.items()}

@@ -1,0 +1,275 @@
+"""Audio features in front of a network: samples in, what its own library computes of them, as ops of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import reference
+from ..errors import ShapeError, UnsupportedModelError
+from ..ir.dims import FRAMES, Dim, Size, mentions
+from ..ir.graph import Graph, Port
+from ..ir.ops import TO_END
+from ..options import named
+from ..passes.edit import note
+from . import description
+from .compose import graft
+from .feature_fields import Fields, as_metadata, kept_fields, tables_of
+from .filterbanks import cosines, lifter, mel_bank, window
+
+
+def apply(graph: Graph, before: description.Description | None) -> None:
+    """Puts a front end before each input that `before` names: a TOML file of tables [before.INPUT], or such a dict. The input then takes
+    samples. To be called before the graph is made to stream. FormatError, UnsupportedModelError, OSError."""
+    if before is None:
+        return
+    values, place = description.read(before)
+    for name, front in tables_of(values, place).items():
+        port = next((p for p in graph.inputs if p.name == name), None)
+        if port is None:
+            known = ", ".join(p.name for p in graph.inputs)
+            raise UnsupportedModelError(
+                f"{place}: before.{name}: expected an input of the model ({known}), found {name!r}"
+            )
+        shape = [size if isinstance(size, int) else "open" for size in graph.shape(port.tensor)]
+        _put_before(graph, port, front, f"{place}: before.{name}")
+        graph.metadata.setdefault("before", {})[name] = {**as_metadata(front), "shape": shape}
+        graph.metadata["sample_rate"] = float(front.rate)
+
+
+def computed(metadata: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inputs as the network alone takes them: samples become features by the front ends that a file keeps, in float64."""
+    fed = dict(inputs)
+    for name, kept in (metadata.get("before") or {}).items():
+        if name in fed:
+            front = kept_fields(kept)
+            shape = tuple(FRAMES if size == "open" else size for size in kept["shape"])
+            graph = Graph()
+            x = graph.input(name, fed[name].shape)
+            laid_out = _as_input(
+                graph, _features(graph, x, front, name), shape, _axis_of_features(shape, front, name), name
+            )
+            graph.output(name, laid_out)
+            answer = reference.run(graph, {name: fed[name]})[0][name]
+            if answer is None:
+                raise ShapeError(f"input {name}: expected samples of a frame or more, found shape {fed[name].shape}")
+            fed[name] = answer.astype(np.float32)
+    return fed
+
+
+def frames_to_try(metadata: Mapping[str, Any]) -> int | None:
+    """Samples of a self-test: some frames of the longest front end, None without one."""
+    return max((int(f["n_fft"]) + 9 * int(f["hop"]) for f in (metadata.get("before") or {}).values()), default=None)
+
+
+def _put_before(graph: Graph, port: Port, f: Fields, place: str) -> None:
+    """Replaces `graph` by the front end with the network grafted behind it."""
+    shape = graph.shape(port.tensor)
+    at = _axis_of_features(shape, f, place)
+    whole, samples = Graph(metadata=graph.metadata, self_test=graph.self_test), _samples(graph, shape, at, f, place)
+    for other in graph.inputs:
+        if other is port:
+            x = whole.input(port.name, samples)
+        else:
+            whole.input(other.name, graph.shape(other.tensor), graph.tensors[other.tensor].dtype)
+    features = _features(whole, x, f, f"{port.name}.before")
+    sizes: dict[str, Size] = {"frames": whole.shape(features)[1]} if any(mentions(s, "frames") for s in shape) else {}
+    fed = _as_input(whole, features, shape, at, f"{port.name}.before")
+    bound = {p.name: fed if p.name == port.name else p.tensor for p in whole.inputs}
+    outputs = graft(whole, graph, bound, sizes=sizes)
+    for output in graph.outputs:
+        whole.output(output.name, outputs[output.name])
+    vars(graph).update({key: value for key, value in vars(whole).items() if key != "ask"})
+    _note_delay(graph, port.name, f)
+
+
+def _axis_of_features(shape: tuple[Size, ...], f: Fields, place: str) -> int:
+    """The axis of the network's input that holds a frame's features: the last one that has as many values."""
+    fits = [d for d, size in enumerate(shape) if size == f.width]
+    if not fits:
+        raise UnsupportedModelError(
+            f"{place}: expected an input with an axis of the {f.width} values of a frame of {f.type}, found shape {shape}"
+        )
+    return fits[-1]
+
+
+def _frame_axis(shape: tuple[Size, ...], at: int) -> int | None:
+    """The axis of frames, None where the network takes one frame: that of time, else the only one that is neither 1 nor batch."""
+    moving = [d for d, size in enumerate(shape) if mentions(size, "frames")]
+    longer = [d for d, size in enumerate(shape) if d not in (0, at) and size != 1]
+    found = moving or longer
+    return found[0] if found else None
+
+
+def _samples(graph: Graph, shape: tuple[Size, ...], at: int, f: Fields, place: str) -> tuple[Size, ...]:
+    """The shape of the input that takes samples: open as the network's frames are, else as many as its frames need."""
+    time = _frame_axis(shape, at)
+    others = [size for d, size in enumerate(shape) if d not in (0, at, time)]
+    if any(size != 1 for size in others) or at == 0 or time == 0 or len(shape) < 2:
+        raise UnsupportedModelError(f"{place}: expected an input of batch, frames and features, found shape {shape}")
+    if time is None:
+        raise UnsupportedModelError(
+            f"{place}: expected an input with an axis of frames, found shape {shape}, one frame a call; "
+            f"free it by {named('shapes')} where the network allows it"
+        )
+    frames = shape[time]
+    if mentions(frames, "frames"):
+        if frames != FRAMES:
+            raise UnsupportedModelError(f"{place}: expected as many frames as the clock has, found {frames}")
+        return (shape[0], FRAMES)
+    if isinstance(frames, Dim):
+        raise UnsupportedModelError(f"{place}: expected frames that are the model's clock, found the size {frames}")
+    if f.center or f.end == "pad":
+        padded = f.n_fft // 2 * 2 if f.center else f.hop - 1
+    else:
+        padded = 0
+    return (shape[0], max((frames - 1) * f.hop + f.size - padded, 1))
+
+
+def _as_input(graph: Graph, features: str, shape: tuple[Size, ...], at: int, name: str) -> str:
+    """(batch, frames, features) laid out as the network's input: other axes are of 1."""
+    time = _frame_axis(shape, at)
+    if time is not None and at < time:
+        features = graph.add1("Transpose", [features], {"perm": [0, 2, 1]}, f"{name}.turned")
+    if len(shape) == 3:
+        return features
+    order = sorted((time, at)) if time is not None else [at]
+    source = {0: 0, order[0]: 1, order[-1]: 2}
+    axes = [source.get(d) for d in range(len(shape))]
+    attrs = {
+        "shape": [1] * len(shape),
+        "from_input": [-1 if a is None else 0 for a in axes],
+        "from_axis": [a or 0 for a in axes],
+    }
+    return graph.add1("Reshape", [features], attrs, f"{name}.laid_out")
+
+
+def _note_delay(graph: Graph, name: str, f: Fields) -> None:
+    whole = []
+    if f.end == "pad":
+        whole.append("the end of a recording is padded (end = 'cut' leaves those frames out)")
+    if f.pad_mode == "reflect" and f.center:
+        whole.append("its beginning is padded with what comes after it (pad_mode = 'constant' pads zeros)")
+    if f.top_db and f.log == "db" and f.type in ("log_mel", "mfcc"):
+        whole.append("decibels are counted from the loudest value of a whole recording (top_db = false does not)")
+    if whole:
+        note(graph, f"input {name}: does not stream as {f.like} computes it: {'; '.join(whole)}")
+
+
+# ---- from samples to features ----------------------------------------------------------------------------------------
+
+
+def _features(graph: Graph, x: str, f: Fields, name: str) -> str:
+    """(batch, samples) to (batch, frames, f.width)."""
+    if f.input_scale != 1:
+        x = _binary(graph, "mul", x, f.input_scale, f"{name}.scaled")
+    if f.preemphasis and f.preemphasis_of == "samples":
+        x = _emphasised_samples(graph, x, f, name)
+    frames = graph.add1("Frames", [_padded(graph, x, f, name)], {"size": f.size, "hop": f.hop}, f"{name}.frames")
+    frames, energy = _prepared(graph, frames, f, name)
+    spectrum = graph.add1("Rfft", [frames], {"n": f.n_fft}, f"{name}.spectrum")
+    parts = {"kind": "sum_square" if f.power == 2 else "l2", "axes": [2], "keepdims": 0}
+    power = graph.add1("Reduce", [spectrum], parts, f"{name}.power")
+    if f.type == "stft":
+        return power if f.spectrum_scale == 1 else _binary(graph, "mul", power, f.spectrum_scale, f"{name}.stft")
+    bank = mel_bank(f.rate, f.n_fft, f.n_mels, f.fmin, f.fmax or f.rate / 2, f.mel, f.norm, f.spacing)
+    bank[:, 0] *= f.first_bin
+    mel = graph.add1("Dense", [power, graph.constant(bank * f.spectrum_scale, f"{name}.bank")], {}, f"{name}.mel")
+    if f.type == "mel":
+        return mel
+    logs = _logarithm(graph, mel, f, f"{name}.log")
+    if f.type == "log_mel":
+        return logs
+    dct = cosines(f.n_mfcc, f.n_mels, f.dct) * lifter(f.n_mfcc, f.lifter, f.lifter_first)[:, None]
+    mfcc = graph.add1("Dense", [logs, graph.constant(dct, f"{name}.cosines")], {}, f"{name}.mfcc")
+    if f.energy == "none":
+        return mfcc
+    if f.energy == "spectrum":
+        total = graph.add1("Reduce", [power], {"kind": "sum", "axes": [2], "keepdims": 1}, f"{name}.energy")
+        energy = _binary(graph, "mul", total, f.spectrum_scale, f"{name}.energy_scaled")
+    first = _logarithm(graph, energy, f, f"{name}.log_energy")
+    rest = graph.add1("Slice", [mfcc], {"axes": [2], "starts": [1], "ends": [TO_END]}, f"{name}.rest")
+    return graph.add1("Concat", [first, rest], {"axis": 2}, f"{name}.with_energy")
+
+
+def _binary(graph: Graph, kind: str, x: str, value: Any, name: str) -> str:
+    constant = graph.constant(np.asarray(value, np.float64), f"{name}.value")
+    return graph.add1("Binary", [x, constant], {"kind": kind}, name)
+
+
+def _emphasised_samples(graph: Graph, x: str, f: Fields, name: str) -> str:
+    """x[t] - a x[t-1], and x[0] itself."""
+    shape = graph.shape(x)
+    before = {"shape": [1, 1, 1], "from_input": [0, -1, 0], "from_axis": [0, 0, 1]}
+    channel = graph.add1("Reshape", [x], before, f"{name}.channel")
+    weight = graph.constant(np.array([[[-f.preemphasis, 1.0]]]), f"{name}.emphasis.weight")
+    y = graph.add1("Conv", [channel, weight], {"pads": [1, 0]}, f"{name}.emphasis")
+    after = {"shape": [1, 1], "from_input": [0, 0], "from_axis": [0, 2]}
+    y = graph.add1("Reshape", [y], after, f"{name}.emphasised")
+    assert graph.shape(y) == shape
+    return y
+
+
+def _padded(graph: Graph, x: str, f: Fields, name: str) -> str:
+    """Samples with what the library puts before and behind them."""
+    begin = f.n_fft // 2 if f.center else 0
+    reach = (
+        f.size - 1 if f.like == "tensorflow" else f.hop - 1
+    )  # so many that every sample, or every hop, has its frame
+    end = 0 if f.end == "cut" else f.n_fft // 2 if f.center else reach
+    if begin and begin == end or not (begin or end):
+        both = [(begin, end)]
+    else:
+        both = [(begin, 0), (0, end)]
+    for b, e in both:
+        if b or e:
+            mode = f.pad_mode if f.center else "constant"
+            x = graph.add1("Pad", [x], {"pads": [0, b, 0, e], "mode": mode}, f"{name}.padded")
+    return x
+
+
+def _prepared(graph: Graph, frames: str, f: Fields, name: str) -> tuple[str, str]:
+    """Frames as they are transformed, and the energy of each as it was before emphasis and window ("" where nobody asks)."""
+    if f.remove_dc:
+        mean = graph.add1("Reduce", [frames], {"kind": "mean", "axes": [2], "keepdims": 1}, f"{name}.mean")
+        frames = graph.add1("Binary", [frames, mean], {"kind": "sub"}, f"{name}.without_mean")
+    energy = ""
+    if f.type == "mfcc" and f.energy == "frame":
+        energy = graph.add1("Reduce", [frames], {"kind": "sum_square", "axes": [2], "keepdims": 1}, f"{name}.energy")
+    if f.preemphasis and f.preemphasis_of == "frames":
+        first = graph.add1("Slice", [frames], {"axes": [2], "starts": [0], "ends": [1]}, f"{name}.first")
+        rest = graph.add1("Slice", [frames], {"axes": [2], "starts": [0], "ends": [-1]}, f"{name}.before_each")
+        before = graph.add1("Concat", [first, rest], {"axis": 2}, f"{name}.shifted")
+        less = _binary(graph, "mul", before, f.preemphasis, f"{name}.less")
+        frames = graph.add1("Binary", [frames, less], {"kind": "sub"}, f"{name}.emphasised")
+    taper = window(f.window, f.win_length, f.periodic)
+    left = (f.size - f.win_length) // 2
+    taper = np.pad(taper, (left, f.size - f.win_length - left))
+    if not (taper == 1).all():
+        frames = _binary(graph, "mul", frames, taper, f"{name}.windowed")
+    return frames, energy
+
+
+def _logarithm(graph: Graph, x: str, f: Fields, name: str) -> str:
+    if f.log == "none":
+        return x
+    x = _binary(graph, f.floor_by, x, f.floor, f"{name}.floored")
+    y = graph.add1("Unary", [x], {"kind": "log"}, name)
+    if f.log != "db":
+        return y
+    y = _binary(graph, "mul", y, 10 * np.log10(np.e), f"{name}.db")
+    if not f.top_db:
+        return y
+    loudest = graph.add1("Reduce", [y], {"kind": "max", "axes": [1, 2], "keepdims": 1}, f"{name}.loudest")
+    least = _binary(graph, "sub", loudest, f.top_db, f"{name}.least")
+    return graph.add1("Binary", [y, least], {"kind": "max"}, f"{name}.top")
+
+
+def described(front: Mapping[str, Any]) -> str:
+    """A line for `info`: what stands before an input."""
+    f = kept_fields(front)
+    return (
+        f"{f.type} as {f.like} computes it: {f.width} values a frame of {f.size} samples every {f.hop} at {f.rate:g} Hz"
+    )
