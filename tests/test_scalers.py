@@ -19,11 +19,14 @@ import lstm_edge
 from lstm_edge import format
 from lstm_edge.around import scalers
 from lstm_edge.around.scaler_files import read_scaler
+from lstm_edge.check.against import compare
 from lstm_edge.check.verify import verify
+from lstm_edge.cli import _run
 from lstm_edge.convert import to_graph
 from lstm_edge.errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
 from lstm_edge.files import compressed
 from lstm_edge.ir.graph import Graph
+from lstm_edge.reference.samples import sample_inputs
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -318,3 +321,84 @@ def test_the_self_test_takes_raw_values_and_holds_for_int8(tmp_path):
     small, report = lstm_edge.quantize(path, weights="int8", precision="int8")
     assert "int8" in {o.stored for o in report.ops}
     assert np.abs(small.run(FRAMES) - model.run(FRAMES)).max() < 0.02 * target.scale_[1]
+
+
+def test_info_names_the_scalers_and_tables_are_read_by_their_columns(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    joblib.dump(fitted(StandardScaler()), "s.joblib")
+    graph, _ = network()
+    scalers.apply(graph, "s.joblib", "s.joblib:p")
+    format.write(graph, "m.lstm")
+    order = [2, 0, 3, 1]
+    lines = [",".join(["time", *NAMES[order]]), *(f"2024-01-0{n + 1}," + ",".join(map(repr, row[order].tolist())) for n, row in enumerate(FRAMES[:5]))]  # fmt: skip
+    (tmp_path / "x.csv").write_text("\n".join(lines))
+    assert _run(["run", "m.lstm", "x.csv", "-o", "y.npy"]) == 0
+    assert "columns by their names, in another order than the table's: t, p, q, u" in capsys.readouterr().err
+    assert np.array_equal(np.load("y.npy").reshape(-1), lstm_edge.load("m.lstm").run(FRAMES[:5]).reshape(-1))
+    (tmp_path / "x.csv").write_text("t,p,q,u\n1,,3,4\n")
+    assert _run(["run", "m.lstm", "x.csv", "-o", "y.npy"]) != 0
+    assert "'p'" in capsys.readouterr().err
+    assert _run(["info", "m.lstm"]) == 0
+    out = capsys.readouterr().out
+    assert "scale: input input is raw: StandardScaler of s.joblib, columns t, p, q, u" in out
+    assert "unscale: output output is raw: StandardScaler of s.joblib, columns p" in out
+
+
+def onnx_file(path, spatial: bool):
+    """Of a convolution with channels first over open frames, or of a GRU over frames of four columns."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    weights = {"w": (2, 4, 1)} if spatial else {"w": (1, 15, 4), "r": (1, 15, 5)}
+    held = [numpy_helper.from_array(RNG.standard_normal(s).astype(np.float32), n) for n, s in weights.items()]
+    node = (
+        helper.make_node("Conv", ["x", "w"], ["y"])
+        if spatial
+        else helper.make_node("GRU", ["x", "w", "r"], ["y"], hidden_size=5)
+    )
+    shape = ["batch", 4, "frames"] if spatial else ["frames", "batch", 4]
+    x, y = (
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, shape),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
+    )
+    save(helper.make_model(helper.make_graph([node], "g", [x], [y], held), opset_imports=[helper.make_opsetid("", 17)]), path)  # fmt: skip
+
+
+@pytest.mark.parametrize("spatial", [False, True])
+def test_verify_against_a_source_that_does_not_scale(tmp_path, spatial):
+    pytest.importorskip("onnxruntime")
+    source, path = str(tmp_path / "m.onnx"), str(tmp_path / "m.lstm")
+    onnx_file(source, spatial)
+    target = fitted(MinMaxScaler(), 2 if spatial else 1)
+    lstm_edge.convert(source, path, scale=fitted(RobustScaler()), unscale=target)
+    graph = format.read(path)
+    assert graph.self_test.source.startswith("onnxruntime") and "between the file's scalers" in graph.self_test.source
+    assert graph.metadata["scale"]["x"]["axis"] == (-2 if spatial else -1)
+    found = compare(path, source)
+    assert found.passed and found.by == "framework" and "scalers" in found.source
+    raw = graph.self_test.inputs["x"]
+    assert raw[:, 1].min() > 5e4 if spatial else raw[..., 1].min() > 5e4
+
+
+def test_keras_normalization_and_rescaling_convert_as_they_are():
+    keras = pytest.importorskip("keras")
+    adapted = keras.layers.Normalization()
+    adapted.adapt(ROWS.astype(np.float32))
+    given = keras.layers.Normalization(mean=[1.0, 2, 3, 4], variance=[1.0, 4, 9, 16])
+    small = np.float32(FRAMES * 1e-4)
+    for layer, frames in ((adapted, FRAMES), (given, small), (keras.layers.Rescaling(0.1, -1.0), small)):
+        net = keras.Sequential([keras.Input((None, 4)), layer, keras.layers.SimpleRNN(3, return_sequences=True)])
+        model = lstm_edge.convert(net, self_test=False)
+        want = keras.ops.convert_to_numpy(net(frames[None]))[0]
+        assert np.abs(model.run(frames) - want).max() < 1e-5
+
+
+def test_metadata_of_a_stranger_is_an_error():
+    _, graph, _ = scaled(fitted(StandardScaler()))
+    about = graph.metadata["scale"]["input"]
+    inputs = {"input": FRAMES[None]}
+    for changed in ({"steps": 5}, {"source": [9]}, {"columns": ["a"]}, {"steps": [{}]}, {"width": "x"}):
+        with pytest.raises(FormatError, match="metadata 'scale': input: expected a scaler"):
+            scalers.around({"scale": {"input": {**about, **changed}}}, inputs, "scale")
+    graph.metadata["scale"]["input"] = {**about, "centre": "x"}
+    with pytest.raises(FormatError, match="expected centre and spread"):
+        sample_inputs(graph)

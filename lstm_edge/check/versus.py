@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import format
 from .._core import load
+from ..around.scalers import SCALE, UNSCALE, around
 from ..bench.measure import frames_of, sample_inputs
 from ..bench.sampling import MOST
 from ..bench.statistics import median_interval, summarise
@@ -129,6 +130,8 @@ def versus(
     model = load(path, isa)
     frames = frames_of(model, mode, frames)
     inputs = sample_inputs(model, frames=frames, batch=batch, step=mode == "step")
+    by_name = {port.name: array for port, array in zip(model.inputs, inputs)}
+    fed = list(around(model.metadata, by_name, SCALE).values())  # the source does not scale
     coarse = QUANTISED if model.metadata.get("quantization") else TOLERANCE
     with ExitStack() as stack:
         ours, opened = stack.enter_context(_started(Setup("", path, mode, inputs, Graph(), batch, isa=isa, cpu=cpu)))
@@ -141,14 +144,15 @@ def versus(
             if source is None:
                 cannot.append(Rival(mode, name, why=why))
                 continue
-            setup = _setup(name, source, mode, inputs, batch, cpu)
+            setup = _setup(name, source, mode, fed, batch, cpu)
             child, theirs = stack.enter_context(_started(setup))
             row = Rival(mode, name, theirs.name, os.path.basename(source.path), theirs.why)
             if child is None:
                 cannot.append(row)
                 continue
+            raw = [around(model.metadata, each, UNSCALE) for each in theirs.answers]
             limit = tolerance or max(coarse, source.graph.metadata.get("arithmetic", {}).get("relative", 0.0))
-            rows.append(Rival(**{**vars(row), **_compared(opened.answers, theirs.answers, limit)}))
+            rows.append(Rival(**{**vars(row), **_compared(opened.answers, raw, limit)}))
             children.append(child)
         times = _in_turn(children, runs, seconds)
     return [*_with_figures(rows, times), *cannot]

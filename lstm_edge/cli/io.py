@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from ..files.number_rows import Choice, NumberRows
 from ..files.rows import Dialect, Rows
 from ..files.table_files import SUFFIXES as TABLES
 from ..files.table_files import open_rows
-from ..metadata import sample_rate
+from ..metadata import sample_rate, section
 from .intake import Intake
 from .jsonl import JsonForm, JsonLines
 from .pipes import Pipe
@@ -172,7 +172,7 @@ def _read_lines(path: str, ports: Sequence[Any], model: Any, form: Form) -> list
 def _read_input(path: str, port: Any, model: Any, form: Form) -> tuple[np.ndarray, int]:
     suffix, step_model = suffix_of(path), model.is_step_model
     if suffix in TABLES:
-        return frames_of_rows(read_rows(path, form, columns_of(model, port)), port, step_model, path), 0
+        return frames_of_rows(read_rows(path, *named_form(model, port, form)), port, step_model, path), 0
     if suffix == ".jsonl":
         return _read_lines(path, [port], model, form)[0], 0
     if suffix == ".wav":
@@ -216,12 +216,27 @@ def open_archive(path: str, names: list[str]) -> dict[str, np.ndarray]:
 
 
 def columns_of(model: Any, port: Any) -> tuple[str, ...]:
-    """The names of an input's columns, where `lstm-edge train` put them into the file; else none."""
+    """The names of an input's columns, where `lstm-edge train` or the scaler of a conversion put them into the file; else none."""
     for task in TASKS:
         about = model.metadata.get(task)
         if isinstance(about, dict) and about.get("input") == port.name and isinstance(about.get("columns"), list):
             return tuple(map(str, about["columns"]))
-    return ()
+    return columns_of_scaler(model, port)
+
+
+def columns_of_scaler(model: Any, port: Any) -> tuple[str, ...]:
+    """The names of the columns that the scaler in front of an input was fitted on, where it knew them; else none."""
+    about = section(section(model.metadata, "scale"), port.name, "metadata 'scale'")
+    names = about.get("columns", ())
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def named_form(model: Any, port: Any, form: Form) -> tuple[Form, tuple[str, ...]]:
+    """How a table is read for an input, and the names of its columns. Empty cells are gaps to a model that was trained on some; to one
+    behind a scaler they are errors."""
+    names = columns_of(model, port)
+    of_scaler = bool(names) and names == columns_of_scaler(model, port)
+    return (replace(form, missing=form.missing or "error") if of_scaler else form), names
 
 
 def number_rows(path: str, form: Form, named: tuple[str, ...] = ()) -> NumberRows:
@@ -244,6 +259,10 @@ def chosen_rows(rows: Rows, form: Form, named: tuple[str, ...] = ()) -> NumberRo
     except BaseException:
         rows.close()
         raise
+    if trained and list(named) != [name for name in rows.names if name in named]:
+        err_console().print(
+            f"{path}: columns by their names, in another order than the table's: {', '.join(named)}", markup=False
+        )
     if chosen.left_out:
         err_console().print(f"{path}: not used, as they hold no numbers: {', '.join(chosen.left_out)}", markup=False)
     return chosen

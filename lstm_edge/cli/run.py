@@ -10,7 +10,7 @@ import click
 import lstm_edge
 
 from ..errors import FormatError, ShapeError
-from .io import check_count, columns_of, err_console, number_rows, suffix_of
+from .io import check_count, err_console, named_form, number_rows, suffix_of
 from .lines import FORMS, Clock
 from .loop import Run, axes_of_frames, can_chunk
 from .options import isa_option, model_argument
@@ -94,7 +94,7 @@ def command(
             run = Run(model, inputs, sink, wanted, picture)
             if windows is not None:
                 rows = stack.enter_context(
-                    closing(number_rows(inputs[0], reading.form, columns_of(model, windows.port)))
+                    closing(number_rows(inputs[0], *named_form(model, windows.port, reading.form)))
                 )
                 run.in_windows(windows, rows)
             elif sources and chunked:

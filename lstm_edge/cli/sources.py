@@ -12,10 +12,10 @@ from ..errors import FormatError, ShapeError
 from .io import (
     Form,
     chosen_rows,
-    columns_of,
     frame_width,
     frames_of_rows,
     json_lines,
+    named_form,
     number_rows,
     of_all_inputs,
     open_archive,
@@ -205,7 +205,7 @@ def _open_source(
     if kind == "wav":
         sound = SoundRows(Sound(path, options, stdin), frame_width(port, step_model, path), multiple)
         return RowSource(sound, port, step_model, path)
-    columns = columns_of(model, port)
+    form, columns = named_form(model, port, form)
     if kind == "jsonl":
         (lines,) = json_lines(model, stdin or Pipe(path), form, [port], multiple).sources()
         return RowSource(lines, port, step_model, lines.pipe.place)

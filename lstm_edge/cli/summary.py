@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ..ir.notes import assumptions
 from ..ir.ops import RECURRENT
-from ..metadata import sample_rate
+from ..metadata import sample_rate, section
 from .grid import name, print_grid, text, words
 from .io import open_sizes
 
@@ -39,8 +39,21 @@ def describe(model: Any, console: Console, notes: bool = True) -> None:
     rate = sample_rate(model.metadata)
     if rate:
         console.print(f"sample rate: {rate:g} Hz", markup=False)
+    for line in scaler_lines(model):
+        console.print(line, markup=False, soft_wrap=True)
     for note in model.metadata.get("notes", []) if notes else []:
         console.print(f"note: {note}", markup=False)
+
+
+def scaler_lines(model: Any) -> list[str]:
+    """A line for each scaler around the network: whose values are raw, by what, of which columns."""
+    lines = []
+    for role, side in (("scale", "input"), ("unscale", "output")):
+        for port, about in section(model.metadata, role).items():
+            names = [str(name) for name in about.get("columns") or range(about.get("width", 0))]
+            shown = ", ".join(names[:12] + ["..."] * (len(names) > 12))
+            lines.append(f"{role}: {side} {port} is raw: {about.get('kind')} of {about.get('from')}, columns {shown}")
+    return lines
 
 
 def show_assumptions(assumed: Iterable[str], console: Console) -> None:

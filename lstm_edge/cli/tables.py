@@ -21,7 +21,7 @@ from ..files.tables import TextTable, read_table
 from ..forecasting import Description
 from ..forecasting.description import KNOWN, description_of
 from ..forecasting.history import History, read_histories
-from .io import AS_FOUND, Form, columns_of, frames_of_rows, number_rows, read_inputs, suffix_of, taken_in
+from .io import AS_FOUND, Form, frames_of_rows, named_form, number_rows, read_inputs, suffix_of, taken_in
 from .options import Kind
 from .windows import windows_for
 
@@ -139,7 +139,7 @@ def read_runs(model: Any, paths: tuple[str, ...], reading: Reading) -> list[list
         arrays = arrays_of_table(model, paths, reading)
         return [read_inputs(model, paths, reading.form)[0] if arrays is None else taken_in(model, arrays, paths)]
     windows = windows_for(model, reading.window)
-    with closing(number_rows(paths[0], reading.form, columns_of(model, windows.port))) as rows:
+    with closing(number_rows(paths[0], *named_form(model, windows.port, reading.form))) as rows:
         pieces = [array for array, _ in windows.of_rows(rows, paths[0])]
     if windows.batch is None:
         return [taken_in(model, [piece], paths) for piece in pieces]
