@@ -71,7 +71,8 @@ def rescaling(e: Emit, layer: Layer, call: Call) -> Value:
 
 
 def normalization(e: Emit, layer: Layer, call: Call) -> Value:
-    """(x - mean) / max(sqrt(variance), 1e-7) along the kept axes, or its inverse."""
+    """(x - mean) / max(sqrt(variance), 1e-7) along the kept axes, or its inverse. The mean is subtracted first, as Keras does: behind
+    the product it would cost columns far from 0 the digits that they differ by."""
     x = e.real(call.x)
     kept = _axes(e, layer, x)
     if "mean" in layer.weights:
@@ -80,11 +81,13 @@ def normalization(e: Emit, layer: Layer, call: Call) -> Value:
         mean, variance = (np.asarray(_numbers(layer, k, None), np.float64) for k in ("mean", "variance"))
     shape = _kept_shape(e, x, kept)
     deviation = np.maximum(np.sqrt(variance), 1e-7)
-    scale, offset = (deviation, mean) if layer.config.flag("invert") else (1 / deviation, -mean / deviation)
-    scale, offset = (
-        np.broadcast_to(v.reshape(shape) if v.size == np.prod(shape) else v.reshape(-1), shape) for v in (scale, offset)
+    mean, deviation = (
+        np.broadcast_to(v.reshape(shape) if v.size == np.prod(shape) else v.reshape(-1), shape)
+        for v in (mean, deviation)
     )
-    return e.scaled(x, scale, offset)
+    if layer.config.flag("invert"):
+        return e.scaled(x, deviation, mean)
+    return e.scaled(e.binary("sub", x, e.constant(mean)), 1 / deviation)
 
 
 def _numbers(layer: Layer, key: str, default: Any) -> Any:
