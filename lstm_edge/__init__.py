@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .check.verify import verify
     from .convert import convert, suggest_network
     from .importers.plugins import register_layer, register_op
+    from .join import join
     from .many import step_many
     from .prune import prune
     from .quantize import quantize
@@ -36,6 +37,7 @@ __all__ = [
     "convert",
     "evaluate",
     "isas",
+    "join",
     "load",
     "prune",
     "quantize",
@@ -50,6 +52,7 @@ __all__ = [
 _LAZY = {
     "convert": ".convert",
     "evaluate": ".check.evaluate",
+    "join": ".join",
     "prune": ".prune",
     "quantize": ".quantize",
     "register_layer": ".importers.plugins",

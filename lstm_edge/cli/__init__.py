@@ -27,6 +27,7 @@ if importlib.util.find_spec("rich") is None:  # imported where something is prin
 # What the help says of each, here so that it need not import them.
 COMMANDS = {
     "convert": "Convert a trained model to one .lstm file.",
+    "join": "Join networks and what lies between them to one file.",
     "train": "Train a network on a table, a folder or a text.",
     "info": "Show what goes in, what comes out, whether it streams.",
     "run": "Run a model over arrays, tables or sound, or live input.",

@@ -1,0 +1,159 @@
+"""Several networks and what lies between them as one Graph, by a description in TOML (docs/pipelines.md)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedModelError
+from ..ir.graph import Graph
+from ..ir.notes import ASSUMED
+from ..passes import fold, pieces
+from ..passes.edit import note
+from .compose import graft
+from .description import Description, Table, read
+from .stages import KINDS, Stage, Value
+
+ONE = {"batch": 1, "frames": 1}  # what a network's open sizes are in a step
+
+
+def pipeline(networks: Mapping[str, Graph], description: Description) -> Graph:
+    """The Graph of a description (the path of a TOML, or such a dict) whose stages run the networks by their names.
+
+    One call takes a hop of every input and gives one of every output; all that the networks and the stages keep are its states.
+    Raises FormatError (the place in the description, expected, found) and UnsupportedModelError (a network that does not fit).
+    """
+    values, place = read(description)
+    return _Building(networks, values, place).graph
+
+
+class _Building:
+    def __init__(self, networks: Mapping[str, Graph], values: dict[str, Any], place: str):
+        self.networks, self.runs = networks, Counter[str]()
+        self.graph = Graph()
+        top = Table(values, place)
+        self.rate = top.number("rate", 0)
+        self.inputs, outputs = top.names("input"), top.names("output")
+        self.values: dict[str, Value] = {}
+        self.makers: dict[str, str] = {name: "an input" for name in self.inputs}
+        stages = top.take("stage")
+        top.done()
+        if not isinstance(stages, list) or not stages:
+            top.fail("a list of stages", "none" if stages is None else stages, "stage")
+        for number, stage in enumerate(stages, 1):
+            self._stage(Table(stage, f"{place}: stage {number}"))
+        if unused := [name for name in networks if not self.runs[name]]:
+            top.fail(f"a stage that runs each network, run = {unused[0]!r} among them", "none", "stage")
+        if idle := [name for name in self.inputs if name not in self.values]:
+            top.fail("inputs that a stage reads", idle[0], "input")
+        for name in outputs:
+            if name not in self.values or name in self.inputs:
+                top.fail(f"what a stage makes: {', '.join(n for n in self.values if n not in self.inputs)}", name, "output")
+            self.graph.output(name, self.values[name].tensor)
+        self._finish(top)
+
+    def _stage(self, table: Table) -> None:
+        if table.has("run") == table.has("do"):
+            both = "both" if table.has("run") else "neither"
+            table.fail(f"run = the name of a network, or do = one of {', '.join(KINDS)}", both)
+        sources = table.take("in")
+        if table.has("run"):
+            self._network(table, sources)
+        else:
+            self._between(table)
+        table.done()
+
+    def _between(self, table: Table) -> None:
+        do = table.word("do", tuple(KINDS))
+        table.place += f" ({do})"
+        names, (out,) = table.names("in"), self._outs(table, 1)
+        if len(names) != KINDS[do].inputs:
+            table.fail(f"{KINDS[do].inputs} name{'s' * (KINDS[do].inputs > 1)}", ", ".join(names), "in")
+        if names[0] in self.inputs and names[0] not in self.values:
+            if do != "frames":
+                table.fail("a stage before it that cuts the input into frames, or a network", names[0], "in")
+            self._input(names[0], (1, table.whole("hop")))
+        read_ = [self._value(table, name) for name in names]
+        self._made(table, out, KINDS[do].build(Stage(self.graph, table, out, read_)))
+
+    def _network(self, table: Table, sources: Any) -> None:
+        name = table.word("run", tuple(self.networks))
+        table.place += f" ({name})"
+        part = self.networks[name]
+        self.runs[name] += 1
+        self._check_steps(name, part)
+        ports = [p.name for p in part.inputs]
+        given = sources if isinstance(sources, Mapping) else dict(zip(ports, table.names("in")))
+        if set(given) != set(ports) or (not isinstance(sources, Mapping) and len(table.names("in")) != len(ports)):
+            table.fail(f"a name for each of its inputs {', '.join(ports)}", sources, "in")
+        bound, behind = {}, 0
+        for port in part.inputs:
+            shape = tuple(int(s) if isinstance(s, int) else int(s.value(1, 1)) for s in part.shape(port.tensor))
+            if given[port.name] in self.inputs and given[port.name] not in self.values:
+                self._input(given[port.name], shape, part.tensors[port.tensor].dtype)
+            value = self._value(table, given[port.name])
+            behind = max(behind, value.behind)
+            bound[port.name] = self._fitted(table, name, port.name, value.tensor, shape)
+        outputs = [p.name for p in part.outputs]
+        outs = self._outs(table, len(outputs), outputs)
+        behind += table.whole("lookahead", 0, 0)
+        prefix = f"{name}.{self.runs[name]}" if self.runs[name] > 1 else name
+        made = graft(self.graph, part, bound, prefix, ONE)
+        for port_name, out in zip(outputs, outs):
+            self._made(table, out, Value(made[port_name], behind))
+        for line in part.metadata.get("notes", []):
+            note(self.graph, f"{ASSUMED}{name}: {line[len(ASSUMED):]}" if line.startswith(ASSUMED) else f"{name}: {line}")
+
+    def _check_steps(self, name: str, part: Graph) -> None:
+        streaming = part.metadata.get("streaming", {})
+        if not streaming.get("supported") or streaming.get("multiple", 1) != 1:
+            why = streaming.get("why") or f"it takes {streaming.get('multiple')} frames at a time"
+            raise UnsupportedModelError(f"{name}: expected a network that streams frame by frame, found one that does not: {why}")
+
+    def _fitted(self, table: Table, network: str, port: str, tensor: str, shape: tuple[int, ...]) -> str:
+        """As a network takes it: the same values in the same order."""
+        found = self.graph.shape(tensor)
+        if found == shape:
+            return tensor
+        if np.prod(found) != np.prod(shape):  # type: ignore[arg-type]
+            table.fail(f"{np.prod(shape)} values, {shape}, for input {port!r} of {network}", f"shape {found}", "in")
+        return self.graph.add1("Reshape", [tensor], {"shape": list(shape)}, f"{network}/{port}")
+
+    def _outs(self, table: Table, count: int, of: list[str] | None = None) -> list[str]:
+        names = table.names("out")
+        if len(names) != count:
+            what = f"a name for each of its outputs {', '.join(of)}" if of else "one name"
+            table.fail(what, ", ".join(names), "out")
+        for name in names:
+            if name in self.makers:
+                table.fail("a name of its own", f"{name!r}, which is {self.makers[name]}", "out")
+        return names
+
+    def _made(self, table: Table, name: str, value: Value) -> None:
+        self.values[name], self.makers[name] = value, f"made by {table.place.split(': ')[-1]}"
+
+    def _input(self, name: str, shape: tuple[int, ...], dtype: str = "float32") -> None:
+        self.values[name] = Value(self.graph.input(name, shape, dtype))
+
+    def _value(self, table: Table, name: str) -> Value:
+        if name not in self.values:
+            table.fail(f"an input or what a stage before it makes: {', '.join(self.makers)}", name, "in")
+        return self.values[name]
+
+    def _finish(self, top: Table) -> None:
+        graph = self.graph
+        fold.fold(graph)
+        pieces.take_from_sources(graph)
+        graph.drop_unused()
+        graph.metadata["step"] = True
+        graph.metadata["streaming"] = {"supported": True, "why": "", "multiple": 1}
+        graph.metadata["ports"] = {"inputs": [p.name for p in graph.inputs], "outputs": [p.name for p in graph.outputs]}
+        graph.metadata["pipeline"] = dict(top.values)
+        if self.rate:
+            hop = int(np.prod(graph.shape(graph.inputs[0].tensor)))  # type: ignore[arg-type]
+            graph.metadata["sample_rate"] = self.rate
+            graph.metadata["sound"] = [p.name for p in graph.outputs if self.values[p.name].is_sound]
+            graph.metadata["delay"] = {p.name: hop + self.values[p.name].behind for p in graph.outputs}
