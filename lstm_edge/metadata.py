@@ -22,3 +22,23 @@ def sample_rate(metadata: Mapping[str, Any]) -> float:
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < float("inf"):
         raise FormatError(f"metadata 'sample_rate': expected samples a second, found {rate!r}")
     return float(rate)
+
+
+def sounds(metadata: Mapping[str, Any]) -> frozenset[str]:
+    """The outputs that are samples of sound at the sample rate. FormatError for what is no list of names."""
+    found = metadata.get("sound") or []
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise FormatError(f"metadata 'sound': expected a list of names, found {found!r}")
+    return frozenset(found)
+
+
+def delays(metadata: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """What an output waits for or lies behind, in samples of the input, by output: {"clean": {"frame": 128, "overlap-add": 384}}.
+    FormatError for what is no such table."""
+    found: dict[str, dict[str, int]] = {}
+    for name in section(metadata, "delay"):
+        found[name] = dict(section(section(metadata, "delay"), name, "metadata 'delay'"))
+        for part, samples in found[name].items():
+            if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:
+                raise FormatError(f"metadata 'delay' {name!r}: expected whole samples of {part!r}, found {samples!r}")
+    return found

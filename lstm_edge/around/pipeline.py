@@ -15,7 +15,7 @@ from ..passes import fold, pieces
 from ..passes.edit import note
 from .compose import graft
 from .description import Description, Table, read
-from .stages import KINDS, Stage, Value
+from .stages import KINDS, Stage, Value, latest
 
 ONE = {"batch": 1, "frames": 1}  # what a network's open sizes are in a step
 
@@ -51,7 +51,9 @@ class _Building:
             top.fail("inputs that a stage reads", idle[0], "input")
         for name in outputs:
             if name not in self.values or name in self.inputs:
-                top.fail(f"what a stage makes: {', '.join(n for n in self.values if n not in self.inputs)}", name, "output")
+                top.fail(
+                    f"what a stage makes: {', '.join(n for n in self.values if n not in self.inputs)}", name, "output"
+                )
             self.graph.output(name, self.values[name].tensor)
         self._finish(top)
 
@@ -89,29 +91,35 @@ class _Building:
         given = sources if isinstance(sources, Mapping) else dict(zip(ports, table.names("in")))
         if set(given) != set(ports) or (not isinstance(sources, Mapping) and len(table.names("in")) != len(ports)):
             table.fail(f"a name for each of its inputs {', '.join(ports)}", sources, "in")
-        bound, behind = {}, 0
+        bound, read_ = {}, []
         for port in part.inputs:
             shape = tuple(int(s) if isinstance(s, int) else int(s.value(1, 1)) for s in part.shape(port.tensor))
             if given[port.name] in self.inputs and given[port.name] not in self.values:
                 self._input(given[port.name], shape, part.tensors[port.tensor].dtype)
             value = self._value(table, given[port.name])
-            behind = max(behind, value.behind)
+            read_.append(value)
             bound[port.name] = self._fitted(table, name, port.name, value.tensor, shape)
         outputs = [p.name for p in part.outputs]
         outs = self._outs(table, len(outputs), outputs)
-        behind += table.whole("lookahead", 0, 0)
+        ahead = table.whole("lookahead", 0, 0)
+        behind = latest(read_) + ((("look-ahead", ahead),) if ahead else ())
         prefix = f"{name}.{self.runs[name]}" if self.runs[name] > 1 else name
         made = graft(self.graph, part, bound, prefix, ONE)
         for port_name, out in zip(outputs, outs):
             self._made(table, out, Value(made[port_name], behind))
         for line in part.metadata.get("notes", []):
-            note(self.graph, f"{ASSUMED}{name}: {line[len(ASSUMED):]}" if line.startswith(ASSUMED) else f"{name}: {line}")
+            note(
+                self.graph,
+                f"{ASSUMED}{name}: {line[len(ASSUMED) :]}" if line.startswith(ASSUMED) else f"{name}: {line}",
+            )
 
     def _check_steps(self, name: str, part: Graph) -> None:
         streaming = part.metadata.get("streaming", {})
         if not streaming.get("supported") or streaming.get("multiple", 1) != 1:
             why = streaming.get("why") or f"it takes {streaming.get('multiple')} frames at a time"
-            raise UnsupportedModelError(f"{name}: expected a network that streams frame by frame, found one that does not: {why}")
+            raise UnsupportedModelError(
+                f"{name}: expected a network that streams frame by frame, found one that does not: {why}"
+            )
 
     def _fitted(self, table: Table, network: str, port: str, tensor: str, shape: tuple[int, ...]) -> str:
         """As a network takes it: the same values in the same order."""
@@ -156,4 +164,6 @@ class _Building:
             hop = int(np.prod(graph.shape(graph.inputs[0].tensor)))  # type: ignore[arg-type]
             graph.metadata["sample_rate"] = self.rate
             graph.metadata["sound"] = [p.name for p in graph.outputs if self.values[p.name].is_sound]
-            graph.metadata["delay"] = {p.name: hop + self.values[p.name].behind for p in graph.outputs}
+            graph.metadata["delay"] = {
+                p.name: {"frame": hop, **dict(self.values[p.name].behind)} for p in graph.outputs
+            }

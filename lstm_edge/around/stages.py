@@ -1,7 +1,7 @@
 """What stands between the networks of a pipeline: each stage makes one value of others, in ops of the core.
 
-A signal is (1, n) samples; a spectrum (1, bins, 2) of real and imaginary parts. A value knows how many samples it lies behind the
-newest sample that went in (`behind`).
+A signal is (1, n) samples; a spectrum (1, bins, 2) of real and imaginary parts. A value knows what keeps it behind the newest sample that
+went in.
 """
 
 from __future__ import annotations
@@ -21,11 +21,16 @@ WINDOWS = ("hann", "sqrt_hann", "hamming")
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor of the pipeline, and how many samples it lies behind. is_sound: samples, one hop after the other."""
+    """A tensor of the pipeline, and the stages that keep it behind, each by how many samples. is_sound: one hop after the other."""
 
     tensor: str
-    behind: int = 0
+    behind: tuple[tuple[str, int], ...] = ()
     is_sound: bool = False
+
+
+def latest(values: list[Value]) -> tuple[tuple[str, int], ...]:
+    """What keeps behind what is made of several values."""
+    return max((v.behind for v in values), key=lambda parts: sum(samples for _, samples in parts))
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ class Stage:
 
     def reshaped(self, tensor: str, *shape: int) -> str:
         """`tensor` as `shape`, without an op where it has it."""
-        return tensor if self.graph.shape(tensor) == shape else self.add("Reshape", [tensor], {"shape": list(shape)}, "as")
+        return (
+            tensor if self.graph.shape(tensor) == shape else self.add("Reshape", [tensor], {"shape": list(shape)}, "as")
+        )
 
     def count(self, n: int) -> int:
         """How many values input n has."""
@@ -67,8 +74,8 @@ class Stage:
         return self.reshaped(self.inputs[n].tensor, 1, bins, 1)
 
     @property
-    def behind(self) -> int:
-        return max(value.behind for value in self.inputs)
+    def behind(self) -> tuple[tuple[str, int], ...]:
+        return latest(self.inputs)
 
     def state(self, width: int) -> State:
         """A state of `width` samples, zeros at first, whose `write` is yet to be set."""
@@ -95,7 +102,9 @@ def frames(stage: Stage) -> Value:
         block = stage.add("Concat", [kept.read, x], {"axis": -1}, "join")
         kept.write = stage.part(block, hop, TO_END, "keep")
     if stage.table.has("window"):
-        block = stage.add("Binary", [block, stage.graph.constant(_window(stage, size)[None], "window")], {"kind": "mul"})
+        block = stage.add(
+            "Binary", [block, stage.graph.constant(_window(stage, size)[None], "window")], {"kind": "mul"}
+        )
     return Value(block, stage.behind)
 
 
@@ -158,8 +167,13 @@ def complex_mask(stage: Stage) -> Value:
     re, im = stage.part(b, 0, 1, "re"), stage.part(b, 1, 2, "im")
     turned = stage.add("Concat", [stage.part(a, 1, 2, "a_im"), stage.part(a, 0, 1, "a_re")], {"axis": -1}, "turned")
     signs = stage.graph.constant(np.array([-1, 1], np.float32), "signs")
-    turned = stage.add("Binary", [stage.add("Binary", [turned, im], {"kind": "mul"}, "by_im"), signs], {"kind": "mul"}, "signed")
-    return Value(stage.add("Binary", [stage.add("Binary", [a, re], {"kind": "mul"}, "by_re"), turned], {"kind": "add"}), stage.behind)
+    turned = stage.add(
+        "Binary", [stage.add("Binary", [turned, im], {"kind": "mul"}, "by_im"), signs], {"kind": "mul"}, "signed"
+    )
+    return Value(
+        stage.add("Binary", [stage.add("Binary", [a, re], {"kind": "mul"}, "by_re"), turned], {"kind": "add"}),
+        stage.behind,
+    )
 
 
 def overlap_add(stage: Stage) -> Value:
@@ -172,14 +186,19 @@ def overlap_add(stage: Stage) -> Value:
     if hop > size:
         stage.table.fail(f"at most the block's {size} samples", hop, "hop")
     if stage.table.has("window"):
-        x = stage.add("Binary", [x, stage.graph.constant(_synthesis(stage, size, hop)[None], "window")], {"kind": "mul"}, "windowed")
+        x = stage.add(
+            "Binary",
+            [x, stage.graph.constant(_synthesis(stage, size, hop)[None], "window")],
+            {"kind": "mul"},
+            "windowed",
+        )
     if hop == size:
         return Value(x, stage.behind, True)
     kept = stage.state(size - hop)
     head = stage.add("Binary", [kept.read, stage.part(x, 0, size - hop, "head")], {"kind": "add"}, "sum")
     whole = stage.add("Concat", [head, stage.part(x, size - hop, TO_END, "tail")], {"axis": -1}, "join")
     kept.write = stage.part(whole, hop, TO_END, "keep")
-    return Value(stage.part(whole, 0, hop, "done"), stage.behind + size - hop, True)
+    return Value(stage.part(whole, 0, hop, "done"), (*stage.behind, ("overlap-add", size - hop)), True)
 
 
 def _synthesis(stage: Stage, size: int, hop: int) -> np.ndarray:

@@ -34,6 +34,7 @@ from .io import err_console, print_json, suffix_of
 from .options import Duration, conversion_options, json_option, model_argument, plugin_option
 from .parsing import Command
 from .sinks import PICTURES, check_output, replacing
+from .summary import delay_lines
 
 OF_SOURCES = [o for o in OPTIONS.values() if o.name != "sample"]
 PRECISIONS = ("file", "float16", "int8")
@@ -200,6 +201,7 @@ def _measure(path: str, given: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     isa = next(iter(_isas(given["isas"])))
     model = lstm_edge.load(path, isa=isa)
+    report["delay"] = delay_lines(model)
     steps = bool(model.metadata.get("streaming", {}).get("supported"))
     if given["ops"] and not steps:
         raise LstmEdgeError(

@@ -31,6 +31,8 @@ def print_tables(report: dict[str, Any], changes: list[Change], machine: Machine
     for row in report["results"]:
         _print_row(console, row, report)
     console.print(f"an empty call by the same clock: {_number(report['empty_call'])}", markup=False)
+    for line in report["delay"]:
+        console.print(line, markup=False, soft_wrap=True)
     if "versus" in report:
         _print_versus(console, report["versus"])
     if "paced" in report:

@@ -10,14 +10,15 @@ import click
 import lstm_edge
 
 from ..errors import FormatError, ShapeError
+from ..metadata import sample_rate, sounds
 from .io import check_count, err_console, named_form, number_rows, suffix_of
-from .lines import FORMS, Clock
+from .lines import Clock
 from .loop import Run, axes_of_frames, can_chunk
 from .options import isa_option, model_argument
 from .parsing import Command
 from .pipes import STDIN, Pipe, end_as_stopped, ended_by_signals
 from .plot import Picture
-from .sinks import PICTURES, Sink, check_output, replacing
+from .sinks import PICTURES, PIPED, Sink, check_output, replacing
 from .sound import SoundOptions, settle_rates, sound_options
 from .sources import Source, open_sources, sounds_of
 from .tables import Reading, arrays_of_table, table_options
@@ -33,7 +34,12 @@ from .windows import windows_for
     "-o", "--output", default="-", metavar="FILE", help=".npy, .npz, .csv, .jsonl or .wav; - for stdout (default)."
 )
 @click.option("--select", metavar="NAME", help="Write this output only.")
-@click.option("--format", "form", type=click.Choice(FORMS), help="How answers are written to stdout and pipes (csv).")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(PIPED),
+    help="How answers are written to stdout and pipes (csv; wav where they are sound).",
+)
 @click.option("--times", is_flag=True, help="Begin lines with the time of the frame, in seconds; the row of a table.")
 @sound_options
 @table_options("the one to run over")
@@ -76,7 +82,8 @@ def command(
         if times and not common and sounds_of(sources):
             raise ShapeError("--times: expected sound whose rate is known, found none; --rate HZ says it")
         clock = Clock(model, next((s.seconds for s in sources if s.seconds), None), times)
-        sink = Sink(output, clock, common, form, wanted)
+        heard = not times and set(wanted) <= sounds(model.metadata)
+        sink = Sink(output, clock, sample_rate(model.metadata) if heard else common, form, wanted, heard)
         picture = None if plot is None else Picture(clock.seconds)
         if plot is not None:
             if suffix_of(plot) not in PICTURES:
@@ -84,7 +91,7 @@ def command(
             check_output(plot, (model_path, *inputs))
         if not sink.in_place:
             check_output(output, (model_path, *inputs))
-        if len(wanted) > 1 and sink.kind not in ("npz", *FORMS):
+        if len(wanted) > 1 and sink.kind not in ("npz", "csv", "jsonl"):
             found = f"{len(wanted)} outputs ({', '.join(wanted)}) for {output!r}"
             raise ShapeError(
                 f"--output: expected a .npz, .csv or .jsonl file, or one output by --select NAME; found {found}"

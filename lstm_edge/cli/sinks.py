@@ -15,10 +15,14 @@ from ..errors import FormatError, ShapeError
 from ..files.replacing import replacing as whole_file
 from ..files.replacing import written_in_place
 from .lines import FORMS, Clock, Lines
+from .pcm import FLOAT, RAW
 from .wav import HEADER_BYTES, wav_header, write_samples
 
 SUFFIXES = (".npy", ".npz", ".csv", ".jsonl", ".wav")
 PICTURES = (".png", ".svg", ".pdf")
+SAMPLES = ("s16le", "f32le")  # of the forms of raw samples, those that are written
+PIPED = (*FORMS, "wav", *SAMPLES)
+ENDLESS = 1 << 40  # samples, more than a .wav can say
 NPY_HEADER = 192  # room for any shape; .npy wants a multiple of 64
 
 
@@ -50,24 +54,32 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
 class Sink:
     """Collects answers by output name. `write` takes them in order; an output's axis is that of its frames, None without one.
 
-    form: csv or jsonl, of what no suffix tells. Lines that nobody waits to be renamed are flushed as they come.
+    form: one of PIPED, of what no suffix tells; without it csv, or where `sound` says that the output is samples and no terminal
+    would show them, a .wav without an end. What nobody waits to be renamed is flushed as it comes.
     """
 
-    def __init__(self, path: str, clock: Clock, rate: float = 0, form: str | None = None, wanted: Sequence[str] = ()):
+    def __init__(
+        self,
+        path: str,
+        clock: Clock,
+        rate: float = 0,
+        form: str | None = None,
+        wanted: Sequence[str] = (),
+        sound: bool = False,
+    ):
         self.in_place = path == "-" or written_in_place(path)
         suffix = os.path.splitext(path)[1].lower()
         if not self.in_place and suffix not in SUFFIXES:
             raise FormatError(
                 f"{path}: expected a file to write among {', '.join(SUFFIXES)}, found {suffix or 'no suffix'}"
             )
-        if suffix == ".wav" and not rate:
-            raise ShapeError(f"{path}: expected a .wav input, whose sample rate a .wav output takes, found none")
         self.path, self.rate, self.clock, self.wanted = path, int(rate), clock, wanted
-        self.kind = suffix[1:] if suffix in SUFFIXES else form or "csv"
-        if (self.in_place and self.kind not in FORMS) or form not in (None, self.kind):
-            expected = (
-                f"expected .{form}, as --format says" if form else f"expected lines ({', '.join(FORMS)}) for a pipe"
-            )
+        heard = sound and rate and not (path == "-" and sys.stdout.isatty())
+        self.kind = suffix[1:] if suffix in SUFFIXES else form or ("wav" if heard else "csv")
+        if self.kind == "wav" and not rate:
+            raise ShapeError(f"{path}: expected a .wav input, whose sample rate a .wav output takes, found none")
+        if (self.in_place and self.kind not in PIPED) or form not in (None, self.kind):
+            expected = f"expected .{form}, as --format says" if form else f"expected {', '.join(PIPED)} for a pipe"
             raise FormatError(f"{path}: {expected}, found {suffix}")
         self.parts: dict[str, list[np.ndarray]] = {}
         self.axes: dict[str, int | None] = {}
@@ -112,6 +124,8 @@ class Sink:
                 self.parts.setdefault(name, []).append(value)
             else:
                 self._append(value)
+                if self.in_place:
+                    self.file.flush()
         self._write_lines(at_once)
 
     def _write_lines(self, answers: Mapping[str, np.ndarray]) -> None:
@@ -123,12 +137,23 @@ class Sink:
     def _append(self, value: np.ndarray) -> None:
         if not self.count:
             self.shape, self.dtype = value.shape[1:], value.dtype
-            self.file.write(bytes(NPY_HEADER if self.kind == "npy" else HEADER_BYTES))
+            self.file.write(self._room())
         if self.kind == "npy":
             self.file.write(np.ascontiguousarray(value).data)
             self.count += len(value)
+        elif RAW.get(self.kind, (0,))[0] == FLOAT:
+            self.file.write(value.astype("<f4").tobytes())
+            self.count += value.size
         else:
             self.count += write_samples(self.file, value)
+
+    def _room(self) -> bytes:
+        """What stands before the first answers: of a file the room for its header."""
+        if self.kind == "npy":
+            return bytes(NPY_HEADER)
+        if self.kind in RAW:
+            return b""
+        return wav_header(ENDLESS, self.rate) if self.in_place else bytes(HEADER_BYTES)
 
     def _finish(self) -> None:
         whole = {name: np.concatenate(p, self.axes[name]) if len(p) > 1 else p[0] for name, p in self.parts.items()}
@@ -144,7 +169,7 @@ class Sink:
                 np.save(self.file, value)
                 return
             self._append(value.reshape(1, -1) if value.ndim < 2 else value)
-        if self.dtype is not None:
+        if self.dtype is not None and not self.in_place and self.kind not in RAW:
             self.file.seek(0)
             self.file.write(wav_header(self.count, self.rate) if self.kind == "wav" else self._npy_header())
 

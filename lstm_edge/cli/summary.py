@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ..ir.notes import assumptions
 from ..ir.ops import RECURRENT
-from ..metadata import sample_rate, section
+from ..metadata import delays, sample_rate, section
 from .grid import name, print_grid, text, words
 from .io import open_sizes
 
@@ -39,7 +39,7 @@ def describe(model: Any, console: Console, notes: bool = True) -> None:
     rate = sample_rate(model.metadata)
     if rate:
         console.print(f"sample rate: {rate:g} Hz", markup=False)
-    for line in scaler_lines(model):
+    for line in (*scaler_lines(model), *delay_lines(model)):
         console.print(line, markup=False, soft_wrap=True)
     for note in model.metadata.get("notes", []) if notes else []:
         console.print(f"note: {note}", markup=False)
@@ -53,6 +53,19 @@ def scaler_lines(model: Any) -> list[str]:
             names = [str(name) for name in about.get("columns") or range(about.get("width", 0))]
             shown = ", ".join(names[:12] + ["..."] * (len(names) > 12))
             lines.append(f"{role}: {side} {port} is raw: {about.get('kind')} of {about.get('from')}, columns {shown}")
+    return lines
+
+
+def delay_lines(model: Any) -> list[str]:
+    """How far each output lies behind the sound that goes in, whatever the machine: computing comes on top. Empty without a rate."""
+    rate = sample_rate(model.metadata)
+    if not rate:
+        return []
+    lines = []
+    for output, parts in delays(model.metadata).items():
+        each = ", ".join(f"{part} {1e3 * samples / rate:g} ms" for part, samples in parts.items())
+        total = sum(parts.values())
+        lines.append(f"delay of {output}: {1e3 * total / rate:g} ms ({total} samples: {each}), and computing on top")
     return lines
 
 
