@@ -60,6 +60,7 @@ REST = {
     "trace": [SEVEN],
     "evaluate": [SEVEN, SEVEN],
     "prune": ["--density", "0.5"],
+    "join": ["--pipeline", SEVEN, "-o", "joined.lstm"],
 }
 
 

@@ -98,7 +98,7 @@ class _Building:
                 self._input(given[port.name], shape, part.tensors[port.tensor].dtype)
             value = self._value(table, given[port.name])
             read_.append(value)
-            bound[port.name] = self._fitted(table, name, port.name, value.tensor, shape)
+            bound[port.name] = self._fitted(table, name, port.name, value, shape)
         outputs = [p.name for p in part.outputs]
         outs = self._outs(table, len(outputs), outputs)
         ahead = table.whole("lookahead", 0, 0)
@@ -121,14 +121,17 @@ class _Building:
                 f"{name}: expected a network that streams frame by frame, found one that does not: {why}"
             )
 
-    def _fitted(self, table: Table, network: str, port: str, tensor: str, shape: tuple[int, ...]) -> str:
-        """As a network takes it: the same values in the same order."""
+    def _fitted(self, table: Table, network: str, port: str, value: Value, shape: tuple[int, ...]) -> str:
+        """As a network takes it: the same values in the same order, a spectrum as pairs where its last axis is 2."""
+        tensor, place = value.tensor, f"{network}/{port}"
         found = self.graph.shape(tensor)
-        if found == shape:
-            return tensor
         if np.prod(found) != np.prod(shape):  # type: ignore[arg-type]
             table.fail(f"{np.prod(shape)} values, {shape}, for input {port!r} of {network}", f"shape {found}", "in")
-        return self.graph.add1("Reshape", [tensor], {"shape": list(shape)}, f"{network}/{port}")
+        if value.is_spectrum and shape[-1] == 2:
+            tensor = self.graph.add1("Transpose", [tensor], {"perm": [0, 2, 1]}, f"{place}/pairs")
+        if self.graph.shape(tensor) == shape:
+            return tensor
+        return self.graph.add1("Reshape", [tensor], {"shape": list(shape)}, place)
 
     def _outs(self, table: Table, count: int, of: list[str] | None = None) -> list[str]:
         names = table.names("out")

@@ -1,6 +1,6 @@
 """What stands between the networks of a pipeline: each stage makes one value of others, in ops of the core.
 
-A signal is (1, n) samples; a spectrum (1, bins, 2) of real and imaginary parts. A value knows what keeps it behind the newest sample that
+A signal is (1, n) samples; a spectrum (1, 2, bins), real parts before imaginary ones. A value knows what keeps it behind the newest sample that
 went in.
 """
 
@@ -21,11 +21,13 @@ WINDOWS = ("hann", "sqrt_hann", "hamming")
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor of the pipeline, and the stages that keep it behind, each by how many samples. is_sound: one hop after the other."""
+    """A tensor of the pipeline, and the stages that keep it behind, each by how many samples. is_sound: one hop after the other.
+    is_spectrum: made here, as this room has them."""
 
     tensor: str
     behind: tuple[tuple[str, int], ...] = ()
     is_sound: bool = False
+    is_spectrum: bool = False
 
 
 def latest(values: list[Value]) -> tuple[tuple[str, int], ...]:
@@ -61,17 +63,24 @@ class Stage:
         return self.reshaped(self.inputs[n].tensor, 1, count), count
 
     def spectrum(self, n: int) -> tuple[str, int]:
-        """Input n as a spectrum, and its bins."""
-        shape, count = self.graph.shape(self.inputs[n].tensor), self.count(n)
-        if not shape or shape[-1] != 2:
-            self.table.fail("a spectrum: pairs of real and imaginary parts, a last axis of 2", f"shape {shape}", "in")
-        return self.reshaped(self.inputs[n].tensor, 1, count // 2, 2), count // 2
+        """Input n as a spectrum, and its bins. A network may give pairs (..., bins, 2), or rows (..., 2, bins)."""
+        value, shape, bins = self.inputs[n], self.graph.shape(self.inputs[n].tensor), self.count(n) // 2
+        if value.is_spectrum:
+            return value.tensor, bins
+        if shape and shape[-1] == 2:
+            pairs = self.reshaped(value.tensor, 1, bins, 2)
+            return self.add("Transpose", [pairs], {"perm": [0, 2, 1]}, "rows"), bins
+        if 2 not in shape[:-1] or shape[-1] != bins:
+            self.table.fail(
+                "a spectrum: real and imaginary parts, an axis of 2 behind or before the bins", f"shape {shape}", "in"
+            )
+        return self.reshaped(value.tensor, 1, 2, bins), bins
 
     def gains(self, n: int, bins: int) -> str:
         """Input n as one number for each of `bins`."""
         if self.count(n) != bins:
             self.table.fail(f"one value for each of the {bins} bins", f"{self.count(n)} values", "in")
-        return self.reshaped(self.inputs[n].tensor, 1, bins, 1)
+        return self.reshaped(self.inputs[n].tensor, 1, 1, bins)
 
     @property
     def behind(self) -> tuple[tuple[str, int], ...]:
@@ -123,40 +132,34 @@ def rfft(stage: Stage) -> Value:
     x, size = stage.signal(0)
     if size % 2:
         stage.table.fail("an even number of samples", size, "in")
-    basis = np.fft.rfft(np.eye(size))
-    weight = np.stack([basis.real, basis.imag], -1).reshape(size, -1).T
-    flat = stage.add("Dense", [x, stage.graph.constant(weight, f"{stage.name}/basis")])
-    return Value(stage.reshaped(flat, 1, size // 2 + 1, 2), stage.behind)
+    return Value(stage.add("Rfft", [x], {"n": size}), stage.behind, is_spectrum=True)
 
 
 def irfft(stage: Stage) -> Value:
     """The real signal of a spectrum: 2 (bins - 1) samples."""
     s, bins = stage.spectrum(0)
-    pairs = np.eye(2 * bins).reshape(2 * bins, bins, 2)
-    weight = np.fft.irfft(pairs[..., 0] + 1j * pairs[..., 1]).T
-    flat = stage.reshaped(s, 1, 2 * bins)
-    return Value(stage.add("Dense", [flat, stage.graph.constant(weight, f"{stage.name}/basis")]), stage.behind)
+    return Value(stage.add("Irfft", [s], {"n": 2 * (bins - 1)}), stage.behind)
 
 
 def magnitude(stage: Stage) -> Value:
     """The length of each bin."""
     s, _ = stage.spectrum(0)
-    return Value(stage.add("Reduce", [s], {"kind": "l2", "axes": [-1], "keepdims": 0}), stage.behind)
+    return Value(stage.add("Reduce", [s], {"kind": "l2", "axes": [1], "keepdims": 0}), stage.behind)
 
 
 def mask(stage: Stage) -> Value:
     """A spectrum, each bin times a number: the phase stays."""
     s, bins = stage.spectrum(0)
-    return Value(stage.add("Binary", [s, stage.gains(1, bins)], {"kind": "mul"}), stage.behind)
+    return Value(stage.add("Binary", [s, stage.gains(1, bins)], {"kind": "mul"}), stage.behind, is_spectrum=True)
 
 
 def with_phase(stage: Stage) -> Value:
     """Magnitudes with the phases of a spectrum."""
     s, bins = stage.spectrum(1)
-    length = stage.add("Reduce", [s], {"kind": "l2", "axes": [-1], "keepdims": 1}, "length")
+    length = stage.add("Reduce", [s], {"kind": "l2", "axes": [1], "keepdims": 1}, "length")
     length = stage.add("Binary", [length, stage.graph.constant(TINY, "tiny")], {"kind": "max"}, "not0")
     gain = stage.add("Binary", [stage.gains(0, bins), length], {"kind": "div"}, "gain")
-    return Value(stage.add("Binary", [s, gain], {"kind": "mul"}), stage.behind)
+    return Value(stage.add("Binary", [s, gain], {"kind": "mul"}), stage.behind, is_spectrum=True)
 
 
 def complex_mask(stage: Stage) -> Value:
@@ -164,16 +167,16 @@ def complex_mask(stage: Stage) -> Value:
     (a, bins), (b, others) = stage.spectrum(0), stage.spectrum(1)
     if bins != others:
         stage.table.fail(f"two spectra of {bins} bins", f"one of {others}", "in")
-    re, im = stage.part(b, 0, 1, "re"), stage.part(b, 1, 2, "im")
-    turned = stage.add("Concat", [stage.part(a, 1, 2, "a_im"), stage.part(a, 0, 1, "a_re")], {"axis": -1}, "turned")
-    signs = stage.graph.constant(np.array([-1, 1], np.float32), "signs")
-    turned = stage.add(
-        "Binary", [stage.add("Binary", [turned, im], {"kind": "mul"}, "by_im"), signs], {"kind": "mul"}, "signed"
-    )
-    return Value(
-        stage.add("Binary", [stage.add("Binary", [a, re], {"kind": "mul"}, "by_re"), turned], {"kind": "add"}),
-        stage.behind,
-    )
+    a_re, a_im, b_re, b_im = (stage.part(x, n, n + 1, "part", 1) for x in (a, b) for n in (0, 1))
+
+    def of(kind: str, x: str, y: str) -> str:
+        return stage.add("Binary", [x, y], {"kind": kind}, kind)
+
+    rows = [
+        of("sub", of("mul", a_re, b_re), of("mul", a_im, b_im)),
+        of("add", of("mul", a_re, b_im), of("mul", a_im, b_re)),
+    ]
+    return Value(stage.add("Concat", rows, {"axis": 1}), stage.behind, is_spectrum=True)
 
 
 def overlap_add(stage: Stage) -> Value:
