@@ -43,16 +43,38 @@ size_t le_dtype_size(le_dtype dtype) {
     return size[dtype];
 }
 
+enum { SLICES = 8 };
+
+/* table[k][b]: what a byte b does to a checksum k bytes later, by zlib's polynomial. */
+static void make_crc_table(uint32_t table[SLICES][256]) {
+    for (uint32_t b = 0; b < 256; b++) {
+        table[0][b] = b;
+        for (int bit = 0; bit < 8; bit++)
+            table[0][b] = table[0][b] >> 1 ^ (table[0][b] & 1 ? 0xedb88320 : 0);
+    }
+    for (int k = 1; k < SLICES; k++)
+        for (int b = 0; b < 256; b++)
+            table[k][b] = table[0][table[k - 1][b] & 255] ^ table[k - 1][b] >> 8;
+}
+
+/* Eight bytes at a time, which takes a fifth of the time of one after the other: it was half of the opening of a model. The table is made
+ * anew, as that takes no longer than some kB of a file and a table in the program would be 8 kB of every wheel. */
 uint32_t le_crc32(uint32_t crc, const void *data, size_t size) {
-    /* The zlib polynomial, four bits at a time: 16 entries are enough for files of a few MB (about 5 ms each on a small CPU). */
-    static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-                                       0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    uint32_t table[SLICES][256];
+    make_crc_table(table);
     const uint8_t *bytes = data;
     crc = ~crc;
-    for (size_t i = 0; i < size; i++) {
-        crc = table[(crc ^ bytes[i]) & 15] ^ (crc >> 4);
-        crc = table[(crc ^ (bytes[i] >> 4)) & 15] ^ (crc >> 4);
+    for (; size >= SLICES; size -= SLICES, bytes += SLICES) {
+        uint32_t next = 0, low, high;
+        memcpy(&low, bytes, sizeof low);
+        memcpy(&high, bytes + 4, sizeof high);
+        low ^= crc;
+        for (int k = 0; k < 4; k++)
+            next ^= table[7 - k][low >> 8 * k & 255] ^ table[3 - k][high >> 8 * k & 255];
+        crc = next;
     }
+    for (size_t i = 0; i < size; i++)
+        crc = table[0][(crc ^ bytes[i]) & 255] ^ crc >> 8;
     return ~crc;
 }
 
