@@ -68,7 +68,7 @@ $(C_BUILD)/%.o: src_c/%.c $(C_HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(TEST_FLAGS) $(FILE_FLAGS) -c $< -o $@
 
-LINK_FLAGS_test_model := -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc
+LINK_FLAGS_test_model := -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc,--wrap=mmap
 LINK_FLAGS_test_adapt := $(LINK_FLAGS_test_model)
 LINK_FLAGS_test_forecast := $(LINK_FLAGS_test_model)
 

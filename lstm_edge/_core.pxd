@@ -108,3 +108,8 @@ cdef extern from "lstm_edge.h" nogil:
         int has_cell, reverse
     int le_stream_traced(const le_stream *stream, int index, le_traced *sizes)
     void le_stream_trace(le_stream *stream, int index, float *gates, float *h, float *c)
+
+
+cdef extern from "core.h" nogil:
+    void *le_alloc(size_t size)
+    void le_free(void *data, size_t size)

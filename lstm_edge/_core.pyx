@@ -6,7 +6,8 @@ batch axis for one sequence; `step` takes one frame: the same without the frames
 A *step model* (metadata `step`, with states) has no frames axis: one call of its network is one frame, and `run` takes frames first.
 """
 
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBUF_WRITE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from libc.stdint cimport int16_t, int64_t, uint16_t, uint64_t
 from libc.string cimport memcpy
@@ -81,7 +82,7 @@ cdef class Model:
     Pickles by the file's bytes; a copy is the model itself.
     """
     cdef le_model *c
-    cdef object file  # the bytes that it was made of, or a FileOnDisk: what is pickled
+    cdef object file  # the bytes that it was made of, or an OnDisk: what is pickled
     cdef object wanted  # the ISA that was asked for
     cdef readonly tuple inputs, outputs, states
     cdef readonly dict metadata
@@ -97,17 +98,11 @@ cdef class Model:
 
     def __cinit__(self, data, isa=None):
         cdef le_error err
-        cdef Py_buffer view
         cdef const char *wanted = NULL
         if isa is not None:
             isa_bytes = str(isa).encode()
             wanted = isa_bytes
-        PyObject_GetBuffer((<OnDisk>data).data if isinstance(data, OnDisk) else data, &view, PyBUF_C_CONTIGUOUS)
-        try:
-            with nogil:
-                self.c = le_model_open(view.buf, <size_t>view.len, wanted, &err)
-        finally:
-            PyBuffer_Release(&view)
+        self.c = (<OnDisk>data).open(wanted, &err) if isinstance(data, OnDisk) else open_bytes(data, wanted, &err)
         if self.c == NULL:
             raise_error(&err)
         self.wanted = isa
@@ -135,8 +130,6 @@ cdef class Model:
         self.idle_many = []
         self.apart = -1
         self.plans = {}
-        if isinstance(data, OnDisk):
-            (<OnDisk>data).data = None
         self.file = data if isinstance(data, OnDisk) else bytes(data)
 
     def __repr__(self):
@@ -457,15 +450,35 @@ include "_many.pxi"
 
 cdef class OnDisk:
     """A file that a model was loaded from: read again where its bytes are wanted, so that the model does not keep them."""
+    cdef object given  # the path, as the caller's errors name it
     cdef str path
     cdef bytes head  # holds the checksum of all else
-    cdef readonly bytes data  # while the model is made
 
     def __init__(self, path):
+        self.given = path
         self.path = os.path.abspath(os.fsdecode(path))
-        with open(path, "rb") as file:
-            self.data = file.read()
-        self.head = self.data[:HEADER]
+
+    cdef le_model *open(self, const char *isa, le_error *err) except? NULL:
+        """The model, from memory that goes back to the system at once: bytes of Python's would leave a hole of their size."""
+        cdef le_model *model
+        cdef size_t size, room
+        cdef void *data = NULL
+        with open(self.given, "rb") as file:
+            room = os.fstat(file.fileno()).st_size + 1  # one more than it has, to see whether it grows; a pipe has none
+            data = le_alloc(room)
+            if data == NULL:
+                raise MemoryError(f"{self.path}: cannot allocate {room} bytes")
+            try:
+                size = file.readinto(PyMemoryView_FromMemory(<char *>data, room, PyBUF_WRITE))
+                self.head = (<const char *>data)[:min(size, <size_t>HEADER)]
+                rest = file.read() if size == room else b""
+                if rest:
+                    return open_bytes((<const char *>data)[:size] + rest, isa, err)
+                with nogil:
+                    model = le_model_open(data, size, isa, err)
+                return model
+            finally:
+                le_free(data, room)
 
     def read(self):
         with open(self.path, "rb") as file:
@@ -473,6 +486,16 @@ cdef class OnDisk:
         if data[:HEADER] != self.head:
             raise LstmEdgeError(f"{self.path}: expected the file that the model was loaded from, found that it has changed since; load it again")
         return data
+
+
+cdef le_model *open_bytes(data, const char *isa, le_error *err) except? NULL:
+    cdef le_model *model
+    cdef Py_buffer view
+    PyObject_GetBuffer(data, &view, PyBUF_C_CONTIGUOUS)
+    with nogil:
+        model = le_model_open(view.buf, <size_t>view.len, isa, err)
+    PyBuffer_Release(&view)
+    return model
 
 
 def load(path, isa=None):

@@ -154,6 +154,11 @@ le_status le_attr_activation(le_pack_ctx *ctx, const char *key, le_activation *a
 /* The constant tensor at input i, or NULL when that input is absent or not constant. */
 const le_tensor_def *le_pack_const(const le_pack_ctx *ctx, int i);
 
+/* Zeros; NULL when memory is out. From 128 kB on in pages of their own, which go back to the system when they are freed, whatever is allocated
+ * in between: malloc would keep them from the second on, and a model hold its file's bytes beside its weights. */
+void *le_alloc(size_t size);
+void le_free(void *data, size_t size);
+
 /* Shape helpers. */
 int64_t le_count(const le_tensor *t); /* number of elements */
 void le_like(le_tensor *out, const le_tensor *x, le_dtype dtype);

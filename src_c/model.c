@@ -269,14 +269,21 @@ static le_status read_blocks(reader *r, const file_const *f, int64_t elements, l
                                       (unsigned long long)size, (long long)held, (unsigned long long)f->data_size);
 }
 
-/* The whole weight, from malloc; NULL when memory is out. */
+static size_t constant_size(const le_tensor_def *t) {
+    size_t count = 1;
+    for (int d = 0; d < t->rank; d++)
+        count *= (size_t)t->dims[d];
+    return count * le_dtype_size(t->dtype);
+}
+
+/* The whole weight, from le_alloc; NULL when memory is out. */
 static void *join_blocks(const le_tensor_def *t) {
     int64_t elements = 1;
     for (int d = 0; d < t->rank; d++)
         elements *= t->dims[d];
     const size_t width = le_dtype_size(t->dtype);
     const int64_t columns = t->dims[t->rank - 1], blocks = block_count(t, elements);
-    uint8_t *whole = calloc((size_t)elements + 1, width);
+    uint8_t *whole = le_alloc(constant_size(t));
     const uint8_t *from = t->blocks + bits_size(blocks);
     for (int64_t b = 0; whole && b < blocks; b++) {
         if (!holds(t->blocks, b))
@@ -601,7 +608,7 @@ static void free_joined(reader *r, const le_node *node) {
     for (int j = 0; j < node->n_in; j++) {
         le_tensor_def *t = node->in[j] < 0 ? NULL : &r->model->tensors[node->in[j]];
         if (t && t->blocks) {
-            free((void *)t->data);
+            le_free((void *)t->data, constant_size(t));
             t->data = NULL;
         }
     }
@@ -620,13 +627,6 @@ static void mark_kept(const le_model *m, uint8_t *kept) {
         if (m->states[i].initial >= 0)
             kept[m->states[i].initial] = 1;
     }
-}
-
-static size_t constant_size(const le_tensor_def *t) {
-    size_t count = 1;
-    for (int d = 0; d < t->rank; d++)
-        count *= (size_t)t->dims[d];
-    return count * le_dtype_size(t->dtype);
 }
 
 static const void *keep_bytes(uint8_t **to, const void *from, size_t size) {
@@ -722,14 +722,14 @@ le_model *le_model_open(const void *data, size_t size, const char *isa, le_error
         return NULL;
     if ((uintptr_t)data % sizeof(uint64_t) == 0)
         return open_aligned(data, size, kernels, err);
-    void *copy = malloc(size);
+    void *copy = le_alloc(size);
     if (!copy) {
         le_fail(err, LE_ERR_MEMORY, "cannot allocate %zu bytes", size);
         return NULL;
     }
     memcpy(copy, data, size);
     le_model *model = open_aligned(copy, size, kernels, err);
-    free(copy);
+    le_free(copy, size);
     return model;
 }
 

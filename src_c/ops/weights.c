@@ -171,7 +171,8 @@ le_status le_pack_views(le_pack_ctx *ctx, const le_weight *w, int count, const l
     if (w->dtype == LE_F32 && count == 1 && contiguous(views))
         return pack_rows(ctx, out, (const float *)w->data + views->offset, (ptrdiff_t)views->n_stride, NULL);
     const size_t scales = (size_t)n * sizeof(float);
-    uint8_t *rows = malloc(scales + (size_t)n * (size_t)k * sizeof(float));
+    const size_t room = scales + (size_t)n * (size_t)k * sizeof(float);
+    uint8_t *rows = le_alloc(room);
     if (!rows)
         return le_fail_op(ctx->err, ctx->node, LE_ERR_MEMORY, "cannot allocate %lld floats", (long long)(n * k));
     float *scale = (float *)(void *)rows;
@@ -180,7 +181,7 @@ le_status le_pack_views(le_pack_ctx *ctx, const le_weight *w, int count, const l
         gather_views(w, count, views, out, rows + scales, scale);
     }
     const le_status status = pack_rows(ctx, out, rows + scales, (ptrdiff_t)k, scale);
-    free(rows);
+    le_free(rows, room);
     return status;
 }
 

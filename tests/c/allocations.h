@@ -27,4 +27,14 @@ void *__wrap_aligned_alloc(size_t alignment, size_t size) {
     return size <= most_bytes ? __real_aligned_alloc(alignment, size) : NULL;
 }
 
+#ifdef __linux__
+#include <sys/mman.h>
+void *__real_mmap(void *at, size_t size, int access, int flags, int file, off_t offset);
+void *__wrap_mmap(void *at, size_t size, int access, int flags, int file, off_t offset);
+void *__wrap_mmap(void *at, size_t size, int access, int flags, int file, off_t offset) {
+    allocations++;
+    return size <= most_bytes ? __real_mmap(at, size, access, flags, file, offset) : MAP_FAILED;
+}
+#endif
+
 #endif
