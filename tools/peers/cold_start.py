@@ -38,8 +38,9 @@ START = {
 import numpy, lstm_edge
 lstm_edge.load("network.lstm").stream().step(numpy.zeros(64, numpy.float32))""",
     "ours_alone": """
-import array, lstm_edge
-lstm_edge.load("network.lstm").stream().step(array.array("f", bytes(256)), out=array.array("f", bytes(512)))""",
+import lstm_edge
+x, y = (memoryview(bytearray(4 * size)).cast("f") for size in (64, 128))  # the module array would import collections
+lstm_edge.load("network.lstm").stream().step(x, out=y)""",
     "onnx_runtime": """
 import numpy, onnxruntime
 options = onnxruntime.SessionOptions()

@@ -55,7 +55,7 @@ SPARSE_TEXT = """Nine blocks of ten are zero, against the same network without z
 """
 STREAMS_TEXT = """A frame for each of a thousand streams of one model, float32: one by one from Python, by one call of `step_many`, and by that on two threads. Microseconds a stream, medians; the same bits.
 """
-COLD_TEXT = """A fresh process that imports, loads LSTM(64, 128) in float32 and steps once, until it has ended, beyond one of Python alone; medians, files in the page cache. lstm_edge, onnxruntime and LiteRT import NumPy.
+COLD_TEXT = """A fresh process that imports, loads LSTM(64, 128) in float32 and steps once, until it has ended, beyond one of Python alone; medians, files in the page cache. onnxruntime and LiteRT import NumPy; lstm_edge does where arrays are made of it, and the row without NumPy steps on buffers.
 """
 EVERY_TEXT = """Medians in microseconds. -: it has no such network (below), or its answer was wrong, or it computed in float32. An engine over three times slower than the fastest was timed in five blocks alone.
 """
