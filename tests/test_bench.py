@@ -287,7 +287,7 @@ RESULT = {
     "timeline",
 }  # fmt: skip
 REPORT = {
-    "schema", "unit", "model", "bytes", "cpu", "version", "python", "system", "period_s", "empty_call", "results", "machine", "warnings",
+    "schema", "unit", "model", "bytes", "cpu", "version", "python", "system", "period_s", "delay", "empty_call", "results", "machine", "warnings",
 }  # fmt: skip
 
 
