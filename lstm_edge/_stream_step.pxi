@@ -64,60 +64,56 @@ cdef object step_again(Stream stream, array, out):
     cdef Place frame, answer
     cdef le_error err
     cdef le_status status
-    if le_stream_generation(stream.c) != stream.seen_generation or not find_frame(stream, array, &frame):
+    if stream.busy:
         return None
-    if out is None:
-        out = new_answer(stream, &answer)
-    else:
-        find_answer(stream, out, &answer)
-    if out is None or answer.data == NULL or overlap(frame.data, frame.size, answer.data, answer.size) or stream.busy:
-        give_back(&frame)
-        give_back(&answer)
-        return None
-    stream.busy = True
-    if stream.scaled is not None:
-        scale_pcm(<const unsigned char *>frame.data, frame.size // 2, <float *><char *>stream.scaled)
-        frame.data, frame.size = <char *>stream.scaled, 2 * frame.size
-    stream.in_pointers[0] = frame.data
-    stream.out_pointers[0] = answer.data
-    if stream.brief:
-        status = le_stream_run(stream.c, stream.multiple, stream.in_pointers, stream.out_pointers, &err)
-    else:
-        with nogil:
+    stream.busy = True  # from here on: objects that are asked for their memory may be written in Python, and use the stream
+    frame.exported = answer.exported = False
+    try:
+        if le_stream_generation(stream.c) != stream.seen_generation or not find_frame(stream, array, &frame):
+            return None
+        out = new_answer(stream, &answer) if out is None else find_answer(stream, out, &answer)
+        if out is None or answer.data == NULL or overlap(frame.data, frame.size, answer.data, answer.size):
+            return None
+        if stream.scaled is not None:
+            scale_pcm(<const unsigned char *>frame.data, frame.size // 2, <float *><char *>stream.scaled)
+            frame.data, frame.size = <char *>stream.scaled, 2 * frame.size
+        stream.in_pointers[0] = frame.data
+        stream.out_pointers[0] = answer.data
+        if stream.brief:
             status = le_stream_run(stream.c, stream.multiple, stream.in_pointers, stream.out_pointers, &err)
-    stream.busy = False
-    if status == LE_OK:
+        else:
+            with nogil:
+                status = le_stream_run(stream.c, stream.multiple, stream.in_pointers, stream.out_pointers, &err)
+        if status != LE_OK:
+            raise_error(&err)
         stream.counted += stream.multiple
         if stream.remembers and stream.newest_size[0] == frame.size and stream.newest_size[1] == answer.size:
             memcpy(stream.newest[0], frame.data, frame.size)
             memcpy(stream.newest[1], answer.data, answer.size)
             stream.newest_of = None
-    give_back(&frame)
-    give_back(&answer)
-    if status != LE_OK:
-        raise_error(&err)
-    return out
+        return out
+    finally:
+        stream.busy = False
+        give_back(&frame)
+        give_back(&answer)
 
 
 cdef bint find_frame(Stream stream, array, Place *frame) except -1:
     """Whether `array` is a frame like the last one; then where it lies."""
     cdef Py_buffer *view = &frame.view
     cdef int d
-    frame.exported = False
     frame.size = stream.seen_size
     frame.data = elements_of(array, stream.seen_type, IN_PLACE, stream.seen_rank, stream.seen_shape)
     if frame.data != NULL:
         return True
-    if not take_buffer(array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT):
+    frame.exported = take_buffer(array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    if not frame.exported:
         return False
-    frame.data, frame.size = <char *>view.buf, view.len
+    frame.data = <char *>view.buf
     cdef bint same = view.ndim == stream.seen_rank and view.len == stream.seen_size and is_format(view, stream.seen_format) \
         and is_aligned(view) and not (stream.flat and is_array(array))
     for d in range(view.ndim):
         same = same and view.shape[d] == stream.seen_shape[d]
-    if not same:
-        PyBuffer_Release(view)
-    frame.exported = same
     return same
 
 
@@ -126,7 +122,6 @@ cdef object new_answer(Stream stream, Place *answer):
     cdef PyObject *made
     if ndarray_type == NULL or stream.answer_type is None:  # NumPy is not as expected, or the last step did without it
         return find_answer(stream, np.empty(stream.seen_out, stream.model.outputs[0].dtype), answer)
-    answer.exported = False
     made = new_array(ndarray_type, stream.answer_type, stream.answer_rank, stream.answer_shape)
     if made == NULL:
         return None
@@ -138,12 +133,11 @@ cdef object new_answer(Stream stream, Place *answer):
 
 cdef object find_answer(Stream stream, out, Place *answer):
     """Where an answer like the last one fits into `out`, which is given back: data is NULL where it does not."""
-    answer.exported = False
     answer.size = stream.seen_bytes
     answer.data = elements_of(out, stream.answer_type, IN_PLACE | WRITABLE, stream.answer_rank, stream.answer_shape)
-    if answer.data == NULL and take_buffer(out, &answer.view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE | PyBUF_FORMAT):
-        answer.exported = True
-        if fits_answer(stream, &answer.view, out):
+    if answer.data == NULL:
+        answer.exported = take_buffer(out, &answer.view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE | PyBUF_FORMAT)
+        if answer.exported and fits_answer(stream, &answer.view, out):
             answer.data = <char *>answer.view.buf
     return out
 

@@ -189,6 +189,51 @@ def test_a_buffer_that_changes_is_read_as_it_was_seen(model, x):
         stream.step(x[1][:1])
 
 
+class Asking:
+    """Runs something when it is asked for its buffer (from Python 3.12 on)."""
+
+    def __init__(self, act, memory=None):
+        self.act, self.memory = act, memory
+
+    def __buffer__(self, flags):
+        self.act()
+        return memoryview(self.memory)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="objects of Python's own have no buffers before Python 3.12")
+def test_a_stream_is_taken_while_a_step_asks_for_memory(model, x):
+    """Else the frame would be read as what the step within remembers: here twice as many samples as there is room for."""
+    want, stream = model.run(x[:3]), model.stream()
+    stream.step(x[0])
+    refused = []
+
+    def step_within():
+        with pytest.raises(lstm_edge.LstmEdgeError, match="another thread is running it"):
+            stream.step(bytes(2 * WIDTH))
+        refused.append(True)
+
+    room = np.zeros(WIDTH, F)
+    stream.step(x[1], out=Asking(step_within, room))
+    np.testing.assert_array_equal(room, want[1])
+    np.testing.assert_array_equal(stream.step(x[2]), want[2])
+    assert refused
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="objects of Python's own have no buffers before Python 3.12")
+def test_a_step_that_is_interrupted_gives_the_frame_back(model, x):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    held, stream = bytearray(x[0].tobytes()), model.stream()
+    with memoryview(held).cast("f") as frame:
+        stream.step(frame)
+        with pytest.raises(KeyboardInterrupt):
+            stream.step(frame, out=Asking(interrupt))
+        want = model.run(np.tile(x[0], (2, 1)))[1]
+        np.testing.assert_array_equal(stream.step(frame), want)
+    held.append(0)  # BufferError while something holds it
+
+
 def test_what_is_no_model_or_stream_is_refused():
     for make in (
         lambda: _core.Stream(None),
