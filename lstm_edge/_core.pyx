@@ -112,7 +112,7 @@ cdef class Model:
         cdef const char *text = le_model_metadata(self.c, &size)
         try:
             self.metadata = read_json(text[:size].decode()) if size else {}
-        except ValueError as why:
+        except (ValueError, RecursionError) as why:
             raise FormatError(f"section META: expected JSON, found {why}") from None
         if not isinstance(self.metadata, dict):
             raise FormatError(f"section META: expected a JSON object, found {type(self.metadata).__name__}")

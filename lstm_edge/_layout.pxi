@@ -13,7 +13,7 @@ cdef object size_text(le_dim dim, list lengths):
 class _Plain:
     """What json's scanner asks of its decoder: Python's own kinds of values."""
     strict = True
-    object_hook = object_pairs_hook = parse_constant = None
+    object_hook = object_pairs_hook = array_hook = parse_constant = None
     parse_float, parse_int = float, int
 
 
@@ -26,6 +26,8 @@ def read_json(str text):
             if end == len(text):
                 return value
         except (TypeError, ValueError, StopIteration):  # NaN, or something wrong, which json names
+            pass
+        except AttributeError:  # a later Python's scanner asks for more
             pass
     import json
     return json.loads(text)

@@ -264,6 +264,18 @@ def test_damaged_files_are_named(tmp_path):
         lstm_edge.load(bytes(data))
 
 
+def test_metadata_nested_too_deep_is_refused():
+    room = 400_000
+    graph = format.read(lstm_dense())
+    graph.metadata["note"] = "x" * room
+    data = bytearray(format.to_bytes(graph))
+    at = data.index(b'"' + b"x" * room)
+    data[at : at + room + 2] = (b"[" * (room // 2 + 1)) + b"]" * (room // 2 + 1)
+    data[12:16] = zlib.crc32(bytes(data[16:])).to_bytes(4, "little")
+    with pytest.raises(FormatError, match="section META: expected JSON, found .*recursion"):
+        lstm_edge.load(bytes(data))
+
+
 def test_mutated_files_never_crash():
     """Bytes changed on purpose, the checksum made right again: refused by name, or run without touching foreign memory."""
     data = lstm_dense()

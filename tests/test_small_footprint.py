@@ -94,6 +94,15 @@ def test_what_is_no_json_is_refused_in_its_words(text):
     assert str(found.value) == str(expected.value)
 
 
+def test_metadata_is_read_where_a_later_scanner_asks_for_more(monkeypatch):
+    def scanner(decoder):
+        assert decoder.array_hook is None  # of Python 3.15
+        return decoder.what_python_does_not_ask_for_yet
+
+    monkeypatch.setattr(lstm_edge._core, "make_scanner", scanner)
+    assert lstm_edge._core.read_json('{"a": [1]}') == {"a": [1]}
+
+
 def test_a_port_is_a_named_tuple(path):
     port = lstm_edge.load(path).inputs[0]
     name, shape, dtype = port
