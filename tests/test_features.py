@@ -14,7 +14,7 @@ import pytest
 import lstm_edge
 from lstm_edge import format, passes
 from lstm_edge.around import features
-from lstm_edge.around.feature_fields import settled
+from lstm_edge.around.feature_fields import LIKE, TYPES, as_metadata, kept_fields, settled
 from lstm_edge.errors import FormatError, UnsupportedModelError
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
@@ -140,3 +140,26 @@ def test_convert_takes_a_table_and_the_framework_answers_from_samples(tmp_path):
     assert model.metadata["sample_rate"] == 16000
     lstm_edge.verify(tmp_path / "net.lstm")
     assert model.run(signal()[None]).shape == (1, 48, 4)
+
+
+@pytest.mark.parametrize("like", LIKE)
+def test_what_a_file_keeps_of_a_front_end_is_read_as_it_was(like):
+    for kind in TYPES:
+        front = settled({"type": kind, "like": like}, "x")
+        assert kept_fields(json.loads(json.dumps({**as_metadata(front), "shape": [1]}))) == front
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rate": "a"}, {"rate": None}, {"n_fft": "512"}, {"n_fft": 10**30}, {"hop": -3}, {"new": 1}, {"like": []}]
+)
+def test_a_front_end_that_nobody_wrote_is_refused_by_its_field(wrong):
+    kept = {**as_metadata(settled({"type": "stft", "like": "librosa"}, "x")), "shape": ["open", "open", 1025]}
+    samples = {"x": np.zeros((1, 4096), np.float32)}
+    for read in (
+        lambda: features.described({**kept, **wrong}),
+        lambda: features.frames_to_try({"before": {"x": {**kept, **wrong}}}),
+        lambda: features.computed({"before": {"x": {**kept, **wrong}}}, samples),
+        lambda: features.computed({"before": {"x": {**kept, "shape": "open"}}}, samples),
+    ):
+        with pytest.raises(FormatError, match="^metadata 'before': "):
+            read()

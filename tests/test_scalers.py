@@ -11,6 +11,7 @@ import lzma
 import os
 import pickle
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from lstm_edge.around.scaler_files import read_scaler
 from lstm_edge.check.against import compare
 from lstm_edge.check.verify import verify
 from lstm_edge.cli import _run
+from lstm_edge.cli.summary import scaler_lines
 from lstm_edge.convert import to_graph
 from lstm_edge.errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
 from lstm_edge.files import compressed
@@ -403,3 +405,9 @@ def test_metadata_of_a_stranger_is_an_error():
     graph.metadata["scale"]["input"] = {**about, "centre": "x"}
     with pytest.raises(FormatError, match="expected centre and spread"):
         sample_inputs(graph)
+
+
+@pytest.mark.parametrize("kept", [3, [], {}, {"columns": 3}, {"columns": [], "width": "a", "source": [], "steps": []}])
+def test_a_kept_scaler_that_nobody_wrote_is_refused_by_its_place(kept):
+    with pytest.raises(FormatError, match="metadata 'scale' 'x': expected"):
+        scaler_lines(SimpleNamespace(metadata={"scale": {"x": kept}}))

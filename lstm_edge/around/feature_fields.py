@@ -186,11 +186,17 @@ def as_metadata(front: Fields) -> dict[str, Any]:
 
 
 def kept_fields(kept: Any) -> Fields:
-    """The fields that a file keeps. FormatError where they are none."""
-    try:
-        return Fields(**{key: value for key, value in kept.items() if key != "shape"})
-    except (TypeError, AttributeError) as why:
-        raise FormatError(f"metadata 'before': expected the fields of a front end, found {kept!r:.80}") from why
+    """The fields that a file keeps, checked as those of a table are: anybody may have written it. FormatError where they are none."""
+    place = "metadata 'before'"
+    return settled({key: value for key, value in Table(kept, place).values.items() if key != "shape"}, place)
+
+
+def kept_shape(kept: Mapping[str, Any]) -> list[Any]:
+    """The shape of the network's own input that a file keeps beside the fields: numbers, and "open" for what a caller decides."""
+    found = kept.get("shape")
+    if not isinstance(found, list) or not all(size == "open" or (type(size) is int and size > 0) for size in found):
+        raise FormatError(f"metadata 'before': shape: expected sizes, found {found!r:.80}")
+    return found
 
 
 def tables_of(description: Mapping[str, Any], place: str) -> dict[str, Fields]:

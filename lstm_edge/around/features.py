@@ -12,11 +12,12 @@ from ..errors import ShapeError, UnsupportedModelError
 from ..ir.dims import FRAMES, Dim, Size, mentions
 from ..ir.graph import Graph, Port
 from ..ir.ops import TO_END
+from ..metadata import section
 from ..options import named
 from ..passes.edit import note
 from . import description
 from .compose import graft
-from .feature_fields import Fields, as_metadata, kept_fields, tables_of
+from .feature_fields import Fields, as_metadata, kept_fields, kept_shape, tables_of
 from .filterbanks import cosines, lifter, mel_bank, window
 
 
@@ -42,10 +43,10 @@ def apply(graph: Graph, before: description.Description | None) -> None:
 def computed(metadata: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Inputs as the network alone takes them: samples become features by the front ends that a file keeps, in float64."""
     fed = dict(inputs)
-    for name, kept in (metadata.get("before") or {}).items():
+    for name, kept in section(metadata, "before").items():
         if name in fed:
             front = kept_fields(kept)
-            shape = tuple(FRAMES if size == "open" else size for size in kept["shape"])
+            shape = tuple(FRAMES if size == "open" else size for size in kept_shape(kept))
             graph = Graph()
             x = graph.input(name, fed[name].shape)
             laid_out = _as_input(
@@ -61,7 +62,8 @@ def computed(metadata: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> d
 
 def frames_to_try(metadata: Mapping[str, Any]) -> int | None:
     """Samples of a self-test: some frames of the longest front end, None without one."""
-    return max((int(f["n_fft"]) + 9 * int(f["hop"]) for f in (metadata.get("before") or {}).values()), default=None)
+    fronts = map(kept_fields, section(metadata, "before").values())
+    return max((f.n_fft + 9 * f.hop for f in fronts), default=None)
 
 
 def _put_before(graph: Graph, port: Port, f: Fields, place: str) -> None:

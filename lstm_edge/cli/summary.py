@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..around.scaler import from_metadata
 from ..ir.notes import assumptions
 from ..ir.ops import RECURRENT
 from ..metadata import delays, sample_rate, section
@@ -49,8 +50,11 @@ def scaler_lines(model: Any) -> list[str]:
     """A line for each scaler around the network: whose values are raw, by what, of which columns."""
     lines = []
     for role, side in (("scale", "input"), ("unscale", "output")):
-        for port, about in section(model.metadata, role).items():
-            names = [str(name) for name in about.get("columns") or range(about.get("width", 0))]
+        scalers = section(model.metadata, role)
+        for port in scalers:
+            about = section(scalers, port, f"metadata {role!r}")
+            scaler = from_metadata(about, f"metadata {role!r} {port!r}")
+            names = [str(name) for name in scaler.names or range(scaler.width)]
             shown = ", ".join(names[:12] + ["..."] * (len(names) > 12))
             lines.append(f"{role}: {side} {port} is raw: {about.get('kind')} of {about.get('from')}, columns {shown}")
     return lines
