@@ -18,8 +18,11 @@ import pytest
 from shared import ROOT
 
 import lstm_edge
+from lstm_edge import format, passes
 from lstm_edge.cli import _run
 from lstm_edge.errors import LstmEdgeError
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 FRAME, RATE = 8, 16000
@@ -213,6 +216,23 @@ def test_devices_and_pipes_are_written_in_place(vad, capsys, tmp_path, stdin):
     assert answers(capsys, vad, str(tmp_path / "sound.wav"), "-o", str(tmp_path / "fifo")) == ""
     reader.join()
     assert read == [expected]
+
+
+def test_answers_that_begin_late_are_lines_and_arrays(stdin, tmp_path, capsys):
+    """The first hops of samples give none: a feature's window is not full."""
+    graph = Graph()
+    framed = graph.add1("Frames", [graph.input("x", (BATCH, FRAMES))], {"size": 400, "hop": 160})
+    graph.output("y", graph.add1("Reduce", [framed], {"kind": "sum", "axes": [2], "keepdims": 1}))
+    graph.metadata["sample_rate"] = 16000.0
+    passes.pipeline(graph)
+    model, answers = tmp_path / "m.lstm", tmp_path / "y.npy"
+    format.write(graph, model)
+    samples = np.arange(1600).astype("<i2").tobytes()
+    for flags in (["--times"], ["-o", str(answers)]):
+        stdin(samples, 320)
+        assert _run(["run", str(model), "-", "--raw", "s16le", *flags]) == 0
+    lines = [line.split(",") for line in capsys.readouterr().out.split()]
+    assert len(lines) == 8 and np.array_equal(np.float32([line[1] for line in lines]), np.load(answers).reshape(-1))
 
 
 def test_another_rate_is_refused_or_resampled(vad, tmp_path, capsys, stdin):

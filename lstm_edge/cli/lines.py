@@ -68,7 +68,10 @@ class Lines:
 
     def write(self, answers: Mapping[str, np.ndarray]) -> None:
         """answers: arrays by output name, frames first. Outputs share a line where they answer for the same frame; ShapeError where they
-        differ in pace."""
+        differ in pace. Before a window is full there may be none, which is no line."""
+        answers = {name: value for name, value in answers.items() if len(value)}
+        if not answers:
+            return
         self._check_pace(list(answers))
         cells = {name: _cells(value.reshape(len(value), -1), self.form) for name, value in answers.items()}
         count = max(map(len, cells.values()))

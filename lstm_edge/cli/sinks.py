@@ -135,7 +135,7 @@ class Sink:
                 self.file.flush()
 
     def _append(self, value: np.ndarray) -> None:
-        if not self.count:
+        if self.dtype is None:  # the first answers, which may be none
             self.shape, self.dtype = value.shape[1:], value.dtype
             self.file.write(self._room())
         if self.kind == "npy":
