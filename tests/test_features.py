@@ -94,6 +94,7 @@ def test_features_fit_networks_that_lay_them_out_otherwise():
     ("table", "message"),
     [
         ({"type": "mfcc", "like": "librosa", "n_mfc": 3}, "'n_mfc'; did you mean n_mfcc"),
+        ({"type": "mfcc", "like": "librosa", "hop_length": 160}, "'hop_length'; did you mean hop?"),
         ({"type": "mfcc", "like": "librosas"}, "like: expected one of librosa, "),
         ({"type": "mfcc", "like": "kaldi", "hop": 0}, "hop: expected a whole number of at least 1, found 0"),
         ({"type": "mfcc", "like": "kaldi", "n_mfcc": 30}, "n_mfcc: expected at most n_mels, 23, found 30"),
@@ -117,6 +118,15 @@ def test_a_front_end_without_its_input_is_refused():
         features.apply(graph, {"before": {"x": {"type": "mfcc", "like": "kaldi"}}})
     with pytest.raises(FormatError, match=r"expected tables \[before.INPUT\] alone, found after"):
         features.apply(graph, {"after": {}})
+
+
+@pytest.mark.parametrize("like", ["librosa", "python_speech_features", "kaldi"])
+@pytest.mark.parametrize("end", ["pad", "cut"])
+def test_a_network_of_fixed_frames_gets_the_samples_that_they_need(like, end):
+    table = {"type": "mfcc", "like": like, "n_mfcc": 13, "rate": 16000, "n_fft": 512, "hop": 160}
+    if like != "kaldi" or end == "cut":
+        model = fronted({**table, "end": end}, 1, 98, 13)
+        assert model.run(np.zeros(model.inputs[0].shape, np.float32)).shape == (1, 98, 13)
 
 
 def test_convert_takes_a_table_and_the_framework_answers_from_samples(tmp_path):

@@ -87,10 +87,10 @@ class Table:
             self.fail("a name or a list of names", "none" if value is None else value, key)
         return list(found)
 
-    def done(self) -> None:
-        """Refuses a key that nobody asked for, with the one that was meant where one is near."""
+    def done(self, meant: Mapping[str, str] | None = None) -> None:
+        """Refuses a key that nobody asked for, with the one that was meant: as `meant` has it, or where one is near."""
         for key in self.values:
             if key not in self.known:
-                near = difflib.get_close_matches(str(key), self.known, 1)
+                near = [meant[key]] if meant and key in meant else difflib.get_close_matches(str(key), self.known, 1)
                 hint = f"did you mean {near[0]}?" if near else f"known here are {', '.join(sorted(self.known))}"
                 self.fail("a key that this table has", f"{key!r}; {hint}")

@@ -69,6 +69,16 @@ class Fields:
         return {"stft": self.n_fft // 2 + 1, "mfcc": self.n_mfcc}.get(self.type, self.n_mels)
 
 
+# What the libraries call a field, to those who copy a call of theirs.
+MEANT = {
+    "hop_length": "hop", "frame_step": "hop", "winstep": "hop", "hop_size": "hop", "stride": "hop", "frame_length": "win_length",
+    "winlen": "win_length", "window_size": "win_length", "sr": "rate", "sample_rate": "rate", "samplerate": "rate", "sampling_rate": "rate",
+    "nfft": "n_fft", "fft_length": "n_fft", "fft_size": "n_fft", "numcep": "n_mfcc", "num_coeffs": "n_mfcc", "num_ceps": "n_mfcc",
+    "nfilt": "n_mels", "num_filt": "n_mels", "num_mel_bins": "n_mels", "f_min": "fmin", "lowfreq": "fmin", "low_freq": "fmin",
+    "f_max": "fmax", "highfreq": "fmax", "high_freq": "fmax", "preemph": "preemphasis", "preemphasis_coefficient": "preemphasis",
+    "ceplifter": "lifter", "cepstral_lifter": "lifter", "mel_scale": "mel", "htk": "mel", "dct_type": "dct", "amin": "floor",
+}  # fmt: skip
+
 WORDS = {
     "type": TYPES,
     "window": WINDOWS,
@@ -126,7 +136,7 @@ def settled(values: Any, place: str) -> Fields:
     """The front end that a table describes. FormatError for an unknown field, a value that none can have, fields that do not fit."""
     table = Table(values, place)
     table.known.update(f.name for f in fields(Fields))
-    table.done()
+    table.done(MEANT)
     like = table.word("like", tuple(LIKE))
     start: dict[str, Any] = {"like": like, "type": table.word("type", TYPES), **LIKE[like]}
     given: dict[str, Any] = {}

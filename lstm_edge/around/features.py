@@ -123,11 +123,7 @@ def _samples(graph: Graph, shape: tuple[Size, ...], at: int, f: Fields, place: s
         return (shape[0], FRAMES)
     if isinstance(frames, Dim):
         raise UnsupportedModelError(f"{place}: expected frames that are the model's clock, found the size {frames}")
-    if f.center or f.end == "pad":
-        padded = f.n_fft // 2 * 2 if f.center else f.hop - 1
-    else:
-        padded = 0
-    return (shape[0], max((frames - 1) * f.hop + f.size - padded, 1))
+    return (shape[0], max((frames - 1) * f.hop + f.size - sum(_padding(f)), 1))
 
 
 def _as_input(graph: Graph, features: str, shape: tuple[Size, ...], at: int, name: str) -> str:
@@ -214,13 +210,16 @@ def _emphasised_samples(graph: Graph, x: str, f: Fields, name: str) -> str:
     return y
 
 
+def _padding(f: Fields) -> tuple[int, int]:
+    """How many samples the library puts before a recording and, at most, behind it: so many that every hop has its frame, or every sample."""
+    begin = f.n_fft // 2 if f.center else 0
+    reach = f.size - 1 if f.like == "tensorflow" else f.hop - 1
+    return begin, 0 if f.end == "cut" else f.n_fft // 2 if f.center else reach
+
+
 def _padded(graph: Graph, x: str, f: Fields, name: str) -> str:
     """Samples with what the library puts before and behind them."""
-    begin = f.n_fft // 2 if f.center else 0
-    reach = (
-        f.size - 1 if f.like == "tensorflow" else f.hop - 1
-    )  # so many that every sample, or every hop, has its frame
-    end = 0 if f.end == "cut" else f.n_fft // 2 if f.center else reach
+    begin, end = _padding(f)
     if begin and begin == end or not (begin or end):
         both = [(begin, end)]
     else:
