@@ -128,6 +128,7 @@ def test_a_pipe_is_not_replaced(small, tmp_path, capsys):
             ("'--batch'", "'--mode'", "'--runs'", "`lstm-edge bench --help`"),
         ),
         ("run nope.lstm nope.csv", 2, ("'nope.lstm' does not exist. ", "'nope.csv' does not exist. ")),
+        ("convert {d} -o x.lstm --scale nope.joblib", 2, ("nope.joblib: No such file",)),
         ("run {m} x.csv --foo 3 --selct=2", 2, ("--foo", "--selct", "'--select'")),
         ("prune", 2, ("Missing argument 'MODEL.lstm'. ", "Missing option '--density'. ")),
         ("convert {d} --shape foo --set =3 --overlap a=b", 2, ("--shape", "found 'foo'. ", "--set", "--overlap")),

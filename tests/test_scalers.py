@@ -290,6 +290,17 @@ def test_a_scaler_over_all_columns_for_one_target_is_told(tmp_path):
         scaled(None, fitted(COLUMNS), outputs=4)
 
 
+def test_several_columns_are_asked_for_and_other_files_are_told(tmp_path):
+    scaler = fitted(StandardScaler())
+    with pytest.raises(ShapeError, match=r"such as scale=\{'input': \(scaler, 't,p'\)\}"):
+        scaled({"input": scaler}, columns=2)
+    (tmp_path / "data.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(
+        FormatError, match=r"data.csv: expected a scaler as .joblib, .pkl.*found a file of another kind"
+    ):
+        read_scaler(str(tmp_path / "data.csv"))
+
+
 def test_all_that_is_wrong_is_said_at_once():
     target = fitted(StandardScaler(), 2)
     with pytest.raises(LstmEdgeError) as told:

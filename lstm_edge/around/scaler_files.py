@@ -92,11 +92,16 @@ def _content(path: str | os.PathLike[str]) -> Any:
     data = Path(text).read_bytes()
     if suffix == ".json":
         return json.load(data)
-    if data.startswith(b"PK\x03\x04"):
-        return read_npz(data)
     if suffix == ".npy":
         raise FormatError("one .npy holds one of mean and scale: expected MEAN.npy,SCALE.npy, or a .npz of both")
-    return pickles.load(inflated(data), "a pickle")
+    try:
+        return read_npz(data) if data.startswith(b"PK\x03\x04") else pickles.load(inflated(data), "a pickle")
+    except FormatError:
+        if suffix in SUFFIXES or data.startswith(b"\x80"):
+            raise
+        raise FormatError(
+            f"expected a scaler as {', '.join(SUFFIXES[:-1])} or MEAN.npy,SCALE.npy, found a file of another kind"
+        ) from None
 
 
 def _of(value: Any) -> Scaler:

@@ -141,16 +141,13 @@ def _axis(graph: Graph, port: Port, scaler: Scaler, argument: str, source: str) 
     if len(fits) == 1:
         note(graph, f"{ASSUMED}{source}: its columns are axis {fits[0]} of {said}, whose last axis has another size")
         return fits[0] - len(shape)
-    several = f"; say which of them the {side} has: {typed(argument, port.name, source, _example(scaler))}"
     found = shape[last] if isinstance(shape[last], int) else f"shape ({', '.join(map(str, shape))})"
+    example = ",".join(_labels(scaler)[: found if isinstance(found, int) else 1])
+    several = f"; say which of them the {side} has, such as {typed(argument, port.name, source, example)}"
     raise ShapeError(
         f"{source} scales {wanted} columns ({scaler.labels}), the {side} has {found}"
         + (several if not isinstance(found, int) or found < wanted else "; expected a scaler of as many")
     )
-
-
-def _example(scaler: Scaler) -> str:
-    return scaler.names[0] if scaler.names else "0"
 
 
 def _labels(scaler: Scaler) -> list[str]:

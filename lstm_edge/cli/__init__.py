@@ -122,7 +122,9 @@ def _run(args: Sequence[str] | None) -> int:
         return 130
     except OSError as exc:
         error_line(f"{exc.filename}: {exc.strerror}" if exc.filename and exc.strerror else str(exc))
-        return 1
+        words = sys.argv[1:] if args is None else args
+        missing = isinstance(exc, FileNotFoundError) and exc.filename
+        return 2 if missing and any(str(missing) in word for word in words) else 1
     except ModuleNotFoundError as exc:
         extra = EXTRAS.get((exc.name or "").partition(".")[0])
         needed = f"expected the module {exc.name!r}, found none; pip install 'lstm-edge[{extra}]'"

@@ -53,10 +53,12 @@ def state_dict(value: Any, place: str, key: str | None = None) -> tuple[dict[str
             break
         entries.append(chosen[0])
         value = candidates[chosen[0]]
-    raise UnsupportedModelError(
-        f"{place}: expected one dictionary of named tensors, found {_keys(value)}; name the entry that "
-        f"holds the network with {as_typed('options', 'key')}"
-    )
+    found = _keys(value)
+    if found.startswith("sklearn."):
+        hint = f"a scaler goes beside the network that was trained on what it scales: {as_typed('scale')}"
+    else:
+        hint = f"name the entry that holds the network with {as_typed('options', 'key')}"
+    raise UnsupportedModelError(f"{place}: expected one dictionary of named tensors, found {found}; {hint}")
 
 
 def named_tensors(value: Any) -> dict[str, np.ndarray]:
