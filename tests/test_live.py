@@ -197,6 +197,40 @@ def test_what_was_done_is_written_when_a_signal_comes(vad, tmp_path):
     np.testing.assert_array_equal(done, lstm_edge.load(vad).run(frames))
 
 
+@pytest.mark.parametrize("line", ["0,1,2,3,4,5,6,7", "[0,1,2,3,4,5,6,7]"])
+def test_a_line_that_a_signal_cuts_short_is_not_answered(vad, tmp_path, line):
+    """Its last number might be another, 0. of 0.5; what came before it is written."""
+    target = tmp_path / "y.csv"
+    command = [sys.executable, "-m", "lstm_edge", "run", vad, "-", "-o", str(target), "--quiet"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        process.stdin.write(f"{line}\n{line}\n{line}"[: -2 * line.startswith("[") or None].encode())
+        process.stdin.flush()
+        while not list(tmp_path.glob("*.tmp")):  # nothing is read to be answered yet
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143 and process.stderr.read() == b""
+    assert target.read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize("words", ["info", "run - --raw s16le"])
+def test_a_closed_output_is_named_and_one_without_reader_is_none(vad, words):
+    command, *flags = words.split()
+    call = f"head -c 99 /dev/zero | {sys.executable} -m lstm_edge {command} {vad} {' '.join(flags)}"
+    script = f"{call} >&-; echo $?; ({call}; echo $? >&2) | true"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "1\n" and done.stderr.endswith("\n0\n")
+    assert "error: standard output: expected something to write to, found it closed\n" in done.stderr
+
+
+def test_what_is_no_whole_sample_is_said(vad, stdin, capsys):
+    stdin(SOUND.tobytes()[:-1])
+    assert _run(["run", vad, "-", "--raw", "s16le"]) == 0
+    assert "left out, as it is no whole sample: 1 bytes at the end" in capsys.readouterr().err
+    stdin(struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 0, b"WAVE", b"fmt ", 16, 3, 1, RATE, 8 * RATE, 8, 64, b"data", 8 * FRAME) + np.full(FRAME, 1e300).tobytes())  # fmt: skip
+    assert _run(["run", vad, "-"]) == 0
+    assert "8 infinite of 8 values" in capsys.readouterr().err
+
+
 def test_a_reader_that_leaves_ends_it_in_silence(vad, tmp_path):
     (tmp_path / "raw").write_bytes(SOUND.tobytes() * 20000)
     script = f"{sys.executable} -m lstm_edge run {vad} - --raw s16le --quiet < {tmp_path}/raw | head -1; exit ${{PIPESTATUS[0]}}"
@@ -287,6 +321,7 @@ def test_convert_keeps_the_rate(tmp_path):
         (b"", ("--raw", "s16le"), "standard input: expected samples, found none"),
         (b"\0", ("--raw", "s16le"), "standard input: expected samples, found none"),
         (b"", ("--rate", "16000"), "--rate goes with --raw"),
+        (b"", ("--raw", "s16le", "--rate", "9" * 20), "is not in the range 1<=x<=4294967295"),
         (b"", ("--raw", "s16le", "--channel", "2"), "--channel: expected one of 1, found 2"),
         (wav(SOUND)[:-9], (), "truncated: expected 250 bytes of samples, found 241"),
         (wav(SOUND)[:30], (), "expected chunks 'fmt ' and 'data'"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +11,7 @@ from ..bench import Machine
 from ..bench.baseline import Change
 from ..bench.measure import MANY
 from .grid import Column, name, print_grid, text
-from .io import out_console
+from .io import out_console, stdout
 
 # A row of figures, and which of them go first where a terminal is narrow.
 DROPPED = {"min": 2, "mean": 4, "sd": 7, "median": 0, "p90": 5, "p95": 6, "p99": 1, "p999": 3, "max": 2}
@@ -134,7 +133,7 @@ def _print_versus(console: Console, rows: list[dict[str, Any]]) -> None:
 
 def print_csv(report: dict[str, Any]) -> None:
     """Rows of `results`; engines beside each other have a table of their own behind an empty line."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv.writer(stdout(), lineterminator="\n")
     tables = [
         [{k: v for k, v in row.items() if k not in ("histogram", "timeline", "outliers")} for row in report["results"]]
     ]
@@ -149,7 +148,7 @@ def print_markdown(report: dict[str, Any]) -> None:
     rows += [
         [row["name"], str(row["runs"]), *(_number(row[figure]) for figure in COLUMNS)] for row in report["results"]
     ]
-    sys.stdout.write(f"{report['model']}, microseconds per call, {report['cpu']}\n\n{_markdown(rows)}")
+    stdout().write(f"{report['model']}, microseconds per call, {report['cpu']}\n\n{_markdown(rows)}")
     if "versus" in report:
         rows = [["call", "engine", *RIVAL, "differs by", "allowed"]]
         for row in report["versus"]:
@@ -157,7 +156,7 @@ def print_markdown(report: dict[str, Any]) -> None:
             far = [f"{row[gap]:.2g}" if row[gap] is not None else "" for gap in ("error", "allowed")]
             told = f"{row['name'] or row['engine']}{': cannot: ' * bool(row['why'])}{row['why']}".replace("|", "\\|")
             rows.append([row["mode"], told, *figures, *far])
-        sys.stdout.write(f"\n{_markdown(rows)}")
+        stdout().write(f"\n{_markdown(rows)}")
 
 
 def _markdown(rows: list[list[str]]) -> str:

@@ -19,7 +19,7 @@ from ..forecasting import Description, picture
 from ..forecasting.description import description_of
 from ..forecasting.history import History
 from ..metadata import section
-from .io import err_console, read_inputs, suffix_of
+from .io import err_console, read_inputs, stdout, suffix_of
 from .options import Assignment, isa_option, model_argument
 from .parsing import Command
 from .sinks import PICTURES, check_output, replacing
@@ -157,7 +157,7 @@ def _horizon(model: Any, about: Description | None) -> int:
 
 def _write(output: str, text: str) -> None:
     if output == "-":
-        sys.stdout.write(text)
+        stdout().write(text)
         return
     with replacing(output) as file:
         file.write(text.encode())

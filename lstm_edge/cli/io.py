@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from rich.console import Console
@@ -50,9 +50,22 @@ class Form:
 AS_FOUND = Form()
 
 
+def stdout() -> TextIO:
+    """Standard output. FormatError where the caller has closed it."""
+    if sys.__stdout__ is None:
+        raise FormatError("standard output: expected something to write to, found it closed")
+    return sys.stdout
+
+
+class _OutConsole(Console):
+    def on_broken_pipe(self) -> None:
+        """rich would end with 1, as on an error; a reader that has seen enough is none, see cli."""
+        raise BrokenPipeError
+
+
 def out_console() -> Console:
     """Results: as wide as the terminal, and wide enough for any line where stdout is none."""
-    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 1 << 14)
+    return _OutConsole(soft_wrap=True, highlight=False, width=None if stdout().isatty() else 1 << 14)
 
 
 def err_console() -> Console:
@@ -73,7 +86,7 @@ def note(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """A result on stdout: numbers of six significant digits, null for what is no number."""
-    sys.stdout.write(json.dumps(rounded(value), indent=2, ensure_ascii=False) + "\n")
+    stdout().write(json.dumps(rounded(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def rounded(value: Any) -> Any:

@@ -31,7 +31,8 @@ class RawReader:
 def decoded(data: bytes, tag: int, bits: int) -> np.ndarray:
     """Samples as float32 (n,), integers scaled to [-1, 1)."""
     if tag == FLOAT:
-        return np.frombuffer(data, f"<f{bits // 8}").astype(np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is counted and said
+            return np.frombuffer(data, f"<f{bits // 8}").astype(np.float32)
     if bits == 8:
         return ((np.frombuffer(data, np.uint8) - 128.0) / 128.0).astype(np.float32)
     if bits == 24:

@@ -80,12 +80,13 @@ class Pipe:
             count -= len(self._taken(min(count, len(self.held))))
 
     def line(self) -> bytes | None:
-        """The next line with its end, which the last one may lack; None at the end."""
+        """The next line with its end, which the last one may lack; None at the end. A line that a signal cut short is none: its last
+        number might be another."""
         at = 0
         while (end := self.held.find(b"\n", at)) < 0:
             at = len(self.held)
             if not self.more():
-                return self._taken(at) or None
+                return None if self.stopped else self._taken(at) or None
         return self._taken(end + 1)
 
     def has_line(self) -> bool:

@@ -11,7 +11,7 @@ import lstm_edge
 
 from ..errors import FormatError, ShapeError
 from ..metadata import sample_rate, sounds
-from .io import check_count, err_console, named_form, number_rows, suffix_of
+from .io import check_count, err_console, named_form, note, number_rows, suffix_of
 from .lines import Clock
 from .loop import Run, axes_of_frames, can_chunk
 from .options import isa_option, model_argument
@@ -110,6 +110,9 @@ def command(
                 run.whole([s.whole() for s in sources] if table is None else table)
             if run.intake.told():
                 err_console().print(f"{run.places}: {run.intake.told()}", markup=False, soft_wrap=True)
+            for sound_in in () if quiet else sounds_of(sources):
+                if sound_in.left_over:
+                    note(f"{sound_in.place}: left out, as it is no whole sample: {sound_in.left_over} bytes at the end")
             if not run.answers:
                 end_as_stopped(stdin)
                 raise ShapeError(

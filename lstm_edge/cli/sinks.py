@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import FormatError, ShapeError
 from ..files.replacing import replacing as whole_file
 from ..files.replacing import written_in_place
+from .io import stdout
 from .lines import FORMS, Clock, Lines
 from .pcm import FLOAT, RAW
 from .wav import HEADER_BYTES, wav_header, write_samples
@@ -74,7 +75,7 @@ class Sink:
                 f"{path}: expected a file to write among {', '.join(SUFFIXES)}, found {suffix or 'no suffix'}"
             )
         self.path, self.rate, self.clock, self.wanted = path, int(rate), clock, wanted
-        heard = sound and rate and not (path == "-" and sys.stdout.isatty())
+        heard = sound and rate and not (path == "-" and stdout().isatty())
         self.kind = suffix[1:] if suffix in SUFFIXES else form or ("wav" if heard else "csv")
         if self.kind == "wav" and not rate:
             raise ShapeError(f"{path}: expected a .wav input, whose sample rate a .wav output takes, found none")
@@ -184,4 +185,4 @@ class Sink:
 
 
 def _opened(path: str) -> IO[bytes]:
-    return sys.stdout.buffer if path == "-" else open(path, "wb")
+    return stdout().buffer if path == "-" else open(path, "wb")

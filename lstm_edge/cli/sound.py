@@ -21,6 +21,7 @@ from .records import KINDS
 from .wav import WavReader
 
 MIX = 0
+MOST_RATE = 0xFFFFFFFF  # that the header of a .wav can say
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def sound_options(command: Decorated) -> Decorated:
         (
             click.option("--from", "kind", type=click.Choice(KINDS), help="Kind of standard input; default: found."),
             click.option("--raw", type=click.Choice(list(RAW)), help="Standard input is samples without a header."),
-            click.option("--rate", type=click.IntRange(min=1), metavar="HZ", help="Samples a second of --raw."),
+            click.option("--rate", type=click.IntRange(1, MOST_RATE), metavar="HZ", help="Samples a second of --raw."),
             click.option("--channels", type=click.IntRange(1, 64), metavar="N", help="Channels of --raw (1)."),
             click.option("--channel", type=Channel(), metavar="N|mix", help="The channel to take, or their mean."),
             click.option("--resample", is_flag=True, help="Bring sound to the model's rate (extra audio: soxr)."),
@@ -123,6 +124,11 @@ class Sound:
             self.ended = not len(piece)
             samples = self.resampler.resample_chunk(piece, last=self.ended)
         return samples
+
+    @property
+    def left_over(self) -> int:
+        """Bytes at the end of samples of no known number that are no whole sample."""
+        return len(self.reader.pipe.held) if self.reader.count is None else 0
 
     def _of_channel(self, samples: np.ndarray) -> np.ndarray:
         if self.channel != MIX:
