@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 
+import click
 import numpy as np
 import pytest
 from test_runtime import INPUTS, OUTPUTS, frames, lstm_dense
 
 import lstm_edge
-from lstm_edge import ShapeError, format
+from lstm_edge import ShapeError, format, overview
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 from lstm_edge.passes import streaming
@@ -123,6 +124,41 @@ def test_help_imports_no_numpy():
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.getcwd()}, capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1] == "[]" and "quantize" in done.stdout, done.stderr
+
+
+HELP = """
+import sys
+before = set(sys.modules)
+sys.argv[1:] = ["--help"]
+from lstm_edge.__main__ import main
+main()
+print(*set(sys.modules) - before)
+"""
+
+
+def test_the_program_tells_its_commands_with_nothing_else_imported():
+    """click takes three times what Python takes to start; this holds on every machine, where a time does not."""
+    done = subprocess.run(
+        [sys.executable, "-c", HELP], env={**os.environ, "PYTHONPATH": os.getcwd()}, capture_output=True, text=True
+    )
+    *_, imported = done.stdout.splitlines()
+    few = {"__future__", "_json", "types", "_types", *(f"lstm_edge{m}" for m in ("", "._core", ".errors"))}
+    own = {"lstm_edge.__main__", "lstm_edge.overview"}
+    assert {m for m in imported.split() if "cython" not in m} <= few | own, done.stderr
+
+
+@pytest.mark.parametrize("columns", [20, 64, 70, 80, 200])
+def test_the_overview_is_written_as_click_writes_the_help_of_a_group(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    group = click.Group(
+        commands={name: click.Command(name, short_help=about) for name, about in overview.COMMANDS.items()},
+        help=overview.ABOUT,
+        epilog=overview.EXIT_CODES,
+        params=[click.Option(["--version"], is_flag=True, help=overview.OPTIONS["--version"])],
+    )
+    monkeypatch.setattr(group, "list_commands", lambda ctx: list(overview.COMMANDS))
+    context = click.Context(group, info_name="lstm-edge", help_option_names=["-h", "--help"])
+    assert overview.text() == group.get_help(context)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ traceback LSTM_EDGE_TRACEBACK=1 shows; 130 interrupted.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -20,26 +19,8 @@ import click
 from .. import __version__
 from ..errors import LstmEdgeError
 from ..options import named_as_on_command_line
+from ..overview import COMMANDS, text
 
-if importlib.util.find_spec("rich") is None:  # imported where something is printed, but always needed then
-    raise ModuleNotFoundError("No module named 'rich'", name="rich")
-
-# What the help says of each, here so that it need not import them.
-COMMANDS = {
-    "convert": "Convert a trained model to one .lstm file.",
-    "join": "Join networks and what lies between them to one file.",
-    "train": "Train a network on a table, a folder or a text.",
-    "info": "Show what goes in, what comes out, whether it streams.",
-    "run": "Run a model over arrays, tables or sound, or live input.",
-    "forecast": "Forecast what comes after a history.",
-    "trace": "Show the gates and states of every recurrence.",
-    "verify": "Compare with the answers stored in the file, or a source's.",
-    "prune": "Cut weights in blocks.",
-    "quantize": "Store weights in int8 or float16, and report the cost.",
-    "evaluate": "Compare answers with labels.",
-    "bench": "Time a model, alone or beside other engines.",
-    "doctor": "Show this machine and its kernels, and test them.",
-}
 # Modules that only some formats need -> the extra of pyproject.toml that brings them.
 EXTRAS = {
     "onnx": "onnx",
@@ -63,9 +44,8 @@ class _LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+    def get_help(self, ctx: click.Context) -> str:
+        return text()
 
     def invoke(self, ctx: click.Context) -> Any:
         """click ends with 1 where the reader of stdout has gone: that it has seen enough is no error."""
@@ -77,15 +57,10 @@ class _LazyGroup(click.Group):
             return 0
 
 
-@click.group(
-    cls=_LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 error, 2 wrong command line, 3 verify or doctor found a difference, or bench a loss, "
-    "4 a fault in lstm_edge itself, 130 interrupted.",
-)
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lstm-edge")
 def group() -> None:
-    """Convert trained recurrent networks to one small file and run it on a CPU, frame by frame."""
+    """The options before a command."""
 
 
 # click 8.2 raises this for a command without arguments; before, it wrote the help itself.
