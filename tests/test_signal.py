@@ -20,7 +20,7 @@ def transform(op: str, n: int, *shape: int) -> lstm_edge.Model:
     return lstm_edge.Model(format.to_bytes(passes.pipeline(graph)))
 
 
-@pytest.mark.parametrize("n", [320, 400, 512, 1024, 480, 96, 254, 101, 1])
+@pytest.mark.parametrize("n", [320, 400, 512, 1024, 480, 96, 254, 101, 1001, 98, 2, 1])
 def test_a_transform_is_exact_to_float32_and_goes_back(n):
     x = RNG.standard_normal((3, n)).astype(np.float32)
     there, back = transform("Rfft", n, n), transform("Irfft", n, 2, n // 2 + 1)

@@ -183,18 +183,19 @@ static void first_stage4(int64_t m, const float *wc, const float *ws, parts x, p
 static void stage_any(const fft *p, int64_t r, int64_t m, int64_t s, parts x, parts y) {
     int64_t step = s * (p->n / p->points);
     for (int64_t row = 0; row < r * m; row++) {
-        int64_t at = row / r, k = row % r;
+        int64_t at = row / r, k = row % r, turned = k * at; /* of r m, the turn of input j: k (at + m j) */
         float *re = y.re + s * row, *im = y.im + s * row;
         memset(re, 0, (size_t)s * sizeof *re);
         memset(im, 0, (size_t)s * sizeof *im);
         for (int64_t j = 0; j < r; j++) {
             const float *xr = x.re + s * (at + m * j), *xi = x.im + s * (at + m * j);
-            int64_t angle = k * (at + m * j) % (r * m) * step;
-            float c = p->cosine[angle], sine = p->sine[angle];
+            float c = p->cosine[turned * step], sine = p->sine[turned * step];
             for (int64_t q = 0; q < s; q++) {
                 re[q] += xr[q] * c + xi[q] * sine;
                 im[q] += xi[q] * c - xr[q] * sine;
             }
+            turned += k * m;
+            turned -= turned >= r * m ? r * m : 0;
         }
     }
 }
