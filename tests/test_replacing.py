@@ -54,18 +54,19 @@ def test_threads_that_write_one_path_show_whole_files_alone(tmp_path):
     assert not failed and seen <= contents and not left_over(tmp_path)
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
-    path = tmp_path / "model.lstm"
+@pytest.mark.parametrize("name", ["model.lstm", "a|b{0}.lstm"])
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, name):
+    path = tmp_path / name
     code = "import os, signal, sys\nfrom lstm_edge.files.replacing import replacing\nwith replacing(sys.argv[1]) as file:\n    file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)"
     done = subprocess.run([sys.executable, "-c", code, str(path)])
     assert done.returncode == -signal.SIGKILL and len(left_over(tmp_path)) == 1 and not path.exists()
-    (tmp_path / ".model.lstm.notes.tmp").write_text("the user's own")
+    (tmp_path / f".{name}.notes.tmp").write_text("the user's own")
     with replacing(path) as file:
         assert len(left_over(tmp_path)) == 2  # this one's, and the user's
         with replacing(path) as other:  # a living writer's is left alone
             other.write(b"first")
         file.write(b"whole")
-    assert path.read_bytes() == b"whole" and left_over(tmp_path) == [".model.lstm.notes.tmp"]
+    assert path.read_bytes() == b"whole" and left_over(tmp_path) == [f".{name}.notes.tmp"]
 
 
 def test_a_link_stays_and_its_file_is_replaced(tmp_path):

@@ -92,7 +92,7 @@ def _created(folder: str, name: str, asked: str) -> _Named:
 
 
 def _remove_left_over(folder: str, name: str) -> None:
-    start, end = TEMPORARY.format(name=name[:NAME_KEPT], pid="|", number="").split("|")[0], ".tmp"
+    start, end = f".{name[:NAME_KEPT]}.", ".tmp"  # of TEMPORARY
     with suppress(OSError):
         for entry in [each.path for each in os.scandir(folder) if each.name.startswith(start)]:
             middle = os.path.basename(entry)[len(start) : -len(end)]
