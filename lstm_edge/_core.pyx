@@ -274,8 +274,11 @@ cdef class Model:
         port = self.inputs[index]
         try:
             array = np.asarray(value)
-        except ValueError as exc:  # rows of several lengths
-            raise ShapeError(f"input {port.name!r}: expected an array of {port.dtype}, found {exc}") from None
+        except Exception as exc:  # rows of several lengths, or what another library says of its tensor
+            raise ShapeError(f"input {port.name!r}: expected an array of {port.dtype}, found {exc}") from exc
+        hidden = getattr(value, "mask", None) if is_array(value) else None  # NumPy's masked array
+        if hidden is not None and np.any(hidden):
+            raise ShapeError(f"input {port.name!r}: expected values, found {np.sum(hidden)} masked; .filled(value) says what stands in their place")
         if array.dtype != port.dtype:
             from .casting import cast
             array = cast(array, port)

@@ -251,3 +251,20 @@ def test_what_is_no_model_or_stream_is_refused():
     ):
         with pytest.raises((TypeError, AttributeError, ValueError)):
             make()
+
+
+class Refusing:
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("of another device")
+
+
+def test_what_gives_no_values_is_refused_by_name(model, x):
+    """Values behind a mask are none; what another library says of its tensor is passed on."""
+    for given, found in (
+        (np.ma.array(x[0], mask=[1] + [0] * (x.shape[1] - 1)), "expected values, found 1 masked; .filled"),
+        (Refusing(), "expected an array of float32, found of another device"),
+    ):
+        for call in (model.stream().step, model.run):
+            with pytest.raises(ShapeError, match=found):
+                call(given)
+    assert model.stream().step(np.ma.array(x[0])) is not None
