@@ -127,9 +127,16 @@ int le_trace_sizes(const le_ctx *ctx, le_traced *sizes);
 extern const le_op_type le_op_types[];
 extern const int le_op_type_count;
 
+/* C11's conversions (%zu, %lld) on every system: mingw-w64's printf follows them, but gcc there checks for those of Microsoft unless told. */
+#if defined(__MINGW32__) && !defined(__clang__)
+#define LE_PRINTF(format_at, values_at) __attribute__((format(gnu_printf, format_at, values_at)))
+#else
+#define LE_PRINTF(format_at, values_at) __attribute__((format(printf, format_at, values_at)))
+#endif
+
 /* Fills err: "node NAME (OP): " and the formatted message. Both return the status. */
-le_status le_fail(le_error *err, le_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
-le_status le_fail_op(le_error *err, const le_node *node, le_status status, const char *format, ...) __attribute__((format(printf, 4, 5)));
+le_status le_fail(le_error *err, le_status status, const char *format, ...) LE_PRINTF(3, 4);
+le_status le_fail_op(le_error *err, const le_node *node, le_status status, const char *format, ...) LE_PRINTF(4, 5);
 
 /* The kernel table to use (le_model_open says which); NULL, and err set, when `isa` is unknown or this CPU cannot run it. */
 const le_kernels *le_choose_kernels(const char *isa, le_error *err);

@@ -3,13 +3,14 @@
 #include <string.h>
 
 #include "stream.h"
+#include "system.h"
 
 /* ---- the copy of the states: slots of the same sizes, which change places with the stream's own for the time of a roll ---- */
 
 static void free_slots(le_state_slot *slots, int count) {
     for (int i = 0; slots && i < count; i++) {
-        free(slots[i].now);
-        free(slots[i].next);
+        le_free_aligned(slots[i].now);
+        le_free_aligned(slots[i].next);
     }
     free(slots);
 }
@@ -22,8 +23,8 @@ static le_status allocate_spare(le_stream *s) {
     for (int i = 0; enough && i < s->n_states; i++) {
         spare[i].direct = s->states[i].direct;
         spare[i].capacity = s->states[i].capacity;
-        spare[i].now = aligned_alloc(64, le_state_room(spare[i].capacity));
-        spare[i].next = aligned_alloc(64, le_state_room(spare[i].capacity));
+        spare[i].now = le_alloc_aligned(le_state_room(spare[i].capacity));
+        spare[i].next = le_alloc_aligned(le_state_room(spare[i].capacity));
         enough = spare[i].now && spare[i].next;
     }
     if (enough) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "stream.h"
+#include "system.h"
 
 typedef struct le_lifetime {
     int item; /* tensor, or n_tensors + node for its scratch */
@@ -104,13 +105,13 @@ le_status le_plan_arena(le_stream *s, int64_t frames) {
     int n = collect_lifetimes(s, s->lifetimes, s->range, s->range + tensors);
     uint64_t total = lay_out(s, s->lifetimes, n, s->lifetimes + items);
     if (!s->arena || total > s->arena_size) {
-        uint8_t *arena = total <= LE_MAX_ARENA && total <= SIZE_MAX - 128 ? aligned_alloc(64, (size_t)total + 64) : NULL;
+        uint8_t *arena = total <= LE_MAX_ARENA && total <= SIZE_MAX - 128 ? le_alloc_aligned((size_t)total + 64) : NULL;
         if (!arena) {
             memset(s->capacity, 0, items * sizeof *s->capacity);
             return le_fail(&s->error, LE_ERR_MEMORY, "cannot allocate %llu bytes for %lld frames of batch %lld", (unsigned long long)total,
                            (long long)frames, (long long)s->batch);
         }
-        free(s->arena);
+        le_free_aligned(s->arena);
         s->arena = arena;
         s->arena_size = total;
     }

@@ -1,11 +1,10 @@
 /* A stream: shapes for a call's frames, one arena for all activations, the states. le_stream_run touches no allocator. */
-#define _POSIX_C_SOURCE 199309L /* clock_gettime */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "adapt.h"
 #include "stream.h"
+#include "system.h"
 
 /* ---- layout ---- */
 
@@ -103,8 +102,8 @@ static le_status allocate_states(le_stream *s) {
         if ((uint64_t)bytes > LE_MAX_ARENA || (uint64_t)bytes > SIZE_MAX - 128)
             return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s: cannot allocate %lld bytes", m->states[i].name, (long long)bytes);
         s->states[i].capacity = (size_t)bytes;
-        s->states[i].now = aligned_alloc(64, le_state_room((size_t)bytes));
-        s->states[i].next = aligned_alloc(64, le_state_room((size_t)bytes));
+        s->states[i].now = le_alloc_aligned(le_state_room((size_t)bytes));
+        s->states[i].next = le_alloc_aligned(le_state_room((size_t)bytes));
         if (!s->states[i].now || !s->states[i].next)
             return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s: cannot allocate %lld bytes", m->states[i].name, (long long)bytes);
         le_bind_state(s, i);
@@ -301,8 +300,8 @@ void le_stream_close(le_stream *s) {
     if (!s)
         return;
     for (int i = 0; s->states && i < s->n_states; i++) {
-        free(s->states[i].now);
-        free(s->states[i].next);
+        le_free_aligned(s->states[i].now);
+        le_free_aligned(s->states[i].next);
     }
     le_forecast_free(s);
     free(s->tensors);
@@ -321,7 +320,7 @@ void le_stream_close(le_stream *s) {
     free(s->states);
     free(s->many_in);
     free(s->many_out);
-    free(s->arena);
+    le_free_aligned(s->arena);
     free(s->seconds);
     le_adapt_free(s->adapt);
     free(s);
@@ -373,12 +372,6 @@ static void copy_outputs(le_stream *s, void *const *outputs) {
     }
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static le_status run_nodes(le_stream *s) {
     for (int i = 0; i < s->n_active; i++) {
         le_ctx *ctx = &s->nodes[s->active[i]];
@@ -393,9 +386,9 @@ static le_status run_nodes_timed(le_stream *s) {
     memset(s->seconds, 0, (size_t)s->model->n_nodes * sizeof *s->seconds);
     for (int i = 0; i < s->n_active; i++) {
         le_ctx *ctx = &s->nodes[s->active[i]];
-        double start = now();
+        double start = le_seconds();
         le_status status = ctx->node->type->run(ctx);
-        s->seconds[s->active[i]] = now() - start;
+        s->seconds[s->active[i]] = le_seconds() - start;
         if (status != LE_OK)
             return status;
     }

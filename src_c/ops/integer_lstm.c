@@ -55,8 +55,8 @@ static le_status read_constant(le_pack_ctx *ctx, int i, int64_t rows, int64_t co
     const int32_t *values = def->data;
     for (int64_t n = 0; n < (rows ? rows : 1) * columns; n++)
         if (values[n] > most || values[n] < -most - 1)
-            return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "input %s: expected %lld to %lld, found %ld", names[i],
-                              (long long)(-most - 1), (long long)most, (long)values[n]);
+            return le_fail_op(ctx->err, ctx->node, LE_ERR_FORMAT, "input %s: expected %lld to %lld, found %lld", names[i],
+                              (long long)(-most - 1), (long long)most, (long long)values[n]);
     p->constant[i] = values;
     return LE_OK;
 }

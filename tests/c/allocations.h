@@ -10,10 +10,10 @@ static long allocations;
 static const size_t most_bytes = (size_t)64 << 20;
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
+void *__real_le_alloc_aligned(size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_le_alloc_aligned(size_t size);
 void *__wrap_malloc(size_t size) {
     allocations++;
     return size <= most_bytes ? __real_malloc(size) : NULL;
@@ -22,9 +22,9 @@ void *__wrap_calloc(size_t count, size_t size) {
     allocations++;
     return size == 0 || count <= most_bytes / size ? __real_calloc(count, size) : NULL;
 }
-void *__wrap_aligned_alloc(size_t alignment, size_t size) {
+void *__wrap_le_alloc_aligned(size_t size) {
     allocations++;
-    return size <= most_bytes ? __real_aligned_alloc(alignment, size) : NULL;
+    return size <= most_bytes ? __real_le_alloc_aligned(size) : NULL;
 }
 
 #ifdef __linux__

@@ -6,11 +6,14 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <sys/mman.h>
+#elif defined(_WIN32)
+#include <windows.h>
 #endif
 
 #include "check.h"
 #include "kernels/kernels.h"
 #include "lstm_edge.h"
+#include "system.h"
 
 static void fill_random(float *p, int n) {
     for (int i = 0; i < n; i++)
@@ -41,6 +44,11 @@ static unsigned char *guarded_pages(void) {
     unsigned char *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p != MAP_FAILED && mprotect(p + PAGE, PAGE, PROT_NONE) == 0)
         return p;
+#elif defined(_WIN32)
+    unsigned char *p = VirtualAlloc(NULL, 2 * PAGE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    DWORD before;
+    if (p && VirtualProtect(p + PAGE, PAGE, PAGE_NOACCESS, &before))
+        return p;
 #endif
     return calloc(2, PAGE);
 }
@@ -61,7 +69,7 @@ typedef struct {
 static matrix make_matrix(const le_kernels *kernels, int n, int k) {
     matrix m = {.w = malloc(((size_t)n * (size_t)k + 1) * sizeof(float)), .packed = {.n = n, .k = k}};
     size_t size = (kernels->pack_f32_size(n, k) + 63) / 64 * 64 + 64;
-    m.packed.data = aligned_alloc(64, size);
+    m.packed.data = le_alloc_aligned(size);
     if (!m.w || !m.packed.data)
         exit(2);
     fill_random(m.w, n * k);
@@ -71,7 +79,7 @@ static matrix make_matrix(const le_kernels *kernels, int n, int k) {
 
 static void free_matrix(matrix *m) {
     free(m->w);
-    free(m->packed.data);
+    le_free_aligned(m->packed.data);
 }
 
 static fence x_fence, init_fence, y_fence;
@@ -466,7 +474,7 @@ static uint32_t crc_of_products(const le_kernels *kernels, uint32_t crc) {
     crc = le_crc32(crc, y, sizeof y);
     free_matrix(&m);
     le_packed packed = {.n = N, .k = K, .kind = LE_PACKED_I8};
-    packed.data = aligned_alloc(64, (kernels->pack_i8_size(N, K) + 63) / 64 * 64);
+    packed.data = le_alloc_aligned((kernels->pack_i8_size(N, K) + 63) / 64 * 64);
     kernels->pack_i8(N, K, stored, K, scale, packed.data);
     for (int fine = 0; fine < 2; fine++) {
         packed.fine = fine;
@@ -474,7 +482,7 @@ static uint32_t crc_of_products(const le_kernels *kernels, uint32_t crc) {
         kernels->matmul_i8(ROWS, q, le_quantized_stride(K), x_scale, &packed, NULL, 0, y, N);
         crc = le_crc32(crc, y, sizeof y);
     }
-    free(packed.data);
+    le_free_aligned(packed.data);
     return crc;
 }
 

@@ -7,9 +7,10 @@
 
 #include "check.h"
 #include "kernels/kernels.h"
+#include "system.h"
 
 static void *packed_memory(size_t size) {
-    void *p = aligned_alloc(64, (size + 127) / 64 * 64);
+    void *p = le_alloc_aligned((size + 127) / 64 * 64);
     if (!p)
         exit(2);
     return p;
@@ -43,7 +44,7 @@ static void multiply(const le_kernels *kernels, int rows, const float *x, const 
     kernels->pack_i8(p.n, p.k, p.w, p.k, p.scale, w.data);
     kernels->quantize(rows, p.k, x, p.k, q, x_scale);
     kernels->matmul_i8(rows, q, le_quantized_stride(p.k), x_scale, &w, init, p.n, y, p.n);
-    free(w.data);
+    le_free_aligned(w.data);
 }
 
 /* The contract of kernels.h written out; volatile keeps each operation a rounding of its own. */
@@ -125,7 +126,7 @@ static void test_f16(const le_kernels *kernels) {
                 le_packed packed = {.n = n, .k = k, .kind = LE_PACKED_F16, .data = packed_memory(kernels->pack_f16_size(n, k))};
                 kernels->pack_f16(n, k, w, k, packed.data);
                 kernels->matmul_f16(rows, x, k, &packed, NULL, 0, y, n);
-                free(packed.data);
+                le_free_aligned(packed.data);
                 double worst = 0;
                 for (int r = 0; r < rows; r++)
                     for (int j = 0; j < n; j++) {
@@ -149,7 +150,7 @@ static void test_f16(const le_kernels *kernels) {
         le_packed packed = {.n = N, .k = 1, .kind = LE_PACKED_F16, .data = packed_memory(kernels->pack_f16_size(N, 1))};
         kernels->pack_f16(N, 1, row, 1, packed.data);
         kernels->matmul_f16(1, &one, 1, &packed, NULL, 0, out, N);
-        free(packed.data);
+        le_free_aligned(packed.data);
         for (int j = 0; j < N; j++)
             wrong += (row[j] >> 10 & 31) != 31 && out[j] != (float)half_value(row[j]);
     }
@@ -172,7 +173,7 @@ static void test_f32_same(const le_kernels *table) {
                 le_packed packed = {.n = n, .k = k, .data = packed_memory(kernels->pack_f32_size(n, k))};
                 kernels->pack_f32(n, k, w, k, packed.data);
                 kernels->matmul_f32(rows, p.x, k, &packed, NULL, 0, y, n);
-                free(packed.data);
+                le_free_aligned(packed.data);
                 int differing = 0;
                 for (int r = 0; r < rows; r++)
                     for (int j = 0; j < n; j++) {

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "ops/ops.h"
+#include "system.h"
 
 void le_model_free_blocks(le_model *model);
 
@@ -52,7 +53,7 @@ static void pack_dense(le_pack_ctx *ctx, le_packed *p) {
 static void compare(const le_kernels *kernels, const le_packed *dense, const le_packed *sparse, int rows, bool from_init) {
     static float want[MAX_ROWS * (MAX_N + 1)], found[MAX_ROWS * (MAX_N + 1)];
     const int n = dense->n, k = dense->k;
-    void *scratch = aligned_alloc(64, (le_multiply_scratch(k) + 63) / 64 * 64);
+    void *scratch = le_alloc_aligned((le_multiply_scratch(k) + 63) / 64 * 64);
     if (!scratch)
         exit(2);
     for (int i = 0; i < MAX_ROWS * MAX_N; i++)
@@ -66,7 +67,7 @@ static void compare(const le_kernels *kernels, const le_packed *dense, const le_
     backwards.backwards = true;
     le_multiply(kernels, rows, x, k, &backwards, start, 0, found, n + 1, scratch);
     CHECK(memcmp(want, found, sizeof want) == 0, "%s: kind %d, %d rows, n %d, k %d, backwards", kernels->name, dense->kind, rows, n, k);
-    free(scratch);
+    le_free_aligned(scratch);
 }
 
 static void test_table(const le_kernels *kernels) {
