@@ -89,6 +89,10 @@ def pinned(cpu: int | None) -> Iterator[None]:
     if cpu is None:
         yield
         return
+    if not hasattr(os, "sched_getaffinity"):
+        raise LstmEdgeError(
+            f"bench: {argument('cpu')}: expected none, as this system keeps no thread on one CPU, found {cpu}"
+        )
     before = os.sched_getaffinity(0)
     if cpu not in before:
         raise LstmEdgeError(

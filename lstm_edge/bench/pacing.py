@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -73,11 +72,10 @@ def paced(
     for _ in range(3):
         call()
     with pinned(cpu), meter() as energy:
-        busy = resource.getrusage(resource.RUSAGE_SELF)
+        busy = time.process_time()
         arrivals, starts, ends = _run(call, period, max(1, round(duration / period)), between)
-        used = resource.getrusage(resource.RUSAGE_SELF)
+        spent = time.process_time() - busy
     past = (ends[-1] - arrivals[0]) / 1e9
-    spent = used.ru_utime + used.ru_stime - busy.ru_utime - busy.ru_stime
     free = np.append(True, ends[:-1] <= arrivals[1:])  # whether the frame before was answered when this one came
     answers = (ends - arrivals) / 1e3
     work = (ends - starts) / 1e3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import LstmEdgeError
+from .counters import thread_events
 from .machine import clock_rate
 from .statistics import median_interval, outlier_limit
 
@@ -71,12 +71,11 @@ def sample(
         look = seconds
         while True:
             count = size if runs is None else min(size, runs - len(times))
-            before = resource.getrusage(resource.RUSAGE_THREAD)
+            switches, faults = thread_events()
             first = len(times)
             time_calls(call, between, count, times, begun)
-            after = resource.getrusage(resource.RUSAGE_THREAD)
-            switches = after.ru_nivcsw + after.ru_nvcsw - before.ru_nivcsw - before.ru_nvcsw
-            blocks.append(_Block(first, switches, after.ru_minflt - before.ru_minflt, clock_rate(cpu)))
+            switches_after, faults_after = thread_events()
+            blocks.append(_Block(first, switches_after - switches, faults_after - faults, clock_rate(cpu)))
             if runs is not None:
                 if len(times) >= runs:
                     break

@@ -206,7 +206,7 @@ def libc() -> str | None:
 
 def examine(root: Path = ROOT, vcgencmd: str | None = None, machine: str | None = None) -> Machine:
     """Everything that is read. vcgencmd: the program to ask, by default the one on PATH. machine: the kernel's, by default uname's."""
-    machine = machine or os.uname().machine
+    machine = machine or platform.machine()
     total, available = memory(root)
     now, most = megahertz(root)
     return Machine(
