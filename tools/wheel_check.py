@@ -3,6 +3,7 @@
 
     tools/wheel_check.py make FOLDER            here: digits and, with LSTM_EDGE_MODELS, Silero VAD, float32 and int8, with this machine's answers
     tools/wheel_check.py check FOLDER WHEEL PIP there: installs WHEEL with the pip in the folder PIP, then doctor, verify, run, stream and bench
+    tools/wheel_check.py here                   in one: the package that is installed converts the digits, and runs them (.github/workflows/wheels.yml)
 
 `check` is one process without children: an emulator runs it as it is (tools/wheels.py --check).
 """
@@ -93,21 +94,34 @@ def check(folder: Path, wheel: Path, pip_folder: Path) -> None:
 
         if not Path(lstm_edge.__file__).is_relative_to(installed):
             raise SystemExit(f"error: expected lstm_edge of the wheel, found {lstm_edge.__file__}")
-        command("doctor")
-        for path in sorted(folder.glob("*.lstm")):
-            model, exact, answer = lstm_edge.load(path), ".int8" in path.name, Path(place, "y.npy")
-            inputs = folder / f"{path.name.partition('.')[0]}.x.npy"
-            expected = np.load(path.with_suffix(".y.npy"))
-            command("info", path)
-            command("verify", path)
-            command("run", path, inputs, "-o", answer)
-            expect("run", np.load(answer), expected, exact)
-            stream = model.stream()
-            steps = [stream.step(frame) for frame in np.load(inputs)]
-            expect("stream", steps[-1], expected[-1] if expected.ndim > steps[-1].ndim else expected, exact)
-            command("bench", path, "--runs", "50", "--warmup", "5", "--frames", "10")
+        use(folder, Path(place))
+
+
+def use(folder: Path, place: Path) -> None:
+    """All that is tried with the models of `folder`; what is written goes to `place`."""
+    import lstm_edge
+
+    command("doctor")
+    for path in sorted(folder.glob("*.lstm")):
+        model, exact, answer = lstm_edge.load(path), ".int8" in path.name, place / "y.npy"
+        inputs = folder / f"{path.name.partition('.')[0]}.x.npy"
+        expected = np.load(path.with_suffix(".y.npy"))
+        command("info", path)
+        command("verify", path)
+        command("run", path, inputs, "-o", answer)
+        expect("run", np.load(answer), expected, exact)
+        stream = model.stream()
+        steps = [stream.step(frame) for frame in np.load(inputs)]
+        expect("stream", steps[-1], expected[-1] if expected.ndim > steps[-1].ndim else expected, exact)
+        command("bench", path, "--runs", "50", "--warmup", "5", "--frames", "10")
+
+
+def here() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        make(Path(place))
+        use(Path(place), Path(place))
 
 
 if __name__ == "__main__":
     what, *paths = sys.argv[1:]
-    {"make": make, "check": check}[what](*map(Path, paths))
+    {"make": make, "check": check, "here": here}[what](*map(Path, paths))
