@@ -25,6 +25,7 @@ from lstm_edge.bench.baseline import compare
 from lstm_edge.bench.core_step import core_step
 from lstm_edge.bench.energy import power_of
 from lstm_edge.bench.limits import limits
+from lstm_edge.bench.machine import look
 from lstm_edge.bench.ops import op_times
 from lstm_edge.bench.page import page
 from lstm_edge.bench.sampling import empty_call, sample
@@ -165,6 +166,16 @@ def test_what_cannot_be_is_named(digits: str) -> None:
 
 
 # ---- pacing
+
+
+def test_systems_that_tell_less_are_measured_without(monkeypatch: pytest.MonkeyPatch, digits: str) -> None:
+    """macOS pins no thread, Windows has no load average either."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delattr(os, "getloadavg")
+    machine = look()
+    assert machine.load is None and not any("load" in line for line in warnings_of(machine))
+    with pytest.raises(LstmEdgeError, match="cpu: expected none, as this system keeps no thread on one CPU, found 0"):
+        bench(le.load(digits), runs=5, cpu=0)
 
 
 def test_a_paced_run_counts_the_misses_that_load_causes(digits: str) -> None:

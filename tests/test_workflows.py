@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared import ROOT
 
-try:
-    import tomllib
-except ModuleNotFoundError:  # before Python 3.11
-    import tomli as tomllib
+from lstm_edge.files import toml
 
 yaml = pytest.importorskip("yaml", reason="a package of the frameworks group brings PyYAML")
 
-ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
-CIBUILDWHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
+CIBUILDWHEEL = toml.loads((ROOT / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
 # What an `uses` of others is: an owner's action at a version, never at a branch that moves under us.
 ACTION = re.compile(r"[\w.-]+/[\w./-]+@(v\d+(\.\d+)*|release/v\d+)")
 
@@ -60,5 +57,5 @@ def test_every_platform_of_the_settings_has_a_machine() -> None:
 def test_the_command_of_each_wheel_exists() -> None:
     script, what = re.fullmatch(r"python \{project\}/(\S+) (\w+)", CIBUILDWHEEL["test-command"]).groups()
     assert f'"{what}": {what}' in (ROOT / script).read_text()
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = toml.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(CIBUILDWHEEL["test-extras"]) <= set(extras)

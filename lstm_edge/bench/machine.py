@@ -30,7 +30,7 @@ class Machine:
     cpus: int
     governor: str | None
     mhz: float | None
-    load: float
+    load: float | None
     swap: int | None
     temperature: float | None
     throttled: tuple[str, ...] | None
@@ -47,7 +47,7 @@ def look(cpu: int | None = None) -> Machine:
         cpus=os.cpu_count() or 1,
         governor=_text(governor_path(cpu)),
         mhz=None if rate is None else rate / 1e3,
-        load=os.getloadavg()[0],
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         swap=_swap(),
         temperature=_temperature(),
         throttled=_throttled(),
@@ -63,7 +63,7 @@ def warnings_of(before: Machine, after: Machine | None = None, cpu: int | None =
         found.append(
             f"cpu {cpu or 0} is governed by {before.governor!r}: its clock changes during a run; run: {advice}"
         )
-    if before.load > 0.5 * before.cpus:
+    if before.load is not None and before.load > 0.5 * before.cpus:
         found.append(f"load average {before.load:.1f} on {before.cpus} CPUs: other work disturbs the times")
     if before.swap:
         found.append(
