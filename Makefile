@@ -98,10 +98,12 @@ test-m32:
 
 # The same for Windows on x86-64, with every kernel table that this CPU runs: mingw-w64 builds, wine runs. 70 s on two cores, not part of `make test`.
 WINDOWS_CC := x86_64-w64-mingw32-gcc
+# Outside the tree: it holds a link to the root of the file system, and setuptools follows links where it looks for packages.
+WINE_PREFIX := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lstm_edge/wine
 test-windows:
 	@if command -v $(WINDOWS_CC) >/dev/null && command -v wine >/dev/null; then \
-		$(MAKE) build-test-c test-c CC=$(WINDOWS_CC) C_BUILD=build/c-windows EXE=.exe SANITIZE_FLAGS= TARGET_LINK_FLAGS=-static \
-			RUN="env WINEPREFIX=$(CURDIR)/build/wine WINEDEBUG=-all WINEDLLOVERRIDES=mscoree,mshtml= wine"; \
+		mkdir -p $(WINE_PREFIX) && $(MAKE) build-test-c test-c CC=$(WINDOWS_CC) C_BUILD=build/c-windows EXE=.exe SANITIZE_FLAGS= TARGET_LINK_FLAGS=-static \
+			RUN="env WINEPREFIX=$(WINE_PREFIX) WINEDEBUG=-all WINEDLLOVERRIDES=mscoree,mshtml= wine"; \
 	else \
 		echo "test-windows: skipped: expected $(WINDOWS_CC) and wine; apt install --no-install-recommends gcc-mingw-w64-x86-64 wine wine64"; \
 	fi
