@@ -212,6 +212,11 @@ def test_a_line_that_a_signal_cuts_short_is_not_answered(vad, tmp_path, line):
     assert target.read_text().count("\n") == 2
 
 
+def test_raw_that_no_input_takes_is_refused(vad, tmp_path, capsys):
+    (tmp_path / "sound.wav").write_bytes(wav(SOUND))
+    assert "--raw is of what has no header" in error_of(capsys, vad, str(tmp_path / "sound.wav"), "--raw", "s16le")
+
+
 @pytest.mark.parametrize("words", ["info", "run - --raw s16le"])
 def test_a_closed_output_is_named_and_one_without_reader_is_none(vad, words):
     command, *flags = words.split()

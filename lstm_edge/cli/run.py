@@ -62,7 +62,7 @@ def command(
     Example: arecord -t raw -f S16_LE -r 16000 | lstm-edge run vad.lstm - --raw s16le --rate 16000 --times
     """
     sound = SoundOptions(raw, rate, channels, channel, resample, kind)
-    sound.check()
+    sound.check(inputs)
     reading.check(inputs, [STDIN] if raw is None and kind not in ("wav", "npy") else [])
     model = lstm_edge.load(model_path, isa=isa)
     wanted = _selected(model, select)

@@ -35,8 +35,12 @@ class SoundOptions:
     resample: bool = False
     kind: str | None = None
 
-    def check(self) -> None:
-        """UsageError for what says nothing without --raw, or beside it."""
+    def check(self, paths: tuple[str, ...]) -> None:
+        """UsageError for what says nothing without --raw, or beside it, or of these inputs."""
+        if self.raw and not any(map(self.takes_raw, paths)):
+            raise click.UsageError(
+                f"--raw is of what has no header: found {', '.join(paths)}, whose name says another."
+            )
         if self.raw and self.kind:
             raise click.UsageError("--from names what has a header: it goes without --raw.")
         if self.raw is None and (self.rate or self.channels):
