@@ -1,15 +1,21 @@
-"""What answers mean: events with a start and an end out of a probability for every frame, while it comes or afterwards. Plain Python."""
+"""What answers mean: labels, and events with a start and an end, out of numbers for every frame, while they come or afterwards, by
+what a file says of them. Plain Python."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from .errors import ShapeError
+from .errors import FormatError, ShapeError
+from .metadata import section
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Union
+
+    Told = Union["Event", "Label"]
+
+AFTER = "after"  # of metadata, and of convert
 
 
 class Event(NamedTuple):
@@ -17,6 +23,14 @@ class Event(NamedTuple):
 
     start: int
     end: int
+
+
+class Label(NamedTuple):
+    """A label, its score, and the answer that it belongs to, from 0 on."""
+
+    label: str
+    score: float
+    at: int
 
 
 class Hysteresis:
@@ -43,7 +57,7 @@ class Hysteresis:
         self.quiet: int | None = None  # where the probability fell, while it is not known whether the event ends there
 
     def feed(self, probabilities: Iterable[Any]) -> list[Event]:
-        """The events that end with these frames; each is known `silence` samples after its end."""
+        """The events that end with these frames; each is known when a frame begins `silence` samples after its end."""
         ended = []
         for probability in probabilities:
             at, self.at = self.at, self.at + self.hop
@@ -65,21 +79,50 @@ class Hysteresis:
         return [Event(start, end)] if start is not None and end - start > self.shortest else []
 
 
-def padded(events: list[Event], pad: int, samples: int) -> list[Event]:
-    """Events made `pad` samples longer on both sides, within a recording of `samples`; two that would meet share what lies between."""
-    ends = [event.end for event in events]
-    starts = [event.start for event in events]
-    for n in range(len(events)):
-        if n == 0:
-            starts[0] = max(0, starts[0] - pad)
-        if n + 1 == len(events):
-            ends[n] = min(samples, ends[n] + pad)
-        elif starts[n + 1] - ends[n] < 2 * pad:
-            half = (starts[n + 1] - ends[n]) // 2
-            ends[n], starts[n + 1] = ends[n] + half, max(0, starts[n + 1] - half)
-        else:
-            ends[n], starts[n + 1] = min(samples, ends[n] + pad), max(0, starts[n + 1] - pad)
-    return [Event(start, end) for start, end in zip(starts, ends)]
+class Padding:
+    """Events made `pad` samples longer on both sides, within the recording; two that would meet share what lies between.
+
+    An event is known when the next one can no longer meet it: `delay` samples after its end, or when the next one has ended.
+    """
+
+    def __init__(self, rule: Hysteresis, pad: int):
+        self.rule, self.pad = rule, pad
+        self.delay = int(max(max(rule.silence, pad) + rule.hop, 2 * pad))
+        self.held: Event | None = None  # its start is padded
+
+    def feed(self, events: Iterable[Event]) -> list[Event]:
+        """Those that are known, once the rule has told `events`."""
+        known = []
+        for event in events:
+            start = max(0, event.start - self.pad)
+            if self.held is not None:
+                between = event.start - self.held.end
+                reach = self.pad if between >= 2 * self.pad else between // 2
+                known.append(self.held._replace(end=self.held.end + reach))
+                start = max(0, event.start - reach)
+            self.held = Event(start, event.end)
+        if self.held is not None and self._is_alone(self.held.end):
+            known.append(self.held._replace(end=self.held.end + self.pad))
+            self.held = None
+        return known
+
+    def _is_alone(self, end: int) -> bool:
+        """Whether no event to come can begin within two paddings of `end`, and the recording goes on beyond one."""
+        begun = self.rule.start
+        return self.rule.at >= end + self.delay and (begun is None or begun >= end + 2 * self.pad)
+
+    def finish(self, events: Iterable[Event], samples: int) -> list[Event]:
+        """What is left at the end of a recording of `samples`."""
+        known = self.feed(events)
+        if self.held is not None:
+            known.append(self.held._replace(end=min(samples, self.held.end + self.pad)))
+            self.held = None
+        return known
+
+
+def padded(events: Iterable[Event], pad: int, samples: int) -> list[Event]:
+    """All events of a recording of `samples`, each made `pad` samples longer on both sides: see Padding."""
+    return Padding(Hysteresis(1), pad).finish(events, samples)
 
 
 def speech(
@@ -90,6 +133,94 @@ def speech(
     """Where speech is, by a probability for every frame of `hop` samples: the timestamps of Silero's package, with its arguments."""
     shortest, silence = rate * min_speech_duration_ms / 1000, rate * min_silence_duration_ms / 1000
     rule = Hysteresis(hop, threshold, neg_threshold, shortest, silence)
-    events = rule.feed(probabilities)
+    padding = Padding(rule, int(rate * speech_pad_ms / 1000))
+    events = padding.feed(rule.feed(probabilities))
     whole = rule.at if samples is None else samples
-    return padded(events + rule.finish(whole), int(rate * speech_pad_ms / 1000), whole)
+    return events + padding.finish(rule.finish(whole), whole)
+
+
+class Answers:
+    """What the answers of a model mean, by the metadata of its file (`convert(after=)`), as they come.
+
+    model: a Model, or anything with such `metadata`. output: whose; None takes the only one of which the file says it.
+    kind: "labels", told for every answer, the `top` best of it that reach `threshold`, or "events", told when they have ended
+    and `delay` samples have come after that. FormatError where the file says nothing of the output, or what cannot be.
+    """
+
+    def __init__(self, model: Any, output: str | None = None):
+        described = section(model.metadata, AFTER)
+        if output is None and len(described) == 1:
+            output = next(iter(described))
+        if output is None or output not in described:
+            found = ", ".join(described) or "none"
+            raise FormatError(f"metadata {AFTER!r}: expected the meaning of output {output!r}, found that of {found}")
+        place = f"metadata {AFTER!r}"
+        about = section(described, output, place)
+        self.output: str = output
+        self.kind = about.get("type")
+        self.at = self.delay = 0
+        self.rate = 0.0
+        try:
+            if self.kind == "events":
+                self._set_events(about)
+            elif self.kind == "labels":
+                self.labels = [str(name) for name in about["labels"]]
+                self.width, self.top = len(self.labels), int(about["top"])
+                self.threshold = None if about["threshold"] is None else float(about["threshold"])
+            else:
+                raise ValueError(f"type {self.kind!r}")
+        except (KeyError, TypeError, ValueError, OverflowError, ShapeError) as error:
+            raise FormatError(f"{place} {output!r}: {_found(error)}") from error
+
+    def _set_events(self, about: Any) -> None:
+        self.rate, self.column, self.width = float(about["rate"]), int(about["column"]), int(about["width"])
+        if not 0 < self.rate < float("inf") or not 0 <= self.column < self.width or int(about["pad"]) < 0:
+            raise ValueError(f"rate {self.rate:g}, column {self.column} of {self.width}, padding {about['pad']}")
+        numbers = (float(about[k]) for k in ("threshold", "neg_threshold", "min_duration", "min_silence"))
+        self.rule = Hysteresis(int(about["hop"]), *numbers)
+        self.padding = Padding(self.rule, int(about["pad"]))
+        self.delay = self.padding.delay
+
+    def feed(self, answers: Any) -> list[Told]:
+        """What the next answers of one sequence tell: (n, width) numbers, an array or lists. ShapeError for another width."""
+        values = list(_numbers(answers))
+        if len(values) % self.width:
+            raise ShapeError(
+                f"output {self.output}: expected {self.width} values an answer, found {len(values)} in all"
+            )
+        if self.kind == "events":
+            return [*self.padding.feed(self.rule.feed(values[self.column :: self.width]))]
+        told: list[Told] = []
+        for begin in range(0, len(values), self.width):
+            told += self._best(values[begin : begin + self.width])
+            self.at += 1
+        return told
+
+    def _best(self, scores: list[float]) -> list[Label]:
+        """The top of one answer, the first of equals first; what is no number is none of it."""
+        numbers = [n for n in range(self.width) if scores[n] == scores[n]]
+        order = sorted(numbers, key=lambda n: -scores[n])[: self.top]
+        least = self.threshold
+        return [Label(self.labels[n], scores[n], self.at) for n in order if least is None or scores[n] >= least]
+
+    def finish(self, samples: int | None = None) -> list[Told]:
+        """What the end of the recording tells, of `samples` where its last frame was filled up."""
+        if self.kind != "events":
+            return []
+        whole = self.rule.at if samples is None else samples
+        return [*self.padding.finish(self.rule.finish(whole), whole)]
+
+
+def _found(error: Exception) -> str:
+    return str(error) if isinstance(error, ShapeError) else f"expected what {AFTER} writes, found {error}"
+
+
+def _numbers(values: Any) -> Iterator[float]:
+    """Numbers of an array, a buffer, lists of any depth, in order."""
+    if hasattr(values, "tolist"):
+        values = values.tolist()
+    if isinstance(values, (int, float)):
+        yield float(values)
+    else:
+        for value in values:
+            yield from _numbers(value)

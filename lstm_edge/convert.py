@@ -13,6 +13,7 @@ import numpy as np
 
 from . import __version__, format, load, passes
 from ._core import Model
+from .around import after as meanings
 from .around import features, scalers
 from .check.self_test import make_self_test
 from .errors import LstmEdgeError
@@ -39,6 +40,7 @@ def convert(
     scale: Any = None,
     unscale: Any = None,
     before: Any = None,
+    after: Any = None,
     sample: Mapping[str, np.ndarray] | None = None,
     self_test: bool = True,
 ) -> Model:
@@ -55,12 +57,13 @@ def convert(
     takes what the source says. scale: input name -> the scaler that its columns were scaled by when the network was trained, unscale:
     output name -> that of its targets (or the scaler alone, where there is one port): a fitted object of scikit-learn, a file of one
     (.joblib, .pkl, .json, .npz), (scaler, column); the model then takes and gives raw values (docs/scaling.md). before: a TOML file (or such a dict) that describes the audio features in
-    front of inputs, which then take samples, docs/features.md. sample: arrays for the self-test, shaped as Model.run takes them.
+    front of inputs, which then take samples, docs/features.md. after: a TOML file (or such a dict)
+    that says what outputs mean, labels or events, docs/answers.md. sample: arrays for the self-test, shaped as Model.run takes them.
     Raises UnsupportedModelError, FormatError (both name the file), OSError.
     """
     given = {"shapes": shapes, "constants": constants, "network": network, "assume": assume or None}
     given |= {"architecture": architecture, "example": example, "options": options}
-    around = {"scale": scale, "unscale": unscale, "before": before}
+    around = {"scale": scale, "unscale": unscale, "before": before, "after": after}
     graph = to_graph(source, states=states, overlap=overlap, rate=rate, **around, **given)
     if self_test:
         with _named(source):
@@ -83,6 +86,7 @@ def to_graph(
     scale: Any = None,
     unscale: Any = None,
     before: Any = None,
+    after: Any = None,
     **options: Any,
 ) -> Graph:
     """The Graph that `convert` writes, without its self-test. `options`: what convert hands to importers."""
@@ -92,6 +96,7 @@ def to_graph(
         passes.pipeline(graph, paired, dict(overlap or {}), lambda g: _put_before(g, scale, before))
         keep_rate(graph, rate, options.get("constants") or {})
         scalers.apply(graph, scale if before is None else None, unscale)
+        meanings.apply(graph, after)
     graph.metadata["converter"] = f"lstm_edge {__version__}"
     graph.metadata["source"] = {**_about(source, kind), **graph.metadata.get("source", {})}
     return graph

@@ -66,6 +66,7 @@ OPTIONS = {
             by_name=False,
             of_importer=False,
         ),
+        Option("after", "--after", "after", "What outputs mean: labels or events.", by_name=False, of_importer=False),
         Option("sample", "--sample", "array", "An input of the self-test.", of_importer=False),
     )
 }

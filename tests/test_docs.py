@@ -24,7 +24,7 @@ from shared import ROOT
 from lstm_edge.cli import COMMANDS, _run, group
 from lstm_edge.forecasting import Description
 
-PAGES = "python streaming command-line keras torch refused insight tasks adaptation training-loop benchmark forecasting tutorial scaling features".split()
+PAGES = "python streaming command-line keras torch refused insight tasks adaptation training-loop benchmark forecasting tutorial scaling features answers".split()
 RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in PAGES)]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 FENCE = re.compile(r"^```(\w+)( norun| refused)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..answers import AFTER
 from ..errors import UnsupportedModelError
 from ..ir.graph import Graph
 from ..ir.notes import ASSUMED
 from ..passes import fold, pieces
 from ..passes.edit import note
+from . import after
 from .compose import graft
 from .description import Description, Table, read
 from .stages import KINDS, Stage, Value, latest
@@ -27,11 +30,12 @@ def pipeline(networks: Mapping[str, Graph], description: Description) -> Graph:
     Raises FormatError (the place in the description, expected, found) and UnsupportedModelError (a network that does not fit).
     """
     values, place = read(description)
-    return _Building(networks, values, place).graph
+    folder = Path() if isinstance(description, Mapping) else Path(description).parent
+    return _Building(networks, values, place, folder).graph
 
 
 class _Building:
-    def __init__(self, networks: Mapping[str, Graph], values: dict[str, Any], place: str):
+    def __init__(self, networks: Mapping[str, Graph], values: dict[str, Any], place: str, folder: Path):
         self.networks, self.runs = networks, Counter[str]()
         self.graph = Graph()
         top = Table(values, place)
@@ -39,7 +43,7 @@ class _Building:
         self.inputs, outputs = top.names("input"), top.names("output")
         self.values: dict[str, Value] = {}
         self.makers: dict[str, str] = {name: "an input" for name in self.inputs}
-        stages = top.take("stage")
+        stages, meanings = top.take("stage"), top.take(AFTER)
         top.done()
         if not isinstance(stages, list) or not stages:
             top.fail("a list of stages", "none" if stages is None else stages, "stage")
@@ -56,6 +60,8 @@ class _Building:
                 )
             self.graph.output(name, self.values[name].tensor)
         self._finish(top)
+        if meanings is not None:
+            after.settle(self.graph, meanings, place, folder)
 
     def _stage(self, table: Table) -> None:
         if table.has("run") == table.has("do"):
@@ -162,7 +168,7 @@ class _Building:
         graph.metadata["step"] = True
         graph.metadata["streaming"] = {"supported": True, "why": "", "multiple": 1}
         graph.metadata["ports"] = {"inputs": [p.name for p in graph.inputs], "outputs": [p.name for p in graph.outputs]}
-        graph.metadata["pipeline"] = dict(top.values)
+        graph.metadata["pipeline"] = {key: value for key, value in top.values.items() if key != AFTER}
         if self.rate:
             hop = int(np.prod(graph.shape(graph.inputs[0].tensor)))  # type: ignore[arg-type]
             graph.metadata["sample_rate"] = self.rate

@@ -96,7 +96,7 @@ class Lines:
         widths = {name: len(cells[name][0]) for name in self.columns}
         self.empty = {name: [""] * width for name, width in widths.items()}
         titles = {n: [n] if width == 1 else [f"{n}[{k}]" for k in range(width)] for n, width in widths.items()}
-        quoted = {name: [_quoted(title) for title in row] for name, row in titles.items()}
+        quoted = {name: [quoted(title) for title in row] for name, row in titles.items()}
         self.file.write(_csv_line("time" if self.clock.shown else "", quoted).encode() + b"\n")
 
     def _check_pace(self, names: list[str]) -> None:
@@ -107,7 +107,7 @@ class Lines:
             )
 
 
-def _quoted(title: str) -> str:
+def quoted(title: str) -> str:
     return '"' + title.replace('"', '""') + '"' if any(c in title for c in ',"\n') else title
 
 

@@ -136,6 +136,7 @@ class ArrayFile(Kind):
 SINGLE: dict[str, dict[str, Any]] = {
     "toml": {"metavar": "NET.toml", "type": click.Path(exists=True, dir_okay=False)},
     "features": {"metavar": "FEATURES.toml", "type": click.Path(exists=True, dir_okay=False)},
+    "after": {"metavar": "AFTER.toml", "type": click.Path(exists=True, dir_okay=False)},
     "json": {"metavar": "MODEL.json", "type": click.Path(exists=True, dir_okay=False)},
     "array": {"metavar": "FILE.npy", "type": ArrayFile()},
     "flag": {"is_flag": True},

@@ -14,6 +14,7 @@ from ..metadata import sample_rate, sounds
 from .io import check_count, err_console, named_form, note, number_rows, suffix_of
 from .lines import Clock
 from .loop import Run, axes_of_frames, can_chunk
+from .meanings import meanings_of
 from .options import isa_option, model_argument
 from .parsing import Command
 from .pipes import STDIN, Pipe, end_as_stopped, ended_by_signals
@@ -41,6 +42,7 @@ from .windows import windows_for
     help="How answers are written to stdout and pipes (csv; wav where they are sound).",
 )
 @click.option("--times", is_flag=True, help="Begin lines with the time of the frame, in seconds; the row of a table.")
+@click.option("--raw-answers", is_flag=True, help="The numbers, where the file says what they mean (labels, events).")
 @sound_options
 @table_options("the one to run over")
 @click.option("--plot", metavar="FILE.png", help="Draw the answers over time under the input: .png, .svg or .pdf.")
@@ -48,7 +50,7 @@ from .windows import windows_for
 @click.option("--quiet", is_flag=True, help="No progress and no notes on stderr.")
 def command(
     model_path: str, inputs: tuple[str, ...], output: str, select: str | None, form: str | None, times: bool,
-    raw: str | None, rate: int | None, channels: int | None, channel: int | None, resample: bool, kind: str | None,
+    raw_answers: bool, raw: str | None, rate: int | None, channels: int | None, channel: int | None, resample: bool, kind: str | None,
     reading: Reading, plot: str | None, isa: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Run MODEL.lstm over INPUT: one .npy, table (.csv, .tsv, .parquet, .jsonl) or .wav per model input, or one .npz or .jsonl with all by name; - is standard input,
@@ -66,6 +68,8 @@ def command(
     reading.check(inputs, [STDIN] if raw is None and kind not in ("wav", "npy") else [])
     model = lstm_edge.load(model_path, isa=isa)
     wanted = _selected(model, select)
+    meant = None if raw_answers else meanings_of(model, wanted, output, form, times)
+    wanted = wanted if meant is None else [meant.output]
     chunked = can_chunk(model)
     windows = None if reading.window is None else windows_for(model, reading.window)
     table = None if windows is not None else arrays_of_table(model, inputs, reading)
@@ -83,7 +87,9 @@ def command(
             raise ShapeError("--times: expected sound whose rate is known, found none; --rate HZ says it")
         clock = Clock(model, next((s.seconds for s in sources if s.seconds), None), times)
         heard = not times and set(wanted) <= sounds(model.metadata)
-        sink = Sink(output, clock, sample_rate(model.metadata) if heard else common, form, wanted, heard)
+        sink = Sink(output, clock, sample_rate(model.metadata) if heard else common, form, wanted, heard, meant)
+        if meant is not None:
+            meant.follow(clock, sounds_of(sources))
         picture = None if plot is None else Picture(clock.seconds)
         if plot is not None:
             if suffix_of(plot) not in PICTURES:

@@ -16,6 +16,7 @@ from ..files.replacing import replacing as whole_file
 from ..files.replacing import written_in_place
 from .io import stdout
 from .lines import FORMS, Clock, Lines
+from .meanings import Meanings
 from .pcm import FLOAT, RAW
 from .wav import HEADER_BYTES, wav_header, write_samples
 
@@ -56,7 +57,7 @@ class Sink:
     """Collects answers by output name. `write` takes them in order; an output's axis is that of its frames, None without one.
 
     form: one of PIPED, of what no suffix tells; without it csv, or where `sound` says that the output is samples and no terminal
-    would show them, a .wav without an end. What nobody waits to be renamed is flushed as it comes.
+    would show them, a .wav without an end. meanings: what writes lines in place of the numbers. What nobody waits to be renamed is flushed as it comes.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Sink:
         form: str | None = None,
         wanted: Sequence[str] = (),
         sound: bool = False,
+        meanings: Meanings | None = None,
     ):
         self.in_place = path == "-" or written_in_place(path)
         suffix = os.path.splitext(path)[1].lower()
@@ -74,7 +76,7 @@ class Sink:
             raise FormatError(
                 f"{path}: expected a file to write among {', '.join(SUFFIXES)}, found {suffix or 'no suffix'}"
             )
-        self.path, self.rate, self.clock, self.wanted = path, int(rate), clock, wanted
+        self.path, self.rate, self.clock, self.wanted, self.meanings = path, int(rate), clock, wanted, meanings
         heard = sound and rate and not (path == "-" and stdout().isatty())
         self.kind = suffix[1:] if suffix in SUFFIXES else form or ("wav" if heard else "csv")
         if self.kind == "wav" and not rate:
@@ -93,7 +95,11 @@ class Sink:
             nullcontext(_opened(self.path)) if self.in_place else replacing(self.path)
         )
         self.file: IO[bytes] = self.context.__enter__()
-        self.lines = Lines(self.file, self.kind, self.clock, self.wanted) if self.kind in FORMS else None
+        self.lines: Lines | Meanings | None = None
+        if self.kind in FORMS:
+            self.lines = self.meanings or Lines(self.file, self.kind, self.clock, self.wanted)
+            if self.meanings is not None:
+                self.meanings.begin(self.file, self.kind)
         return self
 
     def __exit__(
@@ -164,6 +170,8 @@ class Sink:
             self._write_lines(
                 {name: value.reshape(1, -1) if value.ndim < 2 else value for name, value in whole.items()}
             )
+            if self.meanings is not None:
+                self.meanings.finish()
         elif whole:
             value = next(iter(whole.values()))
             if self.kind == "npy":

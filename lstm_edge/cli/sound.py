@@ -98,6 +98,7 @@ class Sound:
             pipe.close()
             raise
         self.rate, self.count = self.reader.rate, self.reader.count
+        self.taken = 0  # samples, so far
 
     def _chosen(self, channel: int | None) -> int:
         there = self.reader.channels
@@ -120,6 +121,11 @@ class Sound:
 
     def read(self, count: int) -> np.ndarray:
         """The next samples that are there, about `count` at most, at least one; none at the end: float32 (n,)."""
+        samples = self._next(count)
+        self.taken += len(samples)
+        return samples
+
+    def _next(self, count: int) -> np.ndarray:
         if self.resampler is None:
             return self._of_channel(self.reader.read(count))
         samples = np.empty(0, np.float32)

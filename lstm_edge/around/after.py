@@ -1,0 +1,127 @@
+"""What answers mean, as a file keeps it: events or labels of an output, by the tables [after.OUTPUT] of a TOML."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..answers import AFTER, Answers
+from ..errors import FormatError
+from ..ir.dims import value
+from ..ir.graph import Graph, Port
+from .description import Description, Table, read
+
+LONG = 1 << 12  # frames, of which an output's pace shows
+
+
+def apply(graph: Graph, after: Description | None) -> None:
+    """Keeps what `after` says of outputs: a TOML file of tables [after.OUTPUT], or such a dict. To be called when the graph's ports and
+    its sample rate are settled. FormatError (the place, expected, found), OSError."""
+    if after is None:
+        return
+    values, place = read(after)
+    folder = Path() if isinstance(after, Mapping) else Path(after).parent
+    top = Table(values, place)
+    tables = top.take(AFTER)
+    top.done()
+    if not isinstance(tables, Mapping) or not tables:
+        top.fail("tables [after.OUTPUT]", "none" if not tables else tables, AFTER)
+    settle(graph, tables, place, folder)
+
+
+def settle(graph: Graph, tables: Any, place: str, folder: Path) -> None:
+    """Keeps tables by output name; a file that they name lies in `folder`."""
+    for name in Table(tables, f"{place}: {AFTER}").values:
+        table = Table(tables[name], f"{place}: {AFTER}.{name}")
+        port = next((p for p in graph.outputs if p.name == name), None)
+        if port is None:
+            table.fail(f"an output of the model ({', '.join(p.name for p in graph.outputs)})", repr(name))
+        if (dtype := graph.tensors[port.tensor].dtype) != "float32":
+            table.fail("an output of float32", dtype)
+        kind = table.word("type", ("events", "labels"))
+        about = _events(graph, port, table) if kind == "events" else _labels(graph, port, table, folder)
+        table.done()
+        graph.metadata.setdefault(AFTER, {})[name] = {"type": kind, **about}
+        try:
+            answers = Answers(graph, name)
+        except FormatError as error:
+            raise FormatError(f"{table.place}: {str(error).partition(': ')[2]}") from error
+        if kind == "events":
+            parts = graph.metadata.setdefault("delay", {}).setdefault(name, {"frame": about["hop"]})
+            parts["end of an event"] = answers.delay
+
+
+def _events(graph: Graph, port: Port, table: Table) -> dict[str, Any]:
+    """The rule of Silero's timestamps, with its defaults."""
+    width = _width(graph, port)
+    if width != 1 and not table.has("column"):
+        table.fail(f"column, which of the output's {width} values is the probability", "none", "column")
+    column = table.whole("column", 0, 0)
+    if column >= width:
+        table.fail(f"one of the output's {width} values, from 0 on", column, "column")
+    threshold = table.number("threshold", 0.5)
+    rate = float(graph.metadata.get("sample_rate") or 0)
+    hop = _samples_of_answer(graph, port) if rate else 0.0
+    if table.has("frame_ms"):
+        rate = rate or 1000.0
+        hop = table.number("frame_ms") * rate / 1000
+    elif not rate:
+        table.fail("how long an answer lasts, as the model has no sample rate (--rate)", "none", "frame_ms")
+    if hop < 1 or hop != int(hop):
+        table.fail("a whole number of samples to an answer; frame_ms says how long one lasts", f"{hop:g}", "frame_ms")
+    return {
+        "hop": int(hop),
+        "rate": rate,
+        "column": column,
+        "width": width,
+        "threshold": threshold,
+        "neg_threshold": table.number("neg_threshold", max(threshold - 0.15, 0.01)),
+        "min_duration": rate * table.number("min_duration_ms", 250) / 1000,
+        "min_silence": rate * table.number("min_silence_ms", 100) / 1000,
+        "pad": int(rate * table.number("pad_ms", 30) / 1000),
+    }
+
+
+def _labels(graph: Graph, port: Port, table: Table, folder: Path) -> dict[str, Any]:
+    """Names of the output's values: a list, or a file with one on each line."""
+    given = table.take("labels")
+    if isinstance(given, str):
+        given = _lines(folder / given, table)
+    if not isinstance(given, list) or not given or not all(isinstance(name, str) and name for name in given):
+        table.fail("a list of names, or the name of a file with one on each line", given or "none", "labels")
+    width = _width(graph, port)
+    if len(given) != width:
+        table.fail(f"{width} labels, one for each value of the output", len(given), "labels")
+    if (top := table.whole("top", 1)) > width:
+        table.fail(f"at most the {width} labels", top, "top")
+    least = table.number("threshold") if table.has("threshold") else None
+    return {"labels": given, "top": top, "threshold": least}
+
+
+def _lines(path: Path, table: Table) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        table.fail("text in UTF-8", f"other bytes in {os.fspath(path)}", "labels")
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _width(graph: Graph, port: Port) -> int:
+    """Values of one answer."""
+    return int(np.prod([size for size in graph.shape(port.tensor) if isinstance(size, int)], dtype=np.int64))
+
+
+def _samples_of_answer(graph: Graph, port: Port) -> float:
+    """Values of the first input to an answer: those of a frame, times the frames to an answer."""
+    source = graph.shape(graph.inputs[0].tensor)
+    width = float(np.prod([size for size in source if isinstance(size, int)], dtype=np.int64))
+    counts = [
+        [max((value(s, 1, n) for s in shape if not isinstance(s, int)), default=1) for n in (LONG, 2 * LONG)]
+        for shape in (source, graph.shape(port.tensor))
+    ]
+    taken, given = (more - less for less, more in counts)
+    return width * taken / given if taken and given else width

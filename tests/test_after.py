@@ -1,0 +1,174 @@
+"""What answers mean, kept in the file: labels and events, told by `run` and by lstm_edge.answers, whole and while they come."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import wave
+
+import numpy as np
+import pytest
+from shared import MODELS, needs_models
+from test_answers import OF_THE_PACKAGE
+
+import lstm_edge
+from lstm_edge.answers import Answers, Event, Hysteresis, Label, Padding, padded
+from lstm_edge.cli import _run
+from lstm_edge.errors import FormatError, ShapeError
+
+RANDOM = np.random.default_rng(8)
+EVENTS = {"type": "events", "min_duration_ms": 0, "min_silence_ms": 4, "pad_ms": 2}
+LABELS = {"type": "labels", "labels": ["one", "two", 'a "third", last']}
+
+
+def identity(after, width: int = 1, rate: float | None = None, **more):
+    """A network whose answers are its frames of `width` values."""
+    arrays = {"out.weight": np.eye(width, dtype=np.float32), "out.bias": np.zeros(width, np.float32)}
+    network = {"convention": "torch", "inputs": {"x": ["batch", "frames", width]}, "outputs": {"y": "out"}, "layer": [{"type": "dense", "name": "out", "weights": "out"}]}  # fmt: skip
+    return lstm_edge.convert(arrays, network=network, self_test=False, after=after, rate=rate, **more)
+
+
+def test_padding_while_events_come_is_that_of_the_whole():
+    probabilities = RANDOM.random(400)
+    for pad, silence in ((3, 0), (9, 12), (20, 4), (0, 0)):
+        whole, rule = Hysteresis(4, 0.7, silence=silence), Hysteresis(4, 0.7, silence=silence)
+        events = whole.feed(probabilities)
+        expected = padded(events + whole.finish(1598), pad, 1598)
+        padding = Padding(rule, pad)
+        told = [event for p in probabilities for event in padding.feed(rule.feed([p]))]
+        assert len(told) > 20
+        assert told + padding.finish(rule.finish(1598), 1598) == expected
+
+
+def test_events_of_a_file_in_any_pieces():
+    model = identity({"after": {"y": EVENTS}}, rate=1000)
+    loud = np.float32([0, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1])
+    answers = Answers(model)
+    assert answers.feed(model.run(loud.reshape(-1, 1))) == [Event(0, 7)]
+    assert answers.finish() == [Event(11, 15)]
+    pieces, told = Answers(model), []
+    for at, value in enumerate(loud):
+        told += [(at, event) for event in pieces.feed([value])]
+    assert told == [(5 + pieces.delay - 1, Event(0, 7))] and pieces.finish(14) == [Event(11, 14)]
+
+
+def test_labels_are_the_best_that_reach_the_threshold():
+    rows = [[0.1, 0.7, 0.2], [0.4, 0.4, 0.3], [np.nan, 0.1, 0.9]]
+    model = identity({"after": {"y": LABELS}}, 3)
+    assert [t[::2] for t in Answers(model).feed(rows)] == [("two", 0), ("one", 1), ('a "third", last', 2)]
+    model = identity({"after": {"y": {**LABELS, "top": 2, "threshold": 0.35}}}, 3)
+    assert Answers(model, "y").feed(rows) == [Label("two", 0.7, 0), Label("one", 0.4, 1), Label("two", 0.4, 1), Label('a "third", last', 0.9, 2)]  # fmt: skip
+    with pytest.raises(ShapeError, match="expected 3 values an answer, found 4"):
+        Answers(model).feed(np.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"type": "words"}, r"type: expected one of events, labels, found words"),
+        (
+            {**EVENTS, "frame_ms": 1, "treshold": 1},
+            r"expected a key that this table has, found 'treshold'; did you mean threshold\?",
+        ),
+        (EVENTS, r"frame_ms: expected how long an answer lasts"),
+        ({**EVENTS, "frame_ms": 0.5}, r"frame_ms: expected a whole number of samples to an answer.*found 0.5"),
+        ({**EVENTS, "frame_ms": 1, "neg_threshold": 0.6}, r"expected 0 <= below <= threshold <= 1, found 0.6 and 0.5"),
+        ({**EVENTS, "frame_ms": 1, "column": 1}, r"column: expected one of the output's 1 values"),
+        (LABELS, r"labels: expected 1 labels, one for each value of the output, found 3"),
+        ({**LABELS, "labels": []}, r"labels: expected a list of names, or the name of a file"),
+        ({**LABELS, "labels": ["a"], "top": 2}, r"top: expected at most the 1 labels, found 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused(table, message):
+    with pytest.raises(FormatError, match=r"^the description: after\.y.*" + message):
+        identity({"after": {"y": table}})
+
+
+def test_an_output_that_is_not_there_and_a_file_without_meaning():
+    with pytest.raises(FormatError, match=r"after.z: expected an output of the model \(y\), found 'z'"):
+        identity({"after": {"z": EVENTS}})
+    with pytest.raises(FormatError, match="expected the meaning of output None, found that of none"):
+        Answers(identity(None))
+
+
+def test_run_tells_labels(tmp_path, monkeypatch, capfdbinary):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.txt").write_text('one\ntwo\na "third", last\n')
+    (tmp_path / "after.toml").write_text('[after.y]\ntype = "labels"\nlabels = "labels.txt"\n')
+    identity("after.toml", 3)
+    lstm = tmp_path / "m.lstm"
+    arrays = {"out.weight": np.eye(3, dtype=np.float32), "out.bias": np.zeros(3, np.float32)}
+    np.savez("m.npz", **arrays)
+    (tmp_path / "net.toml").write_text('convention = "torch"\ninputs = {x = ["batch", "frames", 3]}\noutputs = {y = "out"}\nlayer = [{type = "dense", name = "out", weights = "out"}]\n')  # fmt: skip
+    assert _run(["convert", "m.npz", "--network", "net.toml", "--after", "after.toml", "-o", str(lstm)]) == 0
+    (tmp_path / "x.csv").write_text("0.1,0.7,0.2\n0.1,0.2,0.9\n")
+    capfdbinary.readouterr()
+    assert _run(["run", str(lstm), "x.csv"]) == 0
+    assert capfdbinary.readouterr().out.decode() == 'label,score\ntwo,0.7\n"a ""third"", last",0.9\n'.replace("0.7", "0.699999988").replace("0.9", "0.899999976")  # fmt: skip
+    assert _run(["run", str(lstm), "x.csv", "--times", "--format", "jsonl"]) == 0
+    lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert [(line["time"], line["label"]) for line in lines] == [(1, "two"), (2, 'a "third", last')]
+    assert _run(["run", str(lstm), "x.csv", "--raw-answers"]) == 0
+    assert len(capfdbinary.readouterr().out.splitlines()[0].split(b",")) == 3
+
+
+@pytest.fixture(scope="module")
+def silero(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("silero")
+    (folder / "events.toml").write_text('[after.output]\ntype = "events"\n')
+    source = str(MODELS / "silero_vad" / "silero_vad_16k_op15.onnx")
+    options = ["--shape", "input=1,576", "--set", "sr=16000", "--overlap", "input=64", "--no-self-test"]
+    lstm = str(folder / "vad.lstm")
+    assert _run(["convert", source, *options, "--after", str(folder / "events.toml"), "-o", lstm]) == 0
+    return lstm
+
+
+def seconds(text: bytes) -> list[tuple[int, int]]:
+    head, *lines = text.decode().splitlines()
+    assert head == "start,end"
+    return [tuple(round(float(cell) * 16000) for cell in line.split(",")) for line in lines]
+
+
+@needs_models
+def test_silero_tells_the_events_of_its_package(silero, capfdbinary, monkeypatch):
+    sound = MODELS.parent / "audio" / "silero_test_16k.wav"
+    capfdbinary.readouterr()
+    assert _run(["run", silero, str(sound)]) == 0
+    assert seconds(capfdbinary.readouterr().out) == OF_THE_PACKAGE
+
+
+@needs_models
+def test_silero_tells_the_same_while_sound_comes(silero, capfdbinary):
+    with wave.open(str(MODELS.parent / "audio" / "silero_test_16k.wav")) as file:
+        data = file.readframes(file.getnframes())
+    kept, (reading, writing) = os.dup(0), os.pipe()
+
+    def write() -> None:
+        with open(writing, "wb", buffering=0) as pipe:
+            for at in range(0, len(data), 3001):
+                pipe.write(data[at : at + 3001])
+
+    writer = threading.Thread(target=write)
+    os.dup2(reading, 0)
+    os.close(reading)
+    capfdbinary.readouterr()
+    writer.start()
+    try:
+        assert _run(["run", silero, "-", "--raw", "s16le", "--rate", "16000"]) == 0
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        writer.join()
+    assert seconds(capfdbinary.readouterr().out) == OF_THE_PACKAGE
+
+
+def test_a_pipeline_says_what_its_output_means():
+    stages = [{"do": "frames", "in": "x", "out": "y", "size": 8, "hop": 4}]
+    pipeline = {"rate": 1000, "input": "x", "output": "y", "stage": stages, "after": {"y": {**EVENTS, "column": 7}}}
+    model = lstm_edge.join({}, pipeline=pipeline, self_test=False)
+    loud = np.zeros((9, 4), np.float32)
+    loud[2:4] = 1
+    answers = Answers(model)
+    assert answers.feed(model.run(loud.reshape(9, 1, 4))) == [Event(6, 18)]
+    assert model.metadata["delay"]["y"]["end of an event"] == answers.delay == 8
