@@ -382,3 +382,15 @@ def test_the_unit_runs_what_it_says(vad, tmp_path):
     assert [line["time"] for line in lines] == [
         n * FRAME / RATE for n in range(16)
     ] and done.stderr == done.stdout == ""
+
+
+@pytest.mark.parametrize("piece", [7, 1 << 16])
+@pytest.mark.parametrize("line", [lambda row: ",".join(row), lambda row: "[" + ",".join(row) + "]"])
+def test_lines_before_a_wrong_one_are_answered_however_they_come(vad, stdin, capsys, line, piece):
+    rows = [[f"{value}.5" for value in range(FRAME)]] * 3
+    stdin("\n".join([*map(line, rows), ""]).encode())
+    whole = answers(capsys, vad, "-")
+    stdin("\n".join([*map(line, rows), line(["0.5"]), line(rows[0]), ""]).encode(), piece)
+    assert _run(["run", vad, "-"]) == 1
+    said = capsys.readouterr()
+    assert said.out == whole and whole.count("\n") >= len(rows) and "line 4" in said.err

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FormatError, ShapeError
+from ..errors import FormatError, LstmEdgeError, ShapeError
 from ..files.numerals import is_number
 from ..files.rows import DELIMITERS, Dialect, Rows, TextRows
 from .pipes import Pipe
@@ -47,11 +47,18 @@ class LineRows:
 
     def __init__(self, pipe: Pipe, rows: Iterable[list[float]], multiple: int, ready: Callable[[], bool] | None = None):
         self.pipe, self.rows, self.multiple, self.ready = pipe, iter(rows), multiple, ready or pipe.has_line
+        self.failed: LstmEdgeError | None = None
 
     def take(self, count: int) -> np.ndarray | None:
+        """At most `count` rows. What is wrong with a line is raised once the rows before it have been taken, however many came together."""
+        if self.failed is not None:
+            raise self.failed
         rows = list(islice(self.rows, self.multiple))
-        while len(rows) % self.multiple == 0 and 0 < len(rows) < count and self.ready():
-            rows += islice(self.rows, self.multiple)
+        try:
+            while len(rows) % self.multiple == 0 and 0 < len(rows) < count and self.ready():
+                rows += list(islice(self.rows, self.multiple))
+        except LstmEdgeError as exc:
+            self.failed = exc
         return np.array(rows) if rows else None
 
     def close(self) -> None:
