@@ -107,6 +107,29 @@ def test_a_table_is_refused_by_its_field(table, message):
         settled(table, "features.toml: before.x")
 
 
+@pytest.mark.parametrize("like", ["torchaudio", "python_speech_features", "kaldi"])
+def test_a_network_of_one_frame_a_call_answers_as_on_the_whole_recording(like):
+    table = {"like": like, "type": "mfcc", "rate": 16000, **({} if like == "kaldi" else STREAMING)}
+    front = settled(table, "x")
+    whole = fronted(table).run(signal()[None])
+    for shape in ((BATCH, front.width), (1, 1, front.width), (BATCH, front.width, 1)):
+        model = fronted(table, *shape)
+        calls = signal()[: 20 * front.hop].reshape(20, 1, front.hop)
+        answers = model.run(calls)
+        assert answers.shape == (20, *(1 if d == BATCH else d for d in shape))
+        found = answers.reshape(1, 20, -1)[:, front.calls_before :]
+        np.testing.assert_array_equal(found, whole[:, : found.shape[1]])
+        again = features.computed(model.metadata, {"x": calls})["x"]
+        assert np.abs(answers + again).max() < 1e-4 * np.abs(whole).max()
+
+
+def test_a_network_of_one_frame_a_call_is_given_no_whole_recording():
+    with pytest.raises(
+        UnsupportedModelError, match=r"found librosa's of whole recordings: the end .*; decibels are counted"
+    ):
+        fronted({"type": "mfcc", "like": "librosa"}, BATCH, 20)
+
+
 def test_a_front_end_without_its_input_is_refused():
     with pytest.raises(
         UnsupportedModelError, match=r"expected an input with an axis of the 13 values of a frame of mfcc"
@@ -142,8 +165,15 @@ def test_convert_takes_a_table_and_the_framework_answers_from_samples(tmp_path):
         def forward(self, x):
             return self.gru(x)[0]
 
+    scale = tmp_path / "scale.npz"
+    np.savez(scale, mean=np.linspace(-9, 9, 12), scale=np.linspace(2, 20, 12))
     model = lstm_edge.convert(
-        Net(), tmp_path / "net.lstm", before=toml, example=torch.zeros(1, 5, 12), shapes={"x": ("batch", "frames", 12)}
+        Net(),
+        tmp_path / "net.lstm",
+        before=toml,
+        scale={"x": scale},
+        example=torch.zeros(1, 5, 12),
+        shapes={"x": ("batch", "frames", 12)},
     )
     assert model.metadata["self_test"]["source"].startswith("torch")
     assert model.metadata["before"]["x"]["n_mels"] == 23

@@ -64,6 +64,23 @@ class Fields:
         return self.n_fft if self.window_at == "middle" else self.win_length
 
     @property
+    def calls_before(self) -> int:
+        """Of a network that takes one frame a call: how many calls answer frames that begin before the recording's first one does."""
+        return -(-(self.size - self.zeros_before) // self.hop) - 1
+
+    @property
+    def zeros_before(self) -> int:
+        """Samples before the recording that its first frame begins with."""
+        return self.n_fft // 2 if self.center else 0
+
+    @property
+    def samples_kept(self) -> int:
+        """Of a network that takes one frame a call: how many samples before those of a call stand in front, so that frames begin where
+        they do in a whole recording."""
+        of_emphasis = int(self.preemphasis > 0 and self.preemphasis_of == "samples")
+        return self.calls_before * self.hop + self.zeros_before + of_emphasis
+
+    @property
     def width(self) -> int:
         """Values of a frame's features."""
         return {"stft": self.n_fft // 2 + 1, "mfcc": self.n_mfcc}.get(self.type, self.n_mels)

@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import reference
 from ..errors import ShapeError, UnsupportedModelError
-from ..ir.dims import FRAMES, Dim, Size, mentions
-from ..ir.graph import Graph, Port
+from ..ir.dims import BATCH, FRAMES, Dim, Size, mentions
+from ..ir.graph import Graph, Port, State, Tensor
 from ..ir.ops import TO_END
 from ..metadata import section
 from ..options import named
@@ -45,19 +45,28 @@ def computed(metadata: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> d
     fed = dict(inputs)
     for name, kept in section(metadata, "before").items():
         if name in fed:
-            front = kept_fields(kept)
-            shape = tuple(FRAMES if size == "open" else size for size in kept_shape(kept))
-            graph = Graph()
-            x = graph.input(name, fed[name].shape)
-            laid_out = _as_input(
-                graph, _features(graph, x, front, name), shape, _axis_of_features(shape, front, name), name
-            )
-            graph.output(name, laid_out)
-            answer = reference.run(graph, {name: fed[name]})[0][name]
-            if answer is None:
-                raise ShapeError(f"input {name}: expected samples of a frame or more, found shape {fed[name].shape}")
-            fed[name] = answer.astype(np.float32)
+            shape = tuple((FRAMES if d else BATCH) if s == "open" else s for d, s in enumerate(kept_shape(kept)))
+            fed[name] = _computed_one(kept_fields(kept), shape, fed[name], name)
     return fed
+
+
+def _computed_one(front: Fields, shape: tuple[Size, ...], samples: np.ndarray, name: str) -> np.ndarray:
+    """samples: (batch, samples), or (calls, batch, hop) of a network that takes one frame a call; then calls lead the answer, too."""
+    at, graph = _axis_of_features(shape, front, name), Graph()
+    by_call = _frame_axis(shape, at) is None
+    one_row = samples
+    if by_call:
+        one_row = samples.swapaxes(0, -2).reshape(samples.shape[-2], -1)
+        one_row = np.pad(one_row, ((0, 0), (front.samples_kept, 0)))
+    features = _features(graph, graph.input(name, one_row.shape), front, name, by_call)
+    graph.output(name, features if by_call else _as_input(graph, features, shape, at, name))
+    answer = reference.run(graph, {name: one_row})[0][name]
+    if answer is None:
+        raise ShapeError(f"input {name}: expected samples of a frame or more, found shape {samples.shape}")
+    if by_call:
+        frame = [front.width if d == at else 1 for d in range(1, len(shape))]
+        answer = answer.swapaxes(0, 1).reshape(*samples.shape[:-1], *frame)
+    return answer.astype(np.float32)
 
 
 def frames_to_try(metadata: Mapping[str, Any]) -> int | None:
@@ -76,7 +85,10 @@ def _put_before(graph: Graph, port: Port, f: Fields, place: str) -> None:
             x = whole.input(port.name, samples)
         else:
             whole.input(other.name, graph.shape(other.tensor), graph.tensors[other.tensor].dtype)
-    features = _features(whole, x, f, f"{port.name}.before")
+    by_call = _frame_axis(shape, at) is None
+    if by_call:
+        x = _behind_kept(whole, x, f, port.name)
+    features = _features(whole, x, f, f"{port.name}.before", by_call)
     sizes: dict[str, Size] = {"frames": whole.shape(features)[1]} if any(mentions(s, "frames") for s in shape) else {}
     fed = _as_input(whole, features, shape, at, f"{port.name}.before")
     bound = {p.name: fed if p.name == port.name else p.tensor for p in whole.inputs}
@@ -85,6 +97,25 @@ def _put_before(graph: Graph, port: Port, f: Fields, place: str) -> None:
         whole.output(output.name, outputs[output.name])
     vars(graph).update({key: value for key, value in vars(whole).items() if key != "ask"})
     _note_delay(graph, port.name, f)
+    if by_call and f.calls_before:
+        note(
+            graph,
+            f"input {port.name}: {f.hop} samples a call; {f.calls_before} calls answer before the first whole frame",
+        )
+
+
+def _behind_kept(graph: Graph, x: str, f: Fields, name: str) -> str:
+    """A call's samples behind those that its frame shares with the calls before, a state of the stream, zeros at first."""
+    n, batch = f.samples_kept, graph.shape(x)[0]
+    if not n:
+        return x
+    read = graph.fresh(f"{name}.samples")
+    graph.tensors[read] = Tensor(read, "float32", (batch, n))
+    joined = graph.add1("Concat", [read, x], {"axis": 1}, f"{name}.samples.joined")
+    last = {"axes": [1], "starts": [-n], "ends": [TO_END], "steps": [1]}
+    write = graph.add1("Slice", [joined], last, f"{name}.samples.next")
+    graph.states.append(State(f"{name}.samples", read, write, (batch, n)))
+    return joined
 
 
 def _axis_of_features(shape: tuple[Size, ...], f: Fields, place: str) -> int:
@@ -112,10 +143,8 @@ def _samples(graph: Graph, shape: tuple[Size, ...], at: int, f: Fields, place: s
     if any(size != 1 for size in others) or at == 0 or time == 0 or len(shape) < 2:
         raise UnsupportedModelError(f"{place}: expected an input of batch, frames and features, found shape {shape}")
     if time is None:
-        raise UnsupportedModelError(
-            f"{place}: expected an input with an axis of frames, found shape {shape}, one frame a call; "
-            f"free it by {named('shapes')} where the network allows it"
-        )
+        _refuse_by_call(graph, shape, f, place)
+        return (shape[0], f.hop)
     frames = shape[time]
     if mentions(frames, "frames"):
         if frames != FRAMES:
@@ -126,15 +155,29 @@ def _samples(graph: Graph, shape: tuple[Size, ...], at: int, f: Fields, place: s
     return (shape[0], max((frames - 1) * f.hop + f.size - sum(_padding(f)), 1))
 
 
+def _refuse_by_call(graph: Graph, shape: tuple[Size, ...], f: Fields, place: str) -> None:
+    """A network that takes one frame a call has no end of a recording, and a clock of its own."""
+    if any(mentions(s, "frames") for p in graph.inputs for s in graph.shape(p.tensor)):
+        raise UnsupportedModelError(
+            f"{place}: expected an input with an axis of frames as the other inputs have, found shape {shape}; "
+            f"free it by {named('shapes')} where the network allows it"
+        )
+    whole = _whole_recording(f)
+    if whole:
+        raise UnsupportedModelError(
+            f"{place}: expected features that a network of one frame a call (shape {shape}) can be given while the sound comes, "
+            f"found {f.like}'s of whole recordings: {'; '.join(whole)}"
+        )
+
+
 def _as_input(graph: Graph, features: str, shape: tuple[Size, ...], at: int, name: str) -> str:
     """(batch, frames, features) laid out as the network's input: other axes are of 1."""
     time = _frame_axis(shape, at)
     if time is not None and at < time:
         features = graph.add1("Transpose", [features], {"perm": [0, 2, 1]}, f"{name}.turned")
-    if len(shape) == 3:
+    if len(shape) == 3 and time is not None:
         return features
-    order = sorted((time, at)) if time is not None else [at]
-    source = {0: 0, order[0]: 1, order[-1]: 2}
+    source = {0: 0, at: 2} if time is None else {0: 0, min(time, at): 1, max(time, at): 2}
     axes = [source.get(d) for d in range(len(shape))]
     attrs = {
         "shape": [1] * len(shape),
@@ -144,7 +187,8 @@ def _as_input(graph: Graph, features: str, shape: tuple[Size, ...], at: int, nam
     return graph.add1("Reshape", [features], attrs, f"{name}.laid_out")
 
 
-def _note_delay(graph: Graph, name: str, f: Fields) -> None:
+def _whole_recording(f: Fields) -> list[str]:
+    """What of a front end needs a whole recording."""
     whole = []
     if f.end == "pad":
         whole.append("the end of a recording is padded (end = 'cut' leaves those frames out)")
@@ -152,6 +196,11 @@ def _note_delay(graph: Graph, name: str, f: Fields) -> None:
         whole.append("its beginning is padded with what comes after it (pad_mode = 'constant' pads zeros)")
     if f.top_db and f.log == "db" and f.type in ("log_mel", "mfcc"):
         whole.append("decibels are counted from the loudest value of a whole recording (top_db = false does not)")
+    return whole
+
+
+def _note_delay(graph: Graph, name: str, f: Fields) -> None:
+    whole = _whole_recording(f)
     if whole:
         note(graph, f"input {name}: does not stream as {f.like} computes it: {'; '.join(whole)}")
 
@@ -159,13 +208,15 @@ def _note_delay(graph: Graph, name: str, f: Fields) -> None:
 # ---- from samples to features ----------------------------------------------------------------------------------------
 
 
-def _features(graph: Graph, x: str, f: Fields, name: str) -> str:
-    """(batch, samples) to (batch, frames, f.width)."""
+def _features(graph: Graph, x: str, f: Fields, name: str, kept: bool = False) -> str:
+    """(batch, samples) to (batch, frames, f.width). kept: what stands before the samples is in front of them already."""
     if f.input_scale != 1:
         x = _binary(graph, "mul", x, f.input_scale, f"{name}.scaled")
     if f.preemphasis and f.preemphasis_of == "samples":
-        x = _emphasised_samples(graph, x, f, name)
-    frames = graph.add1("Frames", [_padded(graph, x, f, name)], {"size": f.size, "hop": f.hop}, f"{name}.frames")
+        x = _emphasised_samples(graph, x, f, name, kept)
+    if not kept:
+        x = _padded(graph, x, f, name)
+    frames = graph.add1("Frames", [x], {"size": f.size, "hop": f.hop}, f"{name}.frames")
     frames, energy = _prepared(graph, frames, f, name)
     spectrum = graph.add1("Rfft", [frames], {"n": f.n_fft}, f"{name}.spectrum")
     parts = {"kind": "sum_square" if f.power == 2 else "l2", "axes": [2], "keepdims": 0}
@@ -197,17 +248,14 @@ def _binary(graph: Graph, kind: str, x: str, value: Any, name: str) -> str:
     return graph.add1("Binary", [x, constant], {"kind": kind}, name)
 
 
-def _emphasised_samples(graph: Graph, x: str, f: Fields, name: str) -> str:
-    """x[t] - a x[t-1], and x[0] itself."""
-    shape = graph.shape(x)
+def _emphasised_samples(graph: Graph, x: str, f: Fields, name: str, kept: bool) -> str:
+    """x[t] - a x[t-1], and x[0] itself, or without it where it is one that was kept."""
     before = {"shape": [1, 1, 1], "from_input": [0, -1, 0], "from_axis": [0, 0, 1]}
     channel = graph.add1("Reshape", [x], before, f"{name}.channel")
     weight = graph.constant(np.array([[[-f.preemphasis, 1.0]]]), f"{name}.emphasis.weight")
-    y = graph.add1("Conv", [channel, weight], {"pads": [1, 0]}, f"{name}.emphasis")
+    y = graph.add1("Conv", [channel, weight], {"pads": [int(not kept), 0]}, f"{name}.emphasis")
     after = {"shape": [1, 1], "from_input": [0, 0], "from_axis": [0, 2]}
-    y = graph.add1("Reshape", [y], after, f"{name}.emphasised")
-    assert graph.shape(y) == shape
-    return y
+    return graph.add1("Reshape", [y], after, f"{name}.emphasised")
 
 
 def _padding(f: Fields) -> tuple[int, int]:

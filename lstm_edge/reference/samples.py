@@ -52,7 +52,8 @@ def sample_inputs(graph: Graph, frames: int | None = None, seed: int = 0) -> Arr
     batch = _allowed(graph, "batch", 1)
     shapes = {p.name: lead + tuple(value(s, batch, frames) for s in graph.shape(p.tensor)) for p in graph.inputs}
     drawn = {p.name: _draw(rng, graph, p.tensor, shapes[p.name], frames) for p in graph.inputs}
-    scalers = section(graph.metadata, "scale")
+    samples = section(graph.metadata, "before")  # what is drawn for these is sound, and their scaler is of its features
+    scalers = {name: about for name, about in section(graph.metadata, "scale").items() if name not in samples}
     return {name: _raw(values, scalers[name], name) if name in scalers else values for name, values in drawn.items()}
 
 
