@@ -42,6 +42,12 @@ static inline vf v_exp2_shift(vf t) {
 
 static inline vf v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
 
+static inline vf v_split(vf x, vf *n) {
+    const __m512i bits = _mm512_castps_si512(x), fraction = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffff));
+    *n = _mm512_cvtepi32_ps(_mm512_srli_epi32(bits, 23));
+    return _mm512_castsi512_ps(_mm512_or_si512(fraction, _mm512_set1_epi32(0x3f800000)));
+}
+
 typedef __m512i vi;
 typedef __m512i vx;
 

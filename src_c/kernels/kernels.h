@@ -44,7 +44,8 @@ typedef enum {
 #define X(name) LE_ACT_##name,
     LE_ACTIVATIONS(X)
 #undef X
-        LE_ACT_COUNT
+        LE_ACT_COUNT,
+    LE_ACT_log = LE_ACT_COUNT /* of op Unary alone: no layer names it */
 } le_act;
 
 extern const char *const le_act_names[LE_ACT_COUNT + 1]; /* NULL-ended */

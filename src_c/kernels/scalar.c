@@ -102,6 +102,11 @@ static inline vf v_from_int(vi v) {
 #endif
 }
 
+static inline vf v_split(vf x, vf *n) {
+    *n = v_from_int(as_int(x) >> 23);
+    return as_float((as_int(x) & 0x7fffff) | 0x3f800000);
+}
+
 #if V_WIDTH == 1 && defined(__ARM_FEATURE_SIMD32)
 /* ARMv6's pairs of 16 bits: columns 0 and 2, 1 and 3. */
 typedef struct {

@@ -1,4 +1,4 @@
-/* Unary and Cast. Activations are kernels; the other functions are libm's. */
+/* Unary and Cast. Activations and the logarithm are kernels; the other functions are libm's. */
 #include "ops.h"
 
 #include <math.h>
@@ -6,14 +6,15 @@
 
 /* clang-format off */
 #define EXTRA(X)                                                                                                                       \
+    X(log)                                                                                                                             \
     X(neg)                                                                                                                             \
     X(abs)                                                                                                                             \
-    X(sqrt) X(log) X(floor) X(ceil) X(round) X(reciprocal) X(sign) X(sin) X(cos) X(tan) X(asin) X(acos) X(atan) X(sinh) X(cosh) X(erf) \
+    X(sqrt) X(floor) X(ceil) X(round) X(reciprocal) X(sign) X(sin) X(cos) X(tan) X(asin) X(acos) X(atan) X(sinh) X(cosh) X(erf) \
         X(not) X(clip) X(is_nan)
 /* clang-format on */
 
 enum {
-    FIRST = LE_ACT_COUNT - 1,
+    FIRST = LE_ACT_COUNT - 1, /* so that KIND_log is LE_ACT_log */
 #define X(name) KIND_##name,
     EXTRA(X)
 #undef X
@@ -26,7 +27,7 @@ static const char *const kinds[] = {
         NULL};
 
 typedef struct {
-    int kind; /* an le_act below LE_ACT_COUNT, else KIND_ */
+    int kind; /* an le_act, else KIND_ */
     float alpha, beta;
 } unary;
 
@@ -76,7 +77,6 @@ static void run_f32(const unary *p, int64_t n, const float *x, float *y) {
         EACH(neg, -x[i])
         EACH(abs, fabsf(x[i]))
         EACH(sqrt, sqrtf(x[i]))
-        EACH(log, le_log(x[i]))
         EACH(floor, floorf(x[i]))
         EACH(ceil, ceilf(x[i]))
         EACH(round, rintf(x[i]))
@@ -129,7 +129,7 @@ le_status le_run_unary(le_ctx *ctx) {
     } else if (p->kind == KIND_is_nan) {
         for (int64_t i = 0; i < n; i++)
             bytes[i] = f[i] != f[i];
-    } else if (p->kind < LE_ACT_COUNT) {
+    } else if (p->kind <= LE_ACT_log) {
         le_activation act = {(le_act)p->kind, p->alpha, p->beta};
         ctx->kernels->activate(act, (ptrdiff_t)n, f, ctx->out[0]->data);
     } else {
