@@ -93,7 +93,7 @@ def to_graph(
     with _named(source):
         kind, graph = registry.read(source, options)
         paired = dict(states) if states is not None else None
-        passes.pipeline(graph, paired, dict(overlap or {}), lambda g: _put_before(g, scale, before))
+        passes.pipeline(graph, paired, dict(overlap or {}), lambda g: _put_before(g, scale, before, rate))
         keep_rate(graph, rate, options.get("constants") or {})
         scalers.apply(graph, scale if before is None else None, unscale)
         meanings.apply(graph, after)
@@ -102,11 +102,11 @@ def to_graph(
     return graph
 
 
-def _put_before(graph: Graph, scale: Any, before: Any) -> None:
+def _put_before(graph: Graph, scale: Any, before: Any, rate: float | None) -> None:
     """Audio features, and behind them the scaler of what a network takes of them."""
     if before is not None:
         scalers.apply(graph, scale, None)
-        features.apply(graph, before)
+        features.apply(graph, before, rate)
 
 
 def suggest_network(

@@ -100,6 +100,17 @@ def test_features_fit_networks_that_lay_them_out_otherwise():
         ({"type": "mfcc", "like": "kaldi", "n_mfcc": 30}, "n_mfcc: expected at most n_mels, 23, found 30"),
         ({"type": "mfcc", "like": "kaldi", "end": "pad"}, "end: expected cut, as kaldi fills nothing up, found pad"),
         ({"type": "mel", "like": "librosa", "fmin": 9000, "rate": 16000}, "fmax: expected more than fmin, 9000"),
+        ({"type": "mfcc", "like": "kaldi", "n_fft": 10**9}, "n_fft: expected 2 to 65536, found 1000000000"),
+        (
+            {"type": "mfcc", "like": "kaldi", "hop": 10**400, "floor": 1e300},
+            "hop: expected 1 to 1048576.*; floor: .*1e.300",
+        ),
+        ({"type": "mfcc", "like": "kaldi", "hop": -1, "fmin": float("nan")}, "hop: .*; fmin: .*found nan"),
+        ({"type": "mfcc", "like": "kaldi", "rate": 10**400, "n_mels": True}, "rate: .*; n_mels: .*found True"),
+        (
+            {"type": "mel", "like": "kaldi", "n_mels": 500, "fmax": 9e3},
+            "fmax: .*half the rate, 8000.*; n_mels: .*the 257",
+        ),
     ],
 )
 def test_a_table_is_refused_by_its_field(table, message):
@@ -128,6 +139,13 @@ def test_a_network_of_one_frame_a_call_is_given_no_whole_recording():
         UnsupportedModelError, match=r"found librosa's of whole recordings: the end .*; decibels are counted"
     ):
         fronted({"type": "mfcc", "like": "librosa"}, BATCH, 20)
+
+
+def test_a_rate_beside_the_one_of_the_table_is_refused():
+    graph = Graph()
+    graph.output("y", graph.add1("Unary", [graph.input("x", (BATCH, FRAMES, 13))], {"kind": "neg"}))
+    with pytest.raises(UnsupportedModelError, match="before.x: rate: expected the 8000 samples a second .*found 16000"):
+        features.apply(graph, {"before": {"x": {"type": "mfcc", "like": "kaldi"}}}, 8000)
 
 
 def test_a_front_end_without_its_input_is_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Union
@@ -12,6 +13,7 @@ from ..errors import FormatError
 from ..files import toml
 
 MOST_BYTES = 1 << 20
+MOST = sys.float_info.max  # whole numbers of TOML may lie above
 Description = Union[str, "os.PathLike[str]", Mapping[str, Any]]
 
 
@@ -57,7 +59,7 @@ class Table:
         value = self.take(key)
         if value is None and default is not None:
             return default
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < float("inf"):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= MOST:
             self.fail(f"a number of at least {least:g}", "none" if value is None else value, key)
         return float(value)
 

@@ -157,9 +157,14 @@ def settled(values: Any, place: str) -> Fields:
     like = table.word("like", tuple(LIKE))
     start: dict[str, Any] = {"like": like, "type": table.word("type", TYPES), **LIKE[like]}
     given: dict[str, Any] = {}
+    wrong: list[str] = []
     for field in fields(Fields):
         if field.name in table.values:
-            given[field.name] = _value(table, field.name, str(field.type))
+            try:
+                given[field.name] = _value(table, field.name, str(field.type))
+            except FormatError as why:
+                wrong.append(str(why))
+    _refuse(wrong, place)
     if "n_fft" in given and "spectrum_scale" in start:
         start["spectrum_scale"] = 1 / given["n_fft"]
     made = {**start, **given}
@@ -188,23 +193,57 @@ def _value(table: Table, name: str, kind: str) -> Any:
     return value
 
 
+def _refuse(wrong: list[str], place: str) -> None:
+    """All that is wrong with a table in one error."""
+    if wrong:
+        raise FormatError("; ".join([wrong[0], *(text[len(place) + 2 :] for text in wrong[1:])]))
+
+
+# The least and the most that fields can be. The rest: 0 to LARGEST.
+LARGEST = 1e12
+BOUNDS: dict[str, tuple[float, float]] = {
+    "rate": (1, 1e9),
+    "n_fft": (2, 1 << 16),
+    "hop": (1, 1 << 20),
+    "win_length": (1, 1 << 16),
+    "preemphasis": (0, 1),
+    "spectrum_scale": (1e-12, LARGEST),
+    "input_scale": (1e-12, LARGEST),
+    "n_mels": (1, 1 << 15),
+    "n_mfcc": (1, 1 << 15),
+    "lifter_first": (0, 1 << 16),
+}
+
+
 def _check(table: Table, f: Fields) -> None:
-    if not 2 <= f.n_fft <= 1 << 16:
-        table.fail("2 to 65536", f.n_fft, "n_fft")
-    if f.win_length > f.n_fft:
-        table.fail(f"at most n_fft, {f.n_fft}", f.win_length, "win_length")
-    if f.rate < 1:
-        table.fail("samples a second, 1 or more", f.rate, "rate")
-    if (f.fmax or f.rate / 2) <= f.fmin:
-        table.fail(f"more than fmin, {f.fmin:g}", f.fmax or f.rate / 2, "fmax")
-    if f.power not in (1, 2):
-        table.fail("1 (magnitude) or 2 (power)", f.power, "power")
-    if f.n_mfcc > f.n_mels and f.type == "mfcc":
-        table.fail(f"at most n_mels, {f.n_mels}", f.n_mfcc, "n_mfcc")
-    if f.end == "pad" and f.like in ("kaldi", "sonopy"):
-        table.fail(f"cut, as {f.like} fills nothing up", f.end, "end")
-    if f.type != "stft" and not f.floor and f.log != "none":
-        table.fail("more than 0, as a logarithm needs", f.floor, "floor")
+    wrong: list[str] = []
+
+    def expect(fits: bool, name: str, expected: str, found: Any) -> None:
+        if not fits:
+            wrong.append(str(table.error(expected, found, name)))
+
+    for field in fields(Fields):
+        value = getattr(f, field.name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            least, most = BOUNDS.get(field.name, (0, LARGEST))
+            expect(least <= value <= most, field.name, f"{least:.12g} to {most:.12g}", value)
+    _refuse(wrong, table.place)  # what follows compares them
+    of_bank, highest = f.type != "stft", f.fmax or f.rate / 2
+    expect(f.win_length <= f.n_fft, "win_length", f"at most n_fft, {f.n_fft}", f.win_length)
+    expect(f.fmin < highest, "fmax", f"more than fmin, {f.fmin:g}", highest)
+    if of_bank and f.spacing != "sonopy":
+        expect(highest <= f.rate / 2, "fmax", f"at most half the rate, {f.rate / 2:g}", highest)
+    if of_bank:
+        bins = f.n_fft // 2 + 1
+        expect(f.n_mels <= bins, "n_mels", f"at most the {bins} values of a spectrum of n_fft {f.n_fft}", f.n_mels)
+    expect(f.power in (1, 2), "power", "1 (magnitude) or 2 (power)", f.power)
+    if f.type == "mfcc":
+        expect(f.n_mfcc <= f.n_mels, "n_mfcc", f"at most n_mels, {f.n_mels}", f.n_mfcc)
+    if f.like in ("kaldi", "sonopy"):
+        expect(f.end != "pad", "end", f"cut, as {f.like} fills nothing up", f.end)
+    if of_bank and f.log != "none":
+        expect(f.floor > 0, "floor", "more than 0, as a logarithm needs", f.floor)
+    _refuse(wrong, table.place)
 
 
 def as_metadata(front: Fields) -> dict[str, Any]:

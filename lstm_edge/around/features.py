@@ -21,13 +21,17 @@ from .feature_fields import Fields, as_metadata, kept_fields, kept_shape, tables
 from .filterbanks import cosines, lifter, mel_bank, window
 
 
-def apply(graph: Graph, before: description.Description | None) -> None:
+def apply(graph: Graph, before: description.Description | None, rate: float | None = None) -> None:
     """Puts a front end before each input that `before` names: a TOML file of tables [before.INPUT], or such a dict. The input then takes
     samples. To be called before the graph is made to stream. FormatError, UnsupportedModelError, OSError."""
     if before is None:
         return
     values, place = description.read(before)
     for name, front in tables_of(values, place).items():
+        if rate not in (None, front.rate):
+            raise UnsupportedModelError(
+                f"{place}: before.{name}: rate: expected the {rate:g} samples a second of {named('rate')}, found {front.rate:g}"
+            )
         port = next((p for p in graph.inputs if p.name == name), None)
         if port is None:
             known = ", ".join(p.name for p in graph.inputs)
@@ -45,15 +49,13 @@ def computed(metadata: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> d
     fed = dict(inputs)
     for name, kept in section(metadata, "before").items():
         if name in fed:
-            shape = tuple((FRAMES if d else BATCH) if s == "open" else s for d, s in enumerate(kept_shape(kept)))
-            fed[name] = _computed_one(kept_fields(kept), shape, fed[name], name)
+            fed[name] = _computed_one(*_of_file(kept), fed[name], name)
     return fed
 
 
-def _computed_one(front: Fields, shape: tuple[Size, ...], samples: np.ndarray, name: str) -> np.ndarray:
+def _computed_one(front: Fields, shape: tuple[Size, ...], at: int, samples: np.ndarray, name: str) -> np.ndarray:
     """samples: (batch, samples), or (calls, batch, hop) of a network that takes one frame a call; then calls lead the answer, too."""
-    at, graph = _axis_of_features(shape, front, name), Graph()
-    by_call = _frame_axis(shape, at) is None
+    graph, by_call = Graph(), _frame_axis(shape, at) is None
     one_row = samples
     if by_call:
         one_row = samples.swapaxes(0, -2).reshape(samples.shape[-2], -1)
@@ -70,9 +72,16 @@ def _computed_one(front: Fields, shape: tuple[Size, ...], samples: np.ndarray, n
 
 
 def frames_to_try(metadata: Mapping[str, Any]) -> int | None:
-    """Samples of a self-test: some frames of the longest front end, None without one."""
-    fronts = map(kept_fields, section(metadata, "before").values())
-    return max((f.n_fft + 9 * f.hop for f in fronts), default=None)
+    """Samples of a self-test: some frames of the longest front end, None without one or where calls are frames."""
+    fronts = map(_of_file, section(metadata, "before").values())
+    return max((f.n_fft + 9 * f.hop for f, shape, at in fronts if _frame_axis(shape, at) is not None), default=None)
+
+
+def _of_file(kept: Any) -> tuple[Fields, tuple[Size, ...], int]:
+    """A front end that a file keeps, the shape that the network's input had, and its axis of features."""
+    front = kept_fields(kept)
+    shape = tuple((FRAMES if d else BATCH) if size == "open" else size for d, size in enumerate(kept_shape(kept)))
+    return front, shape, _axis_of_features(shape, front, "metadata 'before'")
 
 
 def _put_before(graph: Graph, port: Port, f: Fields, place: str) -> None:
