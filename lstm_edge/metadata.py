@@ -24,6 +24,12 @@ def sample_rate(metadata: Mapping[str, Any]) -> float:
     return float(rate)
 
 
+def source_frames(metadata: Mapping[str, Any]) -> int:
+    """The frames that the source's network was made for, though the file takes any number; 0 where it was for any, or does not say."""
+    found = section(metadata, "source").get("frames")
+    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else 0
+
+
 def sounds(metadata: Mapping[str, Any]) -> frozenset[str]:
     """The outputs that are samples of sound at the sample rate. FormatError for what is no list of names."""
     found = metadata.get("sound") or []

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from lstm_edge import format
 from lstm_edge.cli import _run
 from lstm_edge.cli.io import Form, read_inputs, read_rows
 from lstm_edge.cli.tables import Reading, calibration_of, read_runs
+from lstm_edge.cli.windows import whole_table_note
 from lstm_edge.errors import FormatError, ShapeError
 from lstm_edge.files.rows import Dialect
 from lstm_edge.files.tables import read_table
@@ -200,6 +202,22 @@ def test_what_is_not_finite_is_counted_and_said_once(folder, capsys):
     answers("x.npy")
     said = " ".join(capsys.readouterr().err.split())
     assert said.count("x.npy: 6 NaN and 2 infinite of 6,000 values of the input") == 1 and said.count("NaN") == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "frames", "shape", "said"),
+    [
+        ({"frames": 24}, 1200, ("batch", 1), "made for 24 frames: --window 24 answers for each 24 rows"),
+        ({"frames": 24}, 24, ("batch", 1), ""),
+        ({"frames": 24}, 1200, ("batch", "frames", 1), ""),
+        ({}, 1200, ("batch", 1), ""),
+        ({"frames": "many"}, 1200, ("batch", 1), ""),
+    ],
+)
+def test_a_table_that_is_one_input_names_the_windows_of_its_network(source, frames, shape, said):
+    one = SimpleNamespace(metadata={"source": source}, inputs=["x"], outputs=[SimpleNamespace(shape=shape)])
+    told = whole_table_note(one, frames)
+    assert said in told and bool(said) == bool(told)
 
 
 @pytest.mark.parametrize("frames, batch", [('"frames"', '"batch"'), ("3", '"batch"'), ("3", "1")])

@@ -10,6 +10,7 @@ import click
 import lstm_edge
 
 from ..errors import FormatError, ShapeError
+from ..files.table_files import SUFFIXES as TABLES
 from ..metadata import sample_rate, sounds
 from .io import check_count, err_console, named_form, note, number_rows, suffix_of
 from .lines import Clock
@@ -23,7 +24,7 @@ from .sinks import PICTURES, PIPED, Sink, check_output, replacing
 from .sound import SoundOptions, settle_rates, sound_options
 from .sources import Source, open_sources, sounds_of
 from .tables import Reading, arrays_of_table, table_options
-from .windows import windows_for
+from .windows import whole_table_note, windows_for
 
 
 @click.command("run", cls=Command)
@@ -114,6 +115,10 @@ def command(
                 run.in_chunks(sources, quiet or stdin is not None)
             else:
                 run.whole([s.whole() for s in sources] if table is None else table)
+            if windows is None and suffix_of(inputs[0]) in (*TABLES, ".jsonl"):
+                hint = whole_table_note(model, clock.frames)
+                if hint and not quiet:
+                    note(f"{inputs[0]}: {hint}")
             if run.intake.told():
                 err_console().print(f"{run.places}: {run.intake.told()}", markup=False, soft_wrap=True)
             for sound_in in () if quiet else sounds_of(sources):

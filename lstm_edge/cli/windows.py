@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
+from ..metadata import source_frames
 from .io import frames_axis, open_sizes, without_batch
 
 TOGETHER = 64  # windows of a run, where the model takes a batch
@@ -66,6 +67,18 @@ class Windows:
         frame = [int(s) for d, s in enumerate(without_batch(self.port)) if d != self.time]
         array = np.moveaxis(windows.reshape(*windows.shape[:2], *frame), 1, self.time + 1)
         return array[0] if self.batch is None else np.moveaxis(array, 0, self.batch)
+
+
+def whole_table_note(model: Any, frames: int) -> str:
+    """What to say of a table whose rows were one input of `frames` frames, answered once, though the source's network was made for windows; "" where nothing."""
+    size = source_frames(model.metadata)
+    if (
+        len(model.inputs) != 1
+        or size in (0, frames)
+        or any(p.shape is None or frames_axis(p.shape) >= 0 for p in model.outputs)
+    ):
+        return ""
+    return f"all rows are one input, answered once; the network was made for {size} frames: --window {size} answers for each {size} rows"
 
 
 def windows_for(model: Any, size: int) -> Windows:
