@@ -33,7 +33,7 @@ WORK = ROOT / "build" / "wheels"
 FOLDER = CACHE / "wheels"
 TOOLS = ["build>=1.2", "wheel>=0.45", "auditwheel>=6.4", "abi3audit>=0.0.20", "numpy>=1.24"]
 
-SIZE_LIMIT = 1_300_000  # the core and what a device runs are 0.95 MB of it, training and what it brings 0.15
+SIZE_LIMIT = 1_400_000  # the core 0.43 MB, importers 0.32, training 0.09, the command 0.08; tables, recordings and features came after 1.3
 NEWEST_GLIBC = (2, 17)  # the oldest that manylinux tags of all three architectures name
 LIBRARIES = {
     "libc.so.6",
