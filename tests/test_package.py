@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
+import Cython.Build
 import pytest
+import setuptools
 from shared import ROOT
 
 import lstm_edge
@@ -82,6 +87,24 @@ def test_extension_is_built_for_the_stable_abi():
     import lstm_edge._core
 
     assert lstm_edge._core.__file__.endswith(".abi3.so")
+
+
+def test_building_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    monkeypatch.setattr(Cython.Build, "cythonize", lambda extensions, **_: extensions)
+    build = runpy.run_path(str(ROOT / "setup.py"))
+    monkeypatch.delenv("CPATH", raising=False)
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    with pytest.raises(
+        SystemExit, match=r"^error: Python.h: expected in \S+ .*, found none; .*: apt install python3-dev"
+    ):
+        build["check_headers"](["gcc"])
+    (tmp_path / "Python.h").touch()
+    build["check_headers"](["gcc"])
+    with pytest.raises(SystemExit, match="^error: compiler: expected gcc of mingw-w64 or clang, found MSVC"):
+        build["check_windows_compiler"]("msvc", [])
+    with pytest.raises(SystemExit, match="^error: compiler: expected gcc of mingw-w64 on PATH .* found no no-such-gcc"):
+        build["check_windows_compiler"]("mingw32", ["no-such-gcc"])
 
 
 def test_one_version():
