@@ -1,4 +1,4 @@
-# make demo | build | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | test-windows | bench-check | peers | wheels | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | test-windows | bench-check | peers | wheels | wheels-all | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi test-pythons test-avx512 test-windows wheels test-wheels build-test-c test-c bench-check peers test-m32 test-threads test-python test-sanitize lint clean
+.PHONY: build demo test test-pi test-pythons test-avx512 test-windows wheels wheels-all test-wheels build-test-c test-c bench-check peers test-m32 test-threads test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -142,6 +142,10 @@ test-avx512:
 
 wheels: | $(PY)
 	$(PY) tools/wheels.py
+
+# The same, and for each architecture one for Python 3.9 and one for 3.10.
+wheels-all: | $(PY)
+	$(PY) tools/wheels.py --older
 
 test-wheels: build wheels
 	$(PY) tools/wheels.py --check

@@ -2,6 +2,7 @@
 """Builds the sdist and, from it, a wheel of the stable ABI per architecture; checks what they hold and ask for.
 
     tools/wheels.py                                  dist/: the sdist, x86_64, aarch64 and armv7l
+    tools/wheels.py --older                          and for each a wheel for Python 3.9 and one for 3.10, which this machine must have (tools/pythons.py finds them)
     tools/wheels.py --arch aarch64                   one architecture
     tools/wheels.py --check                          no build: the wheels of dist/ run models converted here, ARM's in emulated Pythons
 
@@ -13,13 +14,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import venv
 import zipfile
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
@@ -27,11 +28,14 @@ from pathlib import Path
 
 import tomllib
 from common import CACHE, ROOT, install
+from pythons import STABLE, python_of
 
 DIST = ROOT / "dist"
 WORK = ROOT / "build" / "wheels"
 FOLDER = CACHE / "wheels"
-TOOLS = ["build>=1.2", "wheel>=0.45", "auditwheel>=6.4", "abi3audit>=0.0.20", "numpy>=1.24"]
+BUILDERS = ["build>=1.2", "wheel>=0.45"]
+TOOLS = [*BUILDERS, "auditwheel>=6.4", "abi3audit>=0.0.20", "numpy>=1.24"]
+OLDER = (9, 10)  # minor versions that get a wheel of their own
 
 SIZE_LIMIT = 1_400_000  # the core 0.43 MB, importers 0.32, training 0.09, the command 0.08; tables, recordings and features came after 1.3
 NEWEST_GLIBC = (2, 17)  # the oldest that manylinux tags of all three architectures name
@@ -44,7 +48,7 @@ LIBRARIES = {
     "ld-linux-armhf.so.3",
 }
 CONTENT = re.compile(
-    r"lstm_edge/(\w+/)*(\w+\.pyi?|py\.typed|_core\.abi3\.so)|lstm_edge-[^/]+\.dist-info/(licenses/)?\w+(\.txt)?"
+    r"lstm_edge/(\w+/)*(\w+\.pyi?|py\.typed|_core\.(abi3|cpython-3\d+-[\w-]+)\.so)|lstm_edge-[^/]+\.dist-info/(licenses/)?\w+(\.txt)?"
 )
 
 
@@ -105,13 +109,13 @@ def build_requirements() -> list[str]:
     return requires
 
 
-def make_environment(name: str, packages: list[str]) -> Path:
-    """The Python of an environment that holds these packages, made once."""
+def make_environment(name: str, packages: list[str], base: str | os.PathLike[str] = sys.executable) -> Path:
+    """The Python of an environment of `base` that holds these packages, made once."""
     folder, stamp = FOLDER / name, FOLDER / f"{name}.done"
-    wanted = "\n".join([sys.version, *packages])
+    wanted = "\n".join([run([base, "-c", "import sys; print(sys.version)"]).stdout.strip(), *packages])
     if not stamp.exists() or stamp.read_text() != wanted:
         note(f"installing {', '.join(packages)} into {folder}")
-        venv.create(folder, clear=True, with_pip=True)
+        run([base, "-m", "venv", "--clear", folder])
         run([folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages])
         stamp.write_text(wanted)
     return folder / "bin" / "python"
@@ -128,30 +132,52 @@ def build_sdist(python: Path) -> Path:
     return next(DIST.glob("lstm_edge-*.tar.gz"))
 
 
-def unpack(sdist: Path, arch: Arch) -> Path:
-    folder = WORK / arch.name
+def builder(minor: int) -> Path:
+    """The Python, of an environment of its own, that builds wheels for an older Python."""
+    found = python_of(minor)
+    if not found:
+        raise SystemExit(f"error: expected Python 3.{minor} on PATH or under ~/.pyenv/versions, found none")
+    return make_environment(f"build-3.{minor}", [*build_requirements(), *BUILDERS], found)
+
+
+def work_folder(arch: Arch, minor: int) -> Path:
+    return WORK / (arch.name if minor == STABLE else f"{arch.name}-3.{minor}")
+
+
+def unpack(sdist: Path, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.unpack_archive(sdist, folder)
     return next(folder.iterdir())
 
 
-def include_folders(arch: Arch, python: Path) -> list[Path]:
-    """Where Python.h of the architecture is; pyconfig.h differs between 32 and 64 bits."""
+def include_folders(arch: Arch, python: Path, minor: int = STABLE) -> list[Path]:
+    """Where Python.h of the architecture is; pyconfig.h differs between 32 and 64 bits.
+
+    Debian has 3.11 alone for another architecture. An older Python's headers are this machine's, beside that pyconfig.h: what 3.11's no longer
+    defines is read by pymath.h alone, whether the compiler has copysign, hypot, round, isnan and the like.
+    """
     if arch.cross:
         tools = emulated_pi()
         target = getattr(tools, arch.cross)
         tools.install_missing({target})
         headers = tools.make_sysroot(target) / "usr/include"
-        return [headers / "python3.11", headers]
+        if minor == STABLE:
+            return [headers / "python3.11", headers]
+        own = Path(run([python, "-c", "import sysconfig; print(sysconfig.get_path('include'))"]).stdout.strip())
+        mixed = work_folder(arch, minor) / "include"
+        shutil.copytree(own, mixed)
+        shutil.copy(headers / arch.triple / "python3.11" / "pyconfig.h", mixed)
+        return [mixed]
     told = run([ROOT / "tools" / "python_headers.sh", python]).stdout.rpartition("CPATH=")[2].strip()
     return [Path(folder) for folder in told.split(":") if folder]
 
 
-def build_wheel(sdist: Path, arch: Arch, python: Path) -> Path:
-    """A wheel from the sdist, tagged with the glibc floor that its symbols ask for."""
-    source = unpack(sdist, arch)
-    includes = include_folders(arch, python)
+def build_wheel(sdist: Path, arch: Arch, python: Path, minor: int = STABLE) -> Path:
+    """A wheel from the sdist, tagged with the glibc floor that its symbols ask for. python: of the version `minor`."""
+    folder = work_folder(arch, minor)
+    source = unpack(sdist, folder)
+    includes = include_folders(arch, python, minor)
     compiler = f"{arch.triple}-gcc" if arch.cross else os.environ.get("CC", "gcc")
     # LDSHARED anew: Python's own carries the folders of the machine it was built on.
     environment = {
@@ -160,13 +186,15 @@ def build_wheel(sdist: Path, arch: Arch, python: Path) -> Path:
         "CFLAGS": " ".join([arch.flags, "-DNDEBUG", "-fno-asynchronous-unwind-tables", *(f"-I{folder}" for folder in includes)]),
         "_PYTHON_HOST_PLATFORM": f"linux-{arch.name}", "PYTHONPATH": "",
     }  # fmt: skip
-    output = WORK / arch.name / "wheel"
+    if minor != STABLE:  # which the Python that builds would end as its own machine's do
+        environment["SETUPTOOLS_EXT_SUFFIX"] = f".cpython-3{minor}-{arch.triple}.so"
+    output = folder / "wheel"
     run([python, "-m", "build", "--wheel", "--no-isolation", "--outdir", output, source], env=environment)
     return retag(next(output.glob("*.whl")), arch, python)
 
 
 def retag(wheel: Path, arch: Arch, python: Path) -> Path:
-    major, minor = max(NEWEST_GLIBC, *glibc_symbols(extension(wheel, WORK / arch.name), arch).values())
+    major, minor = max(NEWEST_GLIBC, *glibc_symbols(extension(wheel, wheel.parent), arch).values())
     tag = f"manylinux_{major}_{minor}_{arch.name}"
     if (major, minor) == (2, 17):
         tag = f"manylinux2014_{arch.name}.{tag}"
@@ -187,7 +215,8 @@ def recompressed(wheel: Path) -> Path:
 
 def extension(wheel: Path, folder: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
-        return Path(archive.extract("lstm_edge/_core.abi3.so", folder))
+        name = next(name for name in archive.namelist() if name.startswith("lstm_edge/_core.") and name.endswith(".so"))
+        return Path(archive.extract(name, folder))
 
 
 def glibc_symbols(library: Path, arch: Arch) -> dict[str, tuple[int, int]]:
@@ -211,7 +240,7 @@ def check_wheel(wheel: Path, arch: Arch, python: Path) -> dict[str, object]:
         strangers = [name for name in archive.namelist() if not CONTENT.fullmatch(name)]
     if strangers:
         raise CheckError(f"{wheel.name}: expected Python, stubs and one extension, found {', '.join(strangers)}")
-    library = extension(wheel, WORK / arch.name)
+    library = extension(wheel, WORK / "checked" / wheel.name)
     dynamic = run([binutil("readelf", arch), "-dW", library]).stdout
     needed = set(re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic))
     if needed - LIBRARIES or "RPATH" in dynamic or "RUNPATH" in dynamic:
@@ -226,7 +255,8 @@ def check_wheel(wheel: Path, arch: Arch, python: Path) -> dict[str, object]:
     policy = audited_policy(wheel, python)
     if policy not in wheel.name:
         raise CheckError(f"{wheel.name}: auditwheel expects {policy}")
-    run([python.parent / "abi3audit", "--strict", "--assume-minimum-abi3", "3.11", wheel])
+    if "-abi3-" in wheel.name:
+        run([python.parent / "abi3audit", "--strict", "--assume-minimum-abi3", "3.11", wheel])
     about = {
         "wheel": wheel.name,
         "bytes": size,
@@ -261,7 +291,8 @@ def check_sdist(sdist: Path) -> None:
 
 
 def find_wheel(arch: Arch) -> Path:
-    found = sorted(DIST.glob(f"lstm_edge-*_{arch.name}.whl"))
+    """That of the stable ABI: `make test-pythons` runs those for older Pythons, as pip builds them."""
+    found = sorted(DIST.glob(f"lstm_edge-*-abi3-*_{arch.name}.whl"))
     if len(found) != 1:
         raise SystemExit(f"error: dist: expected one wheel for {arch.name}, found {len(found)}; run `make wheels`")
     return found[0]
@@ -282,6 +313,7 @@ def check_running(arch: Arch) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", action="append", choices=list(ARCHES), help="May be repeated. Default: all.")
+    parser.add_argument("--older", action="store_true", help="Wheels for Python 3.9 and 3.10, too.")
     parser.add_argument("--check", action="store_true", help="Run the wheels of dist/.")
     given = parser.parse_args()
     arches = [ARCHES[name] for name in given.arch or ARCHES]
@@ -297,8 +329,9 @@ def main() -> None:
     sdist = build_sdist(python)
     note(f"{sdist.name}: {sdist.stat().st_size} bytes")
     check_sdist(sdist)
-    for arch in arches:
-        wheel = build_wheel(sdist, arch, python)
+    pythons = {STABLE: python, **{minor: builder(minor) for minor in (OLDER if given.older else ())}}
+    for arch, minor in itertools.product(arches, pythons):
+        wheel = build_wheel(sdist, arch, pythons[minor], minor)
         try:
             print(json.dumps(check_wheel(wheel, arch, python)), flush=True)
         except CheckError as exc:
