@@ -3,7 +3,7 @@ what a file says of them. Plain Python."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from .errors import FormatError, ShapeError
@@ -139,8 +139,19 @@ def speech(
     return events + padding.finish(rule.finish(whole), whole)
 
 
+def meanings(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of its outputs: what `convert` kept, and the labels of `lstm-edge train`."""
+    found = dict(section(metadata, AFTER))
+    for task in ("classify", "label"):
+        trained = section(metadata, task)
+        if trained:
+            about = {"type": "labels", "labels": trained.get("labels"), "top": 1, "threshold": None}
+            found.setdefault(str(trained.get("output")), about)
+    return found
+
+
 class Answers:
-    """What the answers of a model mean, by the metadata of its file (`convert(after=)`), as they come.
+    """What the answers of a model mean, by the metadata of its file (`convert(after=)`, or training), as they come.
 
     model: a Model, or anything with such `metadata`. output: whose; None takes the only one of which the file says it.
     kind: "labels", told for every answer, the `top` best of it that reach `threshold`, or "events", told when they have ended
@@ -148,7 +159,7 @@ class Answers:
     """
 
     def __init__(self, model: Any, output: str | None = None):
-        described = section(model.metadata, AFTER)
+        described = meanings(model.metadata)
         if output is None and len(described) == 1:
             output = next(iter(described))
         if output is None or output not in described:
@@ -180,6 +191,18 @@ class Answers:
         self.rule = Hysteresis(int(about["hop"]), *numbers)
         self.padding = Padding(self.rule, int(about["pad"]))
         self.delay = self.padding.delay
+
+    def __str__(self) -> str:
+        """In words, for people."""
+        if self.kind == "labels":
+            shown = ", ".join([*self.labels[:12], *["..."] * (self.width > 12)])
+            least = "" if self.threshold is None else f" where its score is {self.threshold:g} or more"
+            return f"{'the label' if self.top == 1 else f'the best {self.top} labels'}{least}, of {shown}"
+        rule, ms = self.rule, 1000 / self.rate
+        return (
+            f"events of {rule.threshold:g} or more, ended below {rule.below:g} for {rule.silence * ms:g} ms, longer than "
+            f"{rule.shortest * ms:g} ms, padded by {self.padding.pad * ms:g} ms; known {self.delay * ms:g} ms after their end"
+        )
 
     def feed(self, answers: Any) -> list[Told]:
         """What the next answers of one sequence tell: (n, width) numbers, an array or lists. ShapeError for another width."""

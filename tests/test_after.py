@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import wave
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from test_answers import OF_THE_PACKAGE
 
 import lstm_edge
 from lstm_edge.answers import Answers, Event, Hysteresis, Label, Padding, padded
+from lstm_edge.around.after import activated
 from lstm_edge.cli import _run
+from lstm_edge.cli.summary import delay_lines, meaning_lines
 from lstm_edge.errors import FormatError, ShapeError
 
 RANDOM = np.random.default_rng(8)
@@ -172,3 +175,42 @@ def test_a_pipeline_says_what_its_output_means():
     answers = Answers(model)
     assert answers.feed(model.run(loud.reshape(9, 1, 4))) == [Event(6, 18)]
     assert model.metadata["delay"]["y"]["end of an event"] == answers.delay == 8
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_logits_become_probabilities_in_the_file(kind):
+    logits = np.float32([[0.5, 3, -100], [90, 89, 2]])
+    model = identity({"after": {"y": {**LABELS, "activation": kind}}}, 3)
+    powers = np.exp(logits.astype(np.float64))
+    expected = powers / (powers.sum(1, keepdims=True) if kind == "softmax" else 1 + powers)
+    assert np.abs(model.run(logits) - expected).max() < 1e-6
+    assert np.abs(activated(model.metadata, {"y": logits})["y"] - expected).max() < 1e-6
+    assert [label for label, _, _ in Answers(model).feed(model.run(logits))] == ["two", "one"]
+
+
+def test_the_framework_answers_behind_the_activation(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    net = torch.nn.Linear(4, 3)
+    after = {"after": {"output": {**LABELS, "activation": "softmax"}}}
+    model = lstm_edge.convert(net, tmp_path / "m.lstm", example=torch.zeros(2, 4), after=after)
+    assert "torch" in model.metadata["self_test"]["source"]
+    assert model.metadata["self_test"]["source"].endswith("behind whom the file's softmax stood in float64")
+    assert lstm_edge.verify(tmp_path / "m.lstm").passed
+    frame = np.float32([[1, 2, 3, 4]])
+    assert np.allclose(model.run(frame), net(torch.from_numpy(frame)).softmax(1).detach().numpy(), atol=1e-6)
+    with pytest.raises(
+        FormatError, match=r"activation: expected logits, which become probabilities, found what Softmax"
+    ):
+        lstm_edge.convert(torch.nn.Sequential(net, torch.nn.Softmax(1)), example=torch.zeros(2, 4), after=after)
+
+
+def test_a_trained_file_has_labels_and_info_says_what_answers_mean():
+    trained = SimpleNamespace(metadata={"label": {"output": "probabilities", "labels": ["a", "b"]}})
+    assert str(Answers(trained)) == "the label, of a, b"
+    assert Answers(trained).feed([[0.1, 0.9]]) == [Label("b", 0.9, 0)]
+    model = identity({"after": {"y": {**EVENTS, "threshold": 0.25}}}, rate=1000)
+    assert meaning_lines(model) == [
+        "y tells events of 0.25 or more, ended below 0.1 for 4 ms, longer than 0 ms, padded by 2 ms; known 5 ms after their end"
+    ]
+    assert delay_lines(model)[0].startswith("delay of y: 6 ms (6 samples: frame 1 ms, end of an event 5 ms)")

@@ -13,8 +13,12 @@ from ..answers import AFTER, Answers
 from ..errors import FormatError
 from ..ir.dims import value
 from ..ir.graph import Graph, Port
+from ..metadata import section
+from ..passes.edit import rename
+from ..passes.fuse import fuse
 from .description import Description, Table, read
 
+ACTIVATIONS = ("softmax", "sigmoid")
 LONG = 1 << 12  # frames, of which an output's pace shows
 
 
@@ -44,7 +48,10 @@ def settle(graph: Graph, tables: Any, place: str, folder: Path) -> None:
             table.fail("an output of float32", dtype)
         kind = table.word("type", ("events", "labels"))
         about = _events(graph, port, table) if kind == "events" else _labels(graph, port, table, folder)
+        activation = table.word("activation", ("none", *ACTIVATIONS), "none")
         table.done()
+        if activation != "none":
+            about |= {"activation": activation, "axis": _activate(graph, port, activation, table)}
         graph.metadata.setdefault(AFTER, {})[name] = {"type": kind, **about}
         try:
             answers = Answers(graph, name)
@@ -108,6 +115,47 @@ def _lines(path: Path, table: Table) -> list[str]:
     except UnicodeDecodeError:
         table.fail("text in UTF-8", f"other bytes in {os.fspath(path)}", "labels")
     return [line.strip() for line in lines if line.strip()]
+
+
+def _activate(graph: Graph, port: Port, kind: str, table: Table) -> int:
+    """Probabilities of logits, as an op of the file; the axis of the values, from the end. FormatError where they are that already."""
+    node = graph.producers().get(port.tensor)
+    if node is not None and (
+        node.op == "Softmax" or "sigmoid" in (node.attrs.get("kind"), node.attrs.get("activation"))
+    ):
+        table.fail(
+            "logits, which become probabilities", f"what {node.op} {node.name} made probabilities of", "activation"
+        )
+    shape = graph.shape(port.tensor)
+    sizes = [size if isinstance(size, int) else 0 for size in shape]
+    axis = sizes.index(max(sizes)) - len(shape)
+    inner = port.tensor
+    if node is not None:
+        inner = graph.fresh(f"{port.tensor}.logits")
+        rename(graph, port.tensor, inner)
+    name = f"{port.name}.{kind}"
+    if kind == "softmax":
+        port.tensor = graph.add1("Softmax", [inner], {"axis": axis}, name)
+    else:
+        port.tensor = graph.add1("Unary", [inner], {"kind": kind}, name)
+    fuse(graph, {port.tensor})
+    return axis
+
+
+def activated(metadata: Mapping[str, Any], answers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Answers of the network alone as the file gives them: logits become probabilities, in float64."""
+    made = dict(answers)
+    described = section(metadata, AFTER)
+    for name in described.keys() & made.keys():
+        about = section(described, name, f"metadata {AFTER!r}")
+        if about.get("activation") in ACTIVATIONS:
+            logits, softmax = made[name].astype(np.float64), about["activation"] == "softmax"
+            axis = int(about["axis"])
+            largest = logits.max(axis, keepdims=True) if softmax else np.maximum(logits, 0)
+            powers = np.exp(logits - largest)
+            total = powers.sum(axis, keepdims=True) if softmax else powers + np.exp(-largest)
+            made[name] = (powers / total).astype(np.float32)
+    return made
 
 
 def _width(graph: Graph, port: Port) -> int:

@@ -12,7 +12,7 @@ from ..ir.dims import mentions
 from ..ir.graph import Graph, Port, Tensor
 from ..ir.notes import ASSUMED
 from ..options import named
-from ..passes.edit import note, redirect
+from ..passes.edit import note, redirect, rename
 from ..passes.fuse import fuse
 from .coarse import coarse, refuse_coarse
 from .scaler import LARGEST, Scaler, Step, from_metadata, step
@@ -189,7 +189,7 @@ def _unscale(graph: Graph, port: Port, scaler: Scaler, axis: int) -> None:
     network's own sum would be lost."""
     inner = port.tensor
     if any(inner in node.outputs for node in graph.nodes):
-        _rename(graph, inner, graph.fresh(f"{inner}.scaled"))
+        rename(graph, inner, graph.fresh(f"{inner}.scaled"))
     value = port.tensor
     *firsts, last = scaler.steps or (step(np.zeros(scaler.width), 1, 0),)
     near = np.abs(last.centre) <= NEAR
@@ -202,15 +202,6 @@ def _unscale(graph: Graph, port: Port, scaler: Scaler, axis: int) -> None:
         if part is product:
             fuse(graph, {o for n in graph.nodes for o in n.outputs if n.name.startswith(f"{inner}.unscale")})
             value = port.tensor
-
-
-def _rename(graph: Graph, old: str, new: str) -> None:
-    tensor = graph.tensors.pop(old)
-    tensor.name = new
-    graph.tensors[new] = tensor
-    redirect(graph, old, new)
-    for node in graph.nodes:
-        node.outputs = [new if o == old else o for o in node.outputs]
 
 
 def _emit(graph: Graph, x: str, part: Step, axis: int, name: str, unit: np.ndarray) -> str:

@@ -8,7 +8,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from ..answers import AFTER
 from ..ir.graph import Graph, Port
+from ..metadata import section
 from ..reference.samples import Arrays
 from .frameworks import framework_of
 from .frameworks.question import NO_NETWORK, Answer, NoFramework, Question
@@ -55,9 +57,13 @@ def _outputs(question: Question, module: Any) -> Answer:
 
 
 def named(name: str, graph: Graph) -> str:
-    """What answered, and that the file's scalers stood around it where the file has some."""
+    """What answered, and that the file's scalers and activations stood around it where the file has some."""
     scaled = graph.metadata.get("scale") or graph.metadata.get("unscale")
-    return f"{name} between the file's scalers in float64" if scaled else name
+    name = f"{name} between the file's scalers in float64" if scaled else name
+    activations = {
+        str(about["activation"]) for about in section(graph.metadata, AFTER).values() if "activation" in about
+    }
+    return " ".join([name, *(f"behind whom the file's {kind} stood in float64" for kind in sorted(activations))])
 
 
 def _values(question: Question, module: Any) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..around.after import activated
 from ..around.features import computed
 from ..around.scalers import around
 from ..ir.dims import value
@@ -18,7 +19,7 @@ def original_answers(graph: Graph, runner: Runner, inputs: Arrays) -> Arrays:
     """The original's answers: paired states fed back, overlaps put in front, frame by frame where that is how it
     runs. Front ends and scalers of the file are applied around it in float64: inputs and answers are raw, as the file's own."""
     fed = around(graph.metadata, computed(graph.metadata, inputs), "scale")
-    return around(graph.metadata, _fed(graph, runner, fed), "unscale")
+    return activated(graph.metadata, around(graph.metadata, _fed(graph, runner, fed), "unscale"))
 
 
 def _fed(graph: Graph, runner: Runner, inputs: Arrays) -> Arrays:

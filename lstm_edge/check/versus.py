@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import format
 from .._core import load
+from ..around.after import activated
 from ..around.scalers import SCALE, UNSCALE, around
 from ..bench.measure import frames_of, sample_inputs
 from ..bench.sampling import MOST
@@ -150,7 +151,7 @@ def versus(
             if child is None:
                 cannot.append(row)
                 continue
-            raw = [around(model.metadata, each, UNSCALE) for each in theirs.answers]
+            raw = [activated(model.metadata, around(model.metadata, each, UNSCALE)) for each in theirs.answers]
             limit = tolerance or max(coarse, source.graph.metadata.get("arithmetic", {}).get("relative", 0.0))
             rows.append(Rival(**{**vars(row), **_compared(opened.answers, raw, limit)}))
             children.append(child)

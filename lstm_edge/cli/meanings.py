@@ -9,9 +9,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..answers import AFTER, Answers, Event
+from ..answers import Answers, Event, meanings
 from ..errors import ShapeError
-from ..metadata import section
 from .io import note
 from .lines import FORMS, Clock, quoted
 
@@ -74,7 +73,7 @@ def meanings_of(model: Any, wanted: Sequence[str], path: str, form: str | None, 
 
     Of several outputs the only one with a meaning is taken, with a word on stderr. ShapeError where several have one.
     """
-    described = [name for name in wanted if name in section(model.metadata, AFTER)]
+    described = [name for name in wanted if name in meanings(model.metadata)]
     suffix = os.path.splitext(path)[1].lower()[1:]
     if not described or (suffix in ("npy", "npz", "wav") or form not in (None, *FORMS)):
         return None

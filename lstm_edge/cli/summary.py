@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..answers import Answers, meanings
 from ..around.scaler import from_metadata
 from ..ir.notes import assumptions
 from ..ir.ops import RECURRENT
@@ -40,7 +41,7 @@ def describe(model: Any, console: Console, notes: bool = True) -> None:
     rate = sample_rate(model.metadata)
     if rate:
         console.print(f"sample rate: {rate:g} Hz", markup=False)
-    for line in (*scaler_lines(model), *delay_lines(model)):
+    for line in (*scaler_lines(model), *meaning_lines(model), *delay_lines(model)):
         console.print(line, markup=False, soft_wrap=True)
     for note in model.metadata.get("notes", []) if notes else []:
         console.print(f"note: {note}", markup=False)
@@ -58,6 +59,11 @@ def scaler_lines(model: Any) -> list[str]:
             shown = ", ".join(names[:12] + ["..."] * (len(names) > 12))
             lines.append(f"{role}: {side} {port} is raw: {about.get('kind')} of {about.get('from')}, columns {shown}")
     return lines
+
+
+def meaning_lines(model: Any) -> list[str]:
+    """A line for each output whose answers the file gives a meaning."""
+    return [f"{name} tells {Answers(model, name)}" for name in meanings(model.metadata)]
 
 
 def delay_lines(model: Any) -> list[str]:

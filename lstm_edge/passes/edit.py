@@ -22,6 +22,16 @@ def redirect(graph: Graph, old: str, new: str) -> None:
         state.write = new if state.write == old else state.write
 
 
+def rename(graph: Graph, old: str, new: str) -> None:
+    """Gives a tensor another name; its node and its readers follow."""
+    tensor = graph.tensors.pop(old)
+    tensor.name = new
+    graph.tensors[new] = tensor
+    redirect(graph, old, new)
+    for node in graph.nodes:
+        node.outputs = [new if o == old else o for o in node.outputs]
+
+
 def reader_counts(graph: Graph) -> Counter[str]:
     """How many places read each tensor: nodes, graph outputs and states."""
     counts = Counter(i for n in graph.nodes for i in n.inputs if i)

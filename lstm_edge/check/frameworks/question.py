@@ -22,6 +22,7 @@ NEEDED = (
     "before",
     "scale",
     "unscale",
+    "after",
 )  # the metadata that say how the original is fed
 
 
