@@ -1,5 +1,6 @@
 /* Errors, attributes, allocation and shape helpers: what model.c, stream.c and every op use. */
-#ifdef __linux__
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) /* which watches what malloc gives */
+#define OWN_MAPPINGS
 #define _DEFAULT_SOURCE /* mmap, madvise */
 #include <sys/mman.h>
 #endif
@@ -98,14 +99,13 @@ bool le_dims_fit(int rank, const int64_t *dims) {
 
 struct le_block {
     struct le_block *next;
-    void *data;
-    size_t size;
+    size_t size; /* with this head */
 };
 
 void *le_model_alloc(le_model *model, size_t size);
 void le_model_free_blocks(le_model *model);
 
-#ifdef __linux__
+#ifdef OWN_MAPPINGS
 enum { OWN_PAGES = 1 << 17, HUGE_PAGE = 1 << 21, LARGE = 2 * HUGE_PAGE };
 
 /* Of 4 kB, or of the 64 kB that some kernels have, where there is something to cut off. */
@@ -155,19 +155,16 @@ void le_free(void *data, size_t size) {
 }
 #endif
 
-/* At a boundary of 64 bytes. */
+/* At a boundary of 64 bytes, with as many zeros behind. */
 void *le_model_alloc(le_model *model, size_t size) {
-    size_t rounded = (size + 63) / 64 * 64 + 128;
-    struct le_block *block = malloc(sizeof *block);
-    uint8_t *data = rounded > size ? le_alloc(rounded) : NULL;
-    if (!block || !data) {
-        free(block);
-        le_free(data, rounded);
+    const size_t room = sizeof(struct le_block) + size + 128;
+    struct le_block *block = room > size ? le_alloc(room) : NULL;
+    if (!block)
         return NULL;
-    }
-    *block = (struct le_block){model->blocks, data, rounded};
+    *block = (struct le_block){model->blocks, room};
     model->blocks = block;
-    model->bytes += rounded;
+    model->bytes += room;
+    uint8_t *data = (uint8_t *)(block + 1);
     return data + (-(intptr_t)data & 63);
 }
 
@@ -175,8 +172,7 @@ void le_model_free_blocks(le_model *model) {
     struct le_block *block = model->blocks;
     while (block) {
         struct le_block *next = block->next;
-        le_free(block->data, block->size);
-        free(block);
+        le_free(block, block->size);
         block = next;
     }
     model->blocks = NULL;

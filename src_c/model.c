@@ -106,6 +106,7 @@ typedef struct {
     size_t size;
     file_section section[KINDS];
     const uint8_t *at[KINDS]; /* in the file, or in what the model keeps of it */
+    le_attr *attrs;           /* of all nodes, in the order of the file's */
     le_model *model;
     le_error *err;
 } reader;
@@ -435,13 +436,10 @@ static le_status read_node(reader *r, int i, const file_node *f, le_node *node) 
     node->in = (const int *)records(r, IDXS) + f->first_index;
     node->out = node->in + f->n_in;
     node->n_attr = (int)f->n_attr;
-    le_attr *list = model_array(r, node->n_attr, sizeof *list);
-    if (!list)
-        return LE_ERR_MEMORY;
-    node->attrs = list;
+    node->attrs = r->attrs + f->first_attr;
     const file_attr *file = records(r, ATTR);
-    for (int a = 0; a < node->n_attr; a++)
-        TRY(read_attr(r, node->name, &file[f->first_attr + (uint32_t)a], &list[a]));
+    for (uint32_t a = f->first_attr; a < f->first_attr + f->n_attr; a++)
+        TRY(read_attr(r, node->name, &file[a], &r->attrs[a]));
     return LE_OK;
 }
 
@@ -484,7 +482,8 @@ static le_status read_nodes(reader *r) {
     const file_node *file = records(r, NODE);
     int n = record_count(r, NODE);
     r->model->nodes = model_array(r, n, sizeof *r->model->nodes);
-    if (!r->model->nodes)
+    r->attrs = model_array(r, record_count(r, ATTR), sizeof *r->attrs);
+    if (!r->model->nodes || !r->attrs)
         return LE_ERR_MEMORY;
     r->model->n_nodes = n;
     for (int i = 0; i < n; i++)

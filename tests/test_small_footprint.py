@@ -295,6 +295,17 @@ def test_a_loaded_model_holds_its_packed_weights_and_little_else(tmp_path):
         assert 1024 * int(held) <= 1.1 * size + 48 * 1024, (path.name, size, done.stdout)
 
 
+def test_a_small_op_costs_little_beside_its_weights():
+    """200 of them: what a node holds is its record, its attributes and what it packed, not a room for each."""
+    g = Graph()
+    y = g.input("x", (BATCH, FRAMES, 2))
+    for _ in range(200):
+        y = g.add1("Unary", [y], {"kind": "tanh"})
+    g.output("y", y)
+    streaming.apply(g)
+    assert lstm_edge.load(format.to_bytes(g)).nbytes <= 200 * 560
+
+
 def test_a_file_that_tells_no_size_is_read_whole(path, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
