@@ -63,6 +63,8 @@ def test_features_stream_in_any_chunks(like):
     model = fronted({"like": like, "type": "mfcc", "rate": 16000, **cut})
     hop = model.metadata["streaming"]["multiple"]
     samples = np.tile(signal(), 2)[: 14000 // hop * hop][None]
+    front = kept_fields(model.metadata["before"]["x"])
+    assert model.metadata["delay"] == {"y": {"frame": front.hop, "half a window": front.size // 2}}
     whole = model.run(samples)
     for hops in (1, 5):
         stream = model.stream(1)

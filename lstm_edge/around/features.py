@@ -212,6 +212,11 @@ def _note_delay(graph: Graph, name: str, f: Fields) -> None:
     whole = _whole_recording(f)
     if whole:
         note(graph, f"input {name}: does not stream as {f.like} computes it: {'; '.join(whole)}")
+        return
+    # Of what an answer lies behind: the samples that a frame waits for, and those from its middle to its end.
+    parts = {"frame": f.hop, "half a window": f.size // 2}
+    longest = max([parts, *graph.metadata.get("delay", {}).values()], key=lambda p: sum(p.values()))
+    graph.metadata["delay"] = {p.name: dict(longest) for p in graph.outputs}
 
 
 # ---- from samples to features ----------------------------------------------------------------------------------------

@@ -67,9 +67,10 @@ def meaning_lines(model: Any) -> list[str]:
 
 
 def delay_lines(model: Any) -> list[str]:
-    """How far each output lies behind the sound that goes in, whatever the machine: computing comes on top. Empty without a rate."""
+    """How far each output lies behind the sound that goes in, whatever the machine: computing comes on top. Empty without a rate, and
+    where everything must be there before the first answer."""
     rate = sample_rate(model.metadata)
-    if not rate:
+    if not rate or not section(model.metadata, "streaming").get("supported", True):
         return []
     lines = []
     for output, parts in delays(model.metadata).items():
