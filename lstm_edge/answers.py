@@ -154,7 +154,8 @@ class Answers:
     """What the answers of a model mean, by the metadata of its file (`convert(after=)`, or training), as they come.
 
     model: a Model, or anything with such `metadata`. output: whose; None takes the only one of which the file says it.
-    kind: "labels", told for every answer, the `top` best of it that reach `threshold`, or "events", told when they have ended
+    kind: "labels", told for every answer, the `top` best of it that reach `threshold`; "ctc", the best label where it is neither the
+    blank nor that of the answer before; or "events", told when they have ended
     and `delay` samples have come after that. FormatError where the file says nothing of the output, or what cannot be.
     """
 
@@ -174,10 +175,11 @@ class Answers:
         try:
             if self.kind == "events":
                 self._set_events(about)
-            elif self.kind == "labels":
+            elif self.kind in ("labels", "ctc"):
                 self.labels = [str(name) for name in about["labels"]]
                 self.width, self.top = len(self.labels), int(about["top"])
                 self.threshold = None if about["threshold"] is None else float(about["threshold"])
+                self.blank = self.newest = int(about["blank"]) if self.kind == "ctc" else None
             else:
                 raise ValueError(f"type {self.kind!r}")
         except (KeyError, TypeError, ValueError, OverflowError, ShapeError) as error:
@@ -194,9 +196,11 @@ class Answers:
 
     def __str__(self) -> str:
         """In words, for people."""
-        if self.kind == "labels":
+        if self.kind != "events":
             shown = ", ".join([*self.labels[:12], *["..."] * (self.width > 12)])
             least = "" if self.threshold is None else f" where its score is {self.threshold:g} or more"
+            if self.kind == "ctc":
+                return f"symbols by greedy CTC{least}, of {shown}; blank is value {self.blank}"
             return f"{'the label' if self.top == 1 else f'the best {self.top} labels'}{least}, of {shown}"
         rule, ms = self.rule, 1000 / self.rate
         return (
@@ -223,6 +227,9 @@ class Answers:
         """The top of one answer, the first of equals first; what is no number is none of it."""
         numbers = [n for n in range(self.width) if scores[n] == scores[n]]
         order = sorted(numbers, key=lambda n: -scores[n])[: self.top]
+        if self.kind == "ctc":
+            before, self.newest = self.newest, order[0] if order else self.blank
+            order = [n for n in order if n not in (before, self.blank)]
         least = self.threshold
         return [Label(self.labels[n], scores[n], self.at) for n in order if least is None or scores[n] >= least]
 

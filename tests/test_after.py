@@ -69,7 +69,7 @@ def test_labels_are_the_best_that_reach_the_threshold():
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"type": "words"}, r"type: expected one of events, labels, found words"),
+        ({"type": "words"}, r"type: expected one of events, labels, ctc, found words"),
         (
             {**EVENTS, "frame_ms": 1, "treshold": 1},
             r"expected a key that this table has, found 'treshold'; did you mean threshold\?",
@@ -86,6 +86,19 @@ def test_labels_are_the_best_that_reach_the_threshold():
 def test_what_does_not_fit_is_refused(table, message):
     with pytest.raises(FormatError, match=r"^the description: after\.y.*" + message):
         identity({"after": {"y": table}})
+
+
+def test_ctc_tells_a_symbol_once_until_another_or_the_blank():
+    spoken = np.eye(4, dtype=np.float32)[[0, 1, 1, 0, 1, 2, 2, 0, 3, 3, 1]]
+    model = identity({"after": {"y": {"type": "ctc", "alphabet": "-ab "}}}, 4)
+    told = Answers(model).feed(spoken)
+    assert "".join(label for label, _, _ in told) == "aab a" and [one.at for one in told] == [1, 4, 5, 8, 10]
+    pieces = Answers(model)
+    assert [one for frame in spoken for one in pieces.feed(frame)] == told
+    last = identity({"after": {"y": {"type": "ctc", "labels": ["a", "b", "c", "-"], "blank": 3}}}, 4)
+    assert [label for label, _, _ in Answers(last).feed(spoken)] == ["a", "b", "a", "b", "c", "a", "b"]
+    with pytest.raises(FormatError, match="blank: expected one of the output's 4 values, from 0 on, found 4"):
+        identity({"after": {"y": {"type": "ctc", "alphabet": "-ab ", "blank": 4}}}, 4)
 
 
 def test_an_output_that_is_not_there_and_a_file_without_meaning():

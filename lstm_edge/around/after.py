@@ -46,8 +46,8 @@ def settle(graph: Graph, tables: Any, place: str, folder: Path) -> None:
             table.fail(f"an output of the model ({', '.join(p.name for p in graph.outputs)})", repr(name))
         if (dtype := graph.tensors[port.tensor].dtype) != "float32":
             table.fail("an output of float32", dtype)
-        kind = table.word("type", ("events", "labels"))
-        about = _events(graph, port, table) if kind == "events" else _labels(graph, port, table, folder)
+        kind = table.word("type", tuple(KINDS))
+        about = KINDS[kind](graph, port, table, folder)
         activation = table.word("activation", ("none", *ACTIVATIONS), "none")
         table.done()
         if activation != "none":
@@ -62,7 +62,7 @@ def settle(graph: Graph, tables: Any, place: str, folder: Path) -> None:
             parts["end of an event"] = answers.delay
 
 
-def _events(graph: Graph, port: Port, table: Table) -> dict[str, Any]:
+def _events(graph: Graph, port: Port, table: Table, folder: Path) -> dict[str, Any]:
     """The rule of Silero's timestamps, with its defaults."""
     width = _width(graph, port)
     if width != 1 and not table.has("column"):
@@ -94,8 +94,30 @@ def _events(graph: Graph, port: Port, table: Table) -> dict[str, Any]:
 
 
 def _labels(graph: Graph, port: Port, table: Table, folder: Path) -> dict[str, Any]:
-    """Names of the output's values: a list, or a file with one on each line."""
-    given = table.take("labels")
+    """Names of the output's values, and how many of an answer are told."""
+    labels = _names(table.take("labels"), port, graph, table, folder)
+    if (top := table.whole("top", 1)) > len(labels):
+        table.fail(f"at most the {len(labels)} labels", top, "top")
+    return {"labels": labels, "top": top, "threshold": _least(table)}
+
+
+def _ctc(graph: Graph, port: Port, table: Table, folder: Path) -> dict[str, Any]:
+    """Symbols of the output's values, one of which is the blank: a word with a character for each, or labels."""
+    alphabet, labels = table.take("alphabet"), table.take("labels")
+    if alphabet is not None and (not isinstance(alphabet, str) or labels is not None):
+        table.fail("a word with a character for each value, or labels in its place", alphabet, "alphabet")
+    names = _names(labels if alphabet is None else list(alphabet), port, graph, table, folder)
+    if (blank := table.whole("blank", 0, 0)) >= len(names):
+        table.fail(f"one of the output's {len(names)} values, from 0 on", blank, "blank")
+    return {"labels": names, "top": 1, "threshold": _least(table), "blank": blank}
+
+
+def _least(table: Table) -> float | None:
+    return table.number("threshold") if table.has("threshold") else None
+
+
+def _names(given: Any, port: Port, graph: Graph, table: Table, folder: Path) -> list[str]:
+    """A name for each value of the output: a list, or a file with one on each line."""
     if isinstance(given, str):
         given = _lines(folder / given, table)
     if not isinstance(given, list) or not given or not all(isinstance(name, str) and name for name in given):
@@ -103,10 +125,10 @@ def _labels(graph: Graph, port: Port, table: Table, folder: Path) -> dict[str, A
     width = _width(graph, port)
     if len(given) != width:
         table.fail(f"{width} labels, one for each value of the output", len(given), "labels")
-    if (top := table.whole("top", 1)) > width:
-        table.fail(f"at most the {width} labels", top, "top")
-    least = table.number("threshold") if table.has("threshold") else None
-    return {"labels": given, "top": top, "threshold": least}
+    return list(given)
+
+
+KINDS = {"events": _events, "labels": _labels, "ctc": _ctc}
 
 
 def _lines(path: Path, table: Table) -> list[str]:
