@@ -101,6 +101,14 @@ def test_ctc_tells_a_symbol_once_until_another_or_the_blank():
         identity({"after": {"y": {"type": "ctc", "alphabet": "-ab ", "blank": 4}}}, 4)
 
 
+def test_an_answer_lasts_as_long_as_the_front_end_says():
+    front = {"type": "mfcc", "like": "kaldi", "rate": 16000, "n_mfcc": 13}
+    after = {"after": {"y": {**EVENTS, "column": 0}}}
+    model = identity(after, 13, before={"before": {"x": front}})
+    assert model.metadata["after"]["y"]["hop"] == 160
+    assert model.metadata["delay"]["y"] == {"frame": 160, "half a window": 200, "end of an event": 224}
+
+
 def test_an_output_that_is_not_there_and_a_file_without_meaning():
     with pytest.raises(FormatError, match=r"after.z: expected an output of the model \(y\), found 'z'"):
         identity({"after": {"z": EVENTS}})

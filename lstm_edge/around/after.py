@@ -19,7 +19,7 @@ from ..passes.fuse import fuse
 from .description import Description, Table, read
 
 ACTIVATIONS = ("softmax", "sigmoid")
-LONG = 1 << 12  # frames, of which an output's pace shows
+LONG = 1 << 40  # frames, by which an output's pace shows to a part of a sample
 
 
 def apply(graph: Graph, after: Description | None) -> None:
@@ -194,4 +194,4 @@ def _samples_of_answer(graph: Graph, port: Port) -> float:
         for shape in (source, graph.shape(port.tensor))
     ]
     taken, given = (more - less for less, more in counts)
-    return width * taken / given if taken and given else width
+    return round(width * taken / given, 3) if taken and given else width
