@@ -1,5 +1,5 @@
 /* POSIX systems, and Windows (mingw-w64). Memory in pages, which Linux alone gives, is core.c's. */
-#ifndef __APPLE__ /* which hides its own behind that word */
+#ifndef __APPLE__               /* which hides its own behind that word */
 #define _POSIX_C_SOURCE 200112L /* clock_gettime */
 #endif
 #include "system.h"
