@@ -13,7 +13,7 @@ from shared import ROOT
 import lstm_edge
 from lstm_edge.cli import _run
 from lstm_edge.importers import plugins, registry
-from lstm_edge.ir.notes import assumptions
+from lstm_edge.ir.notes import assumptions, notes_of
 
 RNG = np.random.default_rng(5)
 
@@ -161,3 +161,9 @@ def words_of_guessing():
 
 def test_no_note_speaks_of_a_guess_in_other_words():
     assert list(words_of_guessing()) == []
+
+
+@pytest.mark.parametrize("notes", [3, {"a": 1}, [1, None, "said"], "said", None])
+def test_notes_of_another_kind_are_no_fault(notes):
+    assert notes_of({"notes": notes}) == (["said"] if isinstance(notes, list) else [])
+    assert assumptions({"notes": notes}) == [] == assumptions({})

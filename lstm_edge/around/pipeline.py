@@ -12,7 +12,7 @@ import numpy as np
 from ..answers import AFTER
 from ..errors import UnsupportedModelError
 from ..ir.graph import Graph
-from ..ir.notes import ASSUMED
+from ..ir.notes import ASSUMED, notes_of
 from ..passes import fold, pieces
 from ..passes.edit import note
 from . import after
@@ -113,7 +113,7 @@ class _Building:
         made = graft(self.graph, part, bound, prefix, ONE)
         for port_name, out in zip(outputs, outs):
             self._made(table, out, Value(made[port_name], behind))
-        for line in part.metadata.get("notes", []):
+        for line in notes_of(part.metadata):
             note(
                 self.graph,
                 f"{ASSUMED}{name}: {line[len(ASSUMED) :]}" if line.startswith(ASSUMED) else f"{name}: {line}",

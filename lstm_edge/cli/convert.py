@@ -10,7 +10,7 @@ import click
 import lstm_edge
 
 from ..errors import FormatError
-from ..ir.notes import assumptions
+from ..ir.notes import assumptions, notes_of
 from ..options import OPTIONS, named
 from .explain import explain
 from .io import err_console, out_console
@@ -77,7 +77,7 @@ def command(
     show_assumptions(assumptions(model.metadata), out_console())
     if not no_self_test:
         say_verdict(lstm_edge.verify(target))
-    notes = len(model.metadata.get("notes", []))
+    notes = len(notes_of(model.metadata))
     if explained:
         explain(model, out_console())
     elif notes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ..ir.notes import ASSUMED
+from ..ir.notes import ASSUMED, notes_of
 
 # Heading -> how its notes are told. The first that fits; what fits none is an assumption, which a reader should see.
 GROUPS = {
@@ -37,7 +37,7 @@ def explain(model: Any, console: Console) -> None:
     if source.get("opset"):
         about.append(f"opset {source['opset']}")
     console.print(f"source: {', '.join(about)}", markup=False)
-    for name, notes in grouped(model.metadata.get("notes", [])).items():
+    for name, notes in grouped(notes_of(model.metadata)).items():
         console.print(f"{name}:{'' if notes else ' nothing'}", style="bold" if notes else "", markup=False)
         for note in notes:
             console.print(f"  {note}", markup=False)

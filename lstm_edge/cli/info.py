@@ -11,7 +11,7 @@ import lstm_edge
 
 from .. import format
 from ..around.features import described
-from ..ir.notes import assumptions
+from ..ir.notes import assumptions, notes_of
 from ..ir.sparse import density, sparse_weights
 from ..metadata import section
 from .io import out_console, print_json
@@ -61,7 +61,7 @@ def command(model_path: str, isa: str | None, show_ops: bool, show_notes: bool, 
     else:
         counts = Counter(op for op, _ in model.ops)
         say("ops: " + ", ".join(f"{n} {op}" for op, n in counts.most_common()))
-    notes = len(model.metadata.get("notes", []))
+    notes = len(notes_of(model.metadata))
     if notes and not show_notes:
         say(f"notes: {notes}, shown by --notes")
     say("in Python:")

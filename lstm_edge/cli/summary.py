@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ..answers import Answers, meanings
 from ..around.scaler import from_metadata
-from ..ir.notes import assumptions
+from ..ir.notes import assumptions, notes_of
 from ..ir.ops import RECURRENT
 from ..metadata import delays, sample_rate, section
 from .grid import name, print_grid, text, words
@@ -43,7 +43,7 @@ def describe(model: Any, console: Console, notes: bool = True) -> None:
         console.print(f"sample rate: {rate:g} Hz", markup=False)
     for line in (*scaler_lines(model), *meaning_lines(model), *delay_lines(model)):
         console.print(line, markup=False, soft_wrap=True)
-    for note in model.metadata.get("notes", []) if notes else []:
+    for note in notes_of(model.metadata) if notes else []:
         console.print(f"note: {note}", markup=False)
 
 

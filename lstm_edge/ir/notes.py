@@ -10,6 +10,12 @@ ASSUMED = "assumed: "
 TRAINED_IN_INT8 = "trained_in_int8"
 
 
+def notes_of(metadata: Mapping[str, Any]) -> list[str]:
+    """The notes that a file carries, whatever else stands in their place: metadata is anybody's JSON."""
+    notes = metadata.get("notes")
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+
+
 def assumptions(metadata: Mapping[str, Any]) -> list[str]:
     """What the answers of a converted model rest on without anybody having said it, a sentence each."""
-    return [n.removeprefix(ASSUMED) for n in metadata.get("notes", []) if n.startswith(ASSUMED)]
+    return [note.removeprefix(ASSUMED) for note in notes_of(metadata) if note.startswith(ASSUMED)]
