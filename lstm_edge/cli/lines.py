@@ -96,8 +96,8 @@ class Lines:
         widths = {name: len(cells[name][0]) for name in self.columns}
         self.empty = {name: [""] * width for name, width in widths.items()}
         titles = {n: [n] if width == 1 else [f"{n}[{k}]" for k in range(width)] for n, width in widths.items()}
-        quoted = {name: [quoted(title) for title in row] for name, row in titles.items()}
-        self.file.write(_csv_line("time" if self.clock.shown else "", quoted).encode() + b"\n")
+        cells_of_names = {name: [quoted(title) for title in row] for name, row in titles.items()}
+        self.file.write(_csv_line("time" if self.clock.shown else "", cells_of_names).encode() + b"\n")
 
     def _check_pace(self, names: list[str]) -> None:
         if len(names) > 1 and len({self.clock.pace(name) for name in names}) > 1:
