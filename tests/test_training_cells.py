@@ -178,3 +178,16 @@ def test_gaps_stream():
 def test_other_columns_are_refused():
     with pytest.raises(LstmEdgeError, match=r"expected \(batch, frames, 2\), found shape \(1, 4, 3\)"):
         ForwardFill(2)(torch.zeros(1, 4, 3))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_layers_one_by_one_are_the_stack(kind, bidirectional):
+    """On a GPU, where dropout between layers is to be drawn from torch's generator; without dropout both are the same."""
+    torch.manual_seed(3)
+    stack = cells.recurrent(kind, 3, 5, 3, bidirectional=bidirectional, dropout=0.4).eval().layers[0]
+    x, lengths = torch.randn(4, 7, 3), torch.tensor([7, 2, 5, 1])
+    torch.testing.assert_close(stack.layer_by_layer(x, 4, [], [True]), stack(x), rtol=0, atol=1e-6)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    ours = stack.layer_by_layer(packed.data, 4, [packed.batch_sizes], [])
+    torch.testing.assert_close(ours, stack.rnn(packed)[0].data, rtol=0, atol=1e-6)
