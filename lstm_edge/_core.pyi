@@ -53,9 +53,9 @@ class Model:
     states: tuple[Port, ...]
     metadata: dict[str, Any]
     isa: str
-    in_layouts: tuple[Layout, ...]
-    out_layouts: tuple[Layout, ...]
-    plans: dict[Any, Any]
+    _in_layouts: tuple[Layout, ...]
+    _out_layouts: tuple[Layout, ...]
+    _plans: dict[Any, Any]
     def __init__(self, data: ReadableBuffer, isa: str | None = None) -> None: ...
     def __copy__(self) -> Model: ...
     def __deepcopy__(self, memo: object) -> Model: ...

@@ -87,11 +87,11 @@ cdef class Model:
     cdef readonly tuple inputs, outputs, states
     cdef readonly dict metadata
     cdef readonly str isa
-    cdef readonly tuple in_layouts, out_layouts
+    cdef readonly tuple _in_layouts, _out_layouts
     cdef list lengths  # names of the open lengths beside batch and frames
     cdef dict ranges  # open size -> (least, most or None, multiple, rest): where the source says that its network holds
     cdef list idle  # streams of finished runs, kept for the next
-    cdef readonly dict plans  # what forecasting found out about this model, by what was fed back
+    cdef readonly dict _plans  # what forecasting found out about this model, by what was fed back
     cdef list idle_many  # of finished step_manys
     cdef int apart  # whether rows of a batch are each as if alone; -1: not looked at yet
     cdef bint step_model, has_batch
@@ -122,14 +122,14 @@ cdef class Model:
         self.inputs = self._ports(LE_INPUT)
         self.outputs = self._ports(LE_OUTPUT)
         self.states = self._ports(LE_STATE)
-        self.in_layouts = tuple([Layout(p) for p in self.inputs])
-        self.out_layouts = tuple([Layout(p) for p in self.outputs])
+        self._in_layouts = tuple([Layout(p) for p in self.inputs])
+        self._out_layouts = tuple([Layout(p) for p in self.outputs])
         self.has_batch = any([names_size(str(n), "batch") for port in self.inputs for n in port.shape])
-        self.step_model = bool(self.states) and not any([(<Layout>l).frames_axis >= 0 for l in self.in_layouts])
+        self.step_model = bool(self.states) and not any([(<Layout>l).frames_axis >= 0 for l in self._in_layouts])
         self.idle = []
         self.idle_many = []
         self.apart = -1
-        self.plans = {}
+        self._plans = {}
         self.file = data if isinstance(data, OnDisk) else bytes(data)
 
     def __repr__(self):
@@ -292,7 +292,7 @@ cdef class Model:
     def _all_sizes(self, values, bint no_batch, int batch, int frames, bint lead):
         """The same with the further lengths, by name."""
         count, lengths = -1, {}
-        for port, layout, value in zip(self.inputs, self.in_layouts, values):
+        for port, layout, value in zip(self.inputs, self._in_layouts, values):
             shape = value.shape
             expected = list(port.shape)
             if no_batch and (<Layout>layout).batch_axis >= 0:
@@ -325,7 +325,7 @@ cdef class Model:
 
     def _unbatched(self, values, bint lead):
         """Whether the arrays come without the batch axis."""
-        for layout, value in zip(self.in_layouts, values):
+        for layout, value in zip(self._in_layouts, values):
             if (<Layout>layout).batch_axis >= 0:
                 return value.ndim - lead < len((<Layout>layout).port.shape)
         return False
@@ -402,7 +402,7 @@ cdef class Model:
     def _ragged_parts(self, values, lengths):
         """A ragged batch by lengths: (batch, frames, [(rows of one length, their arrays)])."""
         lengths = np.asarray(lengths)
-        axes = [((<Layout>l).batch_axis, (<Layout>l).frames_axis) for l in self.in_layouts]
+        axes = [((<Layout>l).batch_axis, (<Layout>l).frames_axis) for l in self._in_layouts]
         if self.step_model or not any([f >= 0 and b >= 0 for b, f in axes]):
             raise ShapeError("lengths: the model has no input with both a batch and a frames axis")
         if self.lengths:
@@ -414,7 +414,7 @@ cdef class Model:
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
             part = []
-            for layout, value in zip(self.in_layouts, values):
+            for layout, value in zip(self._in_layouts, values):
                 b = (<Layout>layout).batch_axis
                 value = value if b < 0 else np.take(value, rows, axis=b)
                 part.append(np.ascontiguousarray(value[(<Layout>layout).frames(value.shape, frames, length)]))
@@ -430,7 +430,7 @@ cdef class Model:
         return [np.zeros(() if s is None else s, p.dtype) for s, p in zip(shapes, self.outputs)]
 
     def _scatter(self, results, parts, rows):
-        for i, (layout, part) in enumerate(zip(self.out_layouts, parts)):
+        for i, (layout, part) in enumerate(zip(self._out_layouts, parts)):
             b = (<Layout>layout).batch_axis
             if b < 0:
                 raise ShapeError(f"lengths: output {self.outputs[i].name!r} has no batch axis")

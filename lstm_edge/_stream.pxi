@@ -303,7 +303,7 @@ cdef class Stream:
         """The array that receives an output, shaped as the caller sees it."""
         if full is None:
             return None
-        cdef Layout layout = self.model.out_layouts[index]
+        cdef Layout layout = self.model._out_layouts[index]
         shape = layout.without(full, no_batch, no_frames)
         shape = (count,) + shape if count >= 0 else shape
         if out is not None and self.n_out == 1 and 0 in shape:

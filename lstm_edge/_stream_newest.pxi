@@ -5,12 +5,12 @@ cdef remember_newest(Stream stream, results, int64_t count, bint no_frames):
     cdef int i, held = stream.n_in
     stream.newest_of = None
     for i in range(stream.n_in):
-        remember_frame(stream, i, stream.model.in_layouts[i], &stream.views[i], count, False)
+        remember_frame(stream, i, stream.model._in_layouts[i], &stream.views[i], count, False)
     for i in range(stream.n_out):
-        if results[i] is None or not (<Layout>stream.model.out_layouts[i]).known:
+        if results[i] is None or not (<Layout>stream.model._out_layouts[i]).known:
             stream.newest_size[stream.n_in + i] = 0
         else:
-            remember_frame(stream, stream.n_in + i, stream.model.out_layouts[i], &stream.views[held], count, no_frames)
+            remember_frame(stream, stream.n_in + i, stream.model._out_layouts[i], &stream.views[held], count, no_frames)
         held += results[i] is not None
     stream.started = True
 
@@ -72,7 +72,7 @@ cdef settle_newest(Stream stream):
         return
     inputs, outputs = stream.newest_of
     frames = {}
-    for i, (layout, rows) in enumerate(zip(stream.model.in_layouts + stream.model.out_layouts, inputs + outputs)):
+    for i, (layout, rows) in enumerate(zip(stream.model._in_layouts + stream.model._out_layouts, inputs + outputs)):
         if rows[stream.newest_row] is None or not (<Layout>layout).known:
             stream.newest_size[i] = 0
         else:

@@ -184,7 +184,7 @@ cdef frame_of(Stream stream, int index, value, view):
         return stream.model._array(index, value)
     if not has_dtype(view, port.dtype):
         view = scaled(view)
-    shape = (<Layout>stream.model.in_layouts[index]).without(step_shape(stream, port), not stream.batched, True)
+    shape = (<Layout>stream.model._in_layouts[index]).without(step_shape(stream, port), not stream.batched, True)
     if view.ndim != 1 or view.shape == shape:
         return view
     if view.shape[0] != product(shape):
@@ -225,7 +225,7 @@ cdef remember_step(Stream stream, view, value, answer):
 cdef full_frames(Stream stream, values):
     """(one frame with all axes of each input, checked; whether the batch was left out; whether frames)."""
     full, drop_frames, drop_batch = [], False, False
-    for layout, value in zip(stream.model.in_layouts, values):
+    for layout, value in zip(stream.model._in_layouts, values):
         array, no_frames, no_batch = full_frame(stream, layout, value)
         full.append(array)
         drop_frames |= no_frames

@@ -94,7 +94,7 @@ def _answer_shapes(many: Many, first: Stream, inputs: list[Array]) -> Shapes:
     if many.seen is None or many.seen[0] != shapes:
         many.seen = None
         drops = first._check_frame([array[0] for array in inputs])
-        layouts = first.model.out_layouts
+        layouts = first.model._out_layouts
         many.seen = shapes, drops, [_as_step(s, o, drops) for s, o in zip(many.shapes, layouts)]
     answers: Shapes = many.seen[2]
     return answers
@@ -121,7 +121,7 @@ def _each_one(
 
 def _beginning(many: Many, stream: Stream, output: int, row: Array, shape: tuple[int, ...]) -> Array:
     """What the stream has answered into its row: less than there is room for where its window gave fewer frames than a full one."""
-    seen = _as_step(shape, stream.model.out_layouts[output], many.seen[1])
+    seen = _as_step(shape, stream.model._out_layouts[output], many.seen[1])
     return row if seen == row.shape else row.reshape(-1)[: int(np.prod(shape))].reshape(seen)
 
 
@@ -149,7 +149,7 @@ def run_in_threads(model: Model, arrays: list[Array], lengths: ArrayLike | None,
     found = _in_threads([partial(model._run_arrays, part) for _, part in pieces], threads)
     if lengths is None:
         order = sorted(range(len(pieces)), key=lambda i: pieces[i][0][0])
-        axes = [layout.batch_axis + lead for layout in model.out_layouts]
+        axes = [layout.batch_axis + lead for layout in model._out_layouts]
         return [np.concatenate([found[i][o] for i in order], axis=axis) for o, axis in enumerate(axes)]
     results = model._blank_outputs(batch, frames)
     for (rows, _), part in zip(pieces, found):
@@ -162,7 +162,7 @@ def _split(
 ) -> list[tuple[Array, list[Array]]]:
     """[(rows, their arrays)]: at most `threads` of them."""
     n = min(threads, len(rows))
-    axes = [layout.batch_axis for layout in model.in_layouts + model.out_layouts]
+    axes = [layout.batch_axis for layout in model._in_layouts + model._out_layouts]
     if n < 2 or min(axes) < 0 or not model._rows_apart(frames):
         return [(rows, arrays)]
     bounds = [len(rows) * i // n for i in range(n + 1)]

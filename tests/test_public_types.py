@@ -1,9 +1,12 @@
 """The public names as tools see them: dir(), docstrings, and the shipped stubs under mypy --strict in a user's own file."""
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import lstm_edge
 
@@ -14,6 +17,8 @@ from array import array
 from pathlib import Path
 
 import numpy as np
+
+import pytest
 
 import lstm_edge
 from lstm_edge import LstmEdgeError, Model, Port, ShapeError, Stream
@@ -95,6 +100,13 @@ def test_a_users_file_passes_mypy_strict_with_the_types_it_expects(tmp_path):
 def test_dir_shows_the_public_names():
     shown = [name for name in dir(lstm_edge) if not name.startswith("_")]
     assert shown == sorted(lstm_edge.__all__)
+
+
+@pytest.mark.parametrize("cls", [lstm_edge.Model, lstm_edge.Stream])
+def test_what_completion_shows_is_documented(cls):
+    pages = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    shown = [name for name in dir(cls) if not name.startswith("_")]
+    assert [name for name in shown if not re.search(rf"`[^`\n]*\b{name}\b|\.{name}\b", pages)] == []
 
 
 def test_everything_public_says_what_it_is():

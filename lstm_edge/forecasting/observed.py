@@ -42,7 +42,7 @@ def observed(model: Model, batch: int, output: str | None) -> Observed:
     if output not in names:
         raise LstmEdgeError(f"adaptation: output: expected one of {names}, found {output!r}")
     number = names.index(output)
-    layout, port = model.out_layouts[number], model.outputs[number]
+    layout, port = model._out_layouts[number], model.outputs[number]
     axes = [axis for axis in (layout.batch_axis, layout.frames_axis) if axis >= 0]
     shape = port.shape[len(axes) :] if port.shape is not None else ("unknown",)
     sizes = tuple(size for size in shape if isinstance(size, int))

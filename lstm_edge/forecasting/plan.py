@@ -95,9 +95,9 @@ def plan_of(model: Model, feedback: Mapping[str, str] | None) -> Plan:
     if feedback is not None:
         _check_names(feedback)
     key = None if feedback is None else tuple(feedback.items())
-    if key not in model.plans:
-        model.plans[key] = _made(model, feedback)
-    plan: Plan = model.plans[key]
+    if key not in model._plans:
+        model._plans[key] = _made(model, feedback)
+    plan: Plan = model._plans[key]
     return plan
 
 
@@ -116,7 +116,7 @@ def _made(model: Model, feedback: Mapping[str, str] | None) -> Plan:
             f"{typed('feedback')}: expected none, because the file says that {description.output} continues {description.input}, "
             f"found {dict(feedback)}"
         )
-    inputs = tuple(cut_of(layout, "input") for layout in model.in_layouts)
+    inputs = tuple(cut_of(layout, "input") for layout in model._in_layouts)
     if description is not None:
         return _described(model, description, inputs)
     return _told(model, feedback or {}, inputs)
@@ -125,7 +125,7 @@ def _made(model: Model, feedback: Mapping[str, str] | None) -> Plan:
 def _described(model: Model, about: Description, inputs: tuple[Cut, ...]) -> Plan:
     output = [p.name for p in model.outputs].index(about.output)
     series = [p.name for p in model.inputs].index(about.input)
-    out = cut_of(model.out_layouts[output], "output")
+    out = cut_of(model._out_layouts[output], "output")
     quantiles = max(len(about.quantiles), 1)
     expected = {about.input: len(about.columns)}
     if about.known:
@@ -170,7 +170,7 @@ def _told(model: Model, feedback: Mapping[str, str], inputs: tuple[Cut, ...]) ->
     cuts, links = {}, []
     for name, onto in feedback.items():
         output, place = outs.index(name), ins.index(onto)
-        out, into = cut_of(model.out_layouts[output], "output"), inputs[place]
+        out, into = cut_of(model._out_layouts[output], "output"), inputs[place]
         if (out.size, out.dtype) != (into.size, into.dtype):
             wrong.append(
                 f"{name!r} to {onto!r}: expected {into.size} {into.dtype} values in a frame, found {out.size} {out.dtype}"
