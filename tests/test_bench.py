@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 import lstm_edge as le
 from lstm_edge import LstmEdgeError, format
 from lstm_edge._core import probe
-from lstm_edge.bench import MODES, Machine, bench, paced, pacing, warnings_of
+from lstm_edge.bench import MODES, Machine, bench, paced, pacing, sampling, warnings_of
 from lstm_edge.bench.baseline import compare
 from lstm_edge.bench.core_step import core_step
 from lstm_edge.bench.energy import power_of
@@ -89,31 +91,55 @@ def test_a_wait_is_laid_to_a_context_switch() -> None:
     assert found.outliers["context switch"] >= 10
 
 
-def test_runs_go_on_until_the_median_is_known_and_no_longer_than_patience() -> None:
-    start = time.perf_counter()
-    found = sample(lambda: sum(range(200)), seconds=0.05, patience=3)
-    assert len(found.times) >= 10 and 0.05 <= time.perf_counter() - start < 2
-    assert (np.diff(found.begun) > 0).all()
+class Clock:
+    """A clock that goes on when it is looked at, by what a look costs, and when somebody works: beside it a machine at other work changes nothing."""
+
+    LOOK = 30  # ns
+
+    def __init__(self) -> None:
+        self.now = 1_000_000
+
+    def perf_counter_ns(self) -> int:
+        self.now += self.LOOK
+        return self.now
+
+    def perf_counter(self) -> float:
+        return self.perf_counter_ns() / 1e9
 
 
-def test_times_are_those_of_a_loop_of_calls() -> None:
-    """What pyperf does: many calls between two looks at the clock, in turn with calls timed one by one. A machine at other work interrupts
-    the long looks more often than the short ones: one round of eight must be undisturbed, and a clock that is wrong is wrong in all."""
+@pytest.mark.parametrize("between", [False, True], ids=["together", "apart"])
+def test_times_are_those_of_the_calls(monkeypatch: pytest.MonkeyPatch, between: bool) -> None:
+    """Each time is its own call's and one look's at the clock: what passes before, behind and between the calls is in none."""
+    clock = Clock()
+    monkeypatch.setattr(sampling, "time", clock)
+    lengths = np.random.default_rng(3).integers(200, 9_000, 500)
+    left = iter([*lengths[:13], *lengths])  # ten to warm up, three to see how many fit a block
 
-    def call() -> int:
-        return sum(range(2000))
+    def call() -> None:
+        clock.now += int(next(left))
 
-    def ratio() -> float:
-        ours = float(np.median(sample(call, runs=200, warmup=10).times))
-        loops = []
-        for _ in range(10):
-            start = time.perf_counter_ns()
-            for _ in range(20):
-                call()
-            loops.append((time.perf_counter_ns() - start) / 20)
-        return ours / float(np.median(loops))
+    def pause() -> None:
+        clock.now += 1_000_000
 
-    assert any(0.95 < np.median([ratio() for _ in range(5)]) < 1.05 for _ in range(8))
+    found = sample(call, runs=500, warmup=10, between=pause if between else None)
+    assert found.times.tolist() == (lengths + Clock.LOOK).tolist()
+    begun = np.diff(found.begun)
+    assert (begun == lengths[:-1] + 2 * Clock.LOOK + (1_000_000 if between else 0)).all()
+
+
+def test_runs_end_when_the_median_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same clock: calls of one length are known after `seconds`, calls of two that come equally often never, until patience ends."""
+    for lengths, least, most in (([50_000], 0.5, 0.51), ([50_000, 90_000], 2.0, 2.01)):
+        clock = Clock()
+        monkeypatch.setattr(sampling, "time", clock)
+        turn = itertools.cycle(lengths)
+
+        def call(clock: Clock = clock, turn: Iterator[int] = turn) -> None:
+            clock.now += next(turn)
+
+        found = sample(call, seconds=0.5, patience=4)
+        passed = (found.begun[-1] + found.times[-1]) / 1e9
+        assert least <= passed <= most, (lengths, passed)
 
 
 def test_an_empty_call_costs_little() -> None:
