@@ -213,6 +213,17 @@ def test_constant_frames_in_front():
     check(g, X[:1], CUTS)
 
 
+@pytest.mark.parametrize("fills", [False, True], ids=["at once", "behind a window that fills"])
+def test_the_first_frame_repeated_in_front(fills):
+    """Other axes padded too; behind a window that fills, the first runs have no frame that could be repeated."""
+    g, x = sequence()
+    if fills:
+        x = conv(g, x, 3, 3, 4, "filling", layout="channels_last")
+    padded = g.add1("Pad", [x], {"pads": [0, 2, 0, 0, 0, 1], "mode": "edge"}, "edge")
+    g.output("y", conv(g, padded, 4, 5, 3, layout="channels_last"))
+    check(g, X, CUTS)
+
+
 def test_frames_merged_with_batch_and_back():
     g, x = sequence(shape=(BATCH, FRAMES, 3, 8))
     flat = g.add1("Reshape", [x], {"shape": [-1, 3, 8], "from_input": [-1, -1, -1], "from_axis": [0, 0, 0]}, "merge")
@@ -364,7 +375,7 @@ REFUSALS = {
         ["flip (Slice)"],
     ),
     "last to all": (_last_to_all, ["difference (Binary)", "after the last frame"]),
-    "edge": (lambda g, x: g.add1("Pad", [x], {"pads": [0, 2, 0, 0, 0, 0], "mode": "edge"}, "edge"), ["edge (Pad)"]),
+    "reflect": (lambda g, x: g.add1("Pad", [x], {"pads": [0, 2, 0, 0, 0, 0], "mode": "reflect"}, "mirror"), ["mirror (Pad)"]),
     "end pad": (lambda g, x: g.add1("Pad", [x], {"pads": [0, 0, 0, 0, 2, 0]}, "end"), ["end (Pad)", "end of time"]),
     "tile": (lambda g, x: g.add1("Tile", [x], {"repeats": [1, 2, 1]}, "twice"), ["twice (Tile)"]),
     "transposed conv": (

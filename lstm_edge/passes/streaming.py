@@ -10,7 +10,7 @@ from ..ir.graph import Graph, Node, State, Tensor
 from ..ir.ops import RECURRENT, STATES, TO_END, axes_of_frames, each, input_of, op_spec, read_attrs, spatial_axes
 from ..ir.shapes import infer
 from .edit import note, replace_by, retrace
-from .timeflow import Carry, Cumulative, NotStreamable, Prefix, Running, Window, analyse
+from .timeflow import Carry, Cumulative, Edge, NotStreamable, Prefix, Running, Window, analyse
 
 STARTED = "started"  # the state that tells a stream's first run from later ones
 
@@ -42,6 +42,9 @@ def apply(graph: Graph) -> None:
             continue
         elif isinstance(plan, Prefix):
             _put_in_front(graph, node, plan)
+            continue
+        elif isinstance(plan, Edge):
+            _repeat_first(graph, node, plan)
             continue
         elif isinstance(plan, Running):
             _reduce_so_far(graph, node, plan)
@@ -141,6 +144,25 @@ def _put_in_front(graph: Graph, node: Node, plan: Prefix) -> None:
     )
     replace_by(graph, node, "Concat", [state.read, source], {"axis": axis})
     state.write = _slice(graph, graph.nodes[-1].outputs[0], axis, 0, 0, f"{state.name}.next")
+
+
+def _repeat_first(graph: Graph, node: Node, plan: Edge) -> None:
+    """The first frame's copies before the sequence. How many of a chunk's first frame there are is the extent of a state: all in the
+    first run that has a frame, none after it."""
+    source, axis, name = node.inputs[0], plan.axis, f"{node.name}.front"
+    if sum(read_attrs(node)["pads"]) != plan.count:
+        source = _pad_other_axes(graph, node, axis)
+    rank, dtype = len(graph.shape(source)), graph.tensors[source].dtype
+    counted = tuple(plan.count if d == axis else 1 for d in range(rank))
+    state = _new_state(graph, name, counted, dtype, axis, np.zeros(counted, dtype))
+    number = graph.constant(np.zeros(1, np.int32), f"{name}.number")
+    first = graph.add1("Gather", [source, number], {"axis": axis}, f"{name}.first")  # absent where there is none yet
+    sizes = {"shape": [1] * rank, "from_input": [int(d == axis) for d in range(rank)], "from_axis": list(range(rank))}
+    copies = graph.add1("Expand", [first, state.read], sizes, f"{name}.copies")
+    replace_by(graph, node, "Concat", [copies, source], {"axis": axis})
+    ends = [int(d != axis) for d in range(rank)]
+    nothing = {"axes": list(range(rank)), "starts": [0] * rank, "ends": ends}
+    state.write = graph.add1("Slice", [graph.nodes[-1].outputs[0]], nothing, f"{name}.next")
 
 
 def _pad_other_axes(graph: Graph, node: Node, axis: int) -> str:

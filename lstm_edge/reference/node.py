@@ -50,6 +50,8 @@ def _has_nothing_to_answer(node: Node, attrs: Attrs, arrays: list[Array], shapes
         axes = attrs["axes"] or range(len(sizes))
     elif node.op in ("ArgReduce", "Softmax"):
         axes = [attrs["axis"]]
+    elif node.op == "Gather":
+        axes = [attrs["axis"]] if arrays[1].size else []
     elif node.op == "Pool":
         axes = spatial_axes(attrs, arrays[0].ndim)
     else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from ...ir.graph import Graph
 from . import layers, movement, over_axes, recurrent, signal
-from .flow import Analysis, Carry, Cumulative, NotStreamable, Plan, Prefix, Rule, Running, Window
+from .flow import Analysis, Carry, Cumulative, Edge, NotStreamable, Plan, Prefix, Rule, Running, Window
 
 __all__ = [
     "RULES",
     "Analysis",
     "Carry",
     "Cumulative",
+    "Edge",
     "NotStreamable",
     "Plan",
     "Prefix",

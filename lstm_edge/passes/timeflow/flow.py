@@ -76,6 +76,14 @@ class Prefix:
 
 
 @dataclass(frozen=True)
+class Edge:
+    """The first frame so many times over in front of the whole sequence: copies of the first chunk's, none after it."""
+
+    axis: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Running:
     """A reduction over time that gives its answer so far."""
 
@@ -89,7 +97,7 @@ class Cumulative:
     axis: int
 
 
-Plan = Union[Window, Carry, Prefix, Running, Cumulative]
+Plan = Union[Window, Carry, Prefix, Edge, Running, Cumulative]
 # (analysis, node, flows of its inputs) -> flow of the outputs, one for all or one each
 Rule = Callable[["Analysis", Node, list[Flow]], Union[Flow, list[Flow]]]
 

@@ -8,7 +8,7 @@ from ...ir.dims import mentions, product, quotient, same
 from ...ir.graph import Node
 from ...ir.ops import TO_END, each, read_attrs
 from ..edit import constant_of
-from .flow import LAST, STILL, Analysis, Flow, Prefix, Rule
+from .flow import LAST, STILL, Analysis, Edge, Flow, Prefix, Rule
 from .layers import window
 
 
@@ -142,8 +142,11 @@ def _pad(a: Analysis, node: Node, flows: list[Flow]) -> Flow:
     a.need_pure(node)
     if attrs["pads"][rank + flow.axis]:
         a.refuse(node, "pads the end of time: its answer depends on where the sequence ends")
-    if attrs["mode"] != "constant" or flow.lead:
+    if attrs["mode"] == "reflect" or flow.lead:
         a.refuse(node, f"pads the beginning of time with mode {attrs['mode']}")
+    if attrs["mode"] == "edge":
+        a.plans[id(node)] = Edge(flow.axis, attrs["pads"][flow.axis])
+        return a.result(node, flow.axis)
     a.need_state_shape(node, node.inputs[0], flow.axis)
     shape = [1] * rank
     shape[flow.axis] = attrs["pads"][flow.axis]
