@@ -375,7 +375,10 @@ REFUSALS = {
         ["flip (Slice)"],
     ),
     "last to all": (_last_to_all, ["difference (Binary)", "after the last frame"]),
-    "reflect": (lambda g, x: g.add1("Pad", [x], {"pads": [0, 2, 0, 0, 0, 0], "mode": "reflect"}, "mirror"), ["mirror (Pad)"]),
+    "reflect": (
+        lambda g, x: g.add1("Pad", [x], {"pads": [0, 2, 0, 0, 0, 0], "mode": "reflect"}, "mirror"),
+        ["mirror (Pad)"],
+    ),
     "end pad": (lambda g, x: g.add1("Pad", [x], {"pads": [0, 0, 0, 0, 2, 0]}, "end"), ["end (Pad)", "end of time"]),
     "tile": (lambda g, x: g.add1("Tile", [x], {"repeats": [1, 2, 1]}, "twice"), ["twice (Tile)"]),
     "transposed conv": (
