@@ -32,7 +32,10 @@ cdef extern from "lstm_edge.h" nogil:
         pass
     ctypedef struct le_stream:
         pass
-    le_model *le_model_open(const void *data, size_t size, const char *isa, le_error *err)
+    ctypedef struct le_options:
+        size_t size
+        const char *isa
+    le_model *le_model_open(const void *data, size_t size, const le_options *options, le_error *err)
     void le_model_close(le_model *model)
     int le_model_count(const le_model *model, le_role role)
     le_port le_model_port(const le_model *model, le_role role, int index)

@@ -98,11 +98,13 @@ cdef class Model:
 
     def __cinit__(self, data, isa=None):
         cdef le_error err
-        cdef const char *wanted = NULL
+        cdef le_options options
+        options.size = sizeof(le_options)
+        options.isa = NULL
         if isa is not None:
             isa_bytes = str(isa).encode()
-            wanted = isa_bytes
-        self.c = (<OnDisk>data).open(wanted, &err) if isinstance(data, OnDisk) else open_bytes(data, wanted, &err)
+            options.isa = isa_bytes
+        self.c = (<OnDisk>data).open(&options, &err) if isinstance(data, OnDisk) else open_bytes(data, &options, &err)
         if self.c == NULL:
             raise_error(&err)
         self.wanted = isa
@@ -461,7 +463,7 @@ cdef class OnDisk:
         self.given = path
         self.path = os.path.abspath(os.fsdecode(path))
 
-    cdef le_model *open(self, const char *isa, le_error *err) except? NULL:
+    cdef le_model *open(self, const le_options *options, le_error *err) except? NULL:
         """The model, from memory that goes back to the system at once: bytes of Python's would leave a hole of their size."""
         cdef le_model *model
         cdef size_t size, room
@@ -476,9 +478,9 @@ cdef class OnDisk:
                 self.head = (<const char *>data)[:min(size, <size_t>HEADER)]
                 rest = file.read() if size == room else b""
                 if rest:
-                    return open_bytes((<const char *>data)[:size] + rest, isa, err)
+                    return open_bytes((<const char *>data)[:size] + rest, options, err)
                 with nogil:
-                    model = le_model_open(data, size, isa, err)
+                    model = le_model_open(data, size, options, err)
                 return model
             finally:
                 le_free(data, room)
@@ -491,12 +493,12 @@ cdef class OnDisk:
         return data
 
 
-cdef le_model *open_bytes(data, const char *isa, le_error *err) except? NULL:
+cdef le_model *open_bytes(data, const le_options *options, le_error *err) except? NULL:
     cdef le_model *model
     cdef Py_buffer view
     PyObject_GetBuffer(data, &view, PyBUF_C_CONTIGUOUS)
     with nogil:
-        model = le_model_open(view.buf, <size_t>view.len, isa, err)
+        model = le_model_open(view.buf, <size_t>view.len, options, err)
     PyBuffer_Release(&view)
     return model
 

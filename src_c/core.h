@@ -138,7 +138,7 @@ extern const int le_op_type_count;
 le_status le_fail(le_error *err, le_status status, const char *format, ...) LE_PRINTF(3, 4);
 le_status le_fail_op(le_error *err, const le_node *node, le_status status, const char *format, ...) LE_PRINTF(4, 5);
 
-/* The kernel table to use (le_model_open says which); NULL, and err set, when `isa` is unknown or this CPU cannot run it. */
+/* The kernel table to use (le_options says which); NULL, and err set, when `isa` is unknown or this CPU cannot run it. */
 const le_kernels *le_choose_kernels(const char *isa, le_error *err);
 
 /* Zeroed, 64-byte aligned, owned by the model; NULL (and err set) when memory is out. */

@@ -59,9 +59,15 @@ typedef struct {
 typedef struct le_model le_model;
 typedef struct le_stream le_stream;
 
-/* Verifies and reads a model from memory, which it does not need afterwards, and packs its weights for one ISA. isa: a name of le_isa_name, or NULL for the
- * best this CPU has (the environment variable LSTM_EDGE_ISA, when set, then decides). NULL on failure. */
-le_model *le_model_open(const void *data, size_t size, const char *isa, le_error *err);
+/* How a model is opened: {sizeof(le_options)} and zeros say nothing, as NULL does. Later versions add fields at the end; `size` tells which the caller knew. */
+typedef struct {
+    size_t size; /* sizeof(le_options) */
+    const char *
+        isa; /* a name of le_isa_name, or NULL for the best this CPU has (the environment variable LSTM_EDGE_ISA, when set, then decides) */
+} le_options;
+
+/* Verifies and reads a model from memory, which it does not need afterwards, and packs its weights for one ISA. options: may be NULL. NULL on failure. */
+le_model *le_model_open(const void *data, size_t size, const le_options *options, le_error *err);
 void le_model_close(le_model *model); /* after its streams */
 
 int le_model_count(const le_model *model, le_role role);

@@ -61,6 +61,22 @@ static void oracle(const float *weights, int frames, const float *x, double *z) 
 
 enum { FRAMES = 23 };
 
+/* Programs that were compiled with another version's header have shorter or longer options. */
+static void test_options(const uint8_t *file, size_t size) {
+    struct {
+        le_options known;
+        size_t later;
+    } newer = {{sizeof newer, "scalar"}, 0};
+    le_error err;
+    CHECK(le_model_open(file, size, &(le_options){sizeof(le_options), "no-such-isa"}, &err) == NULL && err.status == LE_ERR_UNSUPPORTED);
+    CHECK(le_model_open(file, size, &(le_options){0, "scalar"}, &err) == NULL && err.status == LE_ERR_VALUE);
+    le_model *model = le_model_open(file, size, &newer.known, &err);
+    CHECK(model && strcmp(le_model_isa(model), "scalar") == 0);
+    le_model_close(model);
+    newer.later = 1;
+    CHECK(le_model_open(file, size, &newer.known, &err) == NULL && err.status == LE_ERR_VALUE);
+}
+
 static void test_runs(const uint8_t *file, size_t size, const float *weights, const char *isa) {
     float x[FRAMES * INPUTS], whole[FRAMES * OUTPUTS], cut[FRAMES * OUTPUTS];
     double expected[FRAMES * OUTPUTS];
@@ -68,7 +84,7 @@ static void test_runs(const uint8_t *file, size_t size, const float *weights, co
         x[i] = random_float();
     oracle(weights, FRAMES, x, expected);
     le_error err;
-    le_model *model = le_model_open(file, size, isa, &err);
+    le_model *model = le_model_open(file, size, &(le_options){sizeof(le_options), isa}, &err);
     CHECK(model != NULL);
     if (!model)
         return;
@@ -102,7 +118,7 @@ static void test_trace(const uint8_t *file, size_t size, const float *weights, c
         x[i] = random_float();
     le_error err;
     le_traced sizes;
-    le_model *model = le_model_open(file, size, isa, &err);
+    le_model *model = le_model_open(file, size, &(le_options){sizeof(le_options), isa}, &err);
     le_stream *stream = model ? le_stream_open(model, 1, FRAMES, &err) : NULL;
     CHECK(stream != NULL);
     if (!stream)
@@ -326,8 +342,7 @@ int main(void) {
             test_runs(file, size, weights, isa);
             test_trace(file, size, weights, isa);
         }
-    le_error err;
-    CHECK(le_model_open(file, size, "no-such-isa", &err) == NULL && err.status == LE_ERR_UNSUPPORTED);
+    test_options(file, size);
     test_damage(file, size);
     test_a_constant_too_large_for_the_machine(file, size);
     free(file);
