@@ -3,6 +3,7 @@ what a file says of them. Plain Python."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -37,45 +38,69 @@ class Hysteresis:
     """When an event begins and ends: it begins with a frame of `threshold` or more; it ends where the probability fell below
     `below` and did not come back to `threshold` for `silence` samples; it counts if it is longer than `shortest` samples.
 
+    One that goes on for more than `longest` samples is cut at its longest gap of more than `gap` samples, the next event beginning where
+    that ended, or, where it has none, here; what is cut off counts whatever its length.
+
     hop: samples of a frame. below: threshold - 0.15 and at least 0.01 without it. That is the rule of Silero's timestamps.
     `feed` takes probabilities as they come; `finish` ends the recording. ShapeError for numbers that cannot be.
     """
 
     def __init__(
-        self, hop: int, threshold: float = 0.5, below: float | None = None, shortest: float = 0, silence: float = 0
-    ):
+        self, hop: int, threshold: float = 0.5, below: float | None = None, shortest: float = 0, silence: float = 0,
+        longest: float = math.inf, gap: float = 0,
+    ):  # fmt: skip
         self.hop, self.threshold, self.shortest, self.silence = hop, threshold, shortest, silence
         self.below = max(threshold - 0.15, 0.01) if below is None else below
-        if hop < 1 or min(shortest, silence) < 0:
+        self.longest, self.gap = longest, gap
+        if not (hop >= 1 and shortest >= 0 and silence >= 0 and longest > 0 and gap >= 0):
             raise ShapeError(
-                f"expected a hop of 1 or more and durations of 0 or more, found {hop}, {shortest}, {silence}"
+                f"expected a hop of 1 or more, a longest event of more than 0 samples and durations of 0 or more, "
+                f"found {hop}, {longest:g} and {shortest:g}, {silence:g}, {gap:g}"
             )
         if not 0 <= self.below <= threshold <= 1:
             raise ShapeError(f"expected 0 <= below <= threshold <= 1, found {self.below:g} and {threshold:g}")
         self.at = 0
         self.start: int | None = None
         self.quiet: int | None = None  # where the probability fell, while it is not known whether the event ends there
+        self.best: tuple[int, int] | None = None  # the event's longest gap so far: where it began, where it ended
 
     def feed(self, probabilities: Iterable[Any]) -> list[Event]:
-        """The events that end with these frames; each is known when a frame begins `silence` samples after its end."""
+        """The events that end with these frames; each is known when a frame begins `silence` samples after its end, or when it is cut."""
         ended = []
         for probability in probabilities:
             at, self.at = self.at, self.at + self.hop
-            if probability >= self.threshold:
-                self.quiet = None
-                self.start = at if self.start is None else self.start
-            elif probability < self.below and self.start is not None:
+            is_loud = probability >= self.threshold
+            if is_loud:
+                self._close_gap(at)
+            if self.start is None:
+                self.start = at if is_loud else None
+                continue
+            if at - self.start > self.longest:
+                ended.append(self._cut(self.start, at))
+            if probability < self.below and self.start is not None:
                 self.quiet = at if self.quiet is None else self.quiet
                 if at - self.quiet >= self.silence:
                     ended += self._counted(self.quiet)
         return ended
+
+    def _close_gap(self, at: int) -> None:
+        """Keeps the gap that a loud frame ends, where it is the longest; the first of equals."""
+        if self.quiet is not None and at - self.quiet > self.gap:
+            if self.best is None or at - self.quiet > self.best[1] - self.best[0]:
+                self.best = (self.quiet, at)
+        self.quiet = None
+
+    def _cut(self, start: int, at: int) -> Event:
+        end, self.start = self.best or (at, None)
+        self.quiet = self.best = None
+        return Event(start, end)
 
     def finish(self, samples: int | None = None) -> list[Event]:
         """The event that goes on to the end of a recording of `samples` (default: of all frames)."""
         return self._counted(self.at if samples is None else samples)
 
     def _counted(self, end: int) -> list[Event]:
-        start, self.start, self.quiet = self.start, None, None
+        start, self.start, self.quiet, self.best = self.start, None, None, None
         return [Event(start, end)] if start is not None and end - start > self.shortest else []
 
 
@@ -85,24 +110,23 @@ class Padding:
     An event is known when the next one can no longer meet it: `delay` samples after its end, or when the next one has ended.
     """
 
-    def __init__(self, rule: Hysteresis, pad: int):
+    def __init__(self, rule: Hysteresis, pad: float):
         self.rule, self.pad = rule, pad
-        self.delay = int(max(max(rule.silence, pad) + rule.hop, 2 * pad))
+        self.delay = math.ceil(max(max(rule.silence, pad) + rule.hop, 2 * pad))
         self.held: Event | None = None  # its start is padded
 
     def feed(self, events: Iterable[Event]) -> list[Event]:
         """Those that are known, once the rule has told `events`."""
         known = []
         for event in events:
-            start = max(0, event.start - self.pad)
+            reach = self.pad
             if self.held is not None:
                 between = event.start - self.held.end
                 reach = self.pad if between >= 2 * self.pad else between // 2
-                known.append(self.held._replace(end=self.held.end + reach))
-                start = max(0, event.start - reach)
-            self.held = Event(start, event.end)
+                known.append(self.held._replace(end=int(self.held.end + reach)))
+            self.held = Event(int(max(0, event.start - reach)), event.end)
         if self.held is not None and self._is_alone(self.held.end):
-            known.append(self.held._replace(end=self.held.end + self.pad))
+            known.append(self.held._replace(end=int(self.held.end + self.pad)))
             self.held = None
         return known
 
@@ -115,12 +139,12 @@ class Padding:
         """What is left at the end of a recording of `samples`."""
         known = self.feed(events)
         if self.held is not None:
-            known.append(self.held._replace(end=min(samples, self.held.end + self.pad)))
+            known.append(self.held._replace(end=int(min(samples, self.held.end + self.pad))))
             self.held = None
         return known
 
 
-def padded(events: Iterable[Event], pad: int, samples: int) -> list[Event]:
+def padded(events: Iterable[Event], pad: float, samples: int) -> list[Event]:
     """All events of a recording of `samples`, each made `pad` samples longer on both sides: see Padding."""
     return Padding(Hysteresis(1), pad).finish(events, samples)
 
@@ -128,15 +152,22 @@ def padded(events: Iterable[Event], pad: int, samples: int) -> list[Event]:
 def speech(
     probabilities: Iterable[Any], *, hop: int = 512, rate: int = 16000, samples: int | None = None, threshold: float = 0.5,
     neg_threshold: float | None = None, min_speech_duration_ms: float = 250, min_silence_duration_ms: float = 100,
-    speech_pad_ms: float = 30,
+    speech_pad_ms: float = 30, max_speech_duration_s: float = math.inf, min_silence_at_max_speech: float = 98,
 ) -> list[Event]:  # fmt: skip
     """Where speech is, by a probability for every frame of `hop` samples: the timestamps of Silero's package, with its arguments."""
     shortest, silence = rate * min_speech_duration_ms / 1000, rate * min_silence_duration_ms / 1000
-    rule = Hysteresis(hop, threshold, neg_threshold, shortest, silence)
-    padding = Padding(rule, int(rate * speech_pad_ms / 1000))
+    pad, gap = rate * speech_pad_ms / 1000, rate * min_silence_at_max_speech / 1000
+    longest = longest_before_padding(rate * max_speech_duration_s, hop, pad)
+    rule = Hysteresis(hop, threshold, neg_threshold, shortest, silence, longest, gap)
+    padding = Padding(rule, pad)
     events = padding.feed(rule.feed(probabilities))
     whole = rule.at if samples is None else samples
     return events + padding.finish(rule.finish(whole), whole)
+
+
+def longest_before_padding(samples: float, hop: int, pad: float) -> float:
+    """What an event may have before it is cut, so that with the frame that shows it and its padding it has `samples` at most."""
+    return samples - hop - 2 * pad
 
 
 def meanings(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,11 +218,13 @@ class Answers:
 
     def _set_events(self, about: Any) -> None:
         self.rate, self.column, self.width = float(about["rate"]), int(about["column"]), int(about["width"])
-        if not 0 < self.rate < float("inf") or not 0 <= self.column < self.width or int(about["pad"]) < 0:
-            raise ValueError(f"rate {self.rate:g}, column {self.column} of {self.width}, padding {about['pad']}")
-        numbers = (float(about[k]) for k in ("threshold", "neg_threshold", "min_duration", "min_silence"))
-        self.rule = Hysteresis(int(about["hop"]), *numbers)
-        self.padding = Padding(self.rule, int(about["pad"]))
+        pad = float(about["pad"])
+        if not 0 < self.rate < math.inf or not 0 <= self.column < self.width or not 0 <= pad < math.inf:
+            raise ValueError(f"rate {self.rate:g}, column {self.column} of {self.width}, padding {pad:g}")
+        numbers = [float(about[k]) for k in ("threshold", "neg_threshold", "min_duration", "min_silence")]
+        hop, longest, gap = int(about["hop"]), float(about.get("max_duration", math.inf)), float(about.get("gap", 0))
+        self.rule = Hysteresis(hop, *numbers, longest_before_padding(longest, hop, pad), gap)
+        self.padding = Padding(self.rule, pad)
         self.delay = self.padding.delay
 
     def __str__(self) -> str:
@@ -203,9 +236,17 @@ class Answers:
                 return f"symbols by greedy CTC{least}, of {shown}; blank is value {self.blank}"
             return f"{'the label' if self.top == 1 else f'the best {self.top} labels'}{least}, of {shown}"
         rule, ms = self.rule, 1000 / self.rate
+        cut = (
+            ""
+            if rule.longest == math.inf
+            else (
+                f"cut before they are longer than {rule.longest * ms + (rule.hop + 2 * self.padding.pad) * ms:g} ms, at a gap of more than "
+                f"{rule.gap * ms:g} ms where they have one, and known then; "
+            )
+        )
         return (
             f"events of {rule.threshold:g} or more, ended below {rule.below:g} for {rule.silence * ms:g} ms, longer than "
-            f"{rule.shortest * ms:g} ms, padded by {self.padding.pad * ms:g} ms; known {self.delay * ms:g} ms after their end"
+            f"{rule.shortest * ms:g} ms, padded by {self.padding.pad * ms:g} ms; {cut}known {self.delay * ms:g} ms after their end"
         )
 
     def feed(self, answers: Any) -> list[Told]:

@@ -41,6 +41,7 @@ def convert(
     unscale: Any = None,
     before: Any = None,
     after: Any = None,
+    labels: Any = None,
     sample: Mapping[str, np.ndarray] | None = None,
     self_test: bool = True,
 ) -> Model:
@@ -58,12 +59,13 @@ def convert(
     output name -> that of its targets (or the scaler alone, where there is one port): a fitted object of scikit-learn, a file of one
     (.joblib, .pkl, .json, .npz), (scaler, column); the model then takes and gives raw values (docs/scaling.md). before: a TOML file (or such a dict) that describes the audio features in
     front of inputs, which then take samples, docs/features.md. after: a TOML file (or such a dict)
-    that says what outputs mean, labels or events, docs/answers.md. sample: arrays for the self-test, shaped as Model.run takes them.
+    that says what outputs mean, labels or events, docs/answers.md. labels: output name -> the names of its values, a list or a file with
+    one on each line (or that alone, where there is one output). sample: arrays for the self-test, shaped as Model.run takes them.
     Raises UnsupportedModelError, FormatError (both name the file), OSError.
     """
     given = {"shapes": shapes, "constants": constants, "network": network, "assume": assume or None}
     given |= {"architecture": architecture, "example": example, "options": options}
-    around = {"scale": scale, "unscale": unscale, "before": before, "after": after}
+    around = {"scale": scale, "unscale": unscale, "before": before, "after": after, "labels": labels}
     graph = to_graph(source, states=states, overlap=overlap, rate=rate, **around, **given)
     if self_test:
         with _named(source):
@@ -87,6 +89,7 @@ def to_graph(
     unscale: Any = None,
     before: Any = None,
     after: Any = None,
+    labels: Any = None,
     **options: Any,
 ) -> Graph:
     """The Graph that `convert` writes, without its self-test. `options`: what convert hands to importers."""
@@ -96,7 +99,7 @@ def to_graph(
         passes.pipeline(graph, paired, dict(overlap or {}), lambda g: _put_before(g, scale, before, rate))
         keep_rate(graph, rate, options.get("constants") or {})
         scalers.apply(graph, scale if before is None else None, unscale)
-        meanings.apply(graph, after)
+        meanings.apply(graph, after, labels, source)
     graph.metadata["converter"] = f"lstm_edge {__version__}"
     graph.metadata["source"] = {**_about(source, kind), **graph.metadata.get("source", {})}
     return graph

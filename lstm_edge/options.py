@@ -67,6 +67,7 @@ OPTIONS = {
             of_importer=False,
         ),
         Option("after", "--after", "after", "What outputs mean: labels or events.", by_name=False, of_importer=False),
+        Option("labels", "--labels", "labels", "The names of an output's values, one on each line.", of_importer=False),
         Option("sample", "--sample", "array", "An input of the self-test.", of_importer=False),
     )
 }

@@ -56,6 +56,15 @@ def test_events_of_a_file_in_any_pieces():
     assert told == [(5 + pieces.delay - 1, Event(0, 7))] and pieces.finish(14) == [Event(11, 14)]
 
 
+def test_events_of_a_file_are_cut_where_they_are_too_long():
+    model = identity(
+        {"after": {"y": {**EVENTS, "pad_ms": 0.5, "max_duration_ms": 8, "min_silence_at_max_ms": 0}}}, rate=1000
+    )
+    assert "cut before they are longer than 8 ms, at a gap of more than 0 ms where they have one" in str(Answers(model))
+    told = Answers(model).feed(np.float32([0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0]))
+    assert told == [Event(0, 4), Event(4, 12)]
+
+
 def test_labels_are_the_best_that_reach_the_threshold():
     rows = [[0.1, 0.7, 0.2], [0.4, 0.4, 0.3], [np.nan, 0.1, 0.9]]
     model = identity({"after": {"y": LABELS}}, 3)
@@ -80,12 +89,59 @@ def test_labels_are_the_best_that_reach_the_threshold():
         ({**EVENTS, "frame_ms": 1, "column": 1}, r"column: expected one of the output's 1 values"),
         (LABELS, r"labels: expected 1 labels, one for each value of the output, found 3"),
         ({**LABELS, "labels": []}, r"labels: expected a list of names, or the name of a file"),
+        (
+            {**EVENTS, "frame_ms": 10, "max_duration_ms": 14},
+            r"max_duration_ms: expected more than 14 ms, an answer and what",
+        ),
         ({**LABELS, "labels": ["a"], "top": 2}, r"top: expected at most the 1 labels, found 2"),
     ],
 )
 def test_what_does_not_fit_is_refused(table, message):
     with pytest.raises(FormatError, match=r"^the description: after\.y.*" + message):
         identity({"after": {"y": table}})
+
+
+def test_labels_stand_beside_a_table_or_alone(tmp_path):
+    (tmp_path / "labels.txt").write_text("\ufeff0 Background Noise\r\n1 clap\r\n\r\n2 snap\r\n", encoding="utf-8")
+    model = identity(None, 3, labels=tmp_path / "labels.txt")
+    assert model.metadata["after"]["y"]["labels"] == ["Background Noise", "clap", "snap"]
+    assert any("labels.txt begins with its number" in line for line in model.metadata["notes"])
+    table = {"after": {"y": {"type": "labels", "top": 2, "activation": "softmax"}}}
+    assert str(Answers(identity(table, 2, labels={"y": ["a", "b"]}))) == "the best 2 labels, of a, b"
+    spoken = identity({"after": {"y": {"type": "ctc", "blank": 1}}}, 2, labels=("a", "-"))
+    assert [one.label for one in Answers(spoken).feed([[1, 0], [0, 1], [1, 0]])] == ["a", "a"]
+
+
+@pytest.mark.parametrize(
+    ("after", "labels", "message"),
+    [
+        (None, {"z": ["a", "b"]}, "labels: expected labels of one of the outputs y, found 'z'"),
+        (None, [], "labels: output 'y': labels: expected a list of names, or the name of a file"),
+        (None, ["a", "b", "c"], "labels: expected 2 labels, one for each value of the output, found 3"),
+        (
+            {"y": {**LABELS, "labels": ["a", "b"]}},
+            ["a", "b"],
+            "expected the labels once, found 'labels' in the output's",
+        ),
+        (
+            {"y": {**EVENTS, "frame_ms": 1, "column": 0}},
+            ["a", "b"],
+            "whose table says type = labels or ctc, found events",
+        ),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(after, labels, message):
+    with pytest.raises(FormatError, match=message):
+        identity(None if after is None else {"after": after}, 2, labels=labels)
+
+
+def test_a_live_keras_model_says_what_its_classes_are():
+    keras = pytest.importorskip("keras")
+    net = keras.Sequential([keras.Input((None, 4)), keras.layers.Dense(2, activation="softmax")])
+    net.class_names = ["cat", "dog"]
+    model = lstm_edge.convert(net, self_test=False)
+    assert str(Answers(model)) == "the label, of cat, dog"
+    assert any(line.endswith("its labels are the model's class_names") for line in model.metadata["notes"])
 
 
 def test_ctc_tells_a_symbol_once_until_another_or_the_blank():

@@ -41,10 +41,50 @@ def test_padding_is_shared_between_neighbours():
     assert padded(events, 10, 100) == [Event(0, 25), Event(25, 50), Event(70, 100)]
 
 
-@pytest.mark.parametrize("wrong", [{"hop": 0}, {"silence": -1}, {"threshold": 1.5}, {"below": 0.9}])
+def test_what_is_too_long_is_cut_at_its_longest_gap_or_there():
+    def events(text: str, **more):
+        """A digit is tenths of probability."""
+        rule = Hysteresis(10, 0.5, shortest=10, silence=100, longest=60, **more)
+        return rule.feed(int(one) / 10 for one in text) + rule.finish()
+
+    assert events("991919999199") == [(0, 20), (30, 90), (100, 120)]  # at the first of equal gaps
+    assert events("99911991999999", gap=10) == [(0, 30), (50, 120)]  # a gap of one frame is too short
+    assert events("99999999") == [(0, 70)]  # what is left is one frame, no longer than the shortest
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"hop": 0},
+        {"silence": -1},
+        {"threshold": 1.5},
+        {"below": 0.9},
+        {"longest": 0},
+        {"gap": -1},
+        {"silence": float("nan")},
+    ],
+)
 def test_what_cannot_be_is_refused(wrong):
     with pytest.raises(ShapeError, match="^expected .*, found"):
         Hysteresis(**{"hop": 512, **wrong})
+
+
+# The same package's rule on what onnxruntime answers for each recording, with other arguments.
+CUT = [
+    ("silero_test_16k", {"max_speech_duration_s": 5, "min_silence_duration_ms": 2000}, [
+        (32, 32736), (42528, 122336), (149024, 213472), (216608, 286688), (293920, 313824), (325152, 404736), (404736, 457696),
+        (458784, 521696), (523296, 569824), (571936, 623072), (637984, 692704), (697888, 717792), (720416, 777696), (781344, 800224),
+        (817184, 867808), (871456, 918496), (920096, 960000),
+    ]),
+    ("gtcrn_mix_16k", {}, [(8736, 58336), (60448, 112096), (114720, 153568)]),
+    ("gtcrn_mix_16k", {"max_speech_duration_s": 3}, [(8736, 56288), (60448, 108000), (114720, 153568)]),
+    ("gtcrn_mix_16k", {"max_speech_duration_s": 1.5, "speech_pad_ms": 33.3, "min_silence_at_max_speech": 30, "threshold": 0.7}, [
+        (9195, 32512), (32512, 55828), (60395, 71680), (71680, 94976), (94976, 111636), (115179, 138496), (138496, 153108),
+    ]),
+    ("gtcrn_mix_16k", {"max_speech_duration_s": 2, "min_silence_duration_ms": 400, "threshold": 0.8, "neg_threshold": 0.6, "min_speech_duration_ms": 100}, [
+        (9248, 40704), (40704, 56800), (60448, 91904), (91904, 111584), (115232, 141280), (142368, 156302),
+    ]),
+]  # fmt: skip
 
 
 @needs_models
@@ -52,7 +92,12 @@ def test_speech_is_where_the_package_finds_it():
     source = MODELS / "silero_vad" / "silero_vad_16k_op15.onnx"
     options = {"shapes": {"input": (1, 576)}, "constants": {"sr": 16000}, "overlap": {"input": 64}}
     model = lstm_edge.convert(source, self_test=False, **options)
-    with wave.open(str(MODELS.parent / "audio" / "silero_test_16k.wav")) as file:
-        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2") / np.float32(32768)
-    frames = np.pad(samples, (0, -len(samples) % 512)).reshape(-1, 1, 512)
-    assert speech(model.run(frames).reshape(-1), samples=len(samples)) == OF_THE_PACKAGE
+    heard = {}
+    for name in ("silero_test_16k", "gtcrn_mix_16k"):
+        with wave.open(str(MODELS.parent / "audio" / f"{name}.wav")) as file:
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2") / np.float32(32768)
+        frames = np.pad(samples, (0, -len(samples) % 512)).reshape(-1, 1, 512)
+        heard[name] = {"probabilities": model.run(frames).reshape(-1), "samples": len(samples)}
+    assert speech(**heard["silero_test_16k"]) == OF_THE_PACKAGE
+    for name, arguments, expected in CUT:
+        assert speech(**heard[name], **arguments) == expected

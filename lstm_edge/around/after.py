@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,24 +16,28 @@ from ..metadata import section
 from ..passes.edit import rename
 from ..passes.fuse import fuse
 from .description import Description, Table, read
+from .labels import labelled, lines_of, names_of, width_of
 
 ACTIVATIONS = ("softmax", "sigmoid")
 LONG = 1 << 40  # frames, by which an output's pace shows to a part of a sample
 
 
-def apply(graph: Graph, after: Description | None) -> None:
-    """Keeps what `after` says of outputs: a TOML file of tables [after.OUTPUT], or such a dict. To be called when the graph's ports and
-    its sample rate are settled. FormatError (the place, expected, found), OSError."""
-    if after is None:
-        return
-    values, place = read(after)
-    folder = Path() if isinstance(after, Mapping) else Path(after).parent
-    top = Table(values, place)
-    tables = top.take(AFTER)
-    top.done()
-    if not isinstance(tables, Mapping) or not tables:
-        top.fail("tables [after.OUTPUT]", "none" if not tables else tables, AFTER)
-    settle(graph, tables, place, folder)
+def apply(graph: Graph, after: Description | None, labels: Any = None, source: Any = None) -> None:
+    """Keeps what `after` says of outputs: a TOML file of tables [after.OUTPUT], or such a dict. labels: names of an output's values, a list
+    or the file of one, by output name or alone where there is one output; they stand for `labels` of its table. Without them the
+    `class_names` of a live `source`, where they fit its only output. To be called when the graph's ports and its sample rate are settled.
+    FormatError (the place, expected, found), OSError."""
+    tables: Any = {}
+    place, folder = "the description", Path()
+    if after is not None:
+        values, place = read(after)
+        folder = folder if isinstance(after, Mapping) else Path(after).parent
+        top = Table(values, place)
+        tables = top.take(AFTER)
+        top.done()
+        if not isinstance(tables, Mapping) or not tables:
+            top.fail("tables [after.OUTPUT]", "none" if not tables else tables, AFTER)
+    settle(graph, labelled(graph, tables, labels, source), place, folder)
 
 
 def settle(graph: Graph, tables: Any, place: str, folder: Path) -> None:
@@ -64,7 +67,7 @@ def settle(graph: Graph, tables: Any, place: str, folder: Path) -> None:
 
 def _events(graph: Graph, port: Port, table: Table, folder: Path) -> dict[str, Any]:
     """The rule of Silero's timestamps, with its defaults."""
-    width = _width(graph, port)
+    width = width_of(graph, port)
     if width != 1 and not table.has("column"):
         table.fail(f"column, which of the output's {width} values is the probability", "none", "column")
     column = table.whole("column", 0, 0)
@@ -80,6 +83,13 @@ def _events(graph: Graph, port: Port, table: Table, folder: Path) -> dict[str, A
         table.fail("how long an answer lasts, as the model has no sample rate (--rate)", "none", "frame_ms")
     if hop < 1 or hop != int(hop):
         table.fail("a whole number of samples to an answer; frame_ms says how long one lasts", f"{hop:g}", "frame_ms")
+    pad, longest = rate * table.number("pad_ms", 30) / 1000, {}
+    gap = rate * table.number("min_silence_at_max_ms", 98) / 1000
+    if table.has("max_duration_ms"):
+        longest = {"max_duration": rate * table.number("max_duration_ms") / 1000, "gap": gap}
+        if longest["max_duration"] <= hop + 2 * pad:
+            least = f"more than {1000 * (hop + 2 * pad) / rate:g} ms, an answer and what is put before and behind"
+            table.fail(least, f"{1000 * longest['max_duration'] / rate:g}", "max_duration_ms")
     return {
         "hop": int(hop),
         "rate": rate,
@@ -89,7 +99,8 @@ def _events(graph: Graph, port: Port, table: Table, folder: Path) -> dict[str, A
         "neg_threshold": table.number("neg_threshold", max(threshold - 0.15, 0.01)),
         "min_duration": rate * table.number("min_duration_ms", 250) / 1000,
         "min_silence": rate * table.number("min_silence_ms", 100) / 1000,
-        "pad": int(rate * table.number("pad_ms", 30) / 1000),
+        "pad": pad,
+        **longest,
     }
 
 
@@ -118,25 +129,13 @@ def _least(table: Table) -> float | None:
 
 def _names(given: Any, port: Port, graph: Graph, table: Table, folder: Path) -> list[str]:
     """A name for each value of the output: a list, or a file with one on each line."""
-    if isinstance(given, str):
-        given = _lines(folder / given, table)
-    if not isinstance(given, list) or not given or not all(isinstance(name, str) and name for name in given):
-        table.fail("a list of names, or the name of a file with one on each line", given or "none", "labels")
-    width = _width(graph, port)
-    if len(given) != width:
-        table.fail(f"{width} labels, one for each value of the output", len(given), "labels")
-    return list(given)
+    names = lines_of(folder / given, table, graph) if isinstance(given, str) else names_of(given, table)
+    if len(names) != (width := width_of(graph, port)):
+        table.fail(f"{width} labels, one for each value of the output", len(names), "labels")
+    return names
 
 
 KINDS = {"events": _events, "labels": _labels, "ctc": _ctc}
-
-
-def _lines(path: Path, table: Table) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        table.fail("text in UTF-8", f"other bytes in {os.fspath(path)}", "labels")
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _activate(graph: Graph, port: Port, kind: str, table: Table) -> int:
@@ -178,11 +177,6 @@ def activated(metadata: Mapping[str, Any], answers: Mapping[str, np.ndarray]) ->
             total = powers.sum(axis, keepdims=True) if softmax else powers + np.exp(-largest)
             made[name] = (powers / total).astype(np.float32)
     return made
-
-
-def _width(graph: Graph, port: Port) -> int:
-    """Values of one answer."""
-    return int(np.prod([size for size in graph.shape(port.tensor) if isinstance(size, int)], dtype=np.int64))
 
 
 def _samples_of_answer(graph: Graph, port: Port) -> float:

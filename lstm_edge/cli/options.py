@@ -33,6 +33,7 @@ METAVARS = {
     "array": "NAME=FILE.npy",
     "word": "NAME=WORD",
     "scaler": "[NAME=]FILE[:COLUMN]",
+    "labels": "[NAME=]FILE.txt",
 }
 
 
@@ -51,7 +52,7 @@ class Assignment(Kind):
         if isinstance(value, tuple):
             return value
         name, equals, text = value.partition("=")
-        if not equals and self.value == "scaler":  # of the only port
+        if not equals and self.value in ("scaler", "labels"):  # of the only port
             return "", value
         if not equals or not name:
             self.fail(f"expected {self.get_metavar(None)}, found {value!r}", param, ctx)
@@ -78,6 +79,11 @@ class Assignment(Kind):
     def parse_scaler(self, text: str) -> str:
         if not text:
             raise ValueError("expected the file of a scaler, found nothing")
+        return text
+
+    def parse_labels(self, text: str) -> str:
+        if not text:
+            raise ValueError("expected a file with a name on each line, found nothing")
         return text
 
     def parse_name(self, text: str) -> str:
