@@ -221,9 +221,12 @@ class Answers:
         pad = float(about["pad"])
         if not 0 < self.rate < math.inf or not 0 <= self.column < self.width or not 0 <= pad < math.inf:
             raise ValueError(f"rate {self.rate:g}, column {self.column} of {self.width}, padding {pad:g}")
-        numbers = [float(about[k]) for k in ("threshold", "neg_threshold", "min_duration", "min_silence")]
+        threshold, below, shortest, silence = (
+            float(about[k]) for k in ("threshold", "neg_threshold", "min_duration", "min_silence")
+        )
         hop, longest, gap = int(about["hop"]), float(about.get("max_duration", math.inf)), float(about.get("gap", 0))
-        self.rule = Hysteresis(hop, *numbers, longest_before_padding(longest, hop, pad), gap)
+        longest = longest_before_padding(longest, hop, pad)
+        self.rule = Hysteresis(hop, threshold, below, shortest, silence, longest, gap)
         self.padding = Padding(self.rule, pad)
         self.delay = self.padding.delay
 
