@@ -109,7 +109,7 @@ class Clock:
 
 @pytest.mark.parametrize("between", [False, True], ids=["together", "apart"])
 def test_times_are_those_of_the_calls(monkeypatch: pytest.MonkeyPatch, between: bool) -> None:
-    """Each time is its own call's and one look's at the clock: what passes before, behind and between the calls is in none."""
+    """Each time is its own call's: what passes before, behind and between the calls, and looking at the clock, is in none."""
     clock = Clock()
     monkeypatch.setattr(sampling, "time", clock)
     lengths = np.random.default_rng(3).integers(200, 9_000, 500)
@@ -122,9 +122,9 @@ def test_times_are_those_of_the_calls(monkeypatch: pytest.MonkeyPatch, between: 
         clock.now += 1_000_000
 
     found = sample(call, runs=500, warmup=10, between=pause if between else None)
-    assert found.times.tolist() == (lengths + Clock.LOOK).tolist()
-    begun = np.diff(found.begun)
-    assert (begun == lengths[:-1] + 2 * Clock.LOOK + (1_000_000 if between else 0)).all()
+    assert found.times.tolist() == lengths.tolist()
+    gaps = np.diff(found.begun) - lengths[:-1] - 2 * Clock.LOOK - (1_000_000 if between else 0)
+    assert (gaps >= 0).all() and np.count_nonzero(gaps) <= 3  # between two blocks the look is measured
 
 
 def test_runs_end_when_the_median_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
