@@ -1,4 +1,4 @@
-# make demo | build | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | test-windows | bench-check | peers | wheels | wheels-all | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | lib | abi | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | test-windows | bench-check | peers | wheels | wheels-all | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -80,6 +80,8 @@ $(C_BUILD)/tests/%$(EXE): tests/c/%.c $(C_OBJECTS) $(wildcard tests/c/*.h)
 
 build-test-c: $(C_TESTS)
 
+include src_c/library/library.mk
+
 test-c: $(C_TESTS)
 	@for test in $(C_TESTS); do echo "$$test"; ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=64 $(RUN) $$test || exit 1; done
 
@@ -153,7 +155,7 @@ test-wheels: build wheels
 lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(or $(wildcard $(VENV)/bin/clang-format),clang-format) --dry-run -Werror $(C_SOURCES) $(wildcard src_c/*.h src_c/*/*.h tests/c/*.c tests/c/*.h)
+	$(or $(wildcard $(VENV)/bin/clang-format),clang-format) --dry-run -Werror $(C_SOURCES) $(wildcard src_c/*.h src_c/*/*.h src_c/library/*.c src_c/*.hpp examples/c/*.c examples/cpp/*.cpp examples/cpp/*.hpp tests/c/*.c tests/c/*.cpp tests/c/*.h)
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 

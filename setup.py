@@ -168,7 +168,7 @@ def extension() -> Extension:
     )
     core = Extension(
         "lstm_edge._core",
-        sources=[LAYER, *relative("src_c/**/*.c")],
+        sources=[LAYER, *(path for path in relative("src_c/**/*.c") if not path.startswith("src_c/library/"))],
         include_dirs=["src_c"],
         depends=HEADERS,
         define_macros=stable_macros + ([("MS_WIN64", "")] if WINDOWS and sys.maxsize > 2**32 else []),

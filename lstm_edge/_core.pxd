@@ -47,11 +47,6 @@ cdef extern from "lstm_edge.h" nogil:
     const char *le_model_op_name(const le_model *model, int index, const char **op)
     const char *le_isa_name(int index, int *supported)
     const char *le_isa_needs(int index)
-    ctypedef enum le_probe_kind:
-        LE_PROBE_READ
-        LE_PROBE_F32
-        LE_PROBE_I8
-    double le_probe(const char *isa, le_probe_kind kind, const void *data, size_t size, int64_t times) nogil
     le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, le_error *err)
     le_stream *le_stream_open_lengths(const le_model *model, int64_t batch, int64_t frames, const int64_t *lengths, le_error *err)
     le_status le_stream_set_lengths(le_stream *stream, const int64_t *lengths, le_error *err)
@@ -80,6 +75,7 @@ cdef extern from "lstm_edge.h" nogil:
         int64_t from_step[3]
         int64_t to_step[3]
     ctypedef struct le_roll:
+        size_t size
         int64_t count, frames
         int fresh
         void **inputs
@@ -95,6 +91,7 @@ cdef extern from "lstm_edge.h" nogil:
     const void *le_stream_state(const le_stream *stream, int index, int64_t *dims)
     le_status le_stream_set_state(le_stream *stream, int index, const int64_t *dims, const void *data, le_error *err)
     ctypedef struct le_adaptation:
+        size_t size
         int output, time_major
         int64_t frames, values, horizon, each, middle
         double forgetting, regularisation
@@ -111,6 +108,14 @@ cdef extern from "lstm_edge.h" nogil:
         int has_cell, reverse
     int le_stream_traced(const le_stream *stream, int index, le_traced *sizes)
     void le_stream_trace(le_stream *stream, int index, float *gates, float *h, float *c)
+
+
+cdef extern from "binding.h" nogil:
+    ctypedef enum le_probe_kind:
+        LE_PROBE_READ
+        LE_PROBE_F32
+        LE_PROBE_I8
+    double le_probe(const char *isa, le_probe_kind kind, const void *data, size_t size, int64_t times)
 
 
 cdef extern from "core.h" nogil:

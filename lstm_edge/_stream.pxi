@@ -266,7 +266,7 @@ cdef class Stream:
                 steps[self.n_in + i] = views[self.n_in + i].nbytes
             for i in range(n_views):
                 pointers[i] = address_of(views[i])
-            roll = le_roll(count=count, frames=frames, fresh=fresh, inputs=pointers, advance=steps, outputs=pointers + self.n_in,
+            roll = le_roll(size=sizeof(le_roll), count=count, frames=frames, fresh=fresh, inputs=pointers, advance=steps, outputs=pointers + self.n_in,
                            room=steps + self.n_in, feeds=boxes, n_feeds=len(feeds), keeps=boxes + len(feeds), kept=pointers + self.n_in + self.n_out,
                            n_keeps=len(keeps))
             self.busy = True
@@ -385,6 +385,7 @@ cdef class Stream:
                 raise LstmEdgeError(f"adaptation: {name}: expected a number, found {value!r}")
         from .forecasting.observed import observed
         plan = observed(self.model, self.batch, output)
+        options.size = sizeof(le_adaptation)
         options.output, options.time_major, options.frames, options.values = plan.output, plan.time_major, self.multiple, plan.values
         options.horizon, options.each, options.middle = plan.horizon, plan.each, plan.middle
         options.forgetting, options.regularisation = forgetting, regularisation

@@ -383,24 +383,27 @@ static void turn_on(le_stream *s, le_adapt *a) {
     le_adapt_reset(a);
 }
 
-le_status le_stream_adaptation(le_stream *s, const le_adaptation *options, le_error *err) {
-    if (!options) {
+le_status le_stream_adaptation(le_stream *s, const le_adaptation *given, le_error *err) {
+    if (!given) {
         turn_off(s);
         return LE_OK;
     }
-    le_status status = check_options(s, options);
+    le_adaptation options;
+    le_status status = le_take_struct("adaptation", given, sizeof options, sizeof options, &options, &s->error);
+    if (status == LE_OK)
+        status = check_options(s, &options);
     le_adapt *a = NULL;
     if (status == LE_OK) {
         a = calloc(1, sizeof *a);
         status = a ? LE_OK : le_fail(&s->error, LE_ERR_MEMORY, "adaptation: cannot allocate it");
     }
     if (status == LE_OK) {
-        a->options = *options;
+        a->options = options;
         a->batch = s->batch;
-        a->output = s->model->outputs[options->output].tensor;
-        a->values = options->values / options->each;
-        a->targets = a->values / options->horizon;
-        status = le_adapt_find(s, options, &a->layer);
+        a->output = s->model->outputs[options.output].tensor;
+        a->values = options.values / options.each;
+        a->targets = a->values / options.horizon;
+        status = le_adapt_find(s, &options, &a->layer);
     }
     if (status == LE_OK)
         status = allocate(s, a);

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "binding.h"
 #include "core.h"
 
 #include <stdarg.h>
@@ -35,6 +36,20 @@ le_status le_fail_op(le_error *err, const le_node *node, le_status status, const
     vsnprintf(err->message + used, sizeof err->message - (size_t)used, format, args);
     va_end(args);
     return status;
+}
+
+le_status le_take_struct(const char *what, const void *given, size_t least, size_t known, void *taken, le_error *err) {
+    size_t size;
+    memcpy(&size, given, sizeof size);
+    if (size < least)
+        return le_fail(err, LE_ERR_VALUE, "%s: size: expected sizeof(le_%s), %zu, found %zu", what, what, known, size);
+    for (size_t i = known; i < size; i++)
+        if (((const uint8_t *)given)[i])
+            return le_fail(err, LE_ERR_VALUE, "%s: byte %zu: expected 0, as this version knows %zu bytes, found a newer field", what, i,
+                           known);
+    memset(taken, 0, known);
+    memcpy(taken, given, size < known ? size : known);
+    return LE_OK;
 }
 
 /* ---- numbers ---- */

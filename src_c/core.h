@@ -138,6 +138,10 @@ extern const int le_op_type_count;
 le_status le_fail(le_error *err, le_status status, const char *format, ...) LE_PRINTF(3, 4);
 le_status le_fail_op(le_error *err, const le_node *node, le_status status, const char *format, ...) LE_PRINTF(4, 5);
 
+/* Copies a struct of the public header that starts with its size, `known` bytes here, at least `least` in every version: what the caller's version lacks
+ * is zero, and what this one does not know must be. what: its name in messages. */
+le_status le_take_struct(const char *what, const void *given, size_t least, size_t known, void *taken, le_error *err);
+
 /* The kernel table to use (le_options says which); NULL, and err set, when `isa` is unknown or this CPU cannot run it. */
 const le_kernels *le_choose_kernels(const char *isa, le_error *err);
 

@@ -200,14 +200,17 @@ static le_status run_on_copy(le_stream *s, const le_roll *roll) {
     return status;
 }
 
-le_status le_stream_roll(le_stream *s, const le_roll *roll, le_error *err) {
-    le_status status = s->spare ? LE_OK : allocate_spare(s);
+le_status le_stream_roll(le_stream *s, const le_roll *given, le_error *err) {
+    le_roll roll;
+    le_status status = le_take_struct("roll", given, sizeof roll, sizeof roll, &roll, &s->error);
+    if (status == LE_OK && !s->spare)
+        status = allocate_spare(s);
     if (status == LE_OK) {
         le_adapt *const adapt = s->adapt;
         s->adapt = NULL; /* answers are still corrected; frames that are no observations are not learnt from */
         copy_states(s);
         exchange(s);
-        status = run_on_copy(s, roll);
+        status = run_on_copy(s, &roll);
         exchange(s);
         s->adapt = adapt;
     }

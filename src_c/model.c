@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "binding.h"
 #include "core.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -715,24 +716,11 @@ static le_model *open_aligned(const void *data, size_t size, const le_kernels *k
     return NULL;
 }
 
-/* The caller's options, those of another version too: fields that it does not know are zero, and none that it sets is passed over. */
-static le_status read_options(const le_options *given, le_options *options, le_error *err) {
-    *options = (le_options){.size = sizeof *options};
-    if (!given)
-        return LE_OK;
-    if (given->size < offsetof(le_options, isa) + sizeof given->isa)
-        return le_fail(err, LE_ERR_VALUE, "options: size: expected sizeof(le_options), %zu, found %zu", sizeof *options, given->size);
-    for (size_t i = sizeof *options; i < given->size; i++)
-        if (((const uint8_t *)given)[i])
-            return le_fail(err, LE_ERR_VALUE, "options: byte %zu: expected 0, as this version knows %zu bytes, found a newer field", i,
-                           sizeof *options);
-    memcpy(options, given, given->size < sizeof *options ? given->size : sizeof *options);
-    return LE_OK;
-}
-
 le_model *le_model_open(const void *data, size_t size, const le_options *given, le_error *err) {
-    le_options options;
-    const le_kernels *kernels = read_options(given, &options, err) == LE_OK ? le_choose_kernels(options.isa, err) : NULL;
+    le_options options = {.size = sizeof options};
+    if (given && le_take_struct("options", given, offsetof(le_options, isa) + sizeof given->isa, sizeof options, &options, err) != LE_OK)
+        return NULL;
+    const le_kernels *kernels = le_choose_kernels(options.isa, err);
     if (!kernels || check_header(data, size, err) != LE_OK)
         return NULL;
     if ((uintptr_t)data % sizeof(uint64_t) == 0)

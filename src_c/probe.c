@@ -1,6 +1,6 @@
 /* The benchmark's measure of a machine: kernels/probe.inc by the name of an ISA. */
+#include "binding.h"
 #include "kernels/kernels.h"
-#include "lstm_edge.h"
 
 #include <string.h>
 

@@ -50,7 +50,7 @@ int main(int n_arguments, char **arguments) {
     const le_feed feed = {
         .from = last + quantiles / 2, .size = {1, columns, frames}, .from_step = {0, quantiles, row}, .to_step = {0, 1, columns}};
     const le_feed keep = {.from = last, .size = {1, 1, answer}, .from_step = {0, 0, 1}};
-    const le_roll roll = {count, frames, 0, (void *[]){inputs}, &advance, (void *[]){one}, &room, &feed, 1, &keep, (void *[]){kept}, 1};
+    const le_roll roll = {sizeof roll, count, frames, 0, (void *[]){inputs}, &advance, (void *[]){one}, &room, &feed, 1, &keep, (void *[]){kept}, 1};
     const int times = atoi(arguments[5]);
     le_status status = LE_OK;
     for (int n = 0; n < (times ? times : 1) && status == LE_OK; n++) {

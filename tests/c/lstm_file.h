@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lstm_edge.h"
+#include "binding.h"
 
 typedef struct {
     uint8_t bytes[1 << 16];

@@ -35,8 +35,14 @@ static le_model *open_model(int time_major) {
     return model;
 }
 
-static const le_adaptation plain = {
-    .output = 0, .frames = 1, .values = VALUES, .horizon = 1, .each = 1, .forgetting = 1, .regularisation = 0.5};
+static const le_adaptation plain = {.size = sizeof(le_adaptation),
+                                    .output = 0,
+                                    .frames = 1,
+                                    .values = VALUES,
+                                    .horizon = 1,
+                                    .each = 1,
+                                    .forgetting = 1,
+                                    .regularisation = 0.5};
 
 typedef struct {
     double p[N][N], w[N][VALUES];

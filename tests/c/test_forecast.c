@@ -47,7 +47,8 @@ static void test_equals_the_loop(le_stream *stream) {
     CHECK(le_stream_run(stream, 1, (const void *[]){x}, (void *[]){first}, &err) == LE_OK);
     copy_state(stream, before);
     const int64_t dims[LE_MAX_RANK] = {1, BATCH, HIDDEN}, advance = sizeof x, room = sizeof answer;
-    const le_roll roll = {STEPS, 1, 0, (void *[]){inputs}, &advance, (void *[]){answer}, &room, crossed, 2, &whole, (void *[]){kept}, 1};
+    const le_roll roll = {sizeof roll, STEPS,   1, 0,      (void *[]){inputs}, &advance, (void *[]){answer},
+                          &room,       crossed, 2, &whole, (void *[]){kept},   1};
     for (int again = 0; again < 2; again++) {
         long allocated = allocations;
         memcpy(answer, first, sizeof first);
@@ -78,7 +79,8 @@ static void test_windows(const le_model *model) {
     const int last = (FRAMES - 1) * VALUES;
     const le_feed feed = {0, 0, last, last, {1, 1, VALUES}, {0, 0, 1}, {0, 0, 1}};
     const int64_t advance = VALUES * sizeof *series, room = sizeof y;
-    const le_roll roll = {STEPS, FRAMES, 1, (void *[]){series}, &advance, (void *[]){y}, &room, &feed, 1, &feed, (void *[]){kept}, 1};
+    const le_roll roll = {sizeof roll, STEPS, FRAMES, 1,     (void *[]){series}, &advance, (void *[]){y},
+                          &room,       &feed, 1,      &feed, (void *[]){kept},   1};
     memcpy(y + last, series + last, VALUES * sizeof *y); /* the first feed leaves what is there */
     CHECK(stream && le_stream_roll(stream, &roll, &err) == LE_OK);
     for (int n = 0; stream && n < STEPS; n++) {
@@ -112,8 +114,8 @@ static void test_refusals(le_stream *stream) {
     copy_state(stream, before);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         le_error err = {LE_OK, ""};
-        const le_roll roll = {1, 1, 0, (void *[]){x}, &advance, (void *[]){y}, wrong[i].room, &wrong[i].feed, 1, &whole, (void *[]){kept},
-                              1};
+        const le_roll roll = {sizeof roll,      1, 1, 0, (void *[]){x}, &advance, (void *[]){y}, wrong[i].room, &wrong[i].feed, 1, &whole,
+                              (void *[]){kept}, 1};
         CHECK(le_stream_roll(stream, &roll, &err) == wrong[i].status && err.message[0], "%zu: %s", i, err.message);
         copy_state(stream, after);
         CHECK(memcmp(before, after, sizeof before) == 0);

@@ -12,7 +12,7 @@
 
 #include "check.h"
 #include "kernels/kernels.h"
-#include "lstm_edge.h"
+#include "binding.h"
 #include "system.h"
 
 static void fill_random(float *p, int n) {

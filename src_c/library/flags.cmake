@@ -1,0 +1,50 @@
+# The flags of src_c/flags.mk, which Makefile and setup.py read too: LSTM_EDGE_FLAGS for every file, and lstm_edge_file_flags(FILES...) for each its own.
+
+function(lstm_edge_read_flags)
+    file(STRINGS "${CMAKE_CURRENT_SOURCE_DIR}/src_c/flags.mk" lines REGEX "^[A-Za-z0-9_]+ = ")
+    foreach(line IN LISTS lines)
+        string(REGEX MATCH "^([A-Za-z0-9_]+) = (.*)$" matched "${line}")
+        string(REPLACE " " ";" flags "${CMAKE_MATCH_2}")
+        set(lstm_edge_mk_${CMAKE_MATCH_1} "${flags}" PARENT_SCOPE)
+    endforeach()
+endfunction()
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/src_c/flags.mk")
+lstm_edge_read_flags()
+
+if(MSVC AND NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "lstm_edge: expected gcc of mingw-w64 or clang, found MSVC, which has no vectors of GNU C")
+endif()
+
+# What the compiler makes code for, in the words of flags.mk; under a cross compiler, or -m32, not this machine.
+string(REPLACE " " ";" lstm_edge_given "${CMAKE_C_FLAGS}")
+set(lstm_edge_target)
+if(CMAKE_C_COMPILER_TARGET)
+    set(lstm_edge_target "--target=${CMAKE_C_COMPILER_TARGET}")
+endif()
+file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/empty.c" "")
+execute_process(
+    COMMAND "${CMAKE_C_COMPILER}" ${lstm_edge_target} ${lstm_edge_given} -dM -E "${CMAKE_CURRENT_BINARY_DIR}/empty.c"
+    OUTPUT_VARIABLE lstm_edge_macros RESULT_VARIABLE lstm_edge_failed)
+if(lstm_edge_failed)
+    message(FATAL_ERROR "lstm_edge: ${CMAKE_C_COMPILER}: expected the macros of gcc or clang by -dM -E, found an error")
+endif()
+set(lstm_edge_arch other)
+foreach(pair IN ITEMS __x86_64__=x86 __i386__=x86_32 __aarch64__=arm64 __arm__=arm32)
+    string(REPLACE "=" ";" pair ${pair})
+    list(GET pair 0 macro)
+    if(lstm_edge_macros MATCHES "#define ${macro} ")
+        list(GET pair 1 lstm_edge_arch)
+    endif()
+endforeach()
+
+set(LSTM_EDGE_FLAGS ${lstm_edge_mk_C_FLAGS} ${lstm_edge_mk_C_FLAGS_${lstm_edge_arch}})
+if(MINGW AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
+    list(APPEND LSTM_EDGE_FLAGS ${lstm_edge_mk_C_FLAGS_mingw})
+endif()
+
+function(lstm_edge_file_flags)
+    foreach(file IN LISTS ARGN)
+        get_filename_component(name "${file}" NAME_WE)
+        set_source_files_properties("${file}" PROPERTIES COMPILE_OPTIONS "${lstm_edge_mk_FLAGS_${name}};${lstm_edge_mk_FLAGS_${name}_${lstm_edge_arch}}")
+    endforeach()
+endfunction()

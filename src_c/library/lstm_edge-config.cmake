@@ -1,0 +1,10 @@
+# find_package(lstm_edge): lstm_edge::static, lstm_edge::shared where it was built, and lstm_edge::lstm_edge, which is the shared one then.
+include("${CMAKE_CURRENT_LIST_DIR}/lstm_edge-targets.cmake")
+if(NOT TARGET lstm_edge::lstm_edge)
+    add_library(lstm_edge::lstm_edge INTERFACE IMPORTED)
+    if(TARGET lstm_edge::shared)
+        target_link_libraries(lstm_edge::lstm_edge INTERFACE lstm_edge::shared)
+    else()
+        target_link_libraries(lstm_edge::lstm_edge INTERFACE lstm_edge::static)
+    endif()
+endif()
