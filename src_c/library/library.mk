@@ -38,7 +38,9 @@ $(LIB_BUILD)/liblstm_edge.so: $(LIB_BUILD)/$(LIB_SONAME)
 ABI_TOOLS := apt install abigail-tools
 abi: $(LIB_BUILD)/$(LIB_SONAME)
 	@command -v abidiff >/dev/null || { echo "abi: expected abidiff: $(ABI_TOOLS)"; exit 1; }
-	abidiff --no-added-syms --headers-dir1 src_c --headers-dir2 src_c $(LIB_ABI) $<
+	@mkdir -p $(LIB_BUILD)/include && cp src_c/lstm_edge.h $(LIB_BUILD)/include
+	abidiff --no-added-syms --headers-dir2 $(LIB_BUILD)/include $(LIB_ABI) $<
 
 abi-write: $(LIB_BUILD)/$(LIB_SONAME)
-	abidw --no-comp-dir-path --no-corpus-path --no-show-locs --headers-dir src_c --drop-private-types --out-file $(LIB_ABI) $<
+	@mkdir -p $(LIB_BUILD)/include && cp src_c/lstm_edge.h $(LIB_BUILD)/include
+	abidw --no-comp-dir-path --no-corpus-path --no-show-locs --headers-dir $(LIB_BUILD)/include --drop-private-types --out-file $(LIB_ABI) $<
