@@ -191,6 +191,8 @@ class Answers:
     """
 
     def __init__(self, model: Any, output: str | None = None):
+        if not hasattr(model, "metadata"):
+            raise FormatError(f"expected a model, whose file says what its answers mean, found {type(model).__name__}")
         described = meanings(model.metadata)
         if output is None and len(described) == 1:
             output = next(iter(described))
@@ -207,10 +209,14 @@ class Answers:
             if self.kind == "events":
                 self._set_events(about)
             elif self.kind in ("labels", "ctc"):
+                if not isinstance(about["labels"], list) or not about["labels"]:
+                    raise ValueError(f"labels {about['labels']!r}")
                 self.labels = [str(name) for name in about["labels"]]
                 self.width, self.top = len(self.labels), int(about["top"])
                 self.threshold = None if about["threshold"] is None else float(about["threshold"])
                 self.blank = self.newest = int(about["blank"]) if self.kind == "ctc" else None
+                if not 1 <= self.top <= self.width or not 0 <= (self.blank or 0) < self.width:
+                    raise ValueError(f"top {self.top}, blank {self.blank} of {self.width} labels")
             else:
                 raise ValueError(f"type {self.kind!r}")
         except (KeyError, TypeError, ValueError, OverflowError, ShapeError) as error:
@@ -253,7 +259,9 @@ class Answers:
         )
 
     def feed(self, answers: Any) -> list[Told]:
-        """What the next answers of one sequence tell: (n, width) numbers, an array or lists. ShapeError for another width."""
+        """What the next answers of one sequence tell: (n, width) numbers, an array or lists, with or without a batch axis of 1.
+        ShapeError for another width, several sequences, and what are no numbers."""
+        self._check_is_one_sequence(getattr(answers, "shape", ()))
         values = list(_numbers(answers))
         if len(values) % self.width:
             raise ShapeError(
@@ -266,6 +274,17 @@ class Answers:
             told += self._best(values[begin : begin + self.width])
             self.at += 1
         return told
+
+    def _check_is_one_sequence(self, shape: Any) -> None:
+        count = math.prod(shape)
+        counts = (
+            [n * self.width for n in (shape[0], shape[1] if shape[0] == 1 else shape[0])] if len(shape) > 1 else [count]
+        )
+        if count not in counts and not count % self.width:
+            raise ShapeError(
+                f"output {self.output}: expected the answers of one sequence, {self.width} values each, found shape {tuple(shape)}; "
+                "an Answers follows one sequence: give each its own"
+            )
 
     def _best(self, scores: list[float]) -> list[Label]:
         """The top of one answer, the first of equals first; what is no number is none of it."""
@@ -295,6 +314,8 @@ def _numbers(values: Any) -> Iterator[float]:
         values = values.tolist()
     if isinstance(values, (int, float)):
         yield float(values)
-    else:
+    elif isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)):
         for value in values:
             yield from _numbers(value)
+    else:
+        raise ShapeError(f"expected numbers, an array or lists of them, found {type(values).__name__}")

@@ -33,6 +33,7 @@ def join(
     and the file keeps the answer that this project's float64 reference of the whole gives to raw input.
     Raises FormatError and UnsupportedModelError with the place in the description, OSError.
     """
+    networks = [networks] if isinstance(networks, (str, os.PathLike)) else networks
     files = dict(networks) if isinstance(networks, Mapping) else _by_name(networks)
     graphs = {name: format.read(file) for name, file in files.items()}
     graph = built(graphs, pipeline)

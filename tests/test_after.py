@@ -85,7 +85,15 @@ def test_labels_are_the_best_that_reach_the_threshold():
         ),
         (EVENTS, r"frame_ms: expected how long an answer lasts"),
         ({**EVENTS, "frame_ms": 0.5}, r"frame_ms: expected a whole number of samples to an answer.*found 0.5"),
-        ({**EVENTS, "frame_ms": 1, "neg_threshold": 0.6}, r"expected 0 <= below <= threshold <= 1, found 0.6 and 0.5"),
+        (
+            {**EVENTS, "frame_ms": 1, "neg_threshold": 0.6},
+            r"neg_threshold: expected at most the threshold of 0.5, found 0.6",
+        ),
+        ({**EVENTS, "frame_ms": 1, "threshold": 1.2}, r"threshold: expected a probability, 1 at most, found 1.2"),
+        ({**EVENTS, "frame_ms": 1, "threshold": "0.5"}, r"threshold: expected a number of at least 0, found '0.5'"),
+        ({**EVENTS, "frame_ms": 1e300}, r"frame_ms: expected milliseconds, at most 1e\+09, found 1e\+300"),
+        ({**EVENTS, "frame_ms": 1, "activation": "softmax"}, r"activation: expected several values, as softmax of one"),
+        ({**LABELS, "labels": ["a\nb"]}, r"labels: expected names of one line each, found 'a\\nb'"),
         ({**EVENTS, "frame_ms": 1, "column": 1}, r"column: expected one of the output's 1 values"),
         (LABELS, r"labels: expected 1 labels, one for each value of the output, found 3"),
         ({**LABELS, "labels": []}, r"labels: expected a list of names, or the name of a file"),
@@ -165,11 +173,37 @@ def test_an_answer_lasts_as_long_as_the_front_end_says():
     assert model.metadata["delay"]["y"] == {"frame": 160, "half a window": 200, "end of an event": 224}
 
 
+@pytest.mark.parametrize("wrong", ["abc", None, {"y": 1}, [1j], ["1"]])
+def test_what_are_no_numbers_tells_nothing(wrong):
+    with pytest.raises(ShapeError, match="expected numbers, an array or lists of them, found"):
+        Answers(identity({"after": {"y": LABELS}}, 3)).feed(wrong)
+
+
+def test_answers_of_several_sequences_are_refused():
+    events = {"after": {"y": {**EVENTS, "frame_ms": 1}}}
+    assert Answers(identity(events)).feed(np.ones((1, 5, 1))) == []
+    with pytest.raises(
+        ShapeError, match=r"expected the answers of one sequence, 1 values each, found shape \(2, 5, 1\)"
+    ):
+        Answers(identity(events)).feed(np.ones((2, 5, 1)))
+
+
+@pytest.mark.parametrize("change", [{"labels": "abc"}, {"labels": []}, {"top": -1}, {"type": "ctc", "blank": 7}])
+def test_meanings_that_anybody_wrote_are_checked(change):
+    about = {"type": "labels", "labels": ["a"], "top": 1, "threshold": None, **change}
+    with pytest.raises(FormatError, match="metadata 'after' 'y': expected what after writes, found"):
+        Answers(SimpleNamespace(metadata={"after": {"y": about}}))
+
+
 def test_an_output_that_is_not_there_and_a_file_without_meaning():
     with pytest.raises(FormatError, match=r"after.z: expected an output of the model \(y\), found 'z'"):
         identity({"after": {"z": EVENTS}})
     with pytest.raises(FormatError, match="expected the meaning of output None, found that of none"):
         Answers(identity(None))
+    with pytest.raises(FormatError, match="expected a model, whose file says what its answers mean, found str"):
+        Answers("m.lstm")
+    with pytest.raises(FormatError, match="expected the path of a TOML file or a dict, found int"):
+        identity(5)
 
 
 def test_run_tells_labels(tmp_path, monkeypatch, capfdbinary):

@@ -147,6 +147,9 @@ def test_a_complex_mask_is_a_product():
     [
         ({**DTLN, "stage": []}, "stage: expected a list of stages"),
         ({**DTLN, "rates": 1}, "a key that this table has, found 'rates'; did you mean rate?"),
+        ({**DTLN, "output": ["clean", "clean"]}, "output: expected names that differ, found clean, clean"),
+        (changed(1, size=1 << 40), r"stage 1 \(frames\): size: expected at most 4194304 samples"),
+        (changed(8, hop=2), "output: expected sound of 4 samples a call, as many as come in, found clean of 2"),
         ({**DTLN, "output": "noisy"}, "output: expected what a stage makes: block, spectrum, .*, found noisy"),
         (changed(1, hop=None), r"stage 1 \(frames\): hop: expected a whole number of at least 1, found none"),
         (changed(1, size=2), r"stage 1 \(frames\): size: expected at least the hop of 4 samples, found 2"),
@@ -166,6 +169,40 @@ def test_a_complex_mask_is_a_product():
 def test_a_wrong_description_is_told_by_place(networks, description, message):
     with pytest.raises(FormatError, match=f"^the description: ?.*{message}"):
         lstm_edge.join(networks, pipeline=description, self_test=False)
+
+
+def test_what_a_part_says_of_itself_goes_on_with_it(tmp_path):
+    arrays = {"out.weight": RANDOM.standard_normal((4, 4)).astype(np.float32), "out.bias": np.zeros(4, np.float32)}
+    network = {"convention": "torch", "inputs": {"x": ["batch", "frames", 4]}, "layer": [{"type": "dense", "name": "out", "weights": "out"}]}  # fmt: skip
+    lstm_edge.convert(arrays, tmp_path / "n.lstm", network=network, labels=["a", "b", "c", "d"], rate=8000)
+    lstm_edge.quantize(tmp_path / "n.lstm", tmp_path / "q.lstm", weights="int8")
+    stages = [{"do": "frames", "in": "x", "out": "f", "size": 4, "hop": 2}, {"run": "q", "in": "f", "out": "y"}]
+    pipeline = {"rate": 8000, "input": "x", "output": "y", "stage": stages}
+    model = lstm_edge.join(tmp_path / "q.lstm", pipeline=pipeline)
+    assert model.metadata["after"]["y"]["labels"] == ["a", "b", "c", "d"]
+    assert [op["name"] for op in model.metadata["quantization"]["ops"]] == ["q/out"]
+    assert {"q/out", "f/keep"} <= {name for _, name in model.ops}
+    with pytest.raises(
+        LstmEdgeError, match="q: expected a network of the pipeline's rate, 16000 Hz, found one of 8000 Hz"
+    ):
+        lstm_edge.join(tmp_path / "q.lstm", pipeline={**pipeline, "rate": 16000})
+
+
+def test_a_network_that_does_not_answer_its_first_frames_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Narrowing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.over_time = torch.nn.Conv1d(4, 4, 3)
+
+        def forward(self, x):
+            return self.over_time(x.transpose(1, 2)).transpose(1, 2)
+
+    lstm_edge.convert(Narrowing(), tmp_path / "n.lstm", example=torch.zeros(1, 20, 4), self_test=False)
+    pipeline = {"input": "x", "output": "y", "stage": [{"run": "n", "in": "x", "out": "y"}]}
+    with pytest.raises(LstmEdgeError, match="n: expected a network that answers every frame, found one whose output"):
+        lstm_edge.join([tmp_path / "n.lstm"], pipeline=pipeline)
 
 
 def test_a_network_that_cannot_step_is_told(tmp_path, networks):

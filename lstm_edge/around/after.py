@@ -15,10 +15,11 @@ from ..ir.graph import Graph, Port
 from ..metadata import section
 from ..passes.edit import rename
 from ..passes.fuse import fuse
-from .description import Description, Table, read
+from .description import MOST, Description, Table, read
 from .labels import labelled, lines_of, names_of, width_of
 
 ACTIVATIONS = ("softmax", "sigmoid")
+LONGEST_MS = 1e9  # eleven days
 LONG = 1 << 40  # frames, by which an output's pace shows to a part of a sample
 
 
@@ -74,19 +75,24 @@ def _events(graph: Graph, port: Port, table: Table, folder: Path) -> dict[str, A
     if column >= width:
         table.fail(f"one of the output's {width} values, from 0 on", column, "column")
     threshold = table.number("threshold", 0.5)
+    below = table.number("neg_threshold", max(threshold - 0.15, 0.01))
+    if threshold > 1:
+        table.fail("a probability, 1 at most", f"{threshold:g}", "threshold")
+    if below > threshold:
+        table.fail(f"at most the threshold of {threshold:g}", f"{below:g}", "neg_threshold")
     rate = float(graph.metadata.get("sample_rate") or 0)
     hop = _samples_of_answer(graph, port) if rate else 0.0
     if table.has("frame_ms"):
         rate = rate or 1000.0
-        hop = table.number("frame_ms") * rate / 1000
+        hop = _ms(table, "frame_ms", 0) * rate / 1000
     elif not rate:
         table.fail("how long an answer lasts, as the model has no sample rate (--rate)", "none", "frame_ms")
     if hop < 1 or hop != int(hop):
         table.fail("a whole number of samples to an answer; frame_ms says how long one lasts", f"{hop:g}", "frame_ms")
-    pad, longest = rate * table.number("pad_ms", 30) / 1000, {}
-    gap = rate * table.number("min_silence_at_max_ms", 98) / 1000
+    pad, longest = rate * _ms(table, "pad_ms", 30) / 1000, {}
+    gap = rate * _ms(table, "min_silence_at_max_ms", 98) / 1000
     if table.has("max_duration_ms"):
-        longest = {"max_duration": rate * table.number("max_duration_ms") / 1000, "gap": gap}
+        longest = {"max_duration": rate * _ms(table, "max_duration_ms", 0) / 1000, "gap": gap}
         if longest["max_duration"] <= hop + 2 * pad:
             least = f"more than {1000 * (hop + 2 * pad) / rate:g} ms, an answer and what is put before and behind"
             table.fail(least, f"{1000 * longest['max_duration'] / rate:g}", "max_duration_ms")
@@ -96,12 +102,19 @@ def _events(graph: Graph, port: Port, table: Table, folder: Path) -> dict[str, A
         "column": column,
         "width": width,
         "threshold": threshold,
-        "neg_threshold": table.number("neg_threshold", max(threshold - 0.15, 0.01)),
-        "min_duration": rate * table.number("min_duration_ms", 250) / 1000,
-        "min_silence": rate * table.number("min_silence_ms", 100) / 1000,
+        "neg_threshold": below,
+        "min_duration": rate * _ms(table, "min_duration_ms", 250) / 1000,
+        "min_silence": rate * _ms(table, "min_silence_ms", 100) / 1000,
         "pad": pad,
         **longest,
     }
+
+
+def _ms(table: Table, key: str, default: float) -> float:
+    """Milliseconds, of which there are so many that a message can still tell them."""
+    if (found := table.number(key, default)) > LONGEST_MS:
+        table.fail(f"milliseconds, at most {LONGEST_MS:g}", f"{found:g}", key)
+    return found
 
 
 def _labels(graph: Graph, port: Port, table: Table, folder: Path) -> dict[str, Any]:
@@ -124,7 +137,8 @@ def _ctc(graph: Graph, port: Port, table: Table, folder: Path) -> dict[str, Any]
 
 
 def _least(table: Table) -> float | None:
-    return table.number("threshold") if table.has("threshold") else None
+    """The least score that is told; logits may be below 0."""
+    return table.number("threshold", least=-MOST) if table.has("threshold") else None
 
 
 def _names(given: Any, port: Port, graph: Graph, table: Table, folder: Path) -> list[str]:
@@ -146,6 +160,10 @@ def _activate(graph: Graph, port: Port, kind: str, table: Table) -> int:
     ):
         table.fail(
             "logits, which become probabilities", f"what {node.op} {node.name} made probabilities of", "activation"
+        )
+    if kind == "softmax" and width_of(graph, port) == 1:
+        table.fail(
+            "several values, as softmax of one is always 1; sigmoid makes a probability of it", kind, "activation"
         )
     shape = graph.shape(port.tensor)
     sizes = [size if isinstance(size, int) else 0 for size in shape]

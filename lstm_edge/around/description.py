@@ -21,6 +21,10 @@ def read(description: Description) -> tuple[dict[str, Any], str]:
     """The tables of a TOML file, or a dict as they are, and how messages name them. FormatError, OSError."""
     if isinstance(description, Mapping):
         return dict(description), "the description"
+    if not isinstance(description, (str, os.PathLike)):
+        raise FormatError(
+            f"the description: expected the path of a TOML file or a dict, found {type(description).__name__}"
+        )
     path = Path(description)
     if path.stat().st_size > MOST_BYTES:
         raise FormatError(f"{path.name}: expected at most {MOST_BYTES} bytes, found {path.stat().st_size}")
@@ -60,7 +64,8 @@ class Table:
         if value is None and default is not None:
             return default
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= MOST:
-            self.fail(f"a number of at least {least:g}", "none" if value is None else value, key)
+            expected = "a number" if least == -MOST else f"a number of at least {least:g}"
+            self.fail(expected, "none" if value is None else repr(value), key)
         return float(value)
 
     def whole(self, key: str, default: int | None = None, least: int = 1) -> int:
@@ -69,7 +74,7 @@ class Table:
         if value is None and default is not None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            self.fail(f"a whole number of at least {least}", "none" if value is None else value, key)
+            self.fail(f"a whole number of at least {least}", "none" if value is None else repr(value), key)
         return value
 
     def word(self, key: str, words: tuple[str, ...], default: str | None = None) -> str:

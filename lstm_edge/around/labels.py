@@ -68,10 +68,13 @@ def _class_names(graph: Graph, tables: Mapping[str, Any], source: Any) -> dict[s
 
 
 def names_of(given: Any, table: Table) -> list[str]:
-    """A list of names, none of them empty."""
+    """A list of names, none of them empty or longer than a line."""
+    given = given.tolist() if hasattr(given, "tolist") else given
     is_list = isinstance(given, Sequence) and not isinstance(given, (str, bytes))
     if not is_list or not given or not all(isinstance(name, str) and name for name in given):
         table.fail("a list of names, or the name of a file with one on each line", given or "none", "labels")
+    if broken := [name for name in given if len(name.splitlines()) > 1]:
+        table.fail("names of one line each", repr(broken[0]), "labels")
     return [str(name) for name in given]
 
 

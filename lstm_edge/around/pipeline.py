@@ -13,11 +13,13 @@ from ..answers import AFTER
 from ..errors import UnsupportedModelError
 from ..ir.graph import Graph
 from ..ir.notes import ASSUMED, notes_of
+from ..metadata import sample_rate, section
 from ..passes import fold, pieces
 from ..passes.edit import note
 from . import after
 from .compose import graft
 from .description import Description, Table, read
+from .labels import LABELLED
 from .stages import KINDS, Stage, Value, latest
 
 ONE = {"batch": 1, "frames": 1}  # what a network's open sizes are in a step
@@ -40,7 +42,11 @@ class _Building:
         self.graph = Graph()
         top = Table(values, place)
         self.rate = top.number("rate", 0)
-        self.inputs, outputs = top.names("input"), top.names("output")
+        self.inputs, self.outputs = top.names("input"), top.names("output")
+        self.hops: dict[str, int] = {}  # samples that a call brings, of inputs that are cut into frames
+        for key, names in (("input", self.inputs), ("output", self.outputs)):
+            if len(set(names)) < len(names):
+                top.fail("names that differ", ", ".join(names), key)
         self.values: dict[str, Value] = {}
         self.makers: dict[str, str] = {name: "an input" for name in self.inputs}
         stages, meanings = top.take("stage"), top.take(AFTER)
@@ -53,7 +59,7 @@ class _Building:
             top.fail(f"a stage that runs each network, run = {unused[0]!r} among them", "none", "stage")
         if idle := [name for name in self.inputs if name not in self.values]:
             top.fail("inputs that a stage reads", idle[0], "input")
-        for name in outputs:
+        for name in self.outputs:
             if name not in self.values or name in self.inputs:
                 top.fail(
                     f"what a stage makes: {', '.join(n for n in self.values if n not in self.inputs)}", name, "output"
@@ -83,7 +89,11 @@ class _Building:
         if names[0] in self.inputs and names[0] not in self.values:
             if do != "frames":
                 table.fail("a stage before it that cuts the input into frames, or a network", names[0], "in")
-            self._input(names[0], (1, table.whole("hop")))
+            self.hops[names[0]] = table.whole("hop")
+            if self.rate and len(set(self.hops.values())) > 1:
+                others = next(iter(self.hops.values()))
+                table.fail(f"{others}, as of the other input at this rate", self.hops[names[0]], "hop")
+            self._input(names[0], (1, self.hops[names[0]]))
         read_ = [self._value(table, name) for name in names]
         self._made(table, out, KINDS[do].build(Stage(self.graph, table, out, read_)))
 
@@ -113,13 +123,41 @@ class _Building:
         made = graft(self.graph, part, bound, prefix, ONE)
         for port_name, out in zip(outputs, outs):
             self._made(table, out, Value(made[port_name], behind))
+            self._keep_meaning(name, part, port_name, out)
+        if report := section(part.metadata, "quantization"):
+            self._keep_quantisation(prefix, report)
         for line in notes_of(part.metadata):
             note(
                 self.graph,
                 f"{ASSUMED}{name}: {line[len(ASSUMED) :]}" if line.startswith(ASSUMED) else f"{name}: {line}",
             )
 
+    def _keep_meaning(self, name: str, part: Graph, port: str, out: str) -> None:
+        """Names of values go on with an output of the whole; how long events last is to be said of the whole's own hop."""
+        about = section(section(part.metadata, AFTER), port, f"metadata {AFTER!r}")
+        if about.get("type") in LABELLED and out in self.outputs:
+            self.graph.metadata.setdefault(AFTER, {})[out] = dict(about)
+        elif about and out in self.outputs:
+            note(self.graph, f"{name}: its events are told where [after.{out}] of the pipeline says so again")
+
+    def _keep_quantisation(self, prefix: str, report: Mapping[str, Any]) -> None:
+        kept = self.graph.metadata.setdefault("quantization", {"weights": report.get("weights"), "ops": []})
+        if kept["weights"] != report.get("weights"):
+            kept["weights"] = "mixed"
+        kept["ops"] += [{**op, "name": f"{prefix}/{op.get('name')}"} for op in report.get("ops", [])]
+
     def _check_steps(self, name: str, part: Graph) -> None:
+        rate = sample_rate(part.metadata)
+        if self.rate and rate and rate != self.rate:
+            raise UnsupportedModelError(
+                f"{name}: expected a network of the pipeline's rate, {self.rate:g} Hz, found one of {rate:g} Hz"
+            )
+        for port in part.outputs:
+            if any(not isinstance(s, int) and s.value(1, 1) < 1 for s in part.shape(port.tensor)):
+                raise UnsupportedModelError(
+                    f"{name}: expected a network that answers every frame, found one whose output {port.name!r} has no answer to the "
+                    "first ones (a window over time without padding): pad its beginning by zeros, as causal convolutions do"
+                )
         streaming = part.metadata.get("streaming", {})
         if not streaming.get("supported") or streaming.get("multiple", 1) != 1:
             why = streaming.get("why") or f"it takes {streaming.get('multiple')} frames at a time"
@@ -162,6 +200,11 @@ class _Building:
 
     def _finish(self, top: Table) -> None:
         graph = self.graph
+        for name in self.outputs if self.rate and self.hops else ():
+            count, hop = int(np.prod(graph.shape(self.values[name].tensor))), next(iter(self.hops.values()))  # type: ignore[arg-type]
+            if self.values[name].is_sound and count != hop:
+                found = f"{name} of {count}, which would be sound of another rate"
+                top.fail(f"sound of {hop} samples a call, as many as come in", found, "output")
         fold.fold(graph)
         pieces.take_from_sources(graph)
         graph.drop_unused()
@@ -170,7 +213,8 @@ class _Building:
         graph.metadata["ports"] = {"inputs": [p.name for p in graph.inputs], "outputs": [p.name for p in graph.outputs]}
         graph.metadata["pipeline"] = {key: value for key, value in top.values.items() if key != AFTER}
         if self.rate:
-            hop = int(np.prod(graph.shape(graph.inputs[0].tensor)))  # type: ignore[arg-type]
+            first = int(np.prod(graph.shape(graph.inputs[0].tensor)))  # type: ignore[arg-type]
+            hop = next(iter(self.hops.values()), first)
             graph.metadata["sample_rate"] = self.rate
             graph.metadata["sound"] = [p.name for p in graph.outputs if self.values[p.name].is_sound]
             graph.metadata["delay"] = {

@@ -15,6 +15,7 @@ from ..ir.graph import Graph, State, Tensor
 from ..ir.ops import TO_END
 from .description import Table
 
+MOST_SAMPLES = 1 << 22  # of a block: minutes of sound
 TINY = np.float32(1e-30)  # what a magnitude of 0 is taken for where it is divided by
 WINDOWS = ("hann", "sqrt_hann", "hamming")
 
@@ -103,6 +104,8 @@ def frames(stage: Stage) -> Value:
     size = stage.table.whole("size")
     if stage.table.whole("hop") != hop:
         stage.table.fail(f"{hop}, the samples that a call brings", stage.table.take("hop"), "hop")
+    if size > MOST_SAMPLES:
+        stage.table.fail(f"at most {MOST_SAMPLES} samples", size, "size")
     if size < hop:
         stage.table.fail(f"at least the hop of {hop} samples", size, "size")
     block = x
