@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from ..ir.ops import TO_END
 from ..metadata import section
 from ..options import named
 from ..passes.edit import note
-from . import description
+from . import deltas, description
 from .compose import graft
 from .feature_fields import Fields, as_metadata, kept_fields, kept_shape, tables_of
 from .filterbanks import cosines, lifter, mel_bank, window
+from .loudness import binary, logarithm, pcen
+from .statistics import LEAST_VARIANCE, UTTERANCE
 
 
 def apply(graph: Graph, before: description.Description | None, rate: float | None = None) -> None:
@@ -27,7 +30,10 @@ def apply(graph: Graph, before: description.Description | None, rate: float | No
     if before is None:
         return
     values, place = description.read(before)
-    for name, front in tables_of(values, place).items():
+    folder = Path() if isinstance(before, Mapping) else Path(before).parent
+    fronts = tables_of(values, place, folder)
+    _refuse_several_rates(fronts, place)
+    for name, front in fronts.items():
         if rate not in (None, front.rate):
             raise UnsupportedModelError(
                 f"{place}: before.{name}: rate: expected the {rate:g} samples a second of {named('rate')}, found {front.rate:g}"
@@ -42,6 +48,14 @@ def apply(graph: Graph, before: description.Description | None, rate: float | No
         _put_before(graph, port, front, f"{place}: before.{name}")
         graph.metadata.setdefault("before", {})[name] = {**as_metadata(front), "shape": shape}
         graph.metadata["sample_rate"] = float(front.rate)
+
+
+def _refuse_several_rates(fronts: Mapping[str, Fields], place: str) -> None:
+    """A file has one clock of samples, which all front ends share."""
+    rates = {name: front.rate for name, front in fronts.items()}
+    if len(set(rates.values())) > 1:
+        found = ", ".join(f"{rate:g} Hz of {name}" for name, rate in rates.items())
+        raise UnsupportedModelError(f"{place}: expected one rate of all front ends, found {found}")
 
 
 def computed(metadata: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -74,7 +88,14 @@ def _computed_one(front: Fields, shape: tuple[Size, ...], at: int, samples: np.n
 def frames_to_try(metadata: Mapping[str, Any]) -> int | None:
     """Samples of a self-test: some frames of the longest front end, None without one or where calls are frames."""
     fronts = map(_of_file, section(metadata, "before").values())
-    return max((f.n_fft + 9 * f.hop for f, shape, at in fronts if _frame_axis(shape, at) is not None), default=None)
+    return max(
+        (
+            f.n_fft + (9 + f.deltas * f.delta_width) * f.hop
+            for f, shape, at in fronts
+            if _frame_axis(shape, at) is not None
+        ),
+        default=None,
+    )
 
 
 def _of_file(kept: Any) -> tuple[Fields, tuple[Size, ...], int]:
@@ -161,6 +182,7 @@ def _samples(graph: Graph, shape: tuple[Size, ...], at: int, f: Fields, place: s
         return (shape[0], FRAMES)
     if isinstance(frames, Dim):
         raise UnsupportedModelError(f"{place}: expected frames that are the model's clock, found the size {frames}")
+    frames += f.frames_not_answered
     return (shape[0], max((frames - 1) * f.hop + f.size - sum(_padding(f)), 1))
 
 
@@ -172,6 +194,10 @@ def _refuse_by_call(graph: Graph, shape: tuple[Size, ...], f: Fields, place: str
             f"free it by {named('shapes')} where the network allows it"
         )
     whole = _whole_recording(f)
+    if f.deltas:
+        whole.append("deltas look at frames before and behind (a network with an axis of frames is given them)")
+    if f.type == "pcen" and f.calls_before:
+        whole.append("PCEN goes on from a recording's first frame (a network with an axis of frames is given it)")
     if whole:
         raise UnsupportedModelError(
             f"{place}: expected features that a network of one frame a call (shape {shape}) can be given while the sound comes, "
@@ -205,6 +231,14 @@ def _whole_recording(f: Fields) -> list[str]:
         whole.append("its beginning is padded with what comes after it (pad_mode = 'constant' pads zeros)")
     if f.top_db and f.log == "db" and f.type in ("log_mel", "mfcc"):
         whole.append("decibels are counted from the loudest value of a whole recording (top_db = false does not)")
+    if f.preemphasis and f.preemphasis_of == "samples" and f.preemphasis_first == "extrapolated":
+        whole.append("its first sample is emphasised by the second (preemphasis_first = 'itself' leaves it as it is)")
+    if f.deltas and f.delta_end == "pad":
+        whole.append("deltas at the end of a recording look beyond it (delta_end = 'cut' leaves those frames out)")
+    if f.deltas and f.delta_edges == "mirror":
+        whole.append("deltas at its beginning look at frames mirrored (delta_edges = 'nearest' repeats the first)")
+    if f.cmvn == UTTERANCE:
+        whole.append("mean and deviation are those of a whole recording (cmvn = 'FILE' takes given ones)")
     return whole
 
 
@@ -215,6 +249,8 @@ def _note_delay(graph: Graph, name: str, f: Fields) -> None:
         return
     # Of what an answer lies behind: the samples that a frame waits for, and those from its middle to its end.
     parts = {"frame": f.hop, "half a window": f.size // 2}
+    if f.delta_frames:
+        parts["deltas"] = f.delta_frames * f.hop
     longest = max([parts, *graph.metadata.get("delay", {}).values()], key=lambda p: sum(p.values()))
     graph.metadata["delay"] = {p.name: dict(longest) for p in graph.outputs}
 
@@ -224,8 +260,36 @@ def _note_delay(graph: Graph, name: str, f: Fields) -> None:
 
 def _features(graph: Graph, x: str, f: Fields, name: str, kept: bool = False) -> str:
     """(batch, samples) to (batch, frames, f.width). kept: what stands before the samples is in front of them already."""
+    x = _of_frames(graph, x, f, name, kept)
+    of_all = isinstance(f.cmvn, dict) and len(f.cmvn["mean"]) > f.own_width
+    if f.cmvn and not of_all:
+        x = _normalised(graph, x, f, f"{name}.cmvn")
+    x = deltas.append(graph, x, f, name)
+    return _normalised(graph, x, f, f"{name}.cmvn") if of_all else x
+
+
+def _normalised(graph: Graph, x: str, f: Fields, name: str) -> str:
+    """Columns less their mean, over their deviation."""
+    if f.cmvn != UTTERANCE:
+        x = binary(graph, "sub", x, f.cmvn["mean"], f"{name}.centred")
+        std = np.array(f.cmvn["std"])
+        return x if (std == 1).all() else binary(graph, "mul", x, 1 / std, name)
+    mean = graph.add1("Reduce", [x], {"kind": "mean", "axes": [1], "keepdims": 1}, f"{name}.mean")
+    x = graph.add1("Binary", [x, mean], {"kind": "sub"}, f"{name}.centred")
+    if not f.cmvn_vars:
+        return x
+    squares = graph.add1("Binary", [x, x], {"kind": "mul"}, f"{name}.squares")
+    variance = graph.add1("Reduce", [squares], {"kind": "mean", "axes": [1], "keepdims": 1}, f"{name}.variance")
+    deviation = graph.add1(
+        "Unary", [binary(graph, "max", variance, LEAST_VARIANCE, f"{name}.least")], {"kind": "sqrt"}, f"{name}.std"
+    )
+    return graph.add1("Binary", [x, deviation], {"kind": "div"}, name)
+
+
+def _of_frames(graph: Graph, x: str, f: Fields, name: str, kept: bool) -> str:
+    """(batch, samples) to (batch, frames, f.own_width)."""
     if f.input_scale != 1:
-        x = _binary(graph, "mul", x, f.input_scale, f"{name}.scaled")
+        x = binary(graph, "mul", x, f.input_scale, f"{name}.scaled")
     if f.preemphasis and f.preemphasis_of == "samples":
         x = _emphasised_samples(graph, x, f, name, kept)
     if not kept:
@@ -236,13 +300,15 @@ def _features(graph: Graph, x: str, f: Fields, name: str, kept: bool = False) ->
     parts = {"kind": "sum_square" if f.power == 2 else "l2", "axes": [2], "keepdims": 0}
     power = graph.add1("Reduce", [spectrum], parts, f"{name}.power")
     if f.type == "stft":
-        return power if f.spectrum_scale == 1 else _binary(graph, "mul", power, f.spectrum_scale, f"{name}.stft")
+        return power if f.spectrum_scale == 1 else binary(graph, "mul", power, f.spectrum_scale, f"{name}.stft")
     bank = mel_bank(f.rate, f.n_fft, f.n_mels, f.fmin, f.fmax or f.rate / 2, f.mel, f.norm, f.spacing)
     bank[:, 0] *= f.first_bin
     mel = graph.add1("Dense", [power, graph.constant(bank * f.spectrum_scale, f"{name}.bank")], {}, f"{name}.mel")
     if f.type == "mel":
         return mel
-    logs = _logarithm(graph, mel, f, f"{name}.log")
+    if f.type == "pcen":
+        return pcen(graph, mel, f, f"{name}.pcen")
+    logs = logarithm(graph, mel, f, f"{name}.log")
     if f.type == "log_mel":
         return logs
     dct = cosines(f.n_mfcc, f.n_mels, f.dct) * lifter(f.n_mfcc, f.lifter, f.lifter_first)[:, None]
@@ -251,19 +317,20 @@ def _features(graph: Graph, x: str, f: Fields, name: str, kept: bool = False) ->
         return mfcc
     if f.energy == "spectrum":
         total = graph.add1("Reduce", [power], {"kind": "sum", "axes": [2], "keepdims": 1}, f"{name}.energy")
-        energy = _binary(graph, "mul", total, f.spectrum_scale, f"{name}.energy_scaled")
-    first = _logarithm(graph, energy, f, f"{name}.log_energy")
+        energy = binary(graph, "mul", total, f.spectrum_scale, f"{name}.energy_scaled")
+    first = logarithm(graph, energy, f, f"{name}.log_energy")
     rest = graph.add1("Slice", [mfcc], {"axes": [2], "starts": [1], "ends": [TO_END]}, f"{name}.rest")
     return graph.add1("Concat", [first, rest], {"axis": 2}, f"{name}.with_energy")
 
 
-def _binary(graph: Graph, kind: str, x: str, value: Any, name: str) -> str:
-    constant = graph.constant(np.asarray(value, np.float64), f"{name}.value")
-    return graph.add1("Binary", [x, constant], {"kind": kind}, name)
-
-
 def _emphasised_samples(graph: Graph, x: str, f: Fields, name: str, kept: bool) -> str:
-    """x[t] - a x[t-1], and x[0] itself, or without it where it is one that was kept."""
+    """x[t] - a x[t-1], and x[0] itself, or without it where it is one that was kept, or less what stands before it on the line through
+    x[0] and x[1], as librosa has it: 3 x[0] - x[1]."""
+    if f.preemphasis_first == "extrapolated" and not kept:
+        two = graph.add1("Slice", [x], {"axes": [1], "starts": [0], "ends": [2]}, f"{name}.first_two")
+        line = np.array([[2.0, -1.0]]) / -f.preemphasis
+        front = graph.add1("Dense", [two, graph.constant(line, f"{name}.line")], {}, f"{name}.before_first")
+        x, kept = graph.add1("Concat", [front, x], {"axis": 1}, f"{name}.from_line"), True
     before = {"shape": [1, 1, 1], "from_input": [0, -1, 0], "from_axis": [0, 0, 1]}
     channel = graph.add1("Reshape", [x], before, f"{name}.channel")
     weight = graph.constant(np.array([[[-f.preemphasis, 1.0]]]), f"{name}.emphasis.weight")
@@ -305,34 +372,19 @@ def _prepared(graph: Graph, frames: str, f: Fields, name: str) -> tuple[str, str
         first = graph.add1("Slice", [frames], {"axes": [2], "starts": [0], "ends": [1]}, f"{name}.first")
         rest = graph.add1("Slice", [frames], {"axes": [2], "starts": [0], "ends": [-1]}, f"{name}.before_each")
         before = graph.add1("Concat", [first, rest], {"axis": 2}, f"{name}.shifted")
-        less = _binary(graph, "mul", before, f.preemphasis, f"{name}.less")
+        less = binary(graph, "mul", before, f.preemphasis, f"{name}.less")
         frames = graph.add1("Binary", [frames, less], {"kind": "sub"}, f"{name}.emphasised")
     taper = window(f.window, f.win_length, f.periodic)
     left = (f.size - f.win_length) // 2
     taper = np.pad(taper, (left, f.size - f.win_length - left))
     if not (taper == 1).all():
-        frames = _binary(graph, "mul", frames, taper, f"{name}.windowed")
+        frames = binary(graph, "mul", frames, taper, f"{name}.windowed")
     return frames, energy
-
-
-def _logarithm(graph: Graph, x: str, f: Fields, name: str) -> str:
-    if f.log == "none":
-        return x
-    x = _binary(graph, f.floor_by, x, f.floor, f"{name}.floored")
-    y = graph.add1("Unary", [x], {"kind": "log"}, name)
-    if f.log != "db":
-        return y
-    y = _binary(graph, "mul", y, 10 * np.log10(np.e), f"{name}.db")
-    if not f.top_db:
-        return y
-    loudest = graph.add1("Reduce", [y], {"kind": "max", "axes": [1, 2], "keepdims": 1}, f"{name}.loudest")
-    least = _binary(graph, "sub", loudest, f.top_db, f"{name}.least")
-    return graph.add1("Binary", [y, least], {"kind": "max"}, f"{name}.top")
 
 
 def described(front: Mapping[str, Any]) -> str:
     """A line for `info`: what stands before an input."""
     f = kept_fields(front)
-    return (
-        f"{f.type} as {f.like} computes it: {f.width} values a frame of {f.size} samples every {f.hop} at {f.rate:g} Hz"
-    )
+    more = ["", " with deltas", " with deltas and their deltas"][f.deltas]
+    more += f", normalised by {'the recording' if f.cmvn == UTTERANCE else 'given statistics'}" * bool(f.cmvn)
+    return f"{f.type}{more} as {f.like} computes it: {f.width} values a frame of {f.size} samples every {f.hop} at {f.rate:g} Hz"

@@ -152,17 +152,18 @@ def _repeat_first(graph: Graph, node: Node, plan: Edge) -> None:
     source, axis, name = node.inputs[0], plan.axis, f"{node.name}.front"
     if sum(read_attrs(node)["pads"]) != plan.count:
         source = _pad_other_axes(graph, node, axis)
-    rank, dtype = len(graph.shape(source)), graph.tensors[source].dtype
+    rank = len(graph.shape(source))
     counted = tuple(plan.count if d == axis else 1 for d in range(rank))
-    state = _new_state(graph, name, counted, dtype, axis, np.zeros(counted, dtype))
+    state = _new_state(graph, name, counted, "bool", axis, np.ones(counted, bool))
     number = graph.constant(np.zeros(1, np.int32), f"{name}.number")
     first = graph.add1("Gather", [source, number], {"axis": axis}, f"{name}.first")  # absent where there is none yet
-    sizes = {"shape": [1] * rank, "from_input": [int(d == axis) for d in range(rank)], "from_axis": list(range(rank))}
-    copies = graph.add1("Expand", [first, state.read], sizes, f"{name}.copies")
+    copies = graph.add1("Where", [state.read, first, first], {}, f"{name}.copies")
     replace_by(graph, node, "Concat", [copies, source], {"axis": axis})
     ends = [int(d != axis) for d in range(rank)]
     nothing = {"axes": list(range(rank)), "starts": [0] * rank, "ends": ends}
-    state.write = graph.add1("Slice", [graph.nodes[-1].outputs[0]], nothing, f"{name}.next")
+    rest = graph.add1("Slice", [graph.nodes[-1].outputs[0]], nothing, f"{name}.rest")
+    dtype = graph.tensors[rest].dtype
+    state.write = rest if dtype == "bool" else graph.add1("Cast", [rest], {"to": "bool"}, f"{name}.next")
 
 
 def _pad_other_axes(graph: Graph, node: Node, axis: int) -> str:

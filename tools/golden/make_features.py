@@ -10,6 +10,7 @@ import argparse
 import json
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,36 @@ SETS: list[dict] = [
     {"like": T, "type": "stft", "n_fft": 256, "hop": 128},
     {"like": T, "type": "mel", "n_fft": 512, "hop": 160, "power": 2},
     {"like": T, "type": "mfcc", "n_fft": 512, "win_length": 480, "hop": 160, "n_mels": 40, "n_mfcc": 10, "end": "pad"},
+    # deltas
+    {"like": L, "type": "mfcc", "rate": 16000, "n_fft": 512, "hop": 160, "n_mfcc": 13, "deltas": 2},
+    {"like": L, "type": "log_mel", "rate": 16000, "n_fft": 512, "hop": 160, "n_mels": 20, "deltas": 1, "delta_width": 5, "delta_edges": "nearest"},
+    {"like": L, "type": "mfcc", "rate": 16000, "n_fft": 512, "hop": 256, "n_mfcc": 13, "deltas": 2, "delta_width": 7, "delta_edges": "mirror"},
+    {"like": L, "type": "mfcc", "rate": 16000, "n_fft": 512, "hop": 160, "n_mfcc": 8, "deltas": 2, "delta_edges": "constant"},
+    {"like": L, "type": "mel", "rate": 16000, "n_fft": 512, "hop": 160, "n_mels": 16, "deltas": 2, "delta_width": 3, "delta_edges": "nearest"},
+    {"like": P, "type": "mfcc", "deltas": 2},
+    {"like": P, "type": "mfcc", "deltas": 1, "delta_width": 3},
+    {"like": P, "type": "log_mel", "deltas": 2, "delta_width": 9},
+    {"like": P, "type": "mfcc", "n_mfcc": 20, "deltas": 2, "delta_width": 7},
+    {"like": P, "type": "mel", "n_mels": 20, "deltas": 1},
+    {"like": K, "type": "mfcc", "deltas": 2},
+    {"like": K, "type": "mfcc", "deltas": 1, "delta_width": 7},
+    {"like": K, "type": "log_mel", "n_mels": 40, "deltas": 2, "delta_width": 3},
+    {"like": K, "type": "log_mel", "n_mels": 30, "deltas": 1},
+    {"like": K, "type": "mfcc", "energy": "none", "deltas": 2, "delta_width": 7},
+    # normalised features
+    {"like": K, "type": "mfcc", "cmvn": {"mean": [14.0, *[-3.0] * 12], "std": [2.5 + n for n in range(13)]}},
+    {"like": K, "type": "mfcc", "deltas": 2, "cmvn": {"mean": [14.0, *[-3.0] * 12, *[0.25] * 26], "std": [*[9.0] * 13, *[0.5] * 26]}},
+    {"like": K, "type": "mfcc", "deltas": 1, "cmvn": {"mean": [12.5, *[-2.0] * 12], "std": [7.0] * 13}},
+    {"like": K, "type": "mfcc", "cmvn": "utterance"},
+    {"like": K, "type": "log_mel", "n_mels": 40, "cmvn": "utterance", "cmvn_vars": True},
+    # PCEN and pre-emphasis
+    {"like": L, "type": "pcen", "rate": 16000, "n_fft": 512, "hop": 160, "n_mels": 40, "power": 1, "spectrum_scale": 2**31},
+    {"like": L, "type": "pcen", "rate": 16000, "n_fft": 512, "hop": 128, "n_mels": 40, "time_constant": 0.06, "gain": 0.8, "bias": 10, "pcen_power": 0.25},
+    {"like": L, "type": "pcen", "rate": 16000, "n_fft": 1024, "hop": 512, "n_mels": 64, "bias": 0, "pcen_power": 0.5, "eps": 1e-3, "spectrum_scale": 1e4},
+    {"like": L, "type": "pcen", "rate": 16000, "n_fft": 512, "hop": 160, "n_mels": 20, "pcen_power": 0, "gain": 0.5, "preemphasis": 0.97, "spectrum_scale": 1e4},
+    {"like": L, "type": "pcen", "rate": 16000, "n_fft": 400, "hop": 160, "n_mels": 40, "gain": 0.0, "power": 1, "deltas": 2, "spectrum_scale": 100},
+    {"like": L, "type": "mfcc", "rate": 16000, "n_fft": 512, "hop": 160, "n_mfcc": 13, "preemphasis": 0.97},
+    {"like": L, "type": "mel", "rate": 16000, "n_fft": 512, "hop": 160, "n_mels": 40, "preemphasis": 0.5, "center": False},
 ]  # fmt: skip
 TIMES = 12  # frames that are kept of each answer
 
@@ -65,6 +96,15 @@ def pieces(paths: list[str]) -> dict[str, np.ndarray]:
 def librosa(s: dict, x: np.ndarray) -> np.ndarray:
     import librosa as lib
 
+    if s.get("preemphasis"):
+        x = lib.effects.preemphasis(x, coef=s["preemphasis"])
+    features = _librosa(lib, s, x)
+    common = {"width": s.get("delta_width", 9), "mode": s.get("delta_edges", "interp")}
+    orders = [lib.feature.delta(features.T, order=n + 1, **common).T for n in range(s.get("deltas", 0))]
+    return np.concatenate([features, *orders], 1)
+
+
+def _librosa(lib: Any, s: dict, x: np.ndarray) -> np.ndarray:
     n_fft = s["n_fft"]
     common = {
         "n_fft": n_fft,
@@ -82,6 +122,10 @@ def librosa(s: dict, x: np.ndarray) -> np.ndarray:
     )  # fmt: skip
     if s["type"] == "mel":
         return mel.T
+    if s["type"] == "pcen":
+        named = {"time_constant": "time_constant", "gain": "gain", "bias": "bias", "eps": "eps", "pcen_power": "power"}
+        given = {named[key]: value for key, value in s.items() if key in named}
+        return lib.pcen(mel * s.get("spectrum_scale", 1), sr=s["rate"], hop_length=s["hop"], **given).T
     db = lib.power_to_db(mel, top_db=None if s.get("top_db") is False else 80.0)
     return db.T if s["type"] == "log_mel" else lib.feature.mfcc(S=db, n_mfcc=s["n_mfcc"], lifter=s.get("lifter", 0)).T
 
@@ -96,13 +140,20 @@ def python_speech_features(s: dict, x: np.ndarray) -> np.ndarray:
         "nfft": n_fft, "lowfreq": s.get("fmin", 0), "highfreq": s.get("fmax"), "preemph": s.get("preemphasis", 0.97),
         "winfunc": window,
     }  # fmt: skip
+
+    def with_deltas(features: np.ndarray) -> np.ndarray:
+        blocks = [features]
+        for _ in range(s.get("deltas", 0)):
+            blocks.append(lib.delta(blocks[-1], s.get("delta_width", 5) // 2))
+        return np.concatenate(blocks, 1)
+
     if s["type"] == "mfcc":
         lifter = 0 if s.get("lifter") is False else 22
-        return lib.mfcc(
-            x, numcep=s.get("n_mfcc", 13), ceplifter=lifter, appendEnergy=s.get("energy") != "none", **common
+        return with_deltas(
+            lib.mfcc(x, numcep=s.get("n_mfcc", 13), ceplifter=lifter, appendEnergy=s.get("energy") != "none", **common)
         )
     mel, _ = lib.fbank(x, **common)
-    return np.log(mel) if s["type"] == "log_mel" else mel
+    return with_deltas(np.log(mel) if s["type"] == "log_mel" else mel)
 
 
 def kaldi(s: dict, x: np.ndarray) -> np.ndarray:
@@ -125,7 +176,27 @@ def kaldi(s: dict, x: np.ndarray) -> np.ndarray:
     made = lib.OnlineMfcc(opts) if is_mfcc else lib.OnlineFbank(opts)
     made.accept_waveform(16000, x.tolist())
     made.input_finished()
-    return np.stack([made.get_frame(i) for i in range(made.num_frames_ready)])
+    features = np.stack([made.get_frame(i) for i in range(made.num_frames_ready)])
+    before = len(s["cmvn"]["mean"]) == features.shape[1] if isinstance(s.get("cmvn"), dict) else True
+    features = _normalised(lib, s, features) if before else features
+    if s.get("deltas"):
+        features = lib.compute_deltas(
+            lib.DeltaOptions(order=s["deltas"], window=s.get("delta_width", 5) // 2), features
+        )
+    return features if before else _normalised(lib, s, features)
+
+
+def _normalised(lib: Any, s: dict, features: np.ndarray) -> np.ndarray:
+    given = s.get("cmvn")
+    if not given:
+        return features
+    if given == "utterance":
+        return lib.apply_cmvn(
+            lib.compute_cmvn_stats(features), lib.CmvnOptions(norm_vars=s.get("cmvn_vars", False)), features
+        )
+    mean, std, count = np.array(given["mean"]), np.array(given["std"]), 1000
+    sums = np.stack([np.append(mean * count, count), np.append((std**2 + mean**2) * count, 0)])
+    return lib.apply_cmvn(sums, lib.CmvnOptions(norm_vars=True), features)
 
 
 def sonopy(s: dict, x: np.ndarray) -> np.ndarray:
@@ -166,14 +237,17 @@ def main() -> None:
     parser.add_argument("path")
     parser.add_argument("--wavs", nargs="*", default=[])
     parser.add_argument("--only", default=f"{L},{P},{K},{S},{T}")
+    parser.add_argument("--from-set", type=int, default=0, help="the first table whose answers are made anew")
     parser.add_argument("--whole", action="store_true", help="keep every frame")
     args = parser.parse_args()
     kept = dict(np.load(args.path)) if Path(args.path).exists() else {}
     for n, table in enumerate(SETS):
-        if table["like"] in args.only.split(","):
+        if n >= args.from_set and table["like"] in args.only.split(","):
             for name, x in pieces(args.wavs).items():
                 answer = np.asarray(globals()[table["like"]](table, x), np.float32)
                 kept[f"{n}/{name}"] = answer if args.whole else answer[-TIMES:] if name == "signal" else answer[:TIMES]
+                if name == "signal" and not args.whole:
+                    kept[f"{n}/signal/first"] = answer[:TIMES]
                 kept[f"{n}/{name}/frames"] = np.array(len(answer))
     kept["sets"] = np.array(json.dumps(SETS))
     np.savez_compressed(args.path, **kept)
