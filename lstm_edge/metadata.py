@@ -24,6 +24,11 @@ def sample_rate(metadata: Mapping[str, Any]) -> float:
     return float(rate)
 
 
+def in_front_end(metadata: Mapping[str, Any], op: str) -> bool:
+    """Whether an op, by its name, belongs to the audio features in front of an input."""
+    return any(op.startswith(f"{name}.before.") for name in section(metadata, "before"))
+
+
 def source_frames(metadata: Mapping[str, Any]) -> int:
     """The frames that the source's network was made for, though the file takes any number; 0 where it was for any, or does not say."""
     found = section(metadata, "source").get("frames")

@@ -7,13 +7,17 @@ import struct
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from test_features import fronted, signal
 
-from lstm_edge.around import features
+import lstm_edge
+from lstm_edge import format, passes
+from lstm_edge.around import features, scalers
 from lstm_edge.around.feature_fields import as_metadata, kept_fields, settled
 from lstm_edge.around.statistics import read
+from lstm_edge.cli.info import command
 from lstm_edge.errors import FormatError, UnsupportedModelError
-from lstm_edge.ir.dims import BATCH
+from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 
 CUT = {"end": "cut", "top_db": False, "delta_end": "cut", "preemphasis_first": "itself", "pad_mode": "constant"}
@@ -152,3 +156,30 @@ def test_two_front_ends_have_one_rate():
     tables = {"a": {"like": "kaldi", "type": "mfcc"}, "b": {"like": "kaldi", "type": "mfcc", "rate": 8000}}
     with pytest.raises(UnsupportedModelError, match="one rate of all front ends, found 16000 Hz of a, 8000 Hz of b"):
         features.apply(graph, {"before": tables})
+
+
+def test_features_and_scalers_stay_float32_where_a_network_becomes_narrow(tmp_path):
+    rng, graph = np.random.default_rng(3), Graph()
+    x = graph.input("x", (BATCH, FRAMES, 26))
+    shapes = ((64, 26), (64, 16))
+    w, r = (graph.constant(rng.normal(size=(1, *s)) / 4, "w") for s in shapes)
+    graph.output("y", graph.add1("LSTM", [x, w, r], {}, "lstm"))
+    table = {"like": "kaldi", "type": "mfcc", "deltas": 1, "delta_end": "cut"}
+    scale = {"mean": [5.0] * 26, "scale": [20.0] * 26}
+
+    def dress(g):
+        scalers.apply(g, scale, None)
+        features.apply(g, {"before": {"x": table}})
+
+    passes.pipeline(graph, dress=dress)
+    content, sound = format.to_bytes(graph), signal()[None]
+    exact = lstm_edge.load(content).run(sound)
+    quantised, report = lstm_edge.quantize(content, calibration=sound, precision="int8")
+    assert [op.name for op in report.ops if op.stored == "int8"] == ["lstm"]
+    assert np.abs(quantised.run(sound) - exact).max() < 0.02
+    pruned, cut = lstm_edge.prune(content, calibration=sound, density=0.5)
+    assert {w.op for w in cut.weights} == {"LSTM"} and np.isfinite(pruned.run(sound)).all()
+    path = tmp_path / "net.lstm"
+    path.write_bytes(content)
+    said = CliRunner().invoke(command, [str(path)], catch_exceptions=False).output
+    assert "any number of samples of sound" in said and "in multiples of 160 samples" in said

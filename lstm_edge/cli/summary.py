@@ -117,9 +117,15 @@ def _has(shape: tuple[int | str, ...], symbol: str) -> bool:
 def input_words(port: Any, model: Any) -> str:
     words = _count(list(port.shape))
     if model.is_step_model:
-        return f"a frame of {words}"
-    parts = [f"any number of frames of {words}" if _has(port.shape, "frames") else words]
+        return f"{words.replace('value', 'sample')} of sound" if _is_sound(port, model) else f"a frame of {words}"
+    frames = "samples of sound" if _is_sound(port, model) else f"frames of {words}"
+    parts = [f"any number of {frames}" if _has(port.shape, "frames") else words]
     return ", ".join(parts + ["any number of sequences"] * _has(port.shape, "batch"))
+
+
+def _is_sound(port: Any, model: Any) -> bool:
+    """Whether an input takes samples that audio features are computed of."""
+    return port.name in section(model.metadata, "before")
 
 
 def output_words(port: Any, model: Any) -> str:
@@ -145,7 +151,8 @@ def streaming_text(model: Any) -> str:
         return WHOLE_SEQUENCES
     if not model.states:
         return "yes, and nothing is kept between calls"
-    return "yes, frame by frame" if hop(model) == 1 else f"yes, in multiples of {hop(model)} frames (its hop)"
+    counted = "samples" if any(_is_sound(port, model) for port in model.inputs) else "frames"
+    return "yes, frame by frame" if hop(model) == 1 else f"yes, in multiples of {hop(model)} {counted} (its hop)"
 
 
 def quantization_text(model: Any) -> str:

@@ -21,6 +21,7 @@ from ..errors import Findings, LstmEdgeError
 from ..ir.graph import Graph, Node, Tensor
 from ..ir.ops import op_spec
 from ..ir.sparse import BLOCK, WEIGHTS, cut, density, held, pays
+from ..metadata import in_front_end
 from ..options import argument
 from ..quantize import own_self_test
 from ..quantize.quantizer import Calibration, calibration_runs, check_wide, open_graph
@@ -91,7 +92,11 @@ def prune(
 def _named(graph: Graph, layers: Iterable[str]) -> list[int]:
     """Numbers of the ops with weights that `layers` names."""
     patterns = [layers] if isinstance(layers, str) else list(layers)
-    able = {n: node.name for n, node in enumerate(graph.nodes) if node.op in WEIGHTS}
+    able = {
+        n: node.name
+        for n, node in enumerate(graph.nodes)
+        if node.op in WEIGHTS and not in_front_end(graph.metadata, node.name)
+    }
     unknown = [repr(p) for p in patterns if not any(name == p or fnmatchcase(name, p) for name in able.values())]
     if unknown:
         told = f"no op with weights to prune is named {' or '.join(unknown)}; there are {', '.join(able.values()) or 'none'}"

@@ -12,6 +12,7 @@ from ..ir.graph import Graph, Node, Tensor
 from ..ir.int8 import LEAST_COLUMNS, MOST_COLUMNS, plain, row_scales
 from ..ir.ops import op_spec, read_attrs
 from ..ir.sparse import BLOCK, held, pays
+from ..metadata import in_front_end
 from .report import OpReport
 from .rounding import DAMPING, Moments, MomentsOf, round_columns
 
@@ -66,6 +67,8 @@ class Narrower:
                 continue
             role = spec.input_name(i)
             why = _why_not(node, role, tensor.data, self.weights) or (kept if kept is not None else "")
+            if not why and in_front_end(graph.metadata, node.name):
+                why = "audio features are computed in float32"
             report.bytes_before += tensor.data.nbytes
             if why or kept is not None:
                 report.stayed[role] = why
