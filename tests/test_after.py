@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from shared import MODELS, needs_models
+from shared import EXAMPLES, MODELS, needs_models
 from test_answers import OF_THE_PACKAGE
 
 import lstm_edge
@@ -236,6 +236,19 @@ def silero(tmp_path_factory):
     lstm = str(folder / "vad.lstm")
     assert _run(["convert", source, *options, "--after", str(folder / "events.toml"), "-o", lstm]) == 0
     return lstm
+
+
+@needs_models
+def test_silero_as_a_pipeline_tells_the_events_of_its_package(tmp_path, monkeypatch, capfdbinary):
+    monkeypatch.chdir(tmp_path)
+    source = str(MODELS / "silero_vad" / "silero_vad_16k_op15.onnx")
+    options = ["--shape", "input=1,576", "--set", "sr=16000", "--no-self-test"]
+    assert _run(["convert", source, *options, "-o", "silero.lstm"]) == 0
+    pipeline = str(EXAMPLES / "pipelines" / "silero.toml")
+    assert _run(["join", "silero.lstm", "--pipeline", pipeline, "-o", "vad.lstm", "--no-self-test"]) == 0
+    assert b"delay of speech: " in capfdbinary.readouterr().out
+    assert _run(["run", "vad.lstm", str(MODELS.parent / "audio" / "silero_test_16k.wav")]) == 0
+    assert seconds(capfdbinary.readouterr().out) == OF_THE_PACKAGE
 
 
 def seconds(text: bytes) -> list[tuple[int, int]]:
