@@ -15,6 +15,7 @@ from . import __version__, format, load, passes
 from ._core import Model
 from .around import after as meanings
 from .around import features, scalers
+from .around.look_ahead import look_ahead, tell
 from .check.self_test import make_self_test
 from .errors import LstmEdgeError
 from .files.replacing import replacing
@@ -96,8 +97,10 @@ def to_graph(
     with _named(source):
         kind, graph = registry.read(source, options)
         paired = dict(states) if states is not None else None
-        passes.pipeline(graph, paired, dict(overlap or {}), lambda g: _put_before(g, scale, before, rate))
+        ahead: dict[str, tuple[int, int]] = {}
+        passes.pipeline(graph, paired, dict(overlap or {}), lambda g: ahead.update(_put_before(g, scale, before, rate)))
         keep_rate(graph, rate, options.get("constants") or {})
+        tell(graph, ahead)
         scalers.apply(graph, scale if before is None else None, unscale)
         meanings.apply(graph, after, labels, source)
     graph.metadata["converter"] = f"lstm_edge {__version__}"
@@ -105,11 +108,13 @@ def to_graph(
     return graph
 
 
-def _put_before(graph: Graph, scale: Any, before: Any, rate: float | None) -> None:
-    """Audio features, and behind them the scaler of what a network takes of them."""
+def _put_before(graph: Graph, scale: Any, before: Any, rate: float | None) -> dict[str, tuple[int, int]]:
+    """Audio features, and behind them the scaler of what a network takes of them. What the network alone waits for is returned."""
+    ahead = look_ahead(graph)
     if before is not None:
         scalers.apply(graph, scale, None)
         features.apply(graph, before, rate)
+    return ahead
 
 
 def suggest_network(

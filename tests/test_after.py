@@ -227,6 +227,27 @@ def test_run_tells_labels(tmp_path, monkeypatch, capfdbinary):
     assert len(capfdbinary.readouterr().out.splitlines()[0].split(b",")) == 3
 
 
+@pytest.mark.parametrize(("kernel", "stride", "left", "ahead"), [(3, 1, 0, 2), (3, 1, 2, 0), (5, 1, 2, 2), (4, 2, 0, 2), (4, 2, 2, 0)])  # fmt: skip
+def test_the_look_ahead_that_is_told_is_what_a_stream_waits_for(kernel, stride, left, ahead):
+    torch = pytest.importorskip("torch")
+    layers = torch.nn.Sequential(torch.nn.ConstantPad1d((left, 0), 0), torch.nn.Conv1d(2, 2, kernel, stride=stride))
+
+    class OverTime(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, x):
+            return self.layers(x.transpose(1, 2)).transpose(1, 2)
+
+    model = lstm_edge.convert(OverTime(), example=torch.zeros(1, 20, 2), self_test=False, rate=1000)
+    assert model.metadata["delay"]["output"] == {"frame": 2 * stride, **({"look-ahead": 2 * ahead} if ahead else {})}
+    stream, came = model.stream(), []
+    for frame in range(0, 12, stride):
+        came += [frame + stride] * stream.run(np.zeros((1, stride, 2), np.float32)).shape[1]
+    assert [frames - (n + 1) * stride for n, frames in enumerate(came)] == [ahead] * len(came) and len(came) > 3
+
+
 @pytest.fixture(scope="module")
 def silero(tmp_path_factory):
     folder = tmp_path_factory.mktemp("silero")
