@@ -1,4 +1,4 @@
-# make demo | build | lib | abi | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | test-windows | bench-check | peers | wheels | wheels-all | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | lib | abi | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | test-windows | bench-check | peers | mutants | wheels | wheels-all | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi test-pythons test-avx512 test-windows wheels wheels-all test-wheels build-test-c test-c bench-check peers test-m32 test-threads test-python test-sanitize lint clean
+.PHONY: build demo test test-pi test-pythons test-avx512 test-windows wheels wheels-all test-wheels build-test-c test-c bench-check peers mutants test-m32 test-threads test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -57,26 +57,32 @@ ARCH := $(strip $(if $(filter __x86_64__,$(MACROS)),x86) $(if $(filter __i386__,
 	$(if $(filter __aarch64__,$(MACROS)),arm64) $(if $(filter __arm__,$(MACROS)),arm32))
 
 C_SOURCES := $(wildcard src_c/*.c src_c/ops/*.c src_c/kernels/*.c)
-C_HEADERS := $(foreach kind,h inc def mk,$(wildcard src_c/*.$(kind) src_c/*/*.$(kind)))
 C_OBJECTS := $(C_SOURCES:src_c/%.c=$(C_BUILD)/%.o)
 C_TESTS := $(patsubst tests/c/%.c,$(C_BUILD)/tests/%$(EXE),$(wildcard tests/c/test_*.c))
 C_WARNINGS := -Wall -Wextra -Wno-unused-parameter
 TEST_FLAGS := $(C_FLAGS) $(C_FLAGS_$(ARCH)) $(if $(filter __MINGW32__,$(MACROS)),$(C_FLAGS_mingw)) $(TARGET_FLAGS) $(C_WARNINGS) $(SANITIZE_FLAGS) -Isrc_c
 FILE_FLAGS = $(FLAGS_$(notdir $*)) $(FLAGS_$(notdir $*)_$(ARCH))
 
+# Each object is made anew when a file changed that it was made of, which the compiler writes beside it (.d).
 .SECONDARY: $(C_OBJECTS)
-$(C_BUILD)/%.o: src_c/%.c $(C_HEADERS)
+$(C_BUILD)/%.o: src_c/%.c src_c/flags.mk Makefile
 	@mkdir -p $(@D)
-	$(CC) $(TEST_FLAGS) $(FILE_FLAGS) -c $< -o $@
+	$(CC) $(TEST_FLAGS) $(FILE_FLAGS) -MMD -MP -c $< -o $@
+-include $(C_OBJECTS:.o=.d)
 
 LINK_FLAGS_test_model := -Wl,--wrap=malloc,--wrap=calloc,--wrap=mmap,--wrap=le_alloc_aligned
 LINK_FLAGS_test_adapt := $(LINK_FLAGS_test_model)
 LINK_FLAGS_test_forecast := $(LINK_FLAGS_test_model)
 
 # gcc 12's vectoriser for AArch64 crashes on a test.
-$(C_BUILD)/tests/%$(EXE): tests/c/%.c $(C_OBJECTS) $(wildcard tests/c/*.h)
+.SECONDARY: $(C_TESTS:%$(EXE)=%.o)
+$(C_BUILD)/tests/%.o: tests/c/%.c src_c/flags.mk Makefile
 	@mkdir -p $(@D)
-	$(CC) $(TEST_FLAGS) -fno-tree-vectorize -Itests/c $< $(C_OBJECTS) $(LINK_FLAGS_$*) $(TARGET_LINK_FLAGS) -o $@ -lm -lpthread
+	$(CC) $(TEST_FLAGS) -fno-tree-vectorize -Itests/c -MMD -MP -c $< -o $@
+-include $(C_TESTS:%$(EXE)=%.d)
+
+$(C_BUILD)/tests/%$(EXE): $(C_BUILD)/tests/%.o $(C_OBJECTS)
+	$(CC) $(TEST_FLAGS) $< $(C_OBJECTS) $(LINK_FLAGS_$*) $(TARGET_LINK_FLAGS) -o $@ -lm -lpthread
 
 build-test-c: $(C_TESTS)
 
@@ -93,6 +99,11 @@ bench-check: build
 # docs/performance.md: this project beside the engines that pip installs, some eight minutes of an otherwise idle machine (tools/peers)
 peers: build
 	PYTHONPATH=.:tools:tests $(PY) -m peers -o docs/performance.md
+
+# ---- what the tests would see: faults made one by one in a copy of the tree (tools/mutants.py, tests/mutants); an hour
+
+mutants: build
+	$(PY) tools/mutants.py
 
 # The same for 32-bit x86, which runs the scalar kernels.
 test-m32:
