@@ -28,7 +28,18 @@ sys.path.insert(0, str(ROOT))
 
 from lstm_edge.files import toml  # noqa: E402 (the tool runs without being installed)
 
-COPIED = ("docs", "lstm_edge", "src_c", "tests", "tools", "examples", "Makefile", "pyproject.toml", "README.md", "CHANGELOG.md")
+COPIED = (
+    "docs",
+    "lstm_edge",
+    "src_c",
+    "tests",
+    "tools",
+    "examples",
+    "Makefile",
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+)
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "corpus")
 # Quickest first: the first failure ends it.
 PYTHON_TESTS = [
@@ -56,7 +67,9 @@ def read_faults() -> list[Fault]:
             fault = Fault(path.stem, **row)
             found = (ROOT / fault.file).read_text(encoding="utf-8").count(fault.old)
             if found != 1:
-                raise SystemExit(f"{path.name}: {fault.name!r}: expected its text once in {fault.file}, found it {found} times")
+                raise SystemExit(
+                    f"{path.name}: {fault.name!r}: expected its text once in {fault.file}, found it {found} times"
+                )
             faults.append(fault)
     return faults
 
@@ -77,7 +90,9 @@ class Copy:
         self.make("base")
         self.build_layer()
 
-    def run(self, *command: str | Path, limit: float | None = None, **surroundings: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str | Path, limit: float | None = None, **surroundings: str
+    ) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LSTM_EDGE_")} | surroundings
         return subprocess.run(
             list(map(str, command)), cwd=self.folder, env=environment, capture_output=True, text=True, timeout=limit
