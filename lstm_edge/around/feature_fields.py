@@ -185,6 +185,11 @@ LIKE: dict[str, dict[str, Any]] = {
         "floor": 1.1920928955078125e-07, "lifter": 22.0, "energy": "frame", "delta_second": "features",
         "cmvn_vars": False,
     },
+    # Keras 3: layers.MelSpectrogram
+    "keras": {
+        "rate": 16000, "n_fft": 2048, "hop": 512, "center": True, "pad_mode": "reflect", "end": "pad", "n_mels": 128, "fmin": 20.0,
+        "spacing": "mel", "first_bin": False, "log": "db", "top_db": 80.0,
+    },
     # sonopy 0.1.2: mfcc_spec, filterbanks, safe_log
     "sonopy": {
         "rate": 16000, "n_fft": 512, "win_length": 160, "hop": 80, "window": "rectangular", "window_at": "start",
@@ -218,10 +223,10 @@ def settled(values: Any, place: str, folder: Path | None = None) -> Fields:
     made = {**start, **given}
     if "n_fft" in given and "win_length" not in given:
         made["win_length"] = min(start.get("win_length", given["n_fft"]), given["n_fft"])
-        if like in ("librosa", "torchaudio", "tensorflow"):
+        if like in ("librosa", "torchaudio", "tensorflow", "keras"):
             made["win_length"] = given["n_fft"]
     made.setdefault("win_length", made["n_fft"])
-    if like in ("librosa", "torchaudio") and not made["center"]:
+    if like in ("librosa", "torchaudio", "keras") and not made["center"]:
         made["end"] = given.get("end", "cut")  # without centring they fill nothing up
     front = Fields(**made)
     _check(table, front)

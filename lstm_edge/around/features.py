@@ -16,7 +16,7 @@ from ..ir.ops import TO_END
 from ..metadata import section
 from ..options import named
 from ..passes.edit import note
-from . import deltas, description
+from . import deltas, description, live_features
 from .compose import graft
 from .feature_fields import Fields, as_metadata, kept_fields, kept_shape, tables_of
 from .filterbanks import cosines, lifter, mel_bank, window
@@ -24,13 +24,14 @@ from .loudness import binary, logarithm, pcen
 from .statistics import LEAST_VARIANCE, UTTERANCE
 
 
-def apply(graph: Graph, before: description.Description | None, rate: float | None = None) -> None:
-    """Puts a front end before each input that `before` names: a TOML file of tables [before.INPUT], or such a dict. The input then takes
+def apply(graph: Graph, before: Any, rate: float | None = None) -> None:
+    """Puts a front end before each input that `before` names: a TOML file of tables [before.INPUT], such a dict, {input: a live
+    keras.layers.MelSpectrogram}, or one alone where there is one input. The input then takes
     samples. To be called before the graph is made to stream. FormatError, UnsupportedModelError, OSError."""
     if before is None:
         return
-    values, place = description.read(before)
-    folder = Path() if isinstance(before, Mapping) else Path(before).parent
+    values, place = description.read(_as_tables(graph, before))
+    folder = Path() if isinstance(before, Mapping) or live_features.is_layer(before) else Path(before).parent
     fronts = tables_of(values, place, folder)
     _refuse_several_rates(fronts, place)
     for name, front in fronts.items():
@@ -48,6 +49,20 @@ def apply(graph: Graph, before: description.Description | None, rate: float | No
         _put_before(graph, port, front, f"{place}: before.{name}")
         graph.metadata.setdefault("before", {})[name] = {**as_metadata(front), "shape": shape}
         graph.metadata["sample_rate"] = float(front.rate)
+
+
+def _as_tables(graph: Graph, before: Any) -> Any:
+    """`before` with the tables that live layers stand for in their place."""
+    place = named("before")
+    if live_features.is_layer(before):
+        if len(graph.inputs) != 1:
+            raise UnsupportedModelError(
+                f"{place}: expected the name of an input before the layer, one of {', '.join(p.name for p in graph.inputs)}"
+            )
+        before = {graph.inputs[0].name: before}
+    if isinstance(before, Mapping) and before and all(map(live_features.is_layer, before.values())):
+        return {"before": {n: live_features.table_of(layer, f"{place}: {n}") for n, layer in before.items()}}
+    return before
 
 
 def _refuse_several_rates(fronts: Mapping[str, Fields], place: str) -> None:
