@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from .around import features, scalers
 from .around.look_ahead import look_ahead, tell
 from .check.self_test import make_self_test
 from .errors import LstmEdgeError
+from .files.guard import reading
 from .files.replacing import replacing
 from .importers import registry
 from .importers.rates import keep_rate
@@ -74,10 +75,11 @@ def convert(
             graph.self_test = make_self_test(
                 graph, whole, constants=constants, sample=sample, frames=features.frames_to_try(graph.metadata)
             )
-    if path is None:
-        return load(format.to_bytes(graph))
-    format.write(graph, path)
-    return load(path)
+    with _named(source):
+        if path is None:
+            return load(format.to_bytes(graph))
+        format.write(graph, path)
+        return load(path)
 
 
 def to_graph(
@@ -153,10 +155,13 @@ def _about(source: Any, kind: str) -> dict[str, Any]:
 
 @contextmanager
 def _named(source: Any) -> Iterator[None]:
-    """Puts the source's name in front of the library's errors."""
+    """Puts the source's name in front of the library's errors, and makes one of whatever else a file's content raises. What a
+    live object raises is its owner's."""
     name = Path(source).name if isinstance(source, (str, os.PathLike)) else ""
+    is_file = bool(name) or isinstance(source, (bytes, bytearray, memoryview))
     try:
-        yield
+        with reading(name or "bytes") if is_file else nullcontext():
+            yield
     except LstmEdgeError as error:
         if not name or name in str(error):
             raise

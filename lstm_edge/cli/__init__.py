@@ -2,7 +2,7 @@
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 done; 1 an error, named in one line on stderr; 2 a
 wrong command line; 3 `verify`, `doctor` or `bench --vs` found a difference beyond the tolerance, or `bench` a loss; 4 a fault in lstm_edge itself, whose
-traceback LSTM_EDGE_TRACEBACK=1 shows; 130 interrupted.
+traceback LSTM_EDGE_TRACEBACK=1 shows, as it does where a reader stops at a file; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import click
 
 from .. import __version__
 from ..errors import LstmEdgeError
+from ..files.guard import TRACEBACK, UnreadableError
 from ..options import named_as_on_command_line
 from ..overview import COMMANDS, text
 
@@ -106,14 +107,16 @@ def _run(args: Sequence[str] | None) -> int:
         error_line(needed if extra else str(exc))
         return 1
     except LstmEdgeError as exc:
+        if isinstance(exc, UnreadableError) and os.environ.get(TRACEBACK) == "1":
+            raise
         error_line(exc.message, exc.below)
         return 1
     except (ImportError, MemoryError) as exc:
         error_line(str(exc) or type(exc).__name__)
         return 1
     except Exception as exc:
-        if os.environ.get("LSTM_EDGE_TRACEBACK") == "1":
+        if os.environ.get(TRACEBACK) == "1":
             raise
-        advice = "LSTM_EDGE_TRACEBACK=1 shows where; please report it with the command"
+        advice = f"{TRACEBACK}=1 shows where; please report it with the command"
         error_line(f"a fault in lstm_edge itself: {type(exc).__name__}: {exc}; {advice}")
         return 4

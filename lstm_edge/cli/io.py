@@ -7,8 +7,6 @@ import math
 import os
 import re
 import sys
-import zipfile
-import zlib
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -204,14 +202,14 @@ def open_array(path: str) -> np.ndarray:
                 raise FormatError(f"{path}: expected a .npy array, found other content")
         mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         return mapped
-    except FormatError:
+    except (FormatError, FileNotFoundError, PermissionError):
         raise
-    except (ValueError, EOFError) as exc:
+    except Exception as exc:  # whatever NumPy hands on of the parser that reads a header
         try:  # an array without values cannot be mapped
             whole: np.ndarray = np.load(path, allow_pickle=False)
             return whole
-        except (ValueError, EOFError):
-            raise FormatError(f"{path}: expected a .npy array of numbers, found: {exc}") from exc
+        except Exception:
+            raise FormatError(f"{path}: expected a .npy array of numbers, found: {str(exc)[:160]}") from exc
 
 
 def open_archive(path: str, names: list[str]) -> dict[str, np.ndarray]:
@@ -222,9 +220,9 @@ def open_archive(path: str, names: list[str]) -> dict[str, np.ndarray]:
             if missing:
                 raise ShapeError(f"{path}: expected arrays {', '.join(names)}, found {', '.join(archive) or 'none'}")
             return {n: archive[n] for n in names}
-    except LstmEdgeError:
+    except (LstmEdgeError, FileNotFoundError, PermissionError):
         raise
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as exc:
+    except Exception as exc:  # whatever zipfile, zlib and NumPy raise
         raise FormatError(f"{path}: expected a .npz archive of arrays of numbers, found other content") from exc
 
 

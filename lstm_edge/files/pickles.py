@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError, UnsupportedModelError
+from . import zips
 from .pickled_tensors import Storage, Tensor, dtype_of_class, elements, itemsize
 from .unpickler import MAX_PICKLE_BYTES, Inert, Reader, below, finish
 from .zips import read_entry
@@ -50,12 +51,10 @@ def load(source: str | Path | bytes, place: str = "", part: str = "data") -> Any
         TypeError,
         ValueError,
         struct.error,
-        zipfile.BadZipFile,
         tarfile.TarError,
         MemoryError,
         OverflowError,
         RecursionError,
-        NotImplementedError,
     ) as e:
         if isinstance(e, (FormatError, UnsupportedModelError)):
             raise
@@ -67,7 +66,7 @@ def load(source: str | Path | bytes, place: str = "", part: str = "data") -> Any
 
 def _load_zip(data: bytes, place: str, part: str = "data") -> Any:
     """The object of `part`.pkl, whose tensors lie in the folder `part`. TorchScript has a second part, constants."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with zips.opened(data, place) as archive:
         entries = {i.filename: i for i in archive.infolist()}
         package = next((n for n in entries if n.endswith(PACKAGE_MARK)), "")
         if package and part == "data":
@@ -79,7 +78,9 @@ def _load_zip(data: bytes, place: str, part: str = "data") -> Any:
                 f"{', '.join(list(entries)[:5])}"
             )
         root = mains[0][: -len(f"{part}.pkl")]
-        order = archive.read(entries[root + "byteorder"])[:6] if root + "byteorder" in entries else b"little"
+        order = (
+            read_entry(archive, entries[root + "byteorder"], place)[:6] if root + "byteorder" in entries else b"little"
+        )
         big = order == b"big"
         storage = _storages(archive, entries, lambda key: f"{root}{part}/{key}", big, place)
         return finish(Reader(io.BytesIO(read_entry(archive, entries[mains[0]], place)), storage, place).load(), place)

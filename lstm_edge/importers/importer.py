@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import Findings, FormatError, UnsupportedModelError
+from ..files import zips
 from ..ir.graph import Graph
 from ..options import as_typed, given, named
 
@@ -58,13 +58,10 @@ class Source:
         """The names in a zip archive; none in another file. FormatError for a damaged one."""
         if not self.head.startswith(b"PK"):
             return []
-        try:
-            with self._open() as file, zipfile.ZipFile(file) as archive:
-                return [n.replace("\\", "/") for n in archive.namelist()]
-        except zipfile.BadZipFile as why:
-            raise FormatError(f"a damaged zip archive ({why})") from None
+        with self._open() as file, zips.opened(file, "the file") as archive:
+            return [n.replace("\\", "/") for n in archive.namelist()]
 
-    def _open(self) -> io.BufferedIOBase:
+    def _open(self) -> BinaryIO:
         return self.path.open("rb") if self.path else io.BytesIO(self.data or b"")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json as stdlib_json
 import sys
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
-from ...files import hdf5, json
+from ...files import hdf5, json, zips
 from ...files.hdf5 import Hdf5
 from ...files.zips import read_entry
 from ...options import as_typed
@@ -78,27 +77,24 @@ def _read_stream(stream: BinaryIO, place: str) -> Source:
 
 
 def _read_zip(stream: BinaryIO, place: str) -> Source:
-    try:
-        with zipfile.ZipFile(stream) as archive:
-            members = {i.filename: i for i in archive.infolist()}
-            if "config.json" not in members:
-                raise FormatError(
-                    f"{place}: expected config.json in the zip, found {', '.join(sorted(members)[:8]) or 'nothing'}"
-                )
-            config, metadata = (
-                json_object(read_entry(archive, members[name], place, MAX_RATIO, MAX_JSON), f"{place}: {name}")
-                if name in members
-                else {}
-                for name in ("config.json", "metadata.json")
+    with zips.opened(stream, place) as archive:
+        members = {i.filename: i for i in archive.infolist()}
+        if "config.json" not in members:
+            raise FormatError(
+                f"{place}: expected config.json in the zip, found {', '.join(sorted(members)[:8]) or 'nothing'}"
             )
-            if "model.weights.h5" not in members:
-                raise UnsupportedModelError(
-                    f"{place}: expected model.weights.h5 in the zip, found {', '.join(sorted(members)[:8])}; "
-                    "save the model again with model.save('model.keras')"
-                )
-            weights = read_entry(archive, members["model.weights.h5"], place, MAX_RATIO, hdf5.MAX_BYTES)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as e:
-        raise FormatError(f"{place}: damaged zip: {e}") from e
+        config, metadata = (
+            json_object(read_entry(archive, members[name], place, MAX_RATIO, MAX_JSON), f"{place}: {name}")
+            if name in members
+            else {}
+            for name in ("config.json", "metadata.json")
+        )
+        if "model.weights.h5" not in members:
+            raise UnsupportedModelError(
+                f"{place}: expected model.weights.h5 in the zip, found {', '.join(sorted(members)[:8])}; "
+                "save the model again with model.save('model.keras')"
+            )
+        weights = read_entry(archive, members["model.weights.h5"], place, MAX_RATIO, hdf5.MAX_BYTES)
     with hdf5.opened(weights, f"{place}: model.weights.h5") as h5:
         arrays, names = paths_of(h5)
     return Source(config, str(metadata.get("keras_version", "")), "keras", paths=arrays, names=names)

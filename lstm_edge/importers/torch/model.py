@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
-from ...errors import FormatError, UnsupportedModelError
+from ...errors import UnsupportedModelError
+from ...files import zips
 from ...ir.graph import Graph
 from ...options import as_typed, named
 from . import pt2 as torch_pt2
@@ -129,8 +129,5 @@ def _read_file(
 
 
 def _entries(data: bytes, place: str) -> list[str]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return archive.namelist()
-    except zipfile.BadZipFile as e:
-        raise FormatError(f"{place}: a damaged zip archive ({e})") from e
+    with zips.opened(data, place) as archive:
+        return archive.namelist()

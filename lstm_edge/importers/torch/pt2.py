@@ -3,7 +3,6 @@ checkpoint that torch_pickle reads (2.1 to 2.7)."""
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import zipfile
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
-from ...files import pickles
+from ...files import pickles, zips
 from ...files.pickled_tensors import Storage, Tensor, elements, itemsize, materialise
 from ...files.zips import read_entry
 from .axes import Extent, Given, Sizes, Traced
@@ -39,7 +38,7 @@ def traced(data: bytes, place: str) -> Traced:
     """The calls of the exported program in `data`. FormatError where the archive is damaged, UnsupportedModelError for
     what a Graph cannot hold."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zips.opened(data, place) as archive:
             return _Archive(archive, place).traced()
     except (
         KeyError,
@@ -47,8 +46,7 @@ def traced(data: bytes, place: str) -> Traced:
         ValueError,
         IndexError,
         AttributeError,
-        zipfile.BadZipFile,
-        NotImplementedError,
+        OverflowError,
         RecursionError,
     ) as e:
         if isinstance(e, (FormatError, UnsupportedModelError)):

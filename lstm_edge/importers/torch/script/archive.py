@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import io
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ....errors import FormatError, UnsupportedModelError
-from ....files import pickles
+from ....files import pickles, zips
 from ....files.pickles import Inert, below
 from ....files.zips import read_entry
 
@@ -35,7 +34,7 @@ class Script:
         self.constants = list(constants) if isinstance(constants, (list, tuple)) else []
         self.classes: dict[str, ast.ClassDef] = {}
         self.functions: dict[str, ast.FunctionDef] = {}
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zips.opened(data, place) as archive:
             for info in archive.infolist():
                 if info.filename.endswith(".py") and "code/" in info.filename:
                     self._parse(archive, info)
@@ -53,8 +52,9 @@ class Script:
         if info.file_size > MAX_CODE:
             raise FormatError(f"{self.place}: {info.filename} has {info.file_size} bytes; expected at most {MAX_CODE}")
         name = info.filename.partition("code/")[2].removesuffix(".py").replace("/", ".")
+        code = read_entry(archive, info, self.place)
         try:
-            tree = ast.parse(read_entry(archive, info, self.place))
+            tree = ast.parse(code)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
             raise FormatError(f"{self.place}: {info.filename} is not TorchScript ({type(e).__name__}: {e})") from e
         for item in tree.body:
