@@ -1,4 +1,4 @@
-# make demo | build | lib | abi | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | test-windows | bench-check | peers | mutants | wheels | wheels-all | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | lib | abi | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | test-windows | bench-check | peers | mutants | fuzz | wheels | wheels-all | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi test-pythons test-avx512 test-windows wheels wheels-all test-wheels build-test-c test-c bench-check peers mutants test-m32 test-threads test-python test-sanitize lint clean
+.PHONY: build demo test test-pi test-pythons test-avx512 test-windows wheels wheels-all test-wheels build-test-c test-c bench-check peers mutants fuzz build-fuzz build-fuzz-objects test-m32 test-threads test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -104,6 +104,23 @@ peers: build
 
 mutants: build
 	$(PY) tools/mutants.py
+
+# ---- libFuzzer on opening and on running (tests/fuzz), from tests/corpus on, each for SECONDS; what it finds lies in build/fuzz as crash-*
+
+SECONDS ?= 60
+FUZZ_CC := $(or $(shell command -v clang-14 || command -v clang),clang)
+FUZZ_FLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-sanitize=function
+FUZZ_WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=mmap,--wrap=le_alloc_aligned
+FUZZ_OPTIONS := -max_len=8192 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix=build/fuzz/
+fuzz: build-fuzz
+	@for target in open run; do mkdir -p build/fuzz/corpus-$$target; \
+		build/fuzz/$$target $(FUZZ_OPTIONS) -max_total_time=$(SECONDS) build/fuzz/corpus-$$target tests/corpus || exit 1; done
+
+build-fuzz: build/fuzz/open build/fuzz/run
+build/fuzz/%: tests/fuzz/%.c tests/fuzz/mutator.h $(C_SOURCES)
+	@$(MAKE) -s build-fuzz-objects CC=$(FUZZ_CC) C_BUILD=build/fuzz/objects SANITIZE_FLAGS="$(FUZZ_FLAGS)"
+	$(FUZZ_CC) -std=c11 $(FUZZ_FLAGS) -fsanitize=fuzzer -Isrc_c -Itests/c $< $$(find build/fuzz/objects -name '*.o') $(FUZZ_WRAP) -o $@ -lm -lpthread
+build-fuzz-objects: $(C_OBJECTS)
 
 # The same for 32-bit x86, which runs the scalar kernels.
 test-m32:
