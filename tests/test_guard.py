@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -152,3 +153,20 @@ def test_damaged_archives_of_every_kind(name, tmp_path):
         (tmp_path / f"{n}{name}").write_bytes(data)
         with pytest.raises(LstmEdgeError, match=name):
             lstm_edge.convert(tmp_path / f"{n}{name}")
+
+
+# ---- the file that a description of a network names ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "named", ["../w.npz", "{folder}/w.npz", "link.npz", "pipe.npz", "none.npz", "", "a\\u0000b", "n" * 5000]
+)
+def test_weights_of_a_description_are_a_regular_file_below_it(named, tmp_path):
+    np.savez(tmp_path / "w.npz", **WEIGHTS)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "link.npz").symlink_to(tmp_path / "w.npz")
+    os.mkfifo(inner / "pipe.npz")
+    (inner / "net.toml").write_text(f'weights = "{named.format(folder=tmp_path)}"\n')
+    with pytest.raises(LstmEdgeError, match="weights: expected a file in the folder of the description or below"):
+        lstm_edge.convert(inner / "net.toml")

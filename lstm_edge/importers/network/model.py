@@ -44,7 +44,7 @@ def read(source: Any, *, network: Any = None, options: Mapping[str, str] | None 
     if network is None:
         if own is None:
             top.fail(f"names no weights: write weights = 'file.npz', or give it to the weights ({as_typed('network')})")
-        source = Path(source).parent / own
+        source = _below(Path(source).parent, own, top)
     weights = read_weights(source, top.text_of("key", None) or (options or {}).get("key"))
     graph = _build(top, weights)
     graph.metadata["source"] = {"kind": "network", "network": place}
@@ -92,6 +92,19 @@ def _undescribed(source: Any, options: Mapping[str, str] | None, assume: bool) -
     graph.metadata["notes"] += [*suggestion.notes, *suggestion.assumptions]
     graph.metadata["source"] = {"kind": "state dict"}
     return graph
+
+
+def _below(folder: Path, own: str, top: Keys) -> Path:
+    """The regular file that a description names, which lies in its folder or below: the description may come from anybody."""
+    try:
+        path, root = (folder / own).resolve(), folder.resolve()
+        inside = root in path.parents
+        found = path.is_file()
+    except (OSError, ValueError, RuntimeError):  # a name too long, with a null byte, or a circle of links
+        inside = found = False
+    if not inside or not found:
+        top.fail(f"weights: expected a file in the folder of the description or below, found {own[:200]!r}", "weights")
+    return path
 
 
 def _description(network: Any) -> tuple[dict[str, Any], str, str]:
