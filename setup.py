@@ -12,15 +12,18 @@ import sys
 if sys.version_info < (3, 9):  # noqa: UP036 (older ones get here, pip looks later)
     raise SystemExit(f"error: lstm-edge needs Python 3.9 or later, found {sys.version_info[0]}.{sys.version_info[1]}")
 
+import importlib
 import os
 import shutil
 import subprocess
 import sysconfig
+import types
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 LAYER = "lstm_edge/_core.pyx"
@@ -131,6 +134,18 @@ class BuildExt(build_ext):
         super().build_extensions()
 
 
+class BuildPy(build_py):
+    """Puts the core's sources, as export-c needs them, beside export_c's modules."""
+
+    def run(self) -> None:
+        super().run()
+        room = types.ModuleType("export_c")  # without the package's own __init__, which needs the compiled core
+        room.__path__ = [str(ROOT / "lstm_edge/export_c")]
+        sys.modules["export_c"] = room
+        packed = importlib.import_module("export_c.bundle").pack(ROOT / "src_c")
+        (Path(self.build_lib) / "lstm_edge/export_c/core.xz").write_bytes(packed)
+
+
 # What Cython's code for the stable ABI asks `inspect` for when it is imported, which takes longer than the rest of this package: numbers that never
 # change, so that it is told them instead.
 CODE_FLAGS = {
@@ -185,6 +200,6 @@ def extension() -> Extension:
 
 setup(
     ext_modules=[extension()],
-    cmdclass={"build_ext": BuildExt},
+    cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if STABLE else {},
 )

@@ -200,6 +200,10 @@ cdef class Stream:
                 PyBuffer_Release(&self.views[i])
             self.busy = False
 
+    def _address(self):
+        """Where the core's stream lies: export_c reads what it planned."""
+        return <size_t>self.c
+
     def _traced(self, int64_t frames):
         """The recurrences that run in a call of so many frames: [(op index, whether backwards, shapes of gates, h, c)] as lstm_edge.h has them."""
         cdef le_error err

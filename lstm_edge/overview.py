@@ -18,6 +18,7 @@ COMMANDS = {
     "verify": "Compare with the answers stored in the file, or a source's.",
     "prune": "Cut weights in blocks.",
     "quantize": "Store weights in int8 or float16, and report the cost.",
+    "export-c": "Write a model as a folder of C99 for microcontrollers.",
     "evaluate": "Compare answers with labels.",
     "bench": "Time a model, alone or beside other engines.",
     "doctor": "Show this machine and its kernels, and test them.",

@@ -7,14 +7,6 @@ enum { R, Z, N };
 
 static const char *const gru_keys[] = {"activations", "activation_alpha", "activation_beta", "direction", "time_major", "masked_output",
                                        "clip",        "reset_after",      "input_bits",      NULL};
-static const le_recurrence_spec gru_spec = {.gates = 3,
-                                            .n_activations = 3,
-                                            .activations = {LE_ACT_sigmoid, LE_ACT_sigmoid, LE_ACT_tanh},
-                                            .keys = gru_keys,
-                                            .h0 = 5,
-                                            .c0 = -1,
-                                            .lengths = 6,
-                                            .mask = 7};
 enum { BIAS_HH = 4 };
 
 typedef struct {
@@ -84,7 +76,7 @@ static void gru_step_after(const le_recurrence *r, const le_frame *f) {
 
 /* The gates of sequence b: the standard step leaves their arguments, the others themselves. */
 static void gru_gates(const le_recurrence *r, const le_frame *f, int b, float *out) {
-    if (r->step == gru_step_standard)
+    if (r->step == LE_STEP_STANDARD)
         open_after(r, f, b);
     memcpy(out, f->z + b * f->z_stride, 3 * (size_t)r->hidden * sizeof *out);
 }
@@ -112,11 +104,23 @@ static void gru_step_before(const le_recurrence *r, const le_frame *f) {
     }
 }
 
+static const le_recurrence_spec gru_spec = {
+    .gates = 3,
+    .n_activations = 3,
+    .activations = {LE_ACT_sigmoid, LE_ACT_sigmoid, LE_ACT_tanh},
+    .keys = gru_keys,
+    .h0 = 5,
+    .c0 = -1,
+    .lengths = 6,
+    .mask = 7,
+    .step = {[LE_STEP_STANDARD] = gru_step_standard, [LE_STEP_GENERAL] = gru_step_after, [LE_STEP_BEFORE] = gru_step_before},
+    .trace = gru_gates};
+
 static le_status pack_after(le_pack_ctx *ctx, gru *self, const le_weight *w_hh, le_gates g) {
     g.n_listed = 3;
     LE_TRY(le_gates_pack(ctx, w_hh, &g, &self->w_hh[g.direction]));
     self->base.work_per_row = 3 * self->base.hidden;
-    self->base.step = le_recurrence_uses(&self->base, gru_spec.activations) && self->base.clip == 0 ? gru_step_standard : gru_step_after;
+    self->base.step = le_recurrence_uses(&self->base, gru_spec.activations) && self->base.clip == 0 ? LE_STEP_STANDARD : LE_STEP_GENERAL;
     return LE_OK;
 }
 
@@ -137,7 +141,7 @@ static le_status pack_before(le_pack_ctx *ctx, gru *self, const le_weight *w_hh,
         self->base.bias[d] = sum;
     }
     self->base.work_per_row = self->base.hidden;
-    self->base.step = gru_step_before;
+    self->base.step = LE_STEP_BEFORE;
     return LE_OK;
 }
 
@@ -164,7 +168,6 @@ le_status le_pack_gru(le_pack_ctx *ctx) {
             LE_TRY(le_gates_widen(ctx, &bias, &vector, &self->bias_hh[d]));
         LE_TRY((reset_after ? pack_after : pack_before)(ctx, self, &w_hh, g));
     }
-    r->gates = gru_gates;
     ctx->node->packed = self;
     return LE_OK;
 }

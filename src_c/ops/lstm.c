@@ -9,15 +9,6 @@ enum { PEEP_NONE, PEEP_DIAGONAL, PEEP_FULL };
 
 static const char *const lstm_keys[] = {"activations", "activation_alpha", "activation_beta", "direction", "time_major", "masked_output",
                                         "clip",        "coupled",          "cell_clip",       "proj_clip", "input_bits", NULL};
-static const le_recurrence_spec lstm_spec = {.gates = 4,
-                                             .n_activations = 5,
-                                             .activations = {LE_ACT_sigmoid, LE_ACT_sigmoid, LE_ACT_tanh, LE_ACT_sigmoid, LE_ACT_tanh},
-                                             .keys = lstm_keys,
-                                             .h0 = 4,
-                                             .c0 = C0,
-                                             .lengths = 6,
-                                             .mask = 7};
-
 typedef struct {
     le_recurrence base;
     le_packed w_hh[2], w_proj[2]; /* w_proj's data is NULL without projection */
@@ -124,6 +115,17 @@ static void lstm_step_standard(const le_recurrence *r, const le_frame *f) { step
 
 static void lstm_step_general(const le_recurrence *r, const le_frame *f) { step_with((const lstm *)r, f, false); }
 
+static const le_recurrence_spec lstm_spec = {.gates = 4,
+                                             .n_activations = 5,
+                                             .activations = {LE_ACT_sigmoid, LE_ACT_sigmoid, LE_ACT_tanh, LE_ACT_sigmoid, LE_ACT_tanh},
+                                             .keys = lstm_keys,
+                                             .h0 = 4,
+                                             .c0 = C0,
+                                             .lengths = 6,
+                                             .mask = 7,
+                                             .step = {[LE_STEP_STANDARD] = lstm_step_standard, [LE_STEP_GENERAL] = lstm_step_general},
+                                             .trace = lstm_gates};
+
 /* ---- pack ---- */
 
 static le_status pack_peephole(le_pack_ctx *ctx, lstm *self) {
@@ -207,8 +209,7 @@ le_status le_pack_lstm(le_pack_ctx *ctx) {
                      r->clip == 0 && self->cell_clip == 0;
     r->work_per_row = projects ? r->hidden : 0;
     r->work_once = self->standard ? 0 : r->hidden;
-    r->step = self->standard ? lstm_step_standard : lstm_step_general;
-    r->gates = lstm_gates;
+    r->step = self->standard ? LE_STEP_STANDARD : LE_STEP_GENERAL;
     ctx->node->packed = self;
     return LE_OK;
 }

@@ -343,7 +343,7 @@ static void step_frame(const call *c, le_frame *f, int64_t t) {
         f->h = c->y + t * c->y_frame + (ptrdiff_t)f->direction * c->r->width;
         f->h_stride = c->y_batch;
     }
-    c->r->step(c->r, f);
+    c->r->spec->step[c->r->step](c->r, f);
     f->h_prev = f->h;
     f->h_prev_stride = f->h_stride;
     f->c_prev = f->c;
@@ -352,7 +352,7 @@ static void step_frame(const call *c, le_frame *f, int64_t t) {
 /* With them h and c are updated in place, so that those of a sequence that does not run stay. */
 static void step_masked_frame(const call *c, const le_frame *f, int64_t t) {
     if (mark_live(c, t))
-        c->r->step(c->r, f);
+        c->r->spec->step[c->r->step](c->r, f);
     if (c->y)
         write_masked_y(c, f->direction, t, f->h);
 }
@@ -365,8 +365,8 @@ static void trace_frame(const call *c, const le_frame *f, int64_t t) {
     const size_t hidden = (size_t)r->hidden, width = (size_t)r->width, gates = hidden * (size_t)r->spec->gates;
     size_t row = (size_t)((f->direction * c->frames + t) * c->batch);
     for (int b = 0; b < c->batch; b++, row++) {
-        if (c->trace->gates && r->gates && is_live(c, b))
-            r->gates(r, f, b, c->trace->gates + row * gates);
+        if (c->trace->gates && r->spec->trace && is_live(c, b))
+            r->spec->trace(r, f, b, c->trace->gates + row * gates);
         if (c->trace->h)
             memcpy(c->trace->h + row * width, f->h + b * f->h_stride, width * sizeof(float));
         if (c->trace->c && f->c)
@@ -487,7 +487,7 @@ int le_trace_sizes(const le_ctx *ctx, le_traced *sizes) {
     *sizes = (le_traced){.directions = r->directions,
                          .frames = x[!r->time_major],
                          .batch = x[r->time_major],
-                         .gates = r->gates ? r->spec->gates : 0,
+                         .gates = r->spec->trace ? r->spec->gates : 0,
                          .hidden = r->hidden,
                          .width = r->width,
                          .has_cell = r->spec->c0 >= 0,

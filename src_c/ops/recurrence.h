@@ -10,16 +10,25 @@
 /* Inputs that LSTM, GRU and RNN have at the same places; a spec says where they have the others. */
 enum { LE_X, LE_W_IH, LE_W_HH, LE_BIAS };
 
-/* Where an op has its inputs (-1: it has none such), and what its attributes default to. */
+typedef struct le_recurrence le_recurrence;
+typedef struct le_frame le_frame;
+
+/* The steps an op has: with its own activations, all in one kernel; any other; a GRU whose reset gate acts before R h. */
+typedef enum { LE_STEP_STANDARD, LE_STEP_GENERAL, LE_STEP_BEFORE, LE_STEPS } le_step;
+
+/* Where an op has its inputs (-1: it has none such), what its attributes default to, and its steps. */
 typedef struct {
     int gates, n_activations;
     le_act activations[LE_MAX_GATE_ACTIVATIONS];
     const char *const *keys; /* attributes the op knows, NULL-ended */
     int h0, c0, lengths, mask;
+    void (*step[LE_STEPS])(const le_recurrence *r, const le_frame *frame);
+    /* After a step, for a trace: the gates of sequence b after their activations, `gates` * hidden of them. NULL: the op has none */
+    void (*trace)(const le_recurrence *r, const le_frame *frame, int b, float *out);
 } le_recurrence_spec;
 
 /* All sequences at one frame, one direction. */
-typedef struct {
+struct le_frame {
     const le_kernels *kernels;
     int direction, batch;
     float *z; /* W x + b; a row per sequence, for the step to use up */
@@ -32,9 +41,7 @@ typedef struct {
     float *work;
     void *quantized; /* scratch of le_multiply */
     bool backwards;  /* whether le_multiply_hidden goes through the panels backwards: every other frame */
-} le_frame;
-
-typedef struct le_recurrence le_recurrence;
+};
 
 /* First member of what each op packs. */
 struct le_recurrence {
@@ -48,9 +55,7 @@ struct le_recurrence {
     le_activation activations[2][LE_MAX_GATE_ACTIVATIONS];
     le_packed w_ih[2];
     const float *bias[2]; /* or NULL */
-    void (*step)(const le_recurrence *r, const le_frame *frame);
-    /* After a step, for a trace: the gates of sequence b after their activations, spec->gates * hidden of them. NULL: the op has none */
-    void (*gates)(const le_recurrence *r, const le_frame *frame, int b, float *out);
+    le_step step;
 };
 
 /* Reads the shared attributes and sizes: H from w_ih's rows, P from w_hh's columns. The op then packs gates and sets step. */

@@ -3,9 +3,6 @@
 
 static const char *const rnn_keys[] = {
     "activations", "activation_alpha", "activation_beta", "direction", "time_major", "masked_output", "clip", "input_bits", NULL};
-static const le_recurrence_spec rnn_spec = {
-    .gates = 1, .n_activations = 1, .activations = {LE_ACT_tanh}, .keys = rnn_keys, .h0 = 4, .c0 = -1, .lengths = 5, .mask = 6};
-
 typedef struct {
     le_recurrence base;
     le_packed w_hh[2];
@@ -24,6 +21,16 @@ static void rnn_step(const le_recurrence *r, const le_frame *f) {
     }
 }
 
+static const le_recurrence_spec rnn_spec = {.gates = 1,
+                                            .n_activations = 1,
+                                            .activations = {LE_ACT_tanh},
+                                            .keys = rnn_keys,
+                                            .h0 = 4,
+                                            .c0 = -1,
+                                            .lengths = 5,
+                                            .mask = 6,
+                                            .step = {[LE_STEP_GENERAL] = rnn_step}};
+
 le_status le_pack_rnn(le_pack_ctx *ctx) {
     rnn *self = le_pack_alloc(ctx, sizeof *self);
     if (!self)
@@ -37,7 +44,7 @@ le_status le_pack_rnn(le_pack_ctx *ctx) {
     le_gates g = {.gates = 1, .rows = r->hidden, .columns = r->hidden, .n_listed = 1, .listed = {0}};
     for (; g.direction < r->directions; g.direction++)
         LE_TRY(le_gates_pack(ctx, &w_hh, &g, &self->w_hh[g.direction]));
-    r->step = rnn_step;
+    r->step = LE_STEP_GENERAL;
     ctx->node->packed = self;
     return LE_OK;
 }

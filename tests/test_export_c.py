@@ -1,0 +1,67 @@
+"""export-c: the folder compiles as strict C99 and answers with the scalar table's bits."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from lstm_edge import format, quantize
+from lstm_edge.export_c import export_c
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
+from lstm_edge.passes import pipeline
+
+RNG = np.random.default_rng(3)
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+
+
+def weights(graph, *shape):
+    return graph.constant(RNG.normal(0, 0.4, shape).astype(np.float32))
+
+
+def recurrent(op, gates, **attrs):
+    """A layer and a Dense with sigmoid, frame by frame."""
+    g = Graph()
+    x = g.input("x", (BATCH, FRAMES, 3))
+    y = g.add(
+        op, [x, weights(g, 1, gates * 9, 3), weights(g, 1, gates * 9, 9), weights(g, 1, gates * 9)], attrs, "layer"
+    )
+    g.output("y", g.add1("Dense", [y[0], weights(g, 2, 9), weights(g, 2)], {"activation": "sigmoid"}))
+    return g
+
+
+def convolution():
+    """Its window fills up: the first two steps give nothing."""
+    g = Graph()
+    x = g.input("x", (BATCH, 3, FRAMES))
+    g.output("y", g.add1("Conv", [x, weights(g, 5, 3, 3), weights(g, 5)], {"activation": "relu"}))
+    return g
+
+
+def program(graph, folder, narrow=None):
+    """What the compiled folder prints."""
+    pipeline(graph)
+    path = folder / "net.lstm"
+    path.write_bytes(format.to_bytes(graph))
+    if narrow:
+        quantize(path, path, weights=narrow)
+    export_c(path, folder / "c")
+    made = subprocess.run(
+        ["make", "-s", "-C", str(folder / "c"), f"CC={COMPILER}", "CFLAGS=-O1", "test"], capture_output=True, text=True
+    )
+    return made.stdout + made.stderr
+
+
+@pytest.mark.parametrize(
+    "graph, narrow",
+    [
+        (lambda: recurrent("LSTM", 4), None),
+        (lambda: recurrent("LSTM", 4), "int8"),
+        (lambda: recurrent("GRU", 3, reset_after=0), "float16"),
+        (convolution, None),
+    ],
+    ids=["lstm", "lstm int8", "gru float16", "conv"],
+)
+def test_answers_have_the_scalar_bits(graph, narrow, tmp_path):
+    assert program(graph(), tmp_path, narrow).startswith("PASS")
