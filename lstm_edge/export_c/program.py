@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._core import Model
+from .._core import Model, Stream
 from ..errors import UnsupportedModelError
 from .bundle import KERNELS, Core, core
 from .layout import CONSTANT, Layout, Plan, Value, layout_of, up
@@ -70,8 +70,6 @@ def program_of(
 
 class _Writer:
     def __init__(self, model: Model, name: str, frames: int, sources: Core, types: Types, layout: Layout):
-        from .._core import Stream
-
         self.model, self.name, self.frames, self.core, self.types, self.layout = (
             model,
             name,
