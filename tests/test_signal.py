@@ -13,11 +13,15 @@ from lstm_edge.ir.graph import Graph
 RNG = np.random.default_rng(5)
 
 
-def transform(op: str, n: int, *shape: int) -> lstm_edge.Model:
+def transform_file(op: str, n: int, *shape: int) -> bytes:
     graph = Graph()
     x = graph.input("x", (BATCH, *shape))
     graph.output("y", graph.add1(op, [x], {"n": n}))
-    return lstm_edge.Model(format.to_bytes(passes.pipeline(graph)))
+    return format.to_bytes(passes.pipeline(graph))
+
+
+def transform(op: str, n: int, *shape: int) -> lstm_edge.Model:
+    return lstm_edge.Model(transform_file(op, n, *shape))
 
 
 @pytest.mark.parametrize("n", [320, 400, 512, 1024, 480, 96, 254, 101, 1001, 98, 2, 1])
@@ -28,6 +32,22 @@ def test_a_transform_is_exact_to_float32_and_goes_back(n):
     assert np.abs(y[:, 0] + 1j * y[:, 1] - exact).max() < 1e-6 * np.abs(exact).max()
     assert np.abs(back.run(y) - x).max() < 1e-6 * np.abs(x).max()
     np.testing.assert_array_equal(there.run(x[1:2]), y[1:2])
+
+
+@pytest.mark.parametrize(
+    ("n", "size"), [(512, 400), (400, 400), (96, 95), (98, 97), (254, 13), (101, 101), (75, 74), (8, 1), (2, 2), (1, 1)]
+)
+def test_a_row_has_the_same_bits_alone_and_beside_others_on_every_table(n, size):
+    """Rows side by side go through vectors with one in each lane, full and not: the numbers of a row are those of a row alone."""
+    x = (RNG.standard_normal((19, size)) * 10.0 ** RNG.integers(-20, 20, (19, 1))).astype(np.float32)
+    file = transform_file("Rfft", n, size)
+    alone = np.concatenate([lstm_edge.Model(file, isa="scalar").run(row[None]) for row in x])
+    for isa in [name for name, runs in lstm_edge.isas() if runs]:
+        table = lstm_edge.Model(file, isa=isa)
+        for rows in (1, 2, 7, 8, 9, 15, 16, 17, 19):
+            np.testing.assert_array_equal(
+                table.run(x[:rows]).view(np.uint32), alone[:rows].view(np.uint32), err_msg=isa
+            )
 
 
 def test_the_inverse_takes_no_imaginary_part_where_a_real_signal_has_none():

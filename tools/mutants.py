@@ -87,8 +87,7 @@ class Copy:
                 shutil.copy2(source, folder / name)
         flags = folder / "src_c/flags.mk"
         flags.write_text(re.sub(r"-O[23]", "-O1", flags.read_text()))
-        self.make("objects")
-        shutil.copytree(folder / "objects", folder / "base")
+        self.make("base")
         self.build_layer()
 
     def run(
@@ -152,13 +151,12 @@ class Copy:
         start = time.monotonic()
         path = self.folder / fault.file
         text, times = path.read_text(encoding="utf-8"), path.stat()
-        # By the name they were built under, which stands in what the compiler wrote about headers.
-        shutil.rmtree(self.folder / "objects")
-        shutil.copytree(self.folder / "base", self.folder / "objects")
+        shutil.rmtree(self.folder / "faulty", ignore_errors=True)
+        shutil.copytree(self.folder / "base", self.folder / "faulty")
         path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
         try:
-            wrong = self.make("objects")
-            caught = f"the compiler: {wrong.splitlines()[0]}" if wrong else self.judged("objects")
+            wrong = self.make("faulty")
+            caught = f"the compiler: {wrong.splitlines()[0]}" if wrong else self.judged("faulty")
         finally:
             path.write_text(text, encoding="utf-8")
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -173,7 +171,7 @@ def main() -> int:
     survived: list[str] = []
     with tempfile.TemporaryDirectory(prefix="lstm_edge_mutants_") as folder:
         copy = Copy(Path(folder))
-        wrong = copy.judged("objects")
+        wrong = copy.judged("base")
         if wrong:
             raise SystemExit(f"without a fault: expected every test to pass, found that {wrong} fails")
         for fault in faults:

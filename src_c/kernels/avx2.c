@@ -26,6 +26,7 @@ static inline vi i_dot4(vi sum, vx x, const int8_t *w) {
 #define I8_OFFSET 0
 #define KERNEL(name) LE_JOIN(le_avx2_, name)
 #include "floats.inc"
+#include "fft_rows.inc"
 #include "int8.inc"
 
 LE_KERNEL_TABLE(avx2)

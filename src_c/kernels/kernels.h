@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fft.h"
+
 /* What the compiler makes code for, 1 or 0: conditions of kernels.def and of the files with kernels. */
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define LE_X86 1
@@ -127,6 +129,11 @@ struct le_kernels {
 
     /* y[j] += a * x[j] */
     void (*axpy)(ptrdiff_t n, float a, const float *x, float *y);
+
+    /* Rfft (docs/ops.md) of `rows` rows of `size` floats, at most fft_rows: each in lanes of its own, the bits of ops/fft.c. scratch: 4 (points + 1)
+     * fft_rows floats, 64-byte aligned. 0 and NULL where vectors are those that the op's own loops make anyway. */
+    int fft_rows;
+    void (*rfft)(const le_fft *plan, int rows, int64_t size, const float *x, float *y, float *scratch);
 
     /* What the machine can do with the table's instructions (probe.inc): the benchmark's measure, called by no op. */
     float (*probe_read)(ptrdiff_t n, const float *x);
