@@ -26,7 +26,9 @@ demo: | $(PY)
 	env $$(tools/python_headers.sh $(PY)) $(PY) -m pip install -q '.[cli,keras]'
 	$(PY) tools/demo.py
 
-test: test-c test-python
+test:
+	$(MAKE) -j$$(nproc) -Otarget test-c
+	$(MAKE) test-python
 
 # On every core, each with one thread of its own: torch's would only wait for each other. A file's tests run in order, since
 # they draw from one stream of random numbers.
@@ -88,8 +90,12 @@ build-test-c: $(C_TESTS)
 
 include src_c/library/library.mk
 
-test-c: $(C_TESTS)
-	@for test in $(C_TESTS); do echo "$$test"; ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=64 $(RUN) $$test || exit 1; done
+# With make's -j they run side by side.
+C_RUNS := $(C_TESTS:%=%.run)
+.PHONY: $(C_RUNS)
+test-c: $(C_RUNS)
+$(C_RUNS): %.run: %
+	@echo "$<"; ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=64 $(RUN) $<
 
 # ---- instructions of twelve calls beside those committed (tools/instruction_guard.py): a kernel that became slower fails
 
