@@ -9,7 +9,7 @@ cdef extern from "lstm_edge.h" nogil:
         LE_MAX_LENGTHS
         LE_MESSAGE_SIZE
     ctypedef enum le_status:
-        LE_OK, LE_ERR_FORMAT, LE_ERR_UNSUPPORTED, LE_ERR_SHAPE, LE_ERR_VALUE, LE_ERR_MEMORY
+        LE_OK, LE_ERR_FORMAT, LE_ERR_UNSUPPORTED, LE_ERR_SHAPE, LE_ERR_VALUE, LE_ERR_MEMORY, LE_ERR_LIMIT
     ctypedef struct le_error:
         le_status status
         char message[LE_MESSAGE_SIZE]
@@ -35,6 +35,7 @@ cdef extern from "lstm_edge.h" nogil:
     ctypedef struct le_options:
         size_t size
         const char *isa
+        uint64_t max_memory
     le_model *le_model_open(const void *data, size_t size, const le_options *options, le_error *err)
     void le_model_close(le_model *model)
     int le_model_count(const le_model *model, le_role role)
@@ -121,3 +122,7 @@ cdef extern from "binding.h" nogil:
 cdef extern from "core.h" nogil:
     void *le_alloc(size_t size)
     void le_free(void *data, size_t size)
+
+
+cdef extern from "stream.h" nogil:
+    le_stream *le_stream_open_by_file(const le_model *model, int64_t batch, int64_t frames, const int64_t *lengths, le_error *err)

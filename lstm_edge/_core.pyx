@@ -21,7 +21,7 @@ try:
 except ImportError:  # an interpreter whose json is all Python
     make_scanner = None
 
-from .errors import FormatError, LstmEdgeError, ShapeError, UnsupportedModelError
+from .errors import FormatError, LstmEdgeError, MemoryLimitError, ShapeError, UnsupportedModelError
 
 
 class Port(tuple):
@@ -56,7 +56,7 @@ include "_numpy.pxi"
 
 _DTYPES = {LE_F32: "float32", LE_I32: "int32", LE_BOOL: "bool"}
 _ERRORS = {LE_ERR_FORMAT: FormatError, LE_ERR_UNSUPPORTED: UnsupportedModelError, LE_ERR_SHAPE: ShapeError,
-           LE_ERR_VALUE: LstmEdgeError, LE_ERR_MEMORY: MemoryError}
+           LE_ERR_VALUE: LstmEdgeError, LE_ERR_MEMORY: MemoryError, LE_ERR_LIMIT: MemoryLimitError}
 
 cdef enum:
     MOST_IDLE = 8  # streams that a model keeps for later runs
@@ -78,12 +78,14 @@ cdef class Model:
     """A model read from a .lstm file's bytes: immutable, shared by any number of streams and threads. load() reads one from a path.
 
     isa: the kernel table to use, by name; None for the environment variable LSTM_EDGE_ISA or the best of this CPU.
-    Raises FormatError (damaged or newer file), UnsupportedModelError (unknown op or ISA).
+    max_memory: bytes that the model, and the model with any one stream of it, may hold; None: load() says what that is.
+    Raises FormatError (damaged or newer file), UnsupportedModelError (unknown op or ISA), MemoryLimitError.
     Pickles by the file's bytes; a copy is the model itself.
     """
     cdef le_model *c
     cdef object file  # the bytes that it was made of, or an OnDisk: what is pickled
     cdef object wanted  # the ISA that was asked for
+    cdef object most  # bytes, or None
     cdef readonly tuple inputs, outputs, states
     cdef readonly dict metadata
     cdef readonly str isa
@@ -96,20 +98,21 @@ cdef class Model:
     cdef int apart  # whether rows of a batch are each as if alone; -1: not looked at yet
     cdef bint step_model, has_batch
 
-    def __cinit__(self, data, isa=None):
+    def __cinit__(self, data, isa=None, max_memory=None):
         cdef le_error err
         cdef le_options options
         options.size = sizeof(le_options)
         options.isa = NULL
+        options.max_memory = 0 if max_memory is None else checked_memory(max_memory)
         if isa is not None:
             isa_bytes = str(isa).encode()
             options.isa = isa_bytes
         self.c = (<OnDisk>data).open(&options, &err) if isinstance(data, OnDisk) else open_bytes(data, &options, &err)
         if self.c == NULL:
             raise_error(&err)
-        self.wanted = isa
+        self.wanted, self.most = isa, max_memory
 
-    def __init__(self, data, isa=None):
+    def __init__(self, data, isa=None, max_memory=None):
         cdef size_t size = 0
         cdef const char *text = le_model_metadata(self.c, &size)
         try:
@@ -139,7 +142,7 @@ cdef class Model:
                 f"{self.isa}, {self.nbytes:,} bytes>")
 
     def __reduce__(self):
-        return Model, (self.file.read() if isinstance(self.file, OnDisk) else self.file, self.wanted)
+        return Model, (self.file.read() if isinstance(self.file, OnDisk) else self.file, self.wanted, self.most)
 
     def __copy__(self):
         return self
@@ -179,11 +182,12 @@ cdef class Model:
 
     cdef tuple _ports(self, le_role role):
         cdef le_port port
+        cdef dict names = {}
         ports = []
         shapes = self.metadata.get("outputs", {}) if role == LE_OUTPUT else {}
         for i in range(le_model_count(self.c, role)):
             port = le_model_port(self.c, role, <int>i)
-            name = port.name.decode("utf-8", "replace")
+            name = decoded(port.name, names)
             if role == LE_OUTPUT:
                 shape = shapes.get(name)
                 shape = tuple(shape) if isinstance(shape, list) else None
@@ -202,10 +206,11 @@ cdef class Model:
         """[(op, node name)] in execution order."""
         cdef const char *op = NULL
         cdef const char *name
+        cdef dict names = {}
         found = []
         for i in range(le_model_op_count(self.c)):
             name = le_model_op_name(self.c, <int>i, &op)
-            found.append((op.decode(), name.decode("utf-8", "replace")))
+            found.append((decoded(op, names), decoded(name, names)))
         return found
 
     @property
@@ -470,6 +475,10 @@ cdef class OnDisk:
         cdef void *data = NULL
         with open(self.given, "rb") as file:
             room = os.fstat(file.fileno()).st_size + 1  # one more than it has, to see whether it grows; a pipe has none
+            if room > 1 and file.peek(8)[:8] != b"LSTMEDGE":  # not worth reading: a sparse file of another kind may be larger than memory
+                return open_bytes(file.read(HEADER), options, err)
+            if 0 < options.max_memory < room:
+                raise MemoryLimitError(f"expected a file of less than the {options.max_memory} bytes of max_memory, found {room - 1}")
             data = le_alloc(room)
             if data == NULL:
                 raise MemoryError(f"{self.path}: cannot allocate {room} bytes")
@@ -493,6 +502,20 @@ cdef class OnDisk:
         return data
 
 
+cdef uint64_t checked_memory(max_memory) except? 0:
+    if not is_whole(max_memory) or not 1 <= max_memory < 1 << 63:
+        raise LstmEdgeError(f"max_memory: expected None or a number of bytes of at least 1, found {max_memory!r}")
+    return max_memory
+
+
+cdef str decoded(const char *text, dict seen):
+    """A name of the file's, which many records may share."""
+    name = seen.get(<size_t>text)
+    if name is None:
+        name = seen[<size_t>text] = text.decode("utf-8", "replace")
+    return name
+
+
 cdef le_model *open_bytes(data, const le_options *options, le_error *err) except? NULL:
     cdef le_model *model
     cdef Py_buffer view
@@ -503,16 +526,18 @@ cdef le_model *open_bytes(data, const le_options *options, le_error *err) except
     return model
 
 
-def load(path, isa=None):
+def load(path, isa=None, max_memory=None):
     """Reads a .lstm file (a path, or the file's bytes in anything with the buffer protocol) into a Model.
 
     isa: the kernel table to use, by name; None for LSTM_EDGE_ISA or the best of this CPU.
-    Raises FormatError, UnsupportedModelError, OSError.
+    max_memory: bytes that the model, and the model with any one of its streams, may hold. None: 56 MiB and 16 times the file,
+    of which a stream may have as much for every frame of every sequence that it is given.
+    Raises FormatError, UnsupportedModelError, MemoryLimitError, OSError.
     A model that was loaded from a path keeps the path, not the bytes: pickling it reads the file again, which must be the same.
     """
     if not isinstance(path, (str, os.PathLike)) and PyObject_CheckBuffer(path):
-        return Model(path, isa)
+        return Model(path, isa, max_memory)
     try:
-        return Model(OnDisk(path), isa)
+        return Model(OnDisk(path), isa, max_memory)
     except LstmEdgeError as why:
         raise type(why)(f"{os.fspath(path)}: {why}") from None

@@ -56,8 +56,11 @@ cdef class Stream:
         n_frames = max(int(frames), self.multiple)
         for i in range(LE_MAX_LENGTHS):
             n_lengths[i] = lengths[i] if i < len(lengths) else 1
-        with nogil:
-            self.c = le_stream_open_lengths(model.c, n_batch, n_frames, n_lengths, &err)
+        if n_frames > frames:  # the file's own multiple
+            self.c = le_stream_open_by_file(model.c, n_batch, n_frames, n_lengths, &err)
+        else:
+            with nogil:
+                self.c = le_stream_open_lengths(model.c, n_batch, n_frames, n_lengths, &err)
         if self.c == NULL:
             raise_error(&err)
         self.n_in, self.n_out = len(model.inputs), len(model.outputs)

@@ -45,6 +45,10 @@ class ShapeError(LstmEdgeError):
     """An array has the wrong shape or dtype; the message says what was expected and what was found."""
 
 
+class MemoryLimitError(LstmEdgeError):
+    """A file asks for more memory than it may have; max_memory raises the limit for files that are trusted."""
+
+
 class Findings:
     """What is wrong with several things that were given, found one by one and raised together."""
 

@@ -170,10 +170,25 @@ void le_free(void *data, size_t size) {
 }
 #endif
 
+le_status le_fail_limit(le_error *err, const char *what, uint64_t more, uint64_t held, uint64_t limit) {
+    return le_fail(
+        err, LE_ERR_LIMIT,
+        "%s asks for %llu bytes of memory beside %llu that are held, and the limit is %llu; for a file that you trust, max_memory "
+        "raises it (lstm_edge.load, --max-memory, le_options)",
+        what, (unsigned long long)more, (unsigned long long)held, (unsigned long long)limit);
+}
+
+bool le_model_may_hold(le_model *model, uint64_t more) {
+    if (model->bytes <= model->limit && more <= model->limit - model->bytes)
+        return true;
+    model->refused = more;
+    return false;
+}
+
 /* At a boundary of 64 bytes, with as many zeros behind. */
 void *le_model_alloc(le_model *model, size_t size) {
     const size_t room = sizeof(struct le_block) + size + 128;
-    struct le_block *block = room > size ? le_alloc(room) : NULL;
+    struct le_block *block = room > size && le_model_may_hold(model, room) ? le_alloc(room) : NULL;
     if (!block)
         return NULL;
     *block = (struct le_block){model->blocks, room};

@@ -66,6 +66,9 @@ struct le_model {
     } * states;
     struct le_block *blocks; /* everything allocated for the model, freed in one go */
     size_t bytes;
+    uint64_t limit;   /* of bytes that the model may hold, and it and a stream together */
+    uint64_t refused; /* what was asked for beyond it; 0 before that */
+    bool fixed;       /* the caller said the limit: it does not grow with a call's sequences and frames */
 };
 
 /* A tensor while a stream runs. data is NULL during shape inference, except for constants. */
@@ -144,6 +147,11 @@ le_status le_take_struct(const char *what, const void *given, size_t least, size
 
 /* The kernel table to use (le_options says which); NULL, and err set, when `isa` is unknown or this CPU cannot run it. */
 const le_kernels *le_choose_kernels(const char *isa, le_error *err);
+
+/* The limit in words: `what` asks for `more` bytes beside those that are held. */
+le_status le_fail_limit(le_error *err, const char *what, uint64_t more, uint64_t held, uint64_t limit);
+/* Whether the model may hold so many more bytes, be it for a moment. False is remembered: the opening ends with the limit in words. */
+bool le_model_may_hold(le_model *model, uint64_t more);
 
 /* Zeroed, 64-byte aligned, owned by the model; NULL (and err set) when memory is out. */
 void *le_pack_alloc(le_pack_ctx *ctx, size_t size);

@@ -18,6 +18,11 @@ static void free_slots(le_state_slot *slots, int count) {
 void le_forecast_free(le_stream *s) { free_slots(s->spare, s->n_states); }
 
 static le_status allocate_spare(le_stream *s) {
+    uint64_t room = 0;
+    for (int i = 0; i < s->n_states; i++)
+        room += 2 * (uint64_t)le_state_room(s->states[i].capacity);
+    if (!le_stream_may_hold(s, s->held + s->arena_size, room))
+        return le_fail_within(s, "the copy of its states", s->held + s->arena_size, room, s->frames);
     le_state_slot *spare = calloc((size_t)s->n_states + 1, sizeof *spare);
     bool enough = spare != NULL;
     for (int i = 0; enough && i < s->n_states; i++) {

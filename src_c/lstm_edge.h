@@ -57,7 +57,8 @@ typedef enum {
     LE_ERR_SHAPE,       /* sizes that do not fit together */
     LE_ERR_VALUE,       /* an index out of range, a bad argument */
     LE_ERR_MEMORY,      /* the allocator gave nothing */
-    LE_ERR_FILE         /* le_model_load: the file cannot be read */
+    LE_ERR_FILE,        /* le_model_load: the file cannot be read */
+    LE_ERR_LIMIT        /* the file asks for more memory than it may have */
 } le_status;
 
 typedef struct {
@@ -94,6 +95,9 @@ typedef struct {
     size_t size; /* sizeof(le_options) */
     const char *
         isa; /* a name of le_isa_name, or NULL for the best this CPU has (the environment variable LSTM_EDGE_ISA, when set, then decides) */
+    /* Bytes that the model, and the model with any one of its streams, may hold, whatever a stream's sequences and frames. 0: 56 MiB and 16 times the
+     * file's size, of which a stream may have as much for every frame of every sequence that its caller names. LE_ERR_LIMIT beyond it. */
+    uint64_t max_memory;
 } le_options;
 
 /* Verifies and reads a model from memory, which it does not need afterwards, and packs its weights for one ISA. options: may be NULL. NULL on

@@ -11,6 +11,13 @@
 
 #define FORMAT_MAJOR 2 /* files with neither block-stored constants nor input_bits are version 1 */
 
+/* What a file may ask for by itself when its caller sets no limit; with what Python and the file's own bytes take, 64 MB and 20 times the file. */
+enum { FREE_BYTES = 56 << 20, PER_BYTE = 16 };
+/* Bytes of shared constants are looked at by every node that has them: so many times the limit, and a file is refused. */
+enum { WORK = 16 };
+/* More than any writer makes, few enough to be compared with one another. */
+enum { MOST_SECTIONS = 1024, MOST_ATTRS = 64, MOST_STRINGS = 64 };
+
 void *le_model_alloc(le_model *model, size_t size);
 void le_model_free_blocks(le_model *model);
 
@@ -108,6 +115,7 @@ typedef struct {
     file_section section[KINDS];
     const uint8_t *at[KINDS]; /* in the file, or in what the model keeps of it */
     le_attr *attrs;           /* of all nodes, in the order of the file's */
+    uint64_t work;            /* bytes of constants that were looked at: nodes may share them, and each looks anew */
     le_model *model;
     le_error *err;
 } reader;
@@ -124,14 +132,16 @@ static const void *records(const reader *r, int kind) { return r->at[kind]; }
 
 static int record_count(const reader *r, int kind) { return (int)r->section[kind].count; }
 
+/* NULL where no string begins: were ends of strings strings too, a short section would hold long ones without number. */
 static const char *string_at(const reader *r, uint32_t offset) {
-    return offset < r->section[STRS].size ? (const char *)r->at[STRS] + offset : NULL;
+    const char *text = (const char *)r->at[STRS];
+    return offset < r->section[STRS].size && (offset == 0 || text[offset - 1] == 0) ? text + offset : NULL;
 }
 
 static le_status read_name(reader *r, uint32_t offset, const char *place, int index, const char **name) {
     *name = string_at(r, offset);
     return *name ? LE_OK
-                 : BAD("%s %d: name at %u is outside the %llu bytes of section STRS", place, index, offset,
+                 : BAD("%s %d: name at %u is outside the %llu bytes of section STRS or no string's beginning", place, index, offset,
                        (unsigned long long)r->section[STRS].size);
 }
 
@@ -164,6 +174,8 @@ static le_status check_header(const void *data, size_t size, le_error *err) {
         return le_fail(err, LE_ERR_FORMAT, "header: expected CRC32 %08x, found %08x: the file is damaged", head.crc, crc);
     if (head.sections > (size - sizeof head) / sizeof(file_section))
         return le_fail(err, LE_ERR_FORMAT, "header: %u sections do not fit in %zu bytes", head.sections, size);
+    if (head.sections > MOST_SECTIONS)
+        return le_fail(err, LE_ERR_FORMAT, "header: expected at most %d sections, found %u", MOST_SECTIONS, head.sections);
     return LE_OK;
 }
 
@@ -317,6 +329,16 @@ static bool only_packs(const le_node *node, int input) {
     return may_be_blocks(node, input);
 }
 
+static le_status add_work(reader *r, uint64_t bytes) {
+    r->work += bytes;
+    return r->work / WORK <= r->model->limit
+               ? LE_OK
+               : le_fail(r->err, LE_ERR_LIMIT,
+                         "constants: expected nodes and records that share at most %d times the limit of memory, %llu bytes, found more; "
+                         "max_memory raises it",
+                         WORK, (unsigned long long)r->model->limit);
+}
+
 static le_status read_constant(reader *r, const file_const *f, bool by_blocks, le_tensor_def *t) {
     if (f->rank > LE_MAX_RANK)
         return BAD("tensor %u (%.60s): expected rank 0 to %d, found %u", f->tensor, t->name, LE_MAX_RANK, f->rank);
@@ -331,6 +353,7 @@ static le_status read_constant(reader *r, const file_const *f, bool by_blocks, l
     if ((uint64_t)count > most)
         return BAD("tensor %u (%.60s): expected at most %zu elements on this machine, found %lld", f->tensor, t->name, most,
                    (long long)count);
+    TRY(add_work(r, f->data_size));
     if (by_blocks)
         TRY(read_blocks(r, f, count, t));
     else if (f->data_size != (uint64_t)count * le_dtype_size(t->dtype) || !in_data(r, f->data_offset, f->data_size))
@@ -387,12 +410,12 @@ static le_status read_tensors(reader *r) {
     return read_constants(r);
 }
 
-static le_status read_attr(reader *r, const char *node, const file_attr *f, le_attr *attr) {
+static le_status read_attr(reader *r, int index, const file_attr *f, le_attr *attr) {
     attr->key = string_at(r, f->key);
     uint64_t width = (f->kind % 3 == LE_ATTR_INT) ? 8 : 4, size = r->section[VALS].size;
     if (!attr->key || f->kind > LE_ATTR_STRS || (f->kind < LE_ATTR_INTS && f->count != 1) || f->count > (1u << 20) || f->offset % 8 ||
-        f->offset > size || f->count * width > size - f->offset)
-        return BAD("node %.120s: an attribute of kind %d with %u values at %llu does not fit section VALS", node, f->kind, f->count,
+        f->offset > size || f->count * width > size - f->offset || (f->kind == LE_ATTR_STRS && f->count > MOST_STRINGS))
+        return BAD("attribute %d: kind %d with %u values at %llu does not fit section VALS", index, f->kind, f->count,
                    (unsigned long long)f->offset);
     attr->kind = (le_attr_kind)f->kind;
     attr->count = (int)f->count;
@@ -436,11 +459,10 @@ static le_status read_node(reader *r, int i, const file_node *f, le_node *node) 
     node->n_out = f->n_out;
     node->in = (const int *)records(r, IDXS) + f->first_index;
     node->out = node->in + f->n_in;
+    if (f->n_attr > MOST_ATTRS)
+        return BAD("node %d (%.120s): expected at most %d attributes, found %u", i, node->name, MOST_ATTRS, f->n_attr);
     node->n_attr = (int)f->n_attr;
     node->attrs = r->attrs + f->first_attr;
-    const file_attr *file = records(r, ATTR);
-    for (uint32_t a = f->first_attr; a < f->first_attr + f->n_attr; a++)
-        TRY(read_attr(r, node->name, &file[a], &r->attrs[a]));
     return LE_OK;
 }
 
@@ -487,8 +509,17 @@ static le_status read_nodes(reader *r) {
     if (!r->model->nodes || !r->attrs)
         return LE_ERR_MEMORY;
     r->model->n_nodes = n;
-    for (int i = 0; i < n; i++)
+    const file_attr *attrs = records(r, ATTR);
+    for (int i = 0; i < record_count(r, ATTR); i++)
+        TRY(read_attr(r, i, &attrs[i], &r->attrs[i]));
+    uint64_t named = 0;
+    for (int i = 0; i < n; i++) {
         TRY(read_node(r, i, &file[i], &r->model->nodes[i]));
+        named += (uint64_t)(r->model->nodes[i].n_in + r->model->nodes[i].n_out);
+    }
+    if (named > r->section[IDXS].count) /* they would be told apart in every stream */
+        return BAD("section IDXS: %llu tensors are named by nodes, but %u stand there: nodes do not share them", (unsigned long long)named,
+                   r->section[IDXS].count);
     uint8_t *defined = calloc((size_t)r->model->n_tensors + 1, 1);
     if (!defined)
         return le_fail(r->err, LE_ERR_MEMORY, "cannot allocate %d bytes", r->model->n_tensors);
@@ -598,7 +629,9 @@ static void choose_same_bits(le_model *m) {
 static le_status join_constants(reader *r, const le_node *node) {
     for (int j = 0; j < node->n_in; j++) {
         le_tensor_def *t = node->in[j] < 0 ? NULL : &r->model->tensors[node->in[j]];
-        if (t && t->blocks && !t->data && !(t->data = join_blocks(t)))
+        if (t && t->is_const)
+            TRY(add_work(r, constant_size(t)));
+        if (t && t->blocks && !t->data && !(le_model_may_hold(r->model, constant_size(t)) && (t->data = join_blocks(t))))
             return le_fail(r->err, LE_ERR_MEMORY, "tensor %d (%.60s): cannot allocate it", node->in[j], t->name);
     }
     return LE_OK;
@@ -640,13 +673,13 @@ static const void *keep_bytes(uint8_t **to, const void *from, size_t size) {
 /* Copies the constants of `kept` and their scales into the model, and lets the others end with the opening. */
 static le_status keep_constants(reader *r, const uint8_t *kept) {
     const le_model *m = r->model;
-    size_t size = 0;
+    uint64_t size = 0; /* of constants that share their bytes, which size_t may not hold where it has 32 bits */
     for (int i = 0; i < m->n_tensors; i++)
         if (m->tensors[i].is_const && kept[i])
-            size += rounded(constant_size(&m->tensors[i])) + rounded((uint64_t)m->tensors[i].n_scale * sizeof(float));
-    uint8_t *to = le_model_alloc(r->model, size);
+            size += (uint64_t)rounded(constant_size(&m->tensors[i])) + rounded((uint64_t)m->tensors[i].n_scale * sizeof(float));
+    uint8_t *to = le_model_may_hold(r->model, size) ? le_model_alloc(r->model, (size_t)size) : NULL;
     if (!to)
-        return le_fail(r->err, LE_ERR_MEMORY, "cannot allocate %zu bytes", size);
+        return le_fail(r->err, LE_ERR_MEMORY, "cannot allocate %llu bytes", (unsigned long long)size);
     for (int i = 0; i < m->n_tensors; i++) {
         le_tensor_def *t = &m->tensors[i];
         if (!t->is_const || !kept[i])
@@ -702,16 +735,21 @@ static le_status read_model(reader *r) {
 
 /* ---- public ---- */
 
-static le_model *open_aligned(const void *data, size_t size, const le_kernels *kernels, le_error *err) {
+static le_model *open_aligned(const void *data, size_t size, const le_kernels *kernels, uint64_t max_memory, le_error *err) {
     le_model *model = calloc(1, sizeof *model);
     if (!model) {
         le_fail(err, LE_ERR_MEMORY, "cannot allocate %zu bytes", sizeof *model);
         return NULL;
     }
+    const uint64_t limit = max_memory ? max_memory : FREE_BYTES + (uint64_t)size * PER_BYTE;
     model->kernels = kernels;
+    model->fixed = max_memory != 0;
+    model->limit = limit;
     reader r = {.file = data, .size = size, .model = model, .err = err};
     if (read_model(&r) == LE_OK)
         return model;
+    if (model->refused)
+        le_fail_limit(err, "the model", model->refused, model->bytes, limit);
     le_model_close(model);
     return NULL;
 }
@@ -724,14 +762,14 @@ le_model *le_model_open(const void *data, size_t size, const le_options *given, 
     if (!kernels || check_header(data, size, err) != LE_OK)
         return NULL;
     if ((uintptr_t)data % sizeof(uint64_t) == 0)
-        return open_aligned(data, size, kernels, err);
+        return open_aligned(data, size, kernels, options.max_memory, err);
     void *copy = le_alloc(size);
     if (!copy) {
         le_fail(err, LE_ERR_MEMORY, "cannot allocate %zu bytes", size);
         return NULL;
     }
     memcpy(copy, data, size);
-    le_model *model = open_aligned(copy, size, kernels, err);
+    le_model *model = open_aligned(copy, size, kernels, options.max_memory, err);
     le_free(copy, size);
     return model;
 }

@@ -1,11 +1,19 @@
 /* Tensors that lie within others, so that nothing is copied: a Reshape's or Slice's output in its input, a Concat's inputs in its output. */
 #include "stream.h"
 
-/* The tensor whose memory `tensor` lies in, itself or another, and how many bytes behind its start. */
-static int holder_of(const le_stream *s, int tensor, uint64_t *at) {
-    for (*at = 0; s->within[tensor].holder >= 0; tensor = s->within[tensor].holder)
-        *at += s->within[tensor].at;
-    return tensor;
+/* The tensor whose memory `tensor` lies in, itself or another, and how many bytes behind its start. Those on the way are told, too: a long
+ * chain of views is gone through once. */
+static int holder_of(le_stream *s, int tensor, uint64_t *at) {
+    int holder = tensor;
+    for (*at = 0; s->within[holder].holder >= 0; holder = s->within[holder].holder)
+        *at += s->within[holder].at;
+    for (uint64_t behind = *at; s->within[tensor].holder >= 0;) {
+        const le_place step = s->within[tensor];
+        s->within[tensor] = (le_place){holder, behind};
+        behind -= step.at;
+        tensor = step.holder;
+    }
+    return holder;
 }
 
 /* Whether `part` lies `at` bytes behind the start of `whole`, or can: when it is all of something that a node makes and that has no other place. */

@@ -1,17 +1,23 @@
-/* One arena for every activation and scratch: an item lives from the node that writes it to the last that reads it. What lies within another tensor
- * has no item of its own: that one lives as long as any of them. */
+/* One arena for every activation and scratch: a tensor lives from the node that writes it to the last that reads it, a scratch at its node. What lies
+ * within another tensor has no place of its own: that one lives as long as any of them. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "stream.h"
 #include "system.h"
 
-typedef struct le_lifetime {
-    int item; /* tensor, or n_tensors + node for its scratch */
-    int first, last;
-} lifetime;
+/* Of a long graph's tensors at most so many are looked at for a free place; then the next goes behind all. */
+enum { MOST_LOOKED_AT = 2048 };
 
-size_t le_plan_list_size(size_t items) { return 2 * (items + 1) * sizeof(lifetime); }
+/* Of every tensor: the nodes that it lives from and to, the next of those that live from the same node on, and the next higher in the arena. */
+typedef struct {
+    int *first, *last, *sibling, *above;
+    int *made; /* of every node: the first tensor that lives from it on */
+    int lowest, highest;
+    uint64_t end; /* of all that have a place */
+} plan;
+
+size_t le_plan_list_size(size_t tensors, size_t nodes) { return (4 * tensors + nodes + 1) * sizeof(int); }
 
 uint64_t le_tensor_bytes(const le_tensor *t) { return t->absent ? 0 : (uint64_t)le_count(t) * le_dtype_size(t->dtype); }
 
@@ -33,78 +39,101 @@ bool le_plan_grow(le_stream *s) {
     return grown;
 }
 
-static int collect_lifetimes(const le_stream *s, lifetime *list, int *first, int *last) {
+static void collect_lifetimes(const le_stream *s, plan *p) {
     const le_model *m = s->model;
     for (int t = 0; t < m->n_tensors; t++)
-        first[t] = last[t] = -1;
+        p->first[t] = p->last[t] = -1;
     for (int i = 0; i < m->n_nodes; i++) {
+        p->made[i] = -1;
         for (int j = 0; j < m->nodes[i].n_in; j++)
             if (m->nodes[i].in[j] >= 0)
-                last[m->nodes[i].in[j]] = i;
+                p->last[m->nodes[i].in[j]] = i;
         for (int j = 0; j < m->nodes[i].n_out; j++)
             if (m->nodes[i].out[j] >= 0)
-                first[m->nodes[i].out[j]] = last[m->nodes[i].out[j]] = i;
+                p->first[m->nodes[i].out[j]] = p->last[m->nodes[i].out[j]] = i;
     }
     for (int t = 0; t < m->n_tensors; t++) {
         const int holder = s->within[t].holder;
-        if (holder < 0 || first[t] < 0)
+        if (holder < 0 || p->first[t] < 0)
             continue;
-        first[holder] = first[t] < first[holder] ? first[t] : first[holder];
-        last[holder] = last[t] > last[holder] ? last[t] : last[holder];
+        p->first[holder] = p->first[t] < p->first[holder] ? p->first[t] : p->first[holder];
+        p->last[holder] = p->last[t] > p->last[holder] ? p->last[t] : p->last[holder];
     }
-    int n = 0;
-    for (int t = 0; t < m->n_tensors; t++)
-        if (first[t] >= 0 && s->capacity[t] && s->within[t].holder < 0)
-            list[n++] = (lifetime){t, first[t], last[t]};
-    for (int i = 0; i < m->n_nodes; i++)
-        if (s->capacity[m->n_tensors + i])
-            list[n++] = (lifetime){m->n_tensors + i, i, i};
-    return n;
+    for (int t = m->n_tensors - 1; t >= 0; t--)
+        if (p->first[t] >= 0 && s->capacity[t] && s->within[t].holder < 0) {
+            p->sibling[t] = p->made[p->first[t]];
+            p->made[p->first[t]] = t;
+        }
 }
 
-/* Lowest offset where item k touches none of the items 0..k-1 that live at the same time. placed: those, ordered by offset. */
-static uint64_t place(const le_stream *s, const lifetime *k, const lifetime *placed, int n) {
+/* Takes out what is above `below` (-1: the lowest). */
+static void drop(plan *p, int below, int t) {
+    *(below < 0 ? &p->lowest : &p->above[below]) = p->above[t];
+    if (p->highest == t)
+        p->highest = below;
+}
+
+/* The lowest place of so many bytes that is free at node `now`, above tensor `below` (-1: above none). What lives no longer is dropped on the way. */
+static uint64_t find_place(const le_stream *s, plan *p, int now, uint64_t bytes, int *below) {
     uint64_t at = 0;
-    for (int i = 0; i < n; i++) {
-        if (placed[i].last < k->first || placed[i].first > k->last)
+    *below = -1;
+    for (int t = p->lowest, next, looked = 0; t >= 0; t = next) {
+        next = p->above[t];
+        if (p->last[t] < now) {
+            drop(p, *below, t);
             continue;
-        uint64_t start = s->offset[placed[i].item];
-        if (start >= at + s->capacity[k->item])
-            break;
-        if (start + s->capacity[placed[i].item] > at)
-            at = start + s->capacity[placed[i].item];
+        }
+        if (s->offset[t] >= at + bytes)
+            return at;
+        if (++looked > MOST_LOOKED_AT) {
+            *below = p->highest;
+            return p->end;
+        }
+        at = s->offset[t] + s->capacity[t];
+        *below = t;
     }
     return at;
 }
 
-static void insert_by_offset(const le_stream *s, lifetime *placed, int n, lifetime item) {
-    int i = n;
-    while (i > 0 && s->offset[placed[i - 1].item] > s->offset[item.item]) {
-        placed[i] = placed[i - 1];
-        i--;
-    }
-    placed[i] = item;
+static uint64_t put(le_stream *s, plan *p, int item, int now, int *below) {
+    s->offset[item] = find_place(s, p, now, s->capacity[item], below);
+    return s->offset[item] + s->capacity[item];
 }
 
-/* Greedy in execution order, each item at the lowest free offset. Gives the arena's size. */
-static uint64_t lay_out(le_stream *s, lifetime *list, int n, lifetime *placed) {
+/* In execution order, each at the lowest free place; a node's scratch among what lives beside it. Gives the arena's size. */
+static uint64_t lay_out(le_stream *s, plan *p) {
     uint64_t end = 0;
-    for (int i = 0; i < n; i++) {
-        uint64_t at = place(s, &list[i], placed, i);
-        s->offset[list[i].item] = at;
-        insert_by_offset(s, placed, i, list[i]);
-        if (at + s->capacity[list[i].item] > end)
-            end = at + s->capacity[list[i].item];
+    int below;
+    p->lowest = p->highest = -1;
+    p->end = 0;
+    for (int i = 0; i < s->model->n_nodes; i++) {
+        for (int t = p->made[i]; t >= 0; t = p->sibling[t]) {
+            const uint64_t behind = put(s, p, t, i, &below);
+            p->end = behind > p->end ? behind : p->end;
+            p->above[t] = below < 0 ? p->lowest : p->above[below];
+            *(below < 0 ? &p->lowest : &p->above[below]) = t;
+            p->highest = p->highest == below ? t : p->highest;
+        }
+        const int scratch = s->model->n_tensors + i;
+        const uint64_t behind = s->capacity[scratch] ? put(s, p, scratch, i, &below) : 0;
+        end = behind > end ? behind : end;
     }
-    return end;
+    return end > p->end ? end : p->end;
 }
 
 le_status le_plan_arena(le_stream *s, int64_t frames) {
     const le_model *m = s->model;
     size_t tensors = (size_t)m->n_tensors, items = tensors + (size_t)m->n_nodes;
-    int n = collect_lifetimes(s, s->lifetimes, s->range, s->range + tensors);
-    uint64_t total = lay_out(s, s->lifetimes, n, s->lifetimes + items);
+    int *lists = s->lists;
+    plan p = {lists, lists + tensors, lists + 2 * tensors, lists + 3 * tensors, lists + 4 * tensors, -1, -1, 0};
+    collect_lifetimes(s, &p);
+    uint64_t total = lay_out(s, &p);
     if (!s->arena || total > s->arena_size) {
+        const uint64_t held = s->held + s->arena_size; /* the old one stays until there is a new one */
+        if (!le_stream_may_hold(s, held, total)) {
+            memset(s->capacity, 0, items * sizeof *s->capacity);
+            return le_fail_within(s, "what is computed for them", held, total, frames);
+        }
         uint8_t *arena = total <= LE_MAX_ARENA && total <= SIZE_MAX - 128 ? le_alloc_aligned((size_t)total + 64) : NULL;
         if (!arena) {
             memset(s->capacity, 0, items * sizeof *s->capacity);

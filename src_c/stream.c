@@ -1,10 +1,45 @@
 /* A stream: shapes for a call's frames, one arena for all activations, the states. le_stream_run touches no allocator. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "adapt.h"
 #include "stream.h"
 #include "system.h"
+
+/* ---- the limit ---- */
+
+static uint64_t limit_of(const le_stream *s) {
+    const uint64_t limit = s->model->limit;
+    return s->model->fixed ? limit : limit > UINT64_MAX / s->shares ? UINT64_MAX : limit * s->shares;
+}
+
+bool le_stream_may_hold(const le_stream *s, uint64_t held, uint64_t more) {
+    const uint64_t limit = limit_of(s);
+    held += s->model->bytes;
+    return held <= limit && more <= limit - held;
+}
+
+le_status le_fail_within(le_stream *s, const char *what, uint64_t held, uint64_t more, int64_t frames) {
+    char asked[160];
+    snprintf(asked, sizeof asked, "a stream of batch %lld, %lld frames a call: %.90s", (long long)s->batch, (long long)frames, what);
+    return le_fail_limit(&s->error, asked, more, held + s->model->bytes, limit_of(s));
+}
+
+static uint64_t shares_of(const le_stream *s, int64_t frames) {
+    uint64_t all = (uint64_t)(frames > 0 ? frames : 0);
+    for (int i = 0; i < s->model->n_lengths; i++)
+        all += (uint64_t)s->lengths[i];
+    return (uint64_t)s->batch * (all ? all : 1);
+}
+
+/* The arrays of answers are the caller's, but how large they are is the file's word; a stream remembers the newest of them. */
+static le_status check_outputs(le_stream *s, int64_t frames) {
+    uint64_t bytes = 0;
+    for (int i = 0; i < s->model->n_outputs && bytes <= LE_MAX_ARENA; i++)
+        bytes += 2 * le_tensor_bytes(&s->tensors[s->model->outputs[i].tensor]);
+    return le_stream_may_hold(s, s->held, bytes) ? LE_OK : le_fail_within(s, "its answers", s->held, bytes, frames);
+}
 
 /* ---- layout ---- */
 
@@ -13,7 +48,11 @@ static le_status prepare(le_stream *s, int64_t frames) {
     s->generation++;
     if (frames < 0 || frames > INT32_MAX)
         return le_fail(&s->error, LE_ERR_VALUE, "frames: expected 0 to 2^31-1, found %lld", (long long)frames);
+    if (!s->by_file)
+        s->shares = shares_of(s, frames);
     le_status status = le_infer(s, frames, false);
+    if (status == LE_OK)
+        status = check_outputs(s, frames);
     if (status == LE_OK && (le_plan_grow(s) || !s->arena))
         status = le_plan_arena(s, frames);
     if (status == LE_OK) {
@@ -88,7 +127,7 @@ void le_bind_state(le_stream *s, int index) {
 
 size_t le_state_room(size_t bytes) { return (bytes + 127) / 64 * 64; }
 
-static le_status allocate_states(le_stream *s) {
+static le_status allocate_states(le_stream *s, int64_t frames) {
     const le_model *m = s->model;
     for (int i = 0; i < m->n_states; i++) {
         int64_t bytes = (int64_t)le_dtype_size(m->tensors[m->states[i].read].dtype), size[LE_MAX_RANK];
@@ -101,6 +140,13 @@ static le_status allocate_states(le_stream *s) {
             bytes *= size[d];
         if ((uint64_t)bytes > LE_MAX_ARENA || (uint64_t)bytes > SIZE_MAX - 128)
             return le_fail(&s->error, LE_ERR_MEMORY, "state %.60s: cannot allocate %lld bytes", m->states[i].name, (long long)bytes);
+        const uint64_t room = 2 * (uint64_t)le_state_room((size_t)bytes);
+        if (!le_stream_may_hold(s, s->held, room)) {
+            char place[80];
+            snprintf(place, sizeof place, "state %.60s", m->states[i].name);
+            return le_fail_within(s, place, s->held, room, frames);
+        }
+        s->held += room;
         s->states[i].capacity = (size_t)bytes;
         s->states[i].now = le_alloc_aligned(le_state_room((size_t)bytes));
         s->states[i].next = le_alloc_aligned(le_state_room((size_t)bytes));
@@ -206,11 +252,26 @@ static void find_places(le_stream *s) {
 
 static void *zeroed(size_t count, size_t size) { return calloc(count ? count : 1, size); }
 
-static bool allocate(le_stream *s) {
-    const le_model *m = s->model;
-    size_t tensors = (size_t)m->n_tensors, nodes = (size_t)m->n_nodes, pointers = 0;
+static size_t count_pointers(const le_model *m) {
+    size_t pointers = 0;
     for (int i = 0; i < m->n_nodes; i++)
         pointers += (size_t)(m->nodes[i].n_in + m->nodes[i].n_out);
+    return pointers;
+}
+
+/* Bytes of what `allocate` takes, but for what goes by inputs and outputs alone. */
+static uint64_t table_bytes(const le_stream *s) {
+    const le_model *m = s->model;
+    const uint64_t tensors = (uint64_t)m->n_tensors, nodes = (uint64_t)m->n_nodes;
+    return tensors * (sizeof *s->tensors + sizeof *s->within + sizeof *s->planned + sizeof *s->moving + sizeof *s->outside) +
+           nodes * (sizeof *s->nodes + sizeof *s->active) + (tensors + nodes) * (sizeof *s->capacity + sizeof *s->offset) +
+           le_plan_list_size((size_t)tensors, (size_t)nodes) + count_pointers(m) * sizeof *s->pointers +
+           (uint64_t)m->n_states * sizeof *s->states;
+}
+
+static bool allocate(le_stream *s) {
+    const le_model *m = s->model;
+    size_t tensors = (size_t)m->n_tensors, nodes = (size_t)m->n_nodes, pointers = count_pointers(m);
     s->tensors = zeroed(tensors, sizeof *s->tensors);
     s->pointers = zeroed(pointers, sizeof *s->pointers);
     s->nodes = zeroed(nodes, sizeof *s->nodes);
@@ -220,15 +281,14 @@ static bool allocate(le_stream *s) {
     s->within = zeroed(tensors, sizeof *s->within);
     s->planned = zeroed(tensors, sizeof *s->planned);
     s->moving = zeroed(tensors, sizeof *s->moving);
-    s->range = zeroed(2 * tensors, sizeof *s->range);
-    s->lifetimes = zeroed(1, le_plan_list_size(tensors + nodes));
+    s->lists = zeroed(1, le_plan_list_size(tensors, nodes));
     s->outside = zeroed(tensors, sizeof *s->outside);
     s->direct = zeroed((size_t)m->n_outputs, sizeof *s->direct);
     s->states = zeroed((size_t)m->n_states, sizeof *s->states);
     s->many_in = zeroed((size_t)m->n_inputs, sizeof *s->many_in);
     s->many_out = zeroed((size_t)m->n_outputs, sizeof *s->many_out);
-    return s->within && s->planned && s->moving && s->range && s->lifetimes && s->many_in && s->many_out && s->tensors && s->pointers &&
-           s->nodes && s->active && s->capacity && s->offset && s->outside && s->direct && s->states;
+    return s->within && s->planned && s->moving && s->lists && s->many_in && s->many_out && s->tensors && s->pointers && s->nodes &&
+           s->active && s->capacity && s->offset && s->outside && s->direct && s->states;
 }
 
 /* Whether any state's extent varies: a convolution's window that fills up. */
@@ -242,12 +302,16 @@ static bool has_windows(const le_model *m) {
 static le_status open_stream(le_stream *s, int64_t frames) {
     if (s->batch < 1 || s->batch > INT32_MAX)
         return le_fail(&s->error, LE_ERR_VALUE, "batch: expected 1 to 2^31-1, found %lld", (long long)s->batch);
+    s->shares = s->by_file ? (uint64_t)s->batch : shares_of(s, frames);
+    if (!le_stream_may_hold(s, 0, table_bytes(s)))
+        return le_fail_within(s, "tables of its tensors and nodes", 0, table_bytes(s), frames);
+    s->held = table_bytes(s);
     if (!allocate(s))
         return le_fail(&s->error, LE_ERR_MEMORY, "cannot allocate a stream");
     connect_nodes(s);
     describe_tensors(s);
     find_places(s);
-    le_status status = allocate_states(s);
+    le_status status = allocate_states(s, frames);
     if (status != LE_OK)
         return status;
     le_stream_reset(s);
@@ -260,7 +324,7 @@ le_stream *le_stream_open(const le_model *model, int64_t batch, int64_t frames, 
     return le_stream_open_lengths(model, batch, frames, NULL, err);
 }
 
-le_stream *le_stream_open_lengths(const le_model *model, int64_t batch, int64_t frames, const int64_t *lengths, le_error *err) {
+static le_stream *open_new(const le_model *model, int64_t batch, int64_t frames, const int64_t *lengths, bool by_file, le_error *err) {
     le_stream *s = calloc(1, sizeof *s);
     if (!s) {
         le_fail(err, LE_ERR_MEMORY, "cannot allocate a stream");
@@ -269,15 +333,26 @@ le_stream *le_stream_open_lengths(const le_model *model, int64_t batch, int64_t 
     s->model = model;
     s->n_states = model->n_states;
     s->batch = batch;
+    s->by_file = by_file;
     s->frames = -1;
     for (int i = 0; i < LE_MAX_LENGTHS; i++)
         s->lengths[i] = 1;
-    if ((!lengths || le_stream_set_lengths(s, lengths, NULL) == LE_OK) && open_stream(s, frames) == LE_OK)
+    if ((!lengths || le_stream_set_lengths(s, lengths, NULL) == LE_OK) && open_stream(s, frames) == LE_OK) {
+        s->by_file = false;
         return s;
+    }
     if (err)
         *err = s->error;
     le_stream_close(s);
     return NULL;
+}
+
+le_stream *le_stream_open_lengths(const le_model *model, int64_t batch, int64_t frames, const int64_t *lengths, le_error *err) {
+    return open_new(model, batch, frames, lengths, false, err);
+}
+
+le_stream *le_stream_open_by_file(const le_model *model, int64_t batch, int64_t frames, const int64_t *lengths, le_error *err) {
+    return open_new(model, batch, frames, lengths, true, err);
 }
 
 le_status le_stream_set_lengths(le_stream *s, const int64_t *lengths, le_error *err) {
@@ -313,8 +388,7 @@ void le_stream_close(le_stream *s) {
     free(s->within);
     free(s->planned);
     free(s->moving);
-    free(s->range);
-    free(s->lifetimes);
+    free(s->lists);
     free(s->outside);
     free(s->direct);
     free(s->states);

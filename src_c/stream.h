@@ -36,12 +36,14 @@ struct le_stream {
     le_place *within; /* of every tensor, and from `planned` on as the arena was laid out for */
     le_place *planned;
     int *moving, n_moving; /* tensors within others that have another address in every run: inputs, outputs, states */
-    int *range;            /* plan.c: its lists */
-    struct le_lifetime *lifetimes;
-    bool *outside; /* tensors that have no place in the arena: constants, inputs, states, and what nodes make in place */
-    bool *direct;  /* outputs that a node makes in the caller's array */
+    int *lists;            /* plan.c's */
+    bool *outside;         /* tensors that have no place in the arena: constants, inputs, states, and what nodes make in place */
+    bool *direct;          /* outputs that a node makes in the caller's array */
     uint8_t *arena;
     uint64_t arena_size;
+    uint64_t held;   /* bytes of tables and states, beside the arena */
+    bool by_file;    /* while opening: le_stream_open_by_file */
+    uint64_t shares; /* the model's limit goes for so many frames of sequences, which the caller named */
     le_state_slot *states;
     le_state_slot *spare; /* forecast.c: the copy that is rolled forward; NULL before the first time */
     int n_states;         /* kept here: a stream may be closed after its model */
@@ -57,6 +59,12 @@ struct le_stream {
 /* stream.c */
 /* The next run has other shapes: whoever remembers the last one's must look again. */
 void le_forget_shapes(le_stream *s);
+/* Whether the model's limit leaves room for so many bytes more than the stream holds. */
+bool le_stream_may_hold(const le_stream *s, uint64_t held, uint64_t more);
+/* The error where it does not: `what` of so many frames. */
+le_status le_fail_within(le_stream *s, const char *what, uint64_t held, uint64_t more, int64_t frames);
+/* A stream whose first frames nobody but the file has named: they do not raise the limit. */
+le_stream *le_stream_open_by_file(const le_model *model, int64_t batch, int64_t frames, const int64_t *lengths, le_error *err);
 /* Points the tensors that read and make a state at its buffers. */
 void le_bind_state(le_stream *s, int index);
 /* Bytes to allocate for a state's buffer. */
@@ -86,7 +94,7 @@ uint64_t le_tensor_bytes(const le_tensor *t);
 /* Whether the arena must be laid out anew: the shapes now need more than the capacities, which it raises, or other tensors share their memory. */
 bool le_plan_grow(le_stream *s);
 /* Bytes of the lists that laying out takes. */
-size_t le_plan_list_size(size_t items);
+size_t le_plan_list_size(size_t tensors, size_t nodes);
 /* Lays out the arena for the capacities, and allocates it where it is too small; on failure the capacities are 0 and the old arena stays. */
 le_status le_plan_arena(le_stream *s, int64_t frames);
 

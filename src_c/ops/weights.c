@@ -172,7 +172,7 @@ le_status le_pack_views(le_pack_ctx *ctx, const le_weight *w, int count, const l
         return pack_rows(ctx, out, (const float *)w->data + views->offset, (ptrdiff_t)views->n_stride, NULL);
     const size_t scales = (size_t)n * sizeof(float);
     const size_t room = scales + (size_t)n * (size_t)k * sizeof(float);
-    uint8_t *rows = le_alloc(room);
+    uint8_t *rows = le_model_may_hold(ctx->model, room) ? le_alloc(room) : NULL;
     if (!rows)
         return le_fail_op(ctx->err, ctx->node, LE_ERR_MEMORY, "cannot allocate %lld floats", (long long)(n * k));
     float *scale = (float *)(void *)rows;
