@@ -16,7 +16,7 @@ enum { FREE_BYTES = 56 << 20, PER_BYTE = 16 };
 /* Bytes of shared constants are looked at by every node that has them: so many times the limit, and a file is refused. */
 enum { WORK = 16 };
 /* More than any writer makes, few enough to be compared with one another. */
-enum { MOST_SECTIONS = 1024, MOST_ATTRS = 64, MOST_STRINGS = 64 };
+enum { MOST_SECTIONS = 1024, MOST_ATTRS = 64, MOST_STRINGS = 64, NAMES = 4 << 20 };
 
 void *le_model_alloc(le_model *model, size_t size);
 void le_model_free_blocks(le_model *model);
@@ -116,6 +116,7 @@ typedef struct {
     const uint8_t *at[KINDS]; /* in the file, or in what the model keeps of it */
     le_attr *attrs;           /* of all nodes, in the order of the file's */
     uint64_t work;            /* bytes of constants that were looked at: nodes may share them, and each looks anew */
+    uint64_t spelled;         /* bytes of names */
     le_model *model;
     le_error *err;
 } reader;
@@ -132,17 +133,20 @@ static const void *records(const reader *r, int kind) { return r->at[kind]; }
 
 static int record_count(const reader *r, int kind) { return (int)r->section[kind].count; }
 
-/* NULL where no string begins: were ends of strings strings too, a short section would hold long ones without number. */
 static const char *string_at(const reader *r, uint32_t offset) {
-    const char *text = (const char *)r->at[STRS];
-    return offset < r->section[STRS].size && (offset == 0 || text[offset - 1] == 0) ? text + offset : NULL;
+    return offset < r->section[STRS].size ? (const char *)r->at[STRS] + offset : NULL;
 }
 
+/* Names may share a string, or be the end of a longer one: their lengths are added up, since whoever lists them has each by itself. */
 static le_status read_name(reader *r, uint32_t offset, const char *place, int index, const char **name) {
     *name = string_at(r, offset);
-    return *name ? LE_OK
-                 : BAD("%s %d: name at %u is outside the %llu bytes of section STRS or no string's beginning", place, index, offset,
-                       (unsigned long long)r->section[STRS].size);
+    if (!*name)
+        return BAD("%s %d: name at %u is outside the %llu bytes of section STRS", place, index, offset,
+                   (unsigned long long)r->section[STRS].size);
+    r->spelled += strlen(*name);
+    return r->spelled <= NAMES + 4 * (uint64_t)r->size ? LE_OK
+                                                       : BAD("%s %d: the names up to here have %llu bytes, in a file of %zu", place, index,
+                                                             (unsigned long long)r->spelled, r->size);
 }
 
 static void *model_array(reader *r, int count, size_t size) {
