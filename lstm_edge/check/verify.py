@@ -55,17 +55,17 @@ class Report:
         return f"not verified by a framework: equal to this project's own reference, {figures} ({why})"
 
 
-def verify(source: str | os.PathLike[str] | bytes, isa: str | None = None) -> Report:
+def verify(source: str | os.PathLike[str] | bytes, isa: str | None = None, max_memory: int | None = None) -> Report:
     """Replays the self-test of a .lstm file (a path or its bytes) on this machine.
 
-    isa: the kernels to use, None for this CPU's best. Raises UnsupportedModelError when the file carries no self-test.
+    isa: the kernels to use, None for this CPU's best. max_memory: as load takes it. Raises UnsupportedModelError when the file carries no self-test.
     """
     graph = format.read(source)
     test = graph.self_test
     if test is None:
         without = spelled("--no-self-test", "self_test=False")
         raise UnsupportedModelError(f"the file carries no self-test; convert the model again without {without}")
-    model = load(source, isa)
+    model = load(source, isa, max_memory)
     answers = model.run(*[test.inputs[p.name] for p in model.inputs])
     if not isinstance(answers, dict):
         answers = {model.outputs[0].name: answers}

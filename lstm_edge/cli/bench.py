@@ -31,7 +31,7 @@ from ..options import OPTIONS
 from .bench_report import print_csv, print_markdown, print_tables
 from .bench_versus import code_of, engines_of, measured, sources_of
 from .io import err_console, print_json, suffix_of
-from .options import Duration, conversion_options, json_option, model_argument, plugin_option
+from .options import Duration, conversion_options, json_option, memory_option, model_argument, plugin_option
 from .parsing import Command
 from .sinks import PICTURES, check_output, replacing
 from .summary import delay_lines
@@ -144,6 +144,7 @@ PRECISIONS = ("file", "float16", "int8")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a table in Markdown.")
 @click.option("--html", type=click.Path(dir_okay=False), metavar="PAGE.html", help="Write one self-contained page.")
 @click.option("--plot", metavar="FILE.png", help="Draw it: .png, .svg or .pdf (pip install 'lstm-edge[plot]').")
+@memory_option
 @json_option
 def command(model_path: str, **given: Any) -> int:
     """Time MODEL.lstm on random input. A step is one frame (or hop) with the state kept.
@@ -200,7 +201,7 @@ def _measure(path: str, given: dict[str, Any]) -> dict[str, Any]:
         "period_s": given["period"], "empty_call": empty_call(given["cpu"]), "results": [],
     }  # fmt: skip
     isa = next(iter(_isas(given["isas"])))
-    model = lstm_edge.load(path, isa=isa)
+    model = lstm_edge.load(path, isa=isa, max_memory=given["max_memory"])
     report["delay"] = delay_lines(model)
     steps = bool(model.metadata.get("streaming", {}).get("supported"))
     if given["ops"] and not steps:
@@ -229,7 +230,7 @@ def _measure(path: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(file: str, precision: str, isa: str | None, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    model = lstm_edge.load(file, isa=isa)
+    model = lstm_edge.load(file, isa=isa, max_memory=given["max_memory"])
     wanted = {"both": ["step", "sequence"], "all": list(MODES)}.get(given["mode"], [given["mode"]])
     if len(wanted) > 1 and not model.metadata.get("streaming", {}).get("supported"):
         err_console().print("this model cannot stream: sequence only", markup=False)

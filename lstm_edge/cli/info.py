@@ -15,7 +15,7 @@ from ..ir.notes import assumptions, notes_of
 from ..ir.sparse import density, sparse_weights
 from ..metadata import section
 from .io import out_console, print_json
-from .options import isa_option, json_option, model_argument
+from .options import isa_option, json_option, memory_option, model_argument
 from .parsing import Command
 from .summary import as_dict, describe, python_snippet, quantization_text, self_test_text, show_assumptions
 
@@ -23,12 +23,15 @@ from .summary import as_dict, describe, python_snippet, quantization_text, self_
 @click.command("info", cls=Command)
 @model_argument
 @isa_option
+@memory_option
 @click.option("--ops", "show_ops", is_flag=True, help="List every op in execution order.")
 @click.option("--notes", "show_notes", is_flag=True, help="List what the conversion folded, fused and assumed.")
 @json_option
-def command(model_path: str, isa: str | None, show_ops: bool, show_notes: bool, as_json: bool) -> None:
+def command(
+    model_path: str, isa: str | None, max_memory: int | None, show_ops: bool, show_notes: bool, as_json: bool
+) -> None:
     """Show what goes into MODEL.lstm and comes out, whether it streams, its origin, and how Python calls it."""
-    model = lstm_edge.load(model_path, isa=isa)
+    model = lstm_edge.load(model_path, isa=isa, max_memory=max_memory)
     size = os.path.getsize(model_path)
     graph = format.read(model_path)
     sparse = {name: round(density(graph.tensors[name].values), 3) for name in sorted(sparse_weights(graph))}

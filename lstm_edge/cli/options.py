@@ -208,5 +208,11 @@ plugin_option = click.option(
 isa_option = click.option(
     "--isa", metavar="NAME", help="Kernels to use (scalar, avx2, ...); default: the best of this CPU."
 )
+memory_option = click.option(
+    "--max-memory",
+    type=click.IntRange(1),
+    metavar="BYTES",
+    help="What the model and a stream of it may hold; default: 56 MiB and 16 times the file, for every frame of a call.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 model_argument = click.argument("model_path", metavar="MODEL.lstm", type=ModelFile())

@@ -16,7 +16,7 @@ from .io import check_count, err_console, named_form, note, number_rows, suffix_
 from .lines import Clock
 from .loop import Run, axes_of_frames, can_chunk
 from .meanings import meanings_of
-from .options import isa_option, model_argument
+from .options import isa_option, memory_option, model_argument
 from .parsing import Command
 from .pipes import STDIN, Pipe, end_as_stopped, ended_by_signals
 from .plot import Picture
@@ -48,11 +48,12 @@ from .windows import whole_table_note, windows_for
 @table_options("the one to run over")
 @click.option("--plot", metavar="FILE.png", help="Draw the answers over time under the input: .png, .svg or .pdf.")
 @isa_option
+@memory_option
 @click.option("--quiet", is_flag=True, help="No progress and no notes on stderr.")
 def command(
     model_path: str, inputs: tuple[str, ...], output: str, select: str | None, form: str | None, times: bool,
     raw_answers: bool, raw: str | None, rate: int | None, channels: int | None, channel: int | None, resample: bool, kind: str | None,
-    reading: Reading, plot: str | None, isa: str | None, quiet: bool,
+    reading: Reading, plot: str | None, isa: str | None, max_memory: int | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Run MODEL.lstm over INPUT: one .npy, table (.csv, .tsv, .parquet, .jsonl) or .wav per model input, or one .npz or .jsonl with all by name; - is standard input,
     answered line by line while it comes.
@@ -67,7 +68,7 @@ def command(
     sound = SoundOptions(raw, rate, channels, channel, resample, kind)
     sound.check(inputs)
     reading.check(inputs, [STDIN] if raw is None and kind not in ("wav", "npy") else [])
-    model = lstm_edge.load(model_path, isa=isa)
+    model = lstm_edge.load(model_path, isa=isa, max_memory=max_memory)
     wanted = _selected(model, select)
     meant = None if raw_answers else meanings_of(model, wanted, output, form, times)
     wanted = wanted if meant is None else [meant.output]

@@ -13,7 +13,7 @@ from ..check.against import compare
 from ..check.verify import Report
 from ..options import OPTIONS
 from .io import out_console, print_json
-from .options import conversion_options, isa_option, json_option, model_argument, plugin_option, taken
+from .options import conversion_options, isa_option, json_option, memory_option, model_argument, plugin_option, taken
 from .parsing import Command
 from .summary import show_assumptions
 
@@ -33,10 +33,12 @@ OF_IMPORTERS = [o for o in OPTIONS.values() if o.of_importer]
 @plugin_option
 @click.option("--tolerance", type=float, help="With --against: times the largest value of a tensor; default 1e-4.")
 @isa_option
+@memory_option
 @json_option
 def command(
-    model_path: str, against: str | None, tolerance: float | None, isa: str | None, as_json: bool, **given: Any
-) -> int:
+    model_path: str, against: str | None, tolerance: float | None, isa: str | None, max_memory: int | None,
+    as_json: bool, **given: Any,
+) -> int:  # fmt: skip
     """Replay the sample input stored in MODEL.lstm and compare with the answer stored beside it.
 
     It says "verified" only where that is the answer of the framework the model came from, and why where it is not. With
@@ -49,7 +51,7 @@ def command(
     if options:
         flags = ", ".join(o.flag for o in OF_IMPORTERS)
         raise click.UsageError(f"{flags} and --tolerance go with --against.")
-    report = lstm_edge.verify(model_path, isa=isa)
+    report = lstm_edge.verify(model_path, isa=isa, max_memory=max_memory)
     if as_json:
         about = {"model": os.path.basename(model_path), "source": report.source, "isa": report.isa}
         verdict = {
