@@ -179,7 +179,7 @@ le_status le_fail_limit(le_error *err, const char *what, uint64_t more, uint64_t
 }
 
 bool le_model_may_hold(le_model *model, uint64_t more) {
-    if (model->bytes <= model->limit && more <= model->limit - model->bytes)
+    if (!model->limit || (model->bytes <= model->limit && more <= model->limit - model->bytes))
         return true;
     model->refused = more;
     return false;

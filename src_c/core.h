@@ -66,7 +66,7 @@ struct le_model {
     } * states;
     struct le_block *blocks; /* everything allocated for the model, freed in one go */
     size_t bytes;
-    uint64_t limit;   /* of bytes that the model may hold, and it and a stream together */
+    uint64_t limit;   /* of bytes that the model may hold, and it and a stream together; 0: none */
     uint64_t refused; /* what was asked for beyond it; 0 before that */
     bool fixed;       /* the caller said the limit: it does not grow with a call's sequences and frames */
 };
