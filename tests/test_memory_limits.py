@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import struct
 import time
@@ -13,6 +14,7 @@ import pytest
 import lstm_edge
 from lstm_edge import format
 from lstm_edge.errors import FormatError, LstmEdgeError, MemoryLimitError
+from lstm_edge.files import safetensors, toml
 from lstm_edge.ir.graph import Graph
 
 
@@ -102,3 +104,23 @@ def test_the_callers_limit_holds_for_the_model_and_for_its_streams():
 def test_a_limit_is_a_number_of_bytes(wrong):
     with pytest.raises(LstmEdgeError, match="max_memory: expected None or a number of bytes"):
         lstm_edge.load(chain(1), max_memory=wrong)
+
+
+# ---- sources of conversions ----
+
+
+def test_safetensors_that_share_bytes_are_refused_before_memory_is_taken():
+    entry = {"dtype": "F32", "shape": [4096], "data_offsets": [0, 16384]}
+    header = json.dumps({f"w{i}": entry for i in range(50_000)}).encode()
+    with pytest.raises(FormatError, match=r"w\.safetensors: tensors 'w0' and 'w1' overlap"):
+        safetensors.read(struct.pack("<Q", len(header)) + header + bytes(16384), "w.safetensors")
+
+
+@pytest.mark.parametrize("text", ["a" + ".a" * 20_000 + " = 1", "x = 1\n[" + '"b" . ' * 200 + "c]"])
+def test_keys_of_very_many_parts_are_refused(text):
+    with pytest.raises(FormatError, match=r"line [12]: expected keys of at most 64 parts"):
+        toml.loads(text)
+
+
+def test_numbers_with_points_are_no_keys():
+    assert toml.loads("a.b.c = [" + "0.25, " * 500 + "]\nname = '" + "1.2." * 99 + "'")["a"]["b"]["c"] == [0.25] * 500

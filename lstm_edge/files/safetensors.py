@@ -42,13 +42,23 @@ def read(data: bytes, place: str) -> dict[str, np.ndarray]:
     except (ValueError, RecursionError) as e:
         raise FormatError(f"{place}: the safetensors header is not JSON ({e})") from e
     body = memoryview(data)[8 + size :]
-    found: dict[str, np.ndarray] = {}
-    for name, entry in header.items() if isinstance(header, dict) else ():
-        if name != "__metadata__":
-            found[name] = _tensor(name, entry, body, place)
+    entries = {n: e for n, e in header.items() if n != "__metadata__"} if isinstance(header, dict) else {}
+    _check_apart(entries, place)
+    found = {name: _tensor(name, entry, body, place) for name, entry in entries.items()}
     if not found:
         raise FormatError(f"{place}: a safetensors file without tensors")
     return found
+
+
+def _check_apart(entries: dict[str, Any], place: str) -> None:
+    """FormatError where two tensors have bytes in common: some kB of header would ask for gigabytes. What is no range is left
+    to _tensor."""
+    offsets = {n: e.get("data_offsets") for n, e in entries.items() if isinstance(e, dict)}
+    ranges = [(*o, n) for n, o in offsets.items() if isinstance(o, list) and [type(i) for i in o] == [int, int]]
+    ranges = sorted(r for r in ranges if r[0] < r[1])
+    for (_, end, name), (start, _, other) in zip(ranges, ranges[1:]):
+        if start < end:
+            raise FormatError(f"{place}: tensors {name!r} and {other!r} overlap: expected bytes of each one's own")
 
 
 def _tensor(name: str, entry: Any, body: memoryview, place: str) -> np.ndarray:

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from typing import Any
+
+from ..errors import FormatError
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-loads = tomllib.loads
 TOMLDecodeError = tomllib.TOMLDecodeError
+MOST_PARTS = (
+    64  # of a dotted key: each is a table in the one before, for which the reader keeps the whole key up to there
+)
+_WORD = re.compile(r"""[\w-]+|"[^"\n]*"|'[^'\n]*'|\S""")
+
+
+def loads(text: str) -> dict[str, Any]:
+    """The tables of a TOML text. TOMLDecodeError where it is none, FormatError for a key of more than MOST_PARTS parts."""
+    parts, before = 1, ""
+    for word in _WORD.finditer(text):
+        parts = 1 if word[0] != "." and before != "." else parts + (word[0] == ".")
+        before = word[0]
+        if parts > MOST_PARTS:
+            line = text.count("\n", 0, word.start()) + 1
+            raise FormatError(f"line {line}: expected keys of at most {MOST_PARTS} parts, found more between dots")
+    return tomllib.loads(text)
