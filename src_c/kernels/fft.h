@@ -6,7 +6,7 @@
 
 enum { LE_FFT_FACTORS = 16 };
 
-typedef struct {
+typedef struct le_fft {
     int64_t n, points; /* of a row; of the complex transform */
     int factors;
     int radix[LE_FFT_FACTORS];

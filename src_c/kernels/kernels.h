@@ -10,8 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fft.h"
-
 /* What the compiler makes code for, 1 or 0: conditions of kernels.def and of the files with kernels. */
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define LE_X86 1
@@ -84,6 +82,8 @@ enum { LE_PROBE_ROWS = 8, LE_PROBE_UNROLLED = 8 };
 #define LE_JOIN_(a, b) a##b
 
 typedef struct le_kernels le_kernels;
+struct le_fft; /* fft.h */
+
 struct le_kernels {
     const char *name; /* ISA name: scalar, avx2, ... */
     /* The same table with a float32 matmul that gives the same bits on every ISA, for models that hold int8 (promise 2). */
@@ -133,7 +133,7 @@ struct le_kernels {
     /* Rfft (docs/ops.md) of `rows` rows of `size` floats, at most fft_rows: each in lanes of its own, the bits of ops/fft.c. scratch: 4 (points + 1)
      * fft_rows floats, 64-byte aligned. 0 and NULL where vectors are those that the op's own loops make anyway. */
     int fft_rows;
-    void (*rfft)(const le_fft *plan, int rows, int64_t size, const float *x, float *y, float *scratch);
+    void (*rfft)(const struct le_fft *plan, int rows, int64_t size, const float *x, float *y, float *scratch);
 
     /* What the machine can do with the table's instructions (probe.inc): the benchmark's measure, called by no op. */
     float (*probe_read)(ptrdiff_t n, const float *x);
