@@ -207,7 +207,7 @@ def test_blocks_run(page, folder, capsys):
                 assert _run(words[1:]) == code, (line, capsys.readouterr().err)
 
 
-COMMAND = re.compile(r"(?:^|\s)lstm-edge ([a-z]+)((?: [^`|\n]*)?)")
+COMMAND = re.compile(r"(?:^|\s)lstm-edge ([a-z]+(?:-[a-z]+)*)((?: [^`|\n]*)?)")
 HELP = {"--help", "-h", "--version"}
 
 

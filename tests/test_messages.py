@@ -61,6 +61,7 @@ REST = {
     "evaluate": [SEVEN, SEVEN],
     "prune": ["--density", "0.5"],
     "join": ["--pipeline", SEVEN, "-o", "joined.lstm"],
+    "export-c": ["-o", "exported"],
 }
 
 
