@@ -138,7 +138,7 @@ class Types:
         for one in declarators.split(","):
             name = re.search(r"(\w+)\s*((?:\[[^\]]*\]\s*)*)$", one.strip())
             assert name, declarators
-            yield Field(name[1], kind, "*" in one, _sizes(name[2]))
+            yield Field(name[1], kind, "*" in one.strip()[: name.start()], _sizes(name[2]))
 
 
 def _sizes(text: str) -> tuple[str, ...]:

@@ -123,13 +123,13 @@ typedef void (*fold)(int64_t n, const float *x, const float *m, float *y);
         for (int64_t i = 0; i < n; i++)                                     \
             y[i] = term;                                                    \
     }
-#define FOLD_ROW(name, join, term)                                          \
+#define FOLD_ROW(name, join, identity, term)                                \
     static void name(int64_t n, const float *x, const float *m, float *y) { \
         (void)m;                                                            \
         float lane[LANES];                                                  \
         int64_t i = 0;                                                      \
         for (int l = 0; l < LANES; l++)                                     \
-            lane[l] = identity_##join;                                      \
+            lane[l] = identity;                                             \
         for (; i + LANES <= n; i += LANES)                                  \
             for (int l = 0; l < LANES; l++)                                 \
                 lane[l] = join(lane[l], (term));                            \
@@ -145,10 +145,6 @@ static inline float add(float a, float b) { return a + b; }
 static inline float multiply(float a, float b) { return a * b; }
 static inline float larger(float a, float b) { return b > a || b != b ? b : a; }
 static inline float smaller(float a, float b) { return b < a || b != b ? b : a; }
-#define identity_add 0.0f
-#define identity_multiply 1.0f
-#define identity_larger (-INFINITY)
-#define identity_smaller INFINITY
 
 FOLD_KEPT(kept_sum, y[i] + x[i])
 FOLD_KEPT(kept_max, larger(y[i], x[i]))
@@ -157,14 +153,14 @@ FOLD_KEPT(kept_prod, y[i] * x[i])
 FOLD_KEPT(kept_abs, y[i] + fabsf(x[i]))
 FOLD_KEPT(kept_square, y[i] + x[i] * x[i])
 FOLD_KEPT(kept_exp, y[i] + le_exp(x[i] - m[i]))
-FOLD_ROW(row_sum, add, x[i + l])
-FOLD_ROW(row_max, larger, x[i + l])
-FOLD_ROW(row_min, smaller, x[i + l])
-FOLD_ROW(row_prod, multiply, x[i + l])
-FOLD_ROW(row_abs, add, fabsf(x[i + l]))
-FOLD_ROW(row_square, add, x[i + l] * x[i + l])
-FOLD_ROW(row_exp, add, le_exp(x[i + l] - *m))
-FOLD_ROW(row_deviation, add, (x[i + l] - *m) * (x[i + l] - *m))
+FOLD_ROW(row_sum, add, 0.0f, x[i + l])
+FOLD_ROW(row_max, larger, -INFINITY, x[i + l])
+FOLD_ROW(row_min, smaller, INFINITY, x[i + l])
+FOLD_ROW(row_prod, multiply, 1.0f, x[i + l])
+FOLD_ROW(row_abs, add, 0.0f, fabsf(x[i + l]))
+FOLD_ROW(row_square, add, 0.0f, x[i + l] * x[i + l])
+FOLD_ROW(row_exp, add, 0.0f, le_exp(x[i + l] - *m))
+FOLD_ROW(row_deviation, add, 0.0f, (x[i + l] - *m) * (x[i + l] - *m))
 
 float le_row_sum(int64_t n, const float *x) {
     float sum = 0;
