@@ -39,6 +39,16 @@ def convolution():
     return g
 
 
+def planes():
+    """A convolution over many positions of each frame, padding, and a sum over an axis."""
+    g = Graph()
+    x = g.input("x", (BATCH, 8, FRAMES, 41))
+    y = g.add1("Conv", [x, weights(g, 16, 8, 1, 1), weights(g, 16)], {"activation": "leaky_relu", "alpha": 0.3})
+    y = g.add1("Pad", [y], {"pads": [0, 0, 0, 1, 0, 0, 0, 2]})
+    g.output("y", g.add1("Reduce", [y], {"kind": "sum_square", "axes": [3], "keepdims": 0}))
+    return g
+
+
 def program(graph, folder, narrow=None):
     """What the compiled folder prints."""
     pipeline(graph)
@@ -60,8 +70,9 @@ def program(graph, folder, narrow=None):
         (lambda: recurrent("LSTM", 4), "int8"),
         (lambda: recurrent("GRU", 3, reset_after=0), "float16"),
         (convolution, None),
+        (planes, None),
     ],
-    ids=["lstm", "lstm int8", "gru float16", "conv"],
+    ids=["lstm", "lstm int8", "gru float16", "conv", "planes"],
 )
 def test_answers_have_the_scalar_bits(graph, narrow, tmp_path):
     assert program(graph(), tmp_path, narrow).startswith("PASS")

@@ -64,8 +64,21 @@ def program_of(
     """Raises UnsupportedModelError for what a program cannot hold."""
     sources = core()
     types = Types(sources.files[p] for p in HEADERS)
+    _leave_rows_of_convolutions(model, frames, sources, types)
     layout = layout_of(model, frames, types)
     return _Writer(model, name, frames, sources, types, layout).write(sample, answers)
+
+
+def _leave_rows_of_convolutions(model: Model, frames: int, sources: Core, types: Types) -> None:
+    """Convolutions of few outputs and many positions pack their windows in the layout of vector kernels (src_c/ops/conv_planes.c), which exported products
+    do not have: without `rows` they go the other way, to the same bits. The plans that follow give scratch for that way."""
+    stream = Stream(model, None, frames)
+    loaded = types.at("le_model", types.at("le_stream", stream._address()).model)
+    nodes = types.array("le_node", loaded.nodes, loaded.n_nodes)
+    for node, (op, _) in zip(nodes, model.ops):
+        path, kind = sources.packed.get(sources.ops[op], ("", ""))
+        if kind == "conv" and path.endswith("/conv.c") and node.packed:
+            Types([*(sources.files[h] for h in HEADERS), sources.files[path]]).at(kind, node.packed).rows = None
 
 
 class _Writer:
