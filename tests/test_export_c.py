@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lstm_edge import format, quantize
-from lstm_edge.export_c import export_c
+from lstm_edge.export_c import bundle, export_c
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 from lstm_edge.passes import pipeline
@@ -76,3 +76,13 @@ def program(graph, folder, narrow=None):
 )
 def test_answers_have_the_scalar_bits(graph, narrow, tmp_path):
     assert program(graph(), tmp_path, narrow).startswith("PASS")
+
+
+def test_an_installed_package_writes_what_a_checkout_writes(tmp_path, monkeypatch):
+    """A wheel carries the sources cut and compressed: the same programs come of them."""
+    archive = tmp_path / "core.xz"
+    archive.write_bytes(bundle.pack(bundle.CHECKOUT))
+    monkeypatch.setattr(bundle, "ARCHIVE", archive)
+    for name, graph in (("lstm", recurrent("LSTM", 4)), ("planes", planes())):
+        (tmp_path / name).mkdir()
+        assert program(graph, tmp_path / name).startswith("PASS"), name

@@ -43,7 +43,7 @@ COPIED = (
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "corpus")
 # Quickest first: the first failure ends it.
 PYTHON_TESTS = [
-    "tests/test_reference_vectors.py", "tests/test_op_table.py", "tests/test_further_lengths.py", "tests/test_graphs.py", "tests/test_ops.py",
+    "tests/test_reference_vectors.py", "tests/test_op_table.py", "tests/test_further_lengths.py", "tests/test_ops.py",
     "tests/test_sparse.py", "tests/test_int8.py", "tests/test_many.py", "tests/test_streaming.py", "tests/test_runtime.py",
     "tests/test_forecasting.py", "tests/test_reference.py", "tests/test_import_tflite_integer.py",
 ]  # fmt: skip

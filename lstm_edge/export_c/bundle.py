@@ -24,7 +24,7 @@ FILES = (
     "kernels/quantize.inc", "exported/rows.inc", "exported/step.inc", "exported/main.inc",
 )  # fmt: skip
 KERNELS = ("activate", "lstm_cell", "gru_cell", "axpy", "quantize", "quantize_fine")
-STRUCTS = ("le_model", "le_stream", "le_block")
+STRUCTS = ("le_model", "le_stream", "core.c:le_block")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Core:
     files: dict[str, str]
     ops: dict[str, str]
     packed: dict[str, tuple[str, str]]
+
+
+def specs_of(text: str) -> list[str]:
+    """The tables of recurrences that a file of src_c/ops has, which a packed struct points to."""
+    return re.findall(r"^static const le_recurrence_spec (\w+)", text, re.M)
 
 
 def core() -> Core:
@@ -47,9 +52,11 @@ def core() -> Core:
 def pack(folder: Path) -> bytes:
     """core.xz: of src_c what any model may need."""
     made = from_folder(folder)
-    roots = [*(f"le_run_{s}" for s in made.ops.values()), *KERNELS, *STRUCTS]
+    kept = [f"{path}:{kind}" for path, kind in made.packed.values()]
+    kept += [f"{path}:{spec}" for path, text in made.files.items() for spec in specs_of(text)]
+    roots = [*(f"le_run_{s}" for s in made.ops.values()), *KERNELS, *STRUCTS, *kept]
     cut = reached([read(p, t) for p, t in made.files.items() if not p.startswith("exported/")], roots)
-    cut |= {p: t for p, t in made.files.items() if p.startswith("exported/")}
+    cut |= {p: t for p, t in made.files.items() if p.startswith(("exported/", "kernels/"))}
     return lzma.compress(json.dumps([cut, made.ops, made.packed]).encode(), preset=9 | lzma.PRESET_EXTREME)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._core import Model, Stream
 from ..errors import UnsupportedModelError
-from .bundle import KERNELS, Core, core
+from .bundle import KERNELS, Core, core, specs_of
 from .layout import CONSTANT, Layout, Plan, Value, layout_of, up
 from .memory import Types
 from .packed import HEAD, SLACK, Packed
@@ -146,7 +146,7 @@ class _Writer:
             path, kind = self.core.packed[suffix]
             if path not in files:
                 types = Types([*(self.core.files[h] for h in HEADERS), self.core.files[path]])
-                spec = re.findall(r"^static const le_recurrence_spec (\w+)", self.core.files[path], re.M)
+                spec = specs_of(self.core.files[path])
                 stem = path.rsplit("/", 1)[-1][:-2]
                 tables = {"le_recurrence_spec": spec[0]} if spec else {}
                 files[path] = (Packed(types, self.blocks, self.lanes, f"{stem}_data", tables), [])
@@ -166,11 +166,8 @@ class _Writer:
         kinds = {kind for writer, _ in packed.values() for kind in writer.kinds}
         texts = {p: _trimmed(t, live) for p, t in self.core.files.items() if not p.startswith("exported/")}
         texts["core.h"] = re.sub(r"^le_status le_fail(_op)?\(.*?;\n", "", texts["core.h"], flags=re.M | re.S)
-        texts["core.h"] = (
-            texts["core.h"].replace("#endif\n\n/* Fills err", "#endif\n" + FAIL + "\n/* Fills err")
-            if "/* Fills err" in texts["core.h"]
-            else texts["core.h"].rstrip()[: -len("#endif")] + FAIL + "\n#endif\n"
-        )
+        at = texts["core.h"].rindex("#endif")
+        texts["core.h"] = texts["core.h"][:at] + FAIL.lstrip() + "\n" + texts["core.h"][at:]
         for path in list(texts):
             texts[path] = texts[path].replace("#include <stdio.h>\n", "")
         rows = self.core.files["exported/rows.inc"]
