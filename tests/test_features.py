@@ -14,10 +14,11 @@ import pytest
 import lstm_edge
 from lstm_edge import format, passes
 from lstm_edge.around import features
-from lstm_edge.around.feature_fields import LIKE, TYPES, as_metadata, kept_fields, settled
+from lstm_edge.around.feature_fields import as_metadata, kept_fields, settled
 from lstm_edge.errors import FormatError, UnsupportedModelError
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
+from lstm_edge.spectra.fields import LIKE, TYPES
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = dict(np.load(ROOT / "tests/golden/features.npz"))

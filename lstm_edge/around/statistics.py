@@ -12,14 +12,13 @@ import numpy as np
 
 from ..errors import FormatError, LstmEdgeError
 from ..files.npz import read_npy
+from ..spectra.lowering import LEAST_VARIANCE
 from .scaler_files import read_scaler
 
-UTTERANCE = "utterance"
 MOST_BYTES = 1 << 24
 EXPECTED = (
     "a file of mean and std (.npz, .json, .joblib, MEAN.npy,STD.npy) or of Kaldi's statistics, a table of mean and std"
 )
-LEAST_VARIANCE = 1e-20  # Kaldi's
 
 
 def read(given: Any, with_variance: bool, folder: Path | None) -> dict[str, list[float]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.graph import Graph
-from .feature_fields import Fields
+from .fields import Fields
 
 MODE = {"nearest": "edge", "mirror": "reflect", "constant": "constant"}  # delta_edges -> mode of Pad
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.graph import Graph
-from .feature_fields import Fields
+from .fields import Fields
 
 
 def binary(graph: Graph, kind: str, x: str, value: Any, name: str) -> str:
