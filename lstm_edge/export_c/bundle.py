@@ -21,7 +21,8 @@ LANES_END = "#define I8_OFFSET"
 FILES = (
     "lstm_edge.h", "core.h", "core.c", "stream.h",
     "kernels/kernels.h", "kernels/scalar.c", "kernels/exponentials.inc", "kernels/pointwise.inc", "kernels/cells.inc",
-    "kernels/quantize.inc", "exported/rows.inc", "exported/step.inc", "exported/main.inc",
+    "kernels/quantize.inc", "exported/rows.inc", "exported/tables.inc", "exported/step.inc",
+    "exported/main.inc",
 )  # fmt: skip
 KERNELS = ("activate", "lstm_cell", "gru_cell", "axpy", "quantize", "quantize_fine")
 STRUCTS = ("le_model", "le_stream", "core.c:le_block")

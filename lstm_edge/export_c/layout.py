@@ -57,6 +57,11 @@ class Layout:
     states: list[tuple[int, int, bytes]] = field(default_factory=list)  # offset, bytes, initial value
     state_bytes: int = 0
 
+    @property
+    def arena(self) -> int:
+        """Bytes of it in any plan."""
+        return max(p.arena for p in self.plans)
+
 
 def up(n: int) -> int:
     return (n + ALIGN - 1) // ALIGN * ALIGN

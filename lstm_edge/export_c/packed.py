@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +13,14 @@ from .memory import Field, Types
 from .weights import float_rows, int8_rows, number, numbers, sparse_rows
 
 HEAD, SLACK = 2 * ctypes.sizeof(ctypes.c_void_p), 128  # of a block of the model's memory
-CTYPES = {"float": "float", "int32_t": "int32_t", "int64_t": "int64_t", "int8_t": "int8_t", "uint16_t": "uint16_t"}
-F32, I8 = 0, 2  # le_packed_kind
+F32, F16, I8 = 0, 1, 2  # le_packed_kind
+
+
+class Block(NamedTuple):
+    """An allocation: the address that was handed out, and its bytes."""
+
+    start: int
+    size: int
 
 
 class Packed:
@@ -21,7 +29,7 @@ class Packed:
     `arrays` collects the arrays that they point to, and `live` the enumerators that occur, by which the sources are cut.
     """
 
-    def __init__(self, types: Types, blocks: list[tuple[int, int]], lanes: int, prefix: str, tables: dict[str, str]):
+    def __init__(self, types: Types, blocks: Sequence[Block], lanes: int, prefix: str, tables: dict[str, str]):
         self.types, self.blocks, self.lanes, self.prefix, self.tables = types, blocks, lanes, prefix, tables
         self.arrays: list[str] = []
         self.live: set[str] = set()
@@ -42,6 +50,13 @@ class Packed:
                 members.append(f".{f.name} = {value}")
         return "{" + ", ".join(members or ["0"]) + "}"
 
+    def see(self, enum: str, address: int) -> str:
+        """The word of the enumerator that lies there, or its number; it counts as one that occurs."""
+        value = int(ctypes.c_int.from_address(address).value)
+        words = [w for w, n in self.types.enums[enum].items() if n == value]
+        self.live |= set(words)
+        return words[0] if words else str(value)
+
     def _size(self, text: str) -> int:
         size = self.types._number(text)
         assert size is not None
@@ -58,10 +73,7 @@ class Packed:
             target = ctypes.c_void_p.from_address(address).value
             return self._pointer(f, target) if target else "NULL"
         if f.kind in self.types.enums:
-            value = int(ctypes.c_int.from_address(address).value)
-            word = next((w for w, n in self.types.enums[f.kind].items() if n == value), None)
-            self.live |= {word} if word else set()
-            return word or str(value)
+            return self.see(f.kind, address)
         if f.kind in self.types.fields:
             return self.text(f.kind, address)
         value = self.types.at(f.kind, address).value
@@ -72,7 +84,7 @@ class Packed:
     def _pointer(self, f: Field, target: int) -> str:
         if f.kind in self.tables:
             return f"&{self.tables[f.kind]}"
-        start, size = next((at, n) for at, n in self.blocks if at <= target < at + max(n, 1))
+        start, size = next(b for b in self.blocks if b.start <= target < b.start + max(b.size, 1))
         if f.kind == "le_packed":
             count = (size - (target - start)) // ctypes.sizeof(self.types.layout("le_packed"))
             values = [
@@ -101,7 +113,7 @@ class Packed:
     def _weight(self, p: Any) -> str:
         if not p.data:
             return "{" + f".n = {p.n}, .k = {p.k}" + "}" if p.n or p.k else "{0}"
-        start, size = next((at, n) for at, n in self.blocks if at <= p.data < at + n)
+        start, size = next(b for b in self.blocks if b.start <= p.data < b.start + b.size)
         data = np.frombuffer(ctypes.string_at(p.data, size - (p.data - start)), np.uint8)
         name, kind = self._name(), p.kind
         if kind == I8:
@@ -120,7 +132,7 @@ class Packed:
             with np.errstate(over="ignore"):
                 half = rows.astype(np.float16)
             if np.array_equal(half.astype(np.float32), rows):
-                kind = 1
+                kind = F16
                 self.arrays.append(
                     f"static const uint16_t {name}[] = {{ /* float16 */\n{numbers(half.view(np.uint16).ravel())}\n}};\n"
                 )
@@ -131,3 +143,33 @@ class Packed:
         word = ("LE_PACKED_F32", "LE_PACKED_F16", "LE_PACKED_I8")[kind]
         fine = ", .fine = true" if p.fine else ""
         return f"{{.n = {p.n}, .k = {p.k}, .kind = {word}{fine}, .data = (void *){at}}}"
+
+
+class OpStructs:
+    """What the ops of one file of src_c packed for the nodes of a model; `stem` is the file's."""
+
+    def __init__(self, stem: str, writer: Packed):
+        self.stem, self.writer = stem, writer
+        self.lines: list[str] = []
+        self.names: list[str] = []
+
+    @property
+    def table(self) -> str:
+        """Of pointers to the structs, which the model's own file knows by this name."""
+        return f"le_{self.stem}_packed"
+
+    def add(self, kind: str, node: int, address: int) -> str:
+        """Writes a node's struct of this kind and returns the expression of where it is pointed to."""
+        name = f"{self.stem}_node_{node}"
+        self.lines.append(f"static const {kind} {name} = {self.writer.text(kind, address)};\n")
+        self.names.append(f"&{name}")
+        return f"&{self.table}[{len(self.names) - 1}]"
+
+    def text(self) -> str:
+        arrays = "".join(self.writer.arrays)
+        math = "#include <math.h>\n" if re.search("NAN|INFINITY", arrays) else ""
+        listed = f"const void *const {self.table}[]"
+        return (
+            f"\n/* ---- this model's ---- */\n\n{math}{arrays}{''.join(self.lines)}"
+            f"\nextern {listed};\n{listed} = {{{', '.join(self.names)}}};\n"
+        )
