@@ -1,7 +1,6 @@
 """Questions to a framework about a file go to a child process: a framework that crashes, hangs or prints does so there.
 
-The child is started for the first question, answers those that follow, and ends by itself when none comes. It is started
-with subprocess, not multiprocessing, which would run the user's own script again where that has no main guard.
+The child is started for the first question, answers those that follow, and ends by itself when none comes.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ import atexit
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import threading
 from dataclasses import replace
 from typing import Any
 
+from ..files.python import NotStarted, started
 from .frameworks import framework_of
 from .frameworks.question import Answer, Question
 from .jobs import answered
@@ -26,31 +25,21 @@ IDLE_SECONDS = 10.0  # without a question for so long, the child ends
 ANSWER_SECONDS = 120.0  # the import of the framework included
 
 
-class NotStarted(Exception):
-    """The child cannot be had; the text says why."""
-
-
 class Child:
     """One process that answers what the `answered` of a module answers. It belongs to the process that made it, not to a fork
     of that."""
 
     def __init__(self, module: str = "lstm_edge.check.jobs", idle: float = IDLE_SECONDS) -> None:
-        command = [_python(), "-P", "-m", "lstm_edge.check.serve", str(idle), module]
         self.owner = os.getpid()
         self.timed_out = False
-        try:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
-            )
-        except OSError as why:
-            raise NotStarted(str(why)) from why
+        self.process = started("lstm_edge.check.serve", str(idle), module)
         try:
             if self._within(START_SECONDS, self._receive) == READY:
                 return
         except (EOFError, OSError, pickle.UnpicklingError):
             pass
         self.kill()
-        raise NotStarted(f"{command[0]} does not run lstm_edge.check.serve")
+        raise NotStarted(f"{sys.executable} does not run lstm_edge.check.serve")
 
     def ask(self, question: Any) -> Any:
         """EOFError or OSError when the child ended instead of answering."""
@@ -174,15 +163,3 @@ def stop() -> None:
     if _child is not None and _child.owner == os.getpid():
         _child.kill()
     _forget()
-
-
-def _python() -> str:
-    """This Python. NotStarted where sys.executable is another program that has Python in it: that must not run again."""
-    if getattr(sys, "frozen", False) or "python" not in os.path.basename(sys.executable or "").lower():
-        raise NotStarted(f"sys.executable is {sys.executable!r}, no Python")
-    return sys.executable
-
-
-def _environment() -> dict[str, str]:
-    """With the modules that this process finds, and no others."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in sys.path)}

@@ -1,8 +1,8 @@
 """The child process: it answers questions, one after the other, until nobody asks. child.py is the other end.
 
-Frameworks print, and some end the process; both stay here. `python -m lstm_edge.check.serve SECONDS MODULE` reads its questions
-from stdin and answers with the module's `answered` on what stdout was when it started; what frameworks print goes nowhere. It ends when stdin does, or
-after so many seconds without a question.
+Frameworks print, and some end the process; both stay here. `main`, given SECONDS and MODULE, reads its questions from stdin and
+answers with the module's `answered` on what stdout was when it started; what frameworks print goes nowhere. It ends when stdin
+does, or after so many seconds without a question.
 """
 
 from __future__ import annotations
@@ -74,7 +74,3 @@ def _read(stream: IO[bytes], questions: queue.Queue[Any]) -> None:
         pass
     finally:
         questions.put(None)
-
-
-if __name__ == "__main__":
-    main()

@@ -23,10 +23,11 @@ from ..bench.measure import frames_of, sample_inputs
 from ..bench.sampling import MOST
 from ..bench.statistics import median_interval, summarise
 from ..errors import LstmEdgeError
+from ..files.python import NotStarted
 from ..ir.graph import Graph
 from ..reference.samples import Arrays, difference, scale_of
 from .against import TOLERANCE
-from .child import Child, NotStarted
+from .child import Child
 from .engines import CHECKED, Opened, Setup
 from .frameworks import LITERT
 from .frameworks.question import outline

@@ -49,7 +49,7 @@ def read_file(source: str | Path | bytes) -> Source:
     """Opens a path or the bytes of a file that holds a whole model. FormatError when damaged, UnsupportedModelError
     when it is another kind of file."""
     if isinstance(source, bytes):
-        return _read_stream(io.BytesIO(source), "bytes")
+        return _read_stream(io.BytesIO(source), source, "bytes")
     path = Path(source)
     if path.is_dir():
         raise UnsupportedModelError(
@@ -59,16 +59,16 @@ def read_file(source: str | Path | bytes) -> Source:
     if not path.is_file():
         raise FormatError(f"{path}: no such file")
     with path.open("rb") as stream:
-        return _read_stream(stream, str(path))
+        return _read_stream(stream, path, str(path))
 
 
-def _read_stream(stream: BinaryIO, place: str) -> Source:
+def _read_stream(stream: BinaryIO, whole: bytes | Path, place: str) -> Source:
     magic = stream.read(8)
     stream.seek(0)
     if magic[:4] == b"PK\x03\x04":
         return _read_zip(stream, place)
     if magic == hdf5.MAGIC:
-        with hdf5.opened(stream, place) as h5:
+        with hdf5.opened(whole, place) as h5:
             return _h5_model(h5, place)
     raise FormatError(f"{place}: expected a .keras zip or an HDF5 file, found first bytes {magic!r}")
 
