@@ -19,6 +19,7 @@ import click
 import numpy as np
 import pytest
 from forecast_helpers import described_file, one_ahead_file
+from librosa_mfcc import stand_in
 from shared import ROOT
 
 from lstm_edge.cli import COMMANDS, _run, group
@@ -180,17 +181,24 @@ def frameworks_of_tutorial():
         pytest.importorskip(name)
 
 
+def frameworks_of_features():
+    """Its model is made by the page itself."""
+    pytest.importorskip("torch").set_num_threads(1)
+
+
 EXIT_CODES = {"": 0, " refused": 1, " norun": None}
 MADE_FOR = {
     "refused.md": (make_vad, make_torch_files, make_keras_files),
     "tasks.md": (make_data_of_tasks,),
     "forecasting.md": (make_forecast_files,),
     "tutorial.md": (frameworks_of_tutorial,),
+    "features.md": (frameworks_of_features,),
 }
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda p: p.name)
-def test_blocks_run(page, folder, capsys):
+def test_blocks_run(page, folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "librosa", stand_in())
     ran: dict = {}
     for model in MADE_FOR.get(page.name, ()):
         model()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from librosa_mfcc import mfcc
 
 import lstm_edge
 from lstm_edge import format, passes
@@ -59,6 +60,13 @@ def test_features_are_those_of_their_library(n):
         found, want = -model.run(samples[None])[0], GOLDEN[f"{n}/{path.stem}"]
         assert len(found) == GOLDEN[f"{n}/{path.stem}/frames"]
         assert np.abs(found[: len(want)] - want).max() < 1e-4 * np.abs(want).max()
+
+
+def test_mfccs_that_pages_train_on_are_those_that_librosa_computed():
+    assert SETS[0] == {"like": "librosa", "type": "mfcc", "rate": 16000, "n_fft": 512, "hop": 160, "n_mfcc": 13}
+    found, want = mfcc(y=signal(), sr=16000, n_mfcc=13, n_fft=512, hop_length=160).T, GOLDEN["0/signal"]
+    assert len(found) == GOLDEN["0/signal/frames"]
+    np.testing.assert_allclose(found[-len(want) :], want, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("like", ["librosa", "torchaudio", "python_speech_features", "tensorflow", "kaldi", "sonopy"])
