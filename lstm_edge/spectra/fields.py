@@ -52,6 +52,7 @@ class Fields:
     floor: float = 1e-10
     floor_by: str = "max"
     top_db: float = 0.0
+    db_of: float = 1.0  # the value of 0 decibels
     n_mfcc: int = 13
     dct: str = "ortho"
     lifter: float = 0.0

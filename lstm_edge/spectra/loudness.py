@@ -25,6 +25,8 @@ def logarithm(graph: Graph, x: str, f: Fields, name: str) -> str:
     if f.log != "db":
         return y
     y = binary(graph, "mul", y, 10 * np.log10(np.e), f"{name}.db")
+    if f.db_of != 1:
+        y = binary(graph, "sub", y, 10 * np.log10(max(f.db_of, f.floor)), f"{name}.of")
     if not f.top_db:
         return y
     loudest = graph.add1("Reduce", [y], {"kind": "max", "axes": [1, 2], "keepdims": 1}, f"{name}.loudest")

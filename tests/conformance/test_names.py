@@ -65,6 +65,7 @@ KERAS_ELSEWHERE = {
         Normalization OnesLike RNN ReLU SeparableConv2D SimpleRNNCell SpatialDropout1D SpatialDropout2D StopGradient
         TimeDistributed TrueDivide UpSampling1D ZeroPadding2D""",
     "test_import_keras_masks.py": "Masking",
+    "test_import_keras_spectrograms.py": "MelSpectrogram STFTSpectrogram",
     "test_import_keras_versions.py": "CuDNNGRU CuDNNLSTM PeepholeLSTMCell ThresholdedReLU",
 }
 # Stacks of cells are lists in Python; the others are second names of Abs and Swapaxes.

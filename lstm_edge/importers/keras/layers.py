@@ -10,7 +10,7 @@ import numpy as np
 from ...ir.sizes import require_equal
 from ..dialect import Value, arithmetic, movement, products, reductions, selection
 from ..dialect.activations import activate
-from . import attention, conv, conv_recurrent, merges, norms, recurrent, shaping
+from . import attention, conv, conv_recurrent, merges, norms, recurrent, shaping, spectrograms
 from .activations import Finish, apply_activation, layer_activation, relu_layer
 from .config import Layer
 from .emit import Call, Emit, Masked, Rule
@@ -151,6 +151,7 @@ _OTHERS: dict[str, Rule] = {
     **conv.RULES,
     **conv_recurrent.RULES,
     **attention.RULES,
+    **spectrograms.RULES,
 }
 HANDLERS = {
     **{cls: Handler(rule, True) for cls, rule in _KEEPING_MASK.items()},

@@ -61,6 +61,9 @@ def variables(layer: Layer) -> list[Var]:
         kinds = ("kernel", "bias") if config.flag("use_bias", True) else ("kernel",)
         parts = ("query", "key", "value", "output")
         return [Var(f"{part}_{kind}", True, f"{part}_dense") for part in parts for kind in kinds]
+    if cls == "STFTSpectrogram":
+        mode = config.take("mode", "log")
+        return [Var("real_kernel")] * (mode != "imag") + [Var("imag_kernel")] * (mode != "real")
     if cls == "Normalization" and config.take("mean") is None:
         return _named(layer, "mean! variance! count!")
     return _named(layer, _OWNED.get(cls, ""))
@@ -183,6 +186,8 @@ _KNOWN = frozenset(
         "embeddings",
         "depthwise_kernel",
         "pointwise_kernel",
+        "real_kernel",
+        "imag_kernel",
     )
 )
 

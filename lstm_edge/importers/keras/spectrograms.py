@@ -1,0 +1,116 @@
+"""Layers of Keras that make spectra of sound: MelSpectrogram and STFTSpectrogram."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...options import named
+from ...spectra.fields import LIKE, Fields, misfits
+from ...spectra.keras import EPSILON, of_mel_spectrogram, taper_of
+from ...spectra.lowering import features
+from ..dialect import Value, movement, spectra, windows
+from .config import Layer
+from .emit import Call, Emit, Rule
+
+MODES = ("log", "magnitude", "psd", "real", "imag", "angle", "stft")
+# A logarithm or an angle of a quiet bin shows how Keras rounded its kernels; elsewhere that is far below what is loud.
+_BY_KERNELS = ("log", "angle")
+
+
+def mel_spectrogram(e: Emit, layer: Layer, call: Call) -> Value:
+    """(batch, samples) to (batch, mel bins, frames), by the ops of a front end of like = keras."""
+    x, config = e.real(call.x), layer.config
+    if e.rank(x) != 2:
+        raise e.unsupported(f"expected an input of batch and samples, found shape {e.shape(x)}", "reshape it in front")
+    sizes = {k: config.size(k) for k in ("fft_length", "sequence_length", "sequence_stride", "num_mel_bins")}
+    reals = "sampling_rate mag_exp min_freq max_freq min_power top_db ref_power".split()
+    given: dict[str, Any] = {**sizes, **{k: config.number(k) for k in reals}}
+    given |= {"window": config.take("window"), "power_to_db": config.flag("power_to_db")}
+    try:
+        fields = Fields(**{"like": "keras", **LIKE["keras"], **of_mel_spectrogram(given)})
+    except ValueError as why:
+        raise e.unsupported(str(why), "export the model to ONNX with such a window") from why
+    wrong = misfits(fields)
+    if wrong:
+        raise e.refuse("; ".join(wrong))
+    decibels = ", and decibels lie below each recording's loudest value" if fields.type == "log_mel" else ""
+    e.note(
+        f"{e.place}: does not stream: Keras pads a recording with what it begins and ends with{decibels}; a network without this "
+        f"layer does, behind features of like = 'keras' with end = 'cut', pad_mode = 'constant', top_db = false ({named('before')})"
+    )
+    e.graph.metadata.setdefault("sample_rate", fields.rate)
+    y = Value("float32", tensor=features(e.graph, e.tensor(x), fields, e.node_name))
+    return movement.swap_axes(e, y, 1, 2)
+
+
+def stft_spectrogram(e: Emit, layer: Layer, call: Call) -> Value:
+    """(batch, samples, channels), channels_first (batch, channels, samples), each channel's spectra by themselves."""
+    x, config = e.real(call.x), layer.config
+    first = config.word("data_format", ("channels_last", "channels_first"), "channels_last") == "channels_first"
+    mode = config.word("mode", MODES, "log")
+    if e.rank(x) != 3:
+        raise e.unsupported(f"expected an input of rank 3, found shape {e.shape(x)}", "reshape it in front")
+    if not first:
+        x = movement.swap_axes(e, x, 1, 2)
+    y = e.named(_of_mode(e, _spectra(e, layer, x, mode), mode))  # (batch, channels, frames, values)
+    channels, values = e.shape(y)[1], e.shape(y)[3]
+    if config.flag("expand_dims"):
+        return y if first else movement.transpose(e, y, [0, 2, 3, 1])
+    y = movement.transpose(e, y, [0, 1, 3, 2] if first else [0, 2, 1, 3])
+    merged = channels * values
+    size = e.shape(y)
+    return movement.reshape(e, y, [size[0], merged, size[3]] if first else [size[0], size[1], merged])
+
+
+def _spectra(e: Emit, layer: Layer, x: Value, mode: str) -> Value:
+    """(batch, channels, samples) to (batch, channels, frames, parts, bins), a Fourier transform where the kernels are one."""
+    config = layer.config
+    length = config.size("frame_length", 256)
+    hop = length // 2 if config.take("frame_step") is None else config.size("frame_step")
+    points = 1 << (length - 1).bit_length() if config.take("fft_length") is None else config.size("fft_length")
+    bins = points // 2 + 1
+    padding = config.word("padding", ("valid", "same"), "valid")
+    for key in ("window", "periodic", "scaling"):
+        config.take(key)  # the kernels hold them
+    names = [n for n, lacking in (("real_kernel", "imag"), ("imag_kernel", "real")) if mode != lacking]
+    kernels = {name: layer.weight(name, (length, 1, bins))[:, 0].astype(np.float64) for name in names}
+    taper = None if mode in _BY_KERNELS else taper_of(kernels.get("real_kernel"), kernels.get("imag_kernel"))
+    if taper is None:
+        return _by_kernels(e, x, list(kernels.values()), hop, padding)
+    pads = windows.pads_of(e, padding, e.shape(x)[2:], [length], [hop], [1])
+    y = spectra.stft(e, movement.pad(e, x, [0, 0, pads[0]], [0, 0, pads[1]]), taper, hop, 2 * (bins - 1))
+    parts = ["real_kernel", "imag_kernel"].index(names[0])
+    return e.slice_axis(y, 3, parts, parts + 1) if len(names) == 1 else y
+
+
+def _by_kernels(e: Emit, x: Value, kernels: list[np.ndarray], hop: int, padding: str) -> Value:
+    """The layer as Keras computes it: a convolution with cosines and sines, which may have been trained."""
+    length, bins = kernels[0].shape
+    channels = movement.fixed_sizes(e, [e.shape(x)[1]], "channels")[0]
+    weight = np.tile(np.concatenate([k.T for k in kernels])[:, None], (channels, 1, 1))
+    y = windows.conv(e, x, e.weight(weight, "kernels"), strides=[hop], padding=padding, groups=channels)
+    sizes = e.shape(y)
+    y = movement.reshape(e, y, [sizes[0], channels, len(kernels), bins, sizes[2]])
+    return movement.transpose(e, y, [0, 1, 4, 2, 3])
+
+
+def _of_mode(e: Emit, y: Value, mode: str) -> Value:
+    """(batch, channels, frames, parts, bins) to (batch, channels, frames, values)."""
+    sizes = e.shape(y)
+    if mode in ("real", "imag", "stft"):
+        return movement.reshape(e, y, [*sizes[:3], sizes[3] * sizes[4]])
+    if mode == "angle":
+        real, imaginary = (movement.squeeze(e, e.slice_axis(y, 3, n, n + 1), [3]) for n in (0, 1))
+        return spectra.atan2(e, imaginary, real)
+    power = spectra.magnitude(e, y, 3, 2)
+    if mode == "psd":
+        twice = np.full(movement.fixed_sizes(e, sizes[4:], "bins"), 2.0)
+        twice[[0, -1]] = 1
+        return e.binary("mul", power, e.weight(twice.astype(np.float32), "twice"))
+    power = e.binary("max", power, EPSILON)
+    return e.unary("sqrt", power) if mode == "magnitude" else e.binary("mul", e.unary("log", power), 0.5)
+
+
+RULES: dict[str, Rule] = {"MelSpectrogram": mel_spectrogram, "STFTSpectrogram": stft_spectrogram}

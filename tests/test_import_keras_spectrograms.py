@@ -1,0 +1,118 @@
+"""keras.layers.MelSpectrogram and STFTSpectrogram as layers of a network: Keras's own answers, whole and in chunks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from keras_helpers import close, run
+from test_features import signal
+
+import lstm_edge
+from lstm_edge import format, passes
+from lstm_edge.errors import LstmEdgeError
+from lstm_edge.importers.keras.model import read
+
+keras = pytest.importorskip("keras")
+L = keras.layers
+SOUND = signal()[:4000]
+
+
+def network(layer, *shape, behind=()):
+    return keras.Sequential([keras.Input(shape), layer, *behind])
+
+
+def converted(model):
+    graph = read(model)
+    passes.pipeline(graph)
+    return graph, lstm_edge.load(format.to_bytes(graph))
+
+
+MEL = [
+    {"fft_length": 1024},
+    {"fft_length": 512, "sequence_stride": 160, "num_mel_bins": 40, "power_to_db": False},
+    {"fft_length": 512, "sequence_length": 400, "sequence_stride": 160, "num_mel_bins": 64, "window": "hamming"},
+    {"fft_length": 512, "mag_exp": 1.0, "min_freq": 100, "max_freq": 7000, "top_db": 60, "ref_power": 0.5, "num_mel_bins": 32},
+    {"fft_length": 300, "sequence_stride": 75, "sampling_rate": 8000, "num_mel_bins": 20, "window": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("given", MEL, ids=range(len(MEL)))
+def test_mel_spectrograms_are_those_of_the_layer(given, tmp_path):
+    model = network(L.MelSpectrogram(**given), None)
+    wanted = np.asarray(model(SOUND[None]))
+    graph, found = converted(model)
+    close([found.run(SOUND[None])], [wanted], 1e-4)
+    assert found.metadata["sample_rate"] == given.get("sampling_rate", 16000)
+    assert not found.metadata["streaming"]["supported"]
+    assert any("does not stream: Keras pads" in note for note in found.metadata["notes"])
+    model.save(tmp_path / "mel.keras")
+    close(run(read(tmp_path / "mel.keras"), SOUND[None]), [wanted], 1e-4)
+
+
+STFT = {
+    "log": {},
+    "hamming": {"frame_length": 400, "frame_step": 160, "fft_length": 512, "window": "hamming"},
+    "magnitude": {"mode": "magnitude", "frame_length": 512, "frame_step": 128},
+    "psd": {"mode": "psd", "frame_length": 100, "frame_step": 50, "window": "blackman", "scaling": None},
+    "real": {"mode": "real", "frame_length": 128, "scaling": "spectrum", "periodic": True},
+    "imag": {"mode": "imag", "frame_length": 90, "fft_length": 120, "window": None},
+    "angle": {"mode": "angle", "frame_length": 64},
+    "stft": {"mode": "stft", "frame_length": 65, "frame_step": 13, "fft_length": 65},
+    "same": {"mode": "magnitude", "frame_length": 64, "frame_step": 1, "padding": "same"},
+    "image": {"frame_length": 64, "expand_dims": True},
+}
+STEREO = {"stft": 2, "image": 2, "same": 2}
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["last", "first"])
+@pytest.mark.parametrize("name", STFT)
+def test_spectra_are_those_of_the_layer(name, first, tmp_path):
+    given, channels = dict(STFT[name]), STEREO.get(name, 1)
+    shape = (channels, None) if first else (None, channels)
+    layer = L.STFTSpectrogram(**given, data_format="channels_first" if first else "channels_last")
+    model, sound = network(layer, *shape), SOUND[:2000]
+    x = np.stack([sound * (c + 1) for c in range(channels)], 0 if first else 1)[None]
+    wanted = model(x).detach().numpy()
+    model.save(tmp_path / ("m.h5" if first else "m.keras"))
+    close(run(read(next(tmp_path.iterdir())), x), run(read(model), x), 0)
+    graph, found = converted(model)
+    assert ("Rfft" in [n.op for n in graph.nodes]) == (name not in ("log", "hamming", "angle", "stft", "image"))
+    whole = found.run(x)
+    if name == "angle":  # of what is not silent, and -pi and pi are one
+        loud = keras.Sequential([keras.Input(shape), L.STFTSpectrogram("magnitude", 64, data_format=layer.data_format)])
+        loud = loud(x).detach().numpy() > 1e-3
+        close([np.exp(1j * whole)[loud]], [np.exp(1j * wanted)[loud]], 1e-3)
+    else:
+        close([whole], [wanted], 1e-4)
+    if name == "same":
+        return  # looks at samples to come
+    assert found.metadata["streaming"]["supported"], found.metadata["notes"]
+    time = 2 if first else 1
+    step, stream = found.metadata["streaming"]["multiple"] * 3, found.stream(1)
+    starts = range(0, x.shape[time] // step * step, step)
+    parts = [stream.run(np.ascontiguousarray(x.take(range(at, at + step), time))) for at in starts]
+    answers = np.concatenate([p for p in parts if p is not None], time)
+    np.testing.assert_array_equal(answers, whole.take(range(answers.shape[time]), time))
+
+
+def test_trained_kernels_stay_what_they_became():
+    layer = L.STFTSpectrogram("magnitude", 64)
+    model = network(layer, None, 1, behind=[L.GRU(3)])
+    layer.real_kernel.assign(layer.real_kernel.numpy() + 1e-3)
+    graph, found = converted(model)
+    assert "Rfft" not in [n.op for n in graph.nodes]
+    close([found.run(SOUND[None, :, None])], [model(SOUND[None, :, None]).detach().numpy()], 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (lambda: L.MelSpectrogram(mag_exp=1.5), (None,), "power: expected 1 .magnitude. or 2 .power., found 1.5"),
+        (lambda: L.MelSpectrogram(window=np.ones(2048).tolist()), (None,), "window: expected hann, hamming or None"),
+        (lambda: L.MelSpectrogram(), (4, None), "expected an input of batch and samples"),
+        (lambda: L.STFTSpectrogram(padding="same"), (None, 1), "SAME padding with stride 128"),
+    ],
+)
+def test_what_has_no_meaning_is_refused_by_name(layer, shape, message):
+    with pytest.raises(LstmEdgeError, match=message):
+        read(network(layer(), *shape))
