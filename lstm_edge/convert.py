@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, format, load, passes
+from . import __version__, format, load, memory, passes
 from ._core import Model
 from .around import after as meanings
 from .around import features, scalers
@@ -21,6 +21,7 @@ from .errors import LstmEdgeError
 from .files.guard import reading
 from .files.replacing import replacing
 from .importers import registry
+from .importers.importer import Source
 from .importers.rates import keep_rate
 from .ir.graph import Graph
 
@@ -46,6 +47,7 @@ def convert(
     labels: Any = None,
     sample: Mapping[str, np.ndarray] | None = None,
     self_test: bool = True,
+    max_memory: int | None = None,
 ) -> Model:
     """Converts `source` (a path, the bytes of a file, a live torch or Keras model) and returns the Model.
 
@@ -63,23 +65,24 @@ def convert(
     front of inputs, which then take samples, docs/features.md. after: a TOML file (or such a dict)
     that says what outputs mean, labels or events, docs/answers.md. labels: output name -> the names of its values, a list or a file with
     one on each line (or that alone, where there is one output). sample: arrays for the self-test, shaped as Model.run takes them.
-    Raises UnsupportedModelError, FormatError (both name the file), OSError.
+    max_memory: bytes that the conversion may hold, and then the model as load takes it; None: 56 MiB and 20 times the files that
+    are read, or a live object's parameters.
+    Raises UnsupportedModelError, FormatError, MemoryLimitError (they name the file), OSError.
     """
     given = {"shapes": shapes, "constants": constants, "network": network, "assume": assume or None}
     given |= {"architecture": architecture, "example": example, "options": options}
     around = {"scale": scale, "unscale": unscale, "before": before, "after": after, "labels": labels}
-    graph = to_graph(source, states=states, overlap=overlap, rate=rate, **around, **given)
-    if self_test:
-        with _named(source):
+    with _named(source), _limited(source, max_memory):
+        graph = to_graph(source, states=states, overlap=overlap, rate=rate, **around, **given)
+        if self_test:
             whole = source if architecture is None else (source, architecture)
             graph.self_test = make_self_test(
                 graph, whole, constants=constants, sample=sample, frames=features.frames_to_try(graph.metadata)
             )
-    with _named(source):
         if path is None:
-            return load(format.to_bytes(graph))
+            return load(format.to_bytes(graph), max_memory=max_memory)
         format.write(graph, path)
-        return load(path)
+        return load(path, max_memory=max_memory)
 
 
 def to_graph(
@@ -93,10 +96,11 @@ def to_graph(
     before: Any = None,
     after: Any = None,
     labels: Any = None,
+    max_memory: int | None = None,
     **options: Any,
 ) -> Graph:
     """The Graph that `convert` writes, without its self-test. `options`: what convert hands to importers."""
-    with _named(source):
+    with _named(source), _limited(source, max_memory):
         kind, graph = registry.read(source, options)
         paired = dict(states) if states is not None else None
         ahead: dict[str, tuple[int, int]] = {}
@@ -135,6 +139,16 @@ def suggest_network(
         with replacing(path) as file:
             file.write(text.encode())
     return text
+
+
+@contextmanager
+def _limited(source: Any, max_memory: int | None) -> Iterator[None]:
+    """Within a budget of memory, which the file of a source raises when it is read."""
+    found = Source(source)
+    with memory.limited(found.size if found.path is None else 0, max_memory):
+        if found.path is not None and found.path.is_file():
+            memory.read(found.path)
+        yield
 
 
 def _about(source: Any, kind: str) -> dict[str, Any]:

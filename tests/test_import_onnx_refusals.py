@@ -18,6 +18,7 @@ from onnx_helpers import (
 )
 
 from lstm_edge import FormatError, LstmEdgeError, UnsupportedModelError
+from lstm_edge.errors import MemoryLimitError
 
 
 def test_refusals_name_the_node_and_the_attribute():
@@ -74,7 +75,7 @@ def test_a_claimed_huge_tensor_is_refused():
         [value_info("y", None)],
         {"s": np.array([2**31, 2**20])},
     )
-    with pytest.raises(UnsupportedModelError, match="the_ConstantOfShape"):
+    with pytest.raises(MemoryLimitError, match="the_ConstantOfShape"):
         importer.read(model)
     model = identity_model({"x": [1]})
     model.graph.initializer.append(onnx.TensorProto(name="w", data_type=FLOAT, dims=[2**31, 8], raw_data=b"1234"))

@@ -32,10 +32,17 @@ class OpTime:
 
 
 def op_times(
-    path: str, *, mode: str = "step", frames: int = 100, isa: str | None = None, runs: int = 300
+    path: str,
+    *,
+    mode: str = "step",
+    frames: int = 100,
+    isa: str | None = None,
+    runs: int = 300,
+    max_memory: int | None = None,
 ) -> tuple[list[OpTime], Limits]:
-    """The ops of the file `path` in the order in which they run, and what they are measured against. mode: `step` or `chunk`."""
-    model = load(path, isa=isa)
+    """The ops of the file `path` in the order in which they run, and what they are measured against. mode: `step` or `chunk`.
+    max_memory: as load takes it."""
+    model = load(path, isa=isa, max_memory=max_memory)
     frames = frames_of(model, mode, frames)
     arrays = sample_inputs(model, frames=frames, step=mode == "step")
     stream = model.stream()

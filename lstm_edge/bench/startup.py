@@ -27,8 +27,8 @@ def mark(name):
 mark("python")
 import numpy; mark("numpy")
 import lstm_edge; mark("package")
-path, mode, isa, frames, started = sys.argv[1:]
-model = lstm_edge.load(path, isa=isa or None); mark("load")
+path, mode, isa, frames, most, started = sys.argv[1:]
+model = lstm_edge.load(path, isa=isa or None, max_memory=int(most) or None); mark("load")
 import numpy.random, lstm_edge.bench.measure as measure; mark("bench")
 call = measure.make_call(model, mode, frames=int(frames)); mark("stream")
 call(); mark("first")
@@ -57,18 +57,22 @@ class Startup:
         return asdict(self)
 
 
-def startup(path: str, *, mode: str = "step", isa: str | None = None, frames: int = 1) -> Startup:
-    """Starts the model of the file `path` in processes of its own. LstmEdgeError with what such a process said when it failed."""
-    looks = [_start(path, mode, isa, frames) for _ in range(PROCESSES)]
+def startup(
+    path: str, *, mode: str = "step", isa: str | None = None, frames: int = 1, max_memory: int | None = None
+) -> Startup:
+    """Starts the model of the file `path` in processes of its own. max_memory: as load takes it. LstmEdgeError with what such a process said when it failed."""
+    looks = [_start(path, mode, isa, frames, max_memory) for _ in range(PROCESSES)]
     names = [field.name for field in fields(Startup) if field.name not in ("processes", "bytes")]
     times = {name: statistics.median(look[0][name] for look in looks) for name in names}
     sizes = {name: round(statistics.median(look[1][name] for look in looks)) for name in names}
     return Startup(processes=PROCESSES, bytes=sizes, **times)
 
 
-def _start(path: str, mode: str, isa: str | None, frames: int) -> tuple[dict[str, float], dict[str, int]]:
+def _start(
+    path: str, mode: str, isa: str | None, frames: int, most: int | None
+) -> tuple[dict[str, float], dict[str, int]]:
     paths = os.pathsep.join(filter(None, sys.path))
-    command = [sys.executable, "-c", CHILD, path, mode, isa or "", str(frames), repr(time.monotonic())]
+    command = [sys.executable, "-c", CHILD, path, mode, isa or "", str(frames), str(most or 0), repr(time.monotonic())]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]

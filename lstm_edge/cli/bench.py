@@ -219,12 +219,14 @@ def _measure(path: str, given: dict[str, Any]) -> dict[str, Any]:
     if given["breakdown"]:
         with err_console().status("starting in fresh processes"):
             mode, frames = ("step", 1) if steps else ("sequence", given["frames"])
-            report["startup"] = startup(path, mode=mode, isa=isa, frames=frames).as_dict()
+            report["startup"] = startup(
+                path, mode=mode, isa=isa, frames=frames, max_memory=given["max_memory"]
+            ).as_dict()
             report["core_step"] = core_step(model, given["batch"]) if steps else None
     if given["ops"]:
         with err_console().status("timing ops"):
             mode = "chunk" if given["mode"] == "chunk" else "step"
-            rows, machine = op_times(path, mode=mode, frames=given["frames"], isa=isa)
+            rows, machine = op_times(path, mode=mode, frames=given["frames"], isa=isa, max_memory=given["max_memory"])
             report |= {"ops": [row.as_dict() for row in rows], "ops_mode": mode, "limits": machine.as_dict()}
     return report
 

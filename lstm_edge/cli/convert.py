@@ -15,7 +15,7 @@ from ..options import OPTIONS, named
 from .explain import explain
 from .io import err_console, out_console
 from .model_files import as_lstm, check_model_output
-from .options import conversion_options, plugin_option, taken
+from .options import conversion_memory_option, conversion_options, plugin_option, taken
 from .parsing import Command
 from .sinks import check_output
 from .summary import describe, show_assumptions
@@ -40,6 +40,7 @@ from .verify import say_verdict
     help="Write the network that weights suggest to a file to correct, and convert nothing.",
 )
 @click.option("--check", "trial", is_flag=True, help="Try files and folders, write nothing, print which convert.")
+@conversion_memory_option
 @plugin_option
 @click.option("--explain", "explained", is_flag=True, help="List what was folded, fused, recognised and assumed.")
 @click.option("--no-self-test", is_flag=True, help="Store no sample input with its answer.")
@@ -50,6 +51,7 @@ def command(
     trial: bool,
     explained: bool,
     no_self_test: bool,
+    max_memory: int | None,
     **given: Any,
 ) -> int:
     """Convert SOURCE (.onnx .keras .h5 .pt .pt2 .safetensors .tflite .json .nam .npz .toml) to a .lstm file.
@@ -60,7 +62,7 @@ def command(
     if trial:
         if output or write_network or explained:
             raise click.UsageError("--check writes nothing: it goes without -o, --write-network and --explain.")
-        return check(sources, not no_self_test, options)
+        return check(sources, not no_self_test, options | {"max_memory": max_memory})
     if len(sources) > 1:
         raise click.UsageError(f"expected one SOURCE, found {len(sources)}; --check tries many and writes none.")
     source = sources[0]
@@ -71,7 +73,7 @@ def command(
     target = output or as_lstm(source)
     check_model_output(target, (source, *beside))
     with err_console().status(f"converting {os.path.basename(source)}"):
-        model = lstm_edge.convert(source, target, self_test=not no_self_test, **options)
+        model = lstm_edge.convert(source, target, self_test=not no_self_test, max_memory=max_memory, **options)
     out_console().print(f"{target}: {os.path.getsize(target):,} bytes, {len(model.ops)} ops", markup=False)
     describe(model, out_console(), notes=False)
     show_assumptions(assumptions(model.metadata), out_console())

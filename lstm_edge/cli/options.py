@@ -214,5 +214,11 @@ memory_option = click.option(
     metavar="BYTES",
     help="What the model and a stream of it may hold; default: 56 MiB and 16 times the file, for every frame of a call.",
 )
+conversion_memory_option = click.option(
+    "--max-memory",
+    type=click.IntRange(1),
+    metavar="BYTES",
+    help="What the conversion may hold; default: 56 MiB and 20 times the files that it reads.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 model_argument = click.argument("model_path", metavar="MODEL.lstm", type=ModelFile())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,7 +37,9 @@ class Source:
 
     @cached_property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Bytes of the file, or of the parameters of a live object."""
+        if self.is_live:
+            return _live_size(self.value)
         return self.path.stat().st_size if self.path else len(self.data or b"")
 
     @cached_property
@@ -63,6 +66,18 @@ class Source:
 
     def _open(self) -> BinaryIO:
         return self.path.open("rb") if self.path else io.BytesIO(self.data or b"")
+
+
+def _live_size(value: Any) -> int:
+    """The bytes of what a live object of some framework holds; a ModelProto's are those of its file."""
+    if hasattr(value, "ByteSize"):
+        return int(value.ByteSize())
+    held: Any = getattr(value, "weights", None)  # Keras
+    if hasattr(value, "state_dict"):  # torch
+        held = value.state_dict() if callable(value.state_dict) else value.state_dict
+    held = value if isinstance(value, Mapping) else held
+    arrays = list(held.values()) if isinstance(held, Mapping) else held if isinstance(held, (list, tuple)) else []
+    return sum(prod(array.shape) * 8 for array in arrays if hasattr(array, "shape"))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import memory
 from ..errors import UnsupportedModelError
 from .dims import Size, mentions
 from .node import Node, Tensor, dtype_name
@@ -178,9 +179,9 @@ class Graph:
 def run_array(array: np.ndarray, place: str) -> np.ndarray:
     """`array` in a dtype the core computes in (float32, int32 range-checked, bool), C-contiguous."""
     if array.dtype == np.bool_:
-        return np.array(array, order="C")
+        return memory.hold(np.array(array, order="C"), place)
     if array.dtype.kind == "f":
-        return np.array(array, dtype=np.float32, order="C")
+        return memory.hold(np.array(array, dtype=np.float32, order="C"), place)
     if array.dtype.kind in "iu":
         low, high = INT32
         if array.size and (int(array.min()) < low or int(array.max()) > high):
@@ -190,7 +191,7 @@ def run_array(array: np.ndarray, place: str) -> np.ndarray:
                     f"{place}: integer constant beyond int32: expected values in [-2^31, 2^31), "
                     f"found [{array.min()}, {array.max()}]"
                 )
-        return np.array(array, dtype=np.int32, order="C")
+        return memory.hold(np.array(array, dtype=np.int32, order="C"), place)
     raise UnsupportedModelError(f"{place}: expected float, integer or bool data, found dtype {array.dtype}")
 
 

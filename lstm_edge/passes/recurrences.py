@@ -234,12 +234,18 @@ def _rnn_step(reader: Reader, node: Node, steps: list[Step]) -> list[Step]:
 
 def _reads_several(reader: Reader, node: Node | None) -> bool:
     """Whether several tensors meet in what a node computes; where none do, it is no cell, and need not be read."""
+    row: list[int] = []  # of nodes that read one tensor each, so that all have one answer
+    several = False
     while node is not None and node.op in READERS:
-        run = [i for i in node.inputs if i and not reader.graph.tensors[i].is_constant]
+        known = reader.meetings.get(id(node))
+        run = [i for i in node.inputs if i and not reader.graph.tensors[i].is_constant] if known is None else []
         if len(run) != 1:
-            return len(run) > 1
+            several = len(run) > 1 or known is True
+            break
+        row.append(id(node))
         node = reader.producers.get(run[0]) if run[0] not in reader.leaves else None
-    return False
+    reader.meetings.update(dict.fromkeys(row, several))
+    return several
 
 
 def _of_one_frame(graph: Graph, step: Step) -> bool:

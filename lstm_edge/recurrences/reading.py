@@ -53,10 +53,12 @@ class Reader:
         self.graph, self.leaves, self.liftable, self.closed, self.numbers = graph, leaves, liftable, closed, numbers
         self.producers = graph.producers()
         self._known: dict[str, list[Sum]] = {}
+        self.meetings: dict[int, bool] = {}  # whether several tensors meet in what a node computes, by its id
 
     def forget(self) -> None:
         """To be called when there are more leaves than before."""
         self._known.clear()
+        self.meetings.clear()
 
     def sum(self, tensor: str) -> Sum:
         parts = self.parts(tensor)

@@ -8,9 +8,10 @@ from typing import Any, Union
 
 import numpy as np
 
-from ... import reference
+from ... import memory, reference
 from ...errors import UnsupportedModelError
-from ...ir.dims import Dim, Size, substitute
+from ...ir.dims import Dim, Size, product, substitute
+from ...ir.dims import value as value_of
 from ...ir.graph import Graph, Node, Tensor
 from ...ir.ops import BINARY_COMPARISON, BINARY_LOGIC, UNARY_INT, is_whole_slice
 from . import folding, size_tensors
@@ -156,8 +157,10 @@ class Dialect:
         names = [graph.constant(v.array) if v is not None else "" for v in inputs]
         base = self._name(op.lower())
         outputs = graph.add(op, names, attrs, base, [f"out{n}" for n in range(len(dtypes))])
-        for o in outputs:
-            check_bytes(graph.shape(o), self.place)
+        made = sum(value_of(product(graph.shape(o)), 1, 1) for o in outputs if o)
+        memory.ask(
+            8 * sum(v.data.size for v in inputs if v is not None) + 24 * made, self.place
+        )  # in float64, and rounded
         arrays = [reference.constant(graph.tensors[n]) if n else None for n in names]
         results = reference.run_node(graph.nodes[-1], arrays)
         return [Value(d, np.asarray(r).astype(d)) for d, r, _ in zip(dtypes, results, outputs)]

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ... import memory
 from ...ir.dims import Dim, Size
 from ...ir.ops import BINARY_COMPARISON, BINARY_LOGIC
 from ...reference.elementwise import BINARY, UNARY
-from .value import Undecided, Value, check_bytes, known
+from .value import Undecided, Value, known
 
 _Pair = Callable[[Any, Any], Any]
 # Kinds that NumPy computes exactly in every type; the rest is left to the reference, in float64.
@@ -50,7 +51,7 @@ def unary(kind: str, x: Value) -> Value | None:
 
 def binary(kind: str, a: Value, b: Value, place: str) -> Value | None:
     """`kind` of docs/ops.md where it is exact on what is known of a and b, which broadcast."""
-    _check_growth([a, b], place)
+    _ask([a, b], place)
     if not a.is_known or not b.is_known:
         return _on_sizes(kind, a, b)
     if kind == "div":
@@ -62,14 +63,14 @@ def binary(kind: str, a: Value, b: Value, place: str) -> Value | None:
         return known(np.asarray(BINARY[kind](a.data, b.data)).astype(dtype))
 
 
-def _check_growth(values: Sequence[Value], place: str) -> None:
-    """Refuses a broadcast that is much larger than what it is of, before it is made."""
+def _ask(values: Sequence[Value], place: str) -> None:
+    """Before a broadcast is made, and what is computed of it."""
     try:
         shape = np.broadcast_shapes(*(v.data.shape for v in values))
     except ValueError:
         return  # the operator says so itself
-    if math.prod(shape) > max(v.data.size for v in values):
-        check_bytes(shape, place)
+    each = memory.PER_OBJECT if any(v.data.dtype == object for v in values) else 16
+    memory.ask(math.prod(shape) * each, place)
 
 
 def _quotient(a: Value, b: Value) -> Value | None:
@@ -186,7 +187,7 @@ def bounds(size: Size) -> tuple[float, float]:
 
 def choose(condition: Value, a: Value, b: Value, place: str) -> Value | None:
     """a where the known condition is true, else b, both known or partly known."""
-    _check_growth([condition, a, b], place)
+    _ask([condition, a, b], place)
     true = condition.data.astype(bool)
     if a.is_known and b.is_known:
         return known(np.where(true, a.data, b.data))

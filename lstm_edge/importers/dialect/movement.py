@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from ... import memory
 from ...ir.dims import Dim, Size, product
 from ...ir.ops import TO_END
 from ...ir.sizes import SizeMismatch
 from ...options import as_typed
 from .builder import Dialect
 from .reshaping import reshape_target
-from .value import MAX_FOLDED_BYTES, Value, broadcast, check_bytes, known
+from .value import Value, broadcast, check_bytes, known
 
 
 def each_axis(d: Dialect, axes: Iterable[int], rank: int) -> list[int]:
@@ -301,17 +302,9 @@ def concat(d: Dialect, parts: Sequence[Value], axis: int) -> Value:
     if len(parts) == 1:
         return parts[0]
     if all(p.array is not None for p in parts):
-        _refuse_repetition(d, parts)
+        memory.ask(sum(p.data.nbytes for p in parts), d.place)
         return known(np.concatenate([p.data for p in parts], axis), parts[0].dtype)
     return d.emit("Concat", parts, {"axis": axis})
-
-
-def _refuse_repetition(d: Dialect, parts: Sequence[Value]) -> None:
-    """Refuses one constant repeated until it is much larger than what was given."""
-    total = sum(p.data.nbytes for p in parts)
-    given = sum(a.nbytes for a in {id(p): p.data for p in parts}.values())
-    if total > given + MAX_FOLDED_BYTES:
-        raise d.refuse(f"repeats constants of {given >> 20} MiB to {total >> 20} MiB")
 
 
 def stack(d: Dialect, parts: Sequence[Value], axis: int) -> Value:
@@ -390,7 +383,7 @@ def arange(d: Dialect, first: Any, last: Any, step: Any, dtype: str) -> Value:
     """first, first + step ... up to but not including `last`, which may be a size left open (then exact to 2^24)."""
     if not open_sizes((first, last, step)):
         count = max(0, -int(-(last - first) // step)) if step else 0
-        check_bytes([count], d.place)
+        check_bytes([count], d.place, 24)
         return known((first + np.arange(count) * step).astype(dtype))
     if open_sizes((first, step)) or step < 1 or step != int(step):
         raise d.refuse(f"a range from {first} to {last} in steps of {step} is not supported")

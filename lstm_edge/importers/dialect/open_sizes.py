@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Union
 
-from ...errors import LstmEdgeError
+from ...errors import LstmEdgeError, MemoryLimitError
 from ...ir.dims import Dim, Size, substitute, symbols
 from ...ir.graph import Graph
 from ...ir.ops import RECURRENT
@@ -132,6 +132,8 @@ def freest(lower: Lower, opens: Sequence[OpenSize]) -> tuple[Graph, list[str]]:
             for size, number in fixed.items():
                 sizes.fix(size, number, f"with it open, {first}")
             graph = _lowered(lower, opens, sizes)
+        except MemoryLimitError:
+            raise
         except LstmEdgeError as error:
             first = first or error
             continue

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ... import memory
 from ...errors import UnsupportedModelError
 from ...ir.dims import Dim, Size, product
 from ...ir.int8 import LEAST_COLUMNS, MOST_COLUMNS, plain, row_scales
 from ...ir.node import dtype_name
 from ...ir.sizes import broadcast as broadcast_shapes
-
-MAX_FOLDED_BYTES = 1 << 26  # how far folding may grow what is known: a few bytes of file can ask for terabytes
 
 
 @dataclass(eq=False)
@@ -29,6 +28,10 @@ class Value:
     array: np.ndarray | None = None
     tensor: str = ""
     items: list[Value] | None = None  # a sequence of tensors
+
+    def __post_init__(self) -> None:
+        if self.array is not None:
+            memory.hold(self.array)
 
     @property
     def is_known(self) -> bool:
@@ -102,19 +105,10 @@ MEANINGLESS = (Undecided, ValueError, IndexError, KeyError, TypeError, Attribute
 
 
 def check_bytes(shape: Sequence[Size], place: str, itemsize: int = 8) -> None:
+    """Before a constant of this shape is made: a few bytes of file can ask for terabytes. MemoryLimitError."""
     count = product(shape)
-    if not isinstance(count, Dim) and count * itemsize > MAX_FOLDED_BYTES:
-        raise UnsupportedModelError(
-            f"{place}: a constant of shape {list(shape)} is larger than {MAX_FOLDED_BYTES >> 20} MiB"
-        )
-
-
-def check_growth(given: Sequence[Value | None], made: Sequence[Value | None], place: str) -> None:
-    """Refuses constants that are much larger than those they were made of: a few bytes of file can ask for terabytes."""
-    size = sum(v.array.nbytes for v in given if v is not None and v.array is not None)
-    largest = max((v.array.nbytes for v in made if v is not None and v.array is not None), default=0)
-    if largest > size + MAX_FOLDED_BYTES:
-        raise UnsupportedModelError(f"{place}: makes a constant of {largest >> 20} MiB from {size >> 20} MiB")
+    if not isinstance(count, Dim):
+        memory.ask(count * itemsize, f"{place}: a constant of shape {list(shape)}")
 
 
 def broadcast(a: Sequence[Size], b: Sequence[Size], place: str) -> list[Size]:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from ..dialect import Value, check_bytes, known
+from ... import memory
+from ..dialect import Value, known
 from .lowering import FOLDS_ITSELF, Call
 
-SMALL = 256  # elements; what products of two tensors of so few can grow to is no danger
+SMALL = 256  # elements of a tensor that may be sizes
+BESIDE = {"Resize": 80, "Upsample": 80}  # bytes that an element takes while it is computed, where that is more than 24
+WINDOWS = {
+    "Conv",
+    "ConvInteger",
+    "ConvTranspose",
+    "QLinearConv",
+    "DeformConv",
+    "MaxPool",
+    "AveragePool",
+    "LpPool",
+    "Col2Im",
+}
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
 
@@ -35,11 +49,10 @@ def fold(call: Call) -> list[Value | None] | None:
     outputs = [o for o in node.output if o]
     graph = helper.make_graph([node], "fold", _unique(infos), [onnx.ValueInfoProto(name=o) for o in outputs])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", call.opset)])
-    if len(arrays) > 2 or sum(a.size for a in arrays if a is not None) > SMALL:
-        _check_inferred(call, model)
+    given = {n: a for n, a in zip(node.input, arrays) if a is not None}
+    memory.ask(_cost(call, list(given.values())) + _inferred(call, model, given), call.place)
     try:
-        feeds = {n: a for n, a in zip(node.input, arrays) if a is not None}
-        results = dict(zip(outputs, ReferenceEvaluator(model).run(None, feeds)))
+        results = dict(zip(outputs, ReferenceEvaluator(model).run(None, given)))
     except (RuntimeError, ImportError):  # it has no implementation, or none for this opset: the lowering says more
         return None
     except Exception as e:  # an evaluator of all of ONNX raises all kinds; the file made it fail
@@ -47,18 +60,31 @@ def fold(call: Call) -> list[Value | None] | None:
     return [known(np.asarray(results[o])) if o else None for o in call.proto.output]
 
 
-def _check_inferred(call: Call, model: Any) -> None:
-    """Refuses a node whose outputs, by shape inference, are beyond the limit."""
+def _cost(call: Call, arrays: list[np.ndarray]) -> int:
+    """Bytes that the evaluator takes beside its outputs: what it computes in, and for windows a copy of each."""
+    if call.op not in WINDOWS or not arrays:
+        return 8 * sum(a.size for a in arrays)
+    sides = call.attrs.get("kernel_shape") or (
+        arrays[3 if call.op == "QLinearConv" else 1].shape[2:] if len(arrays) > 1 else ()
+    )
+    return 8 * sum(a.size for a in arrays) * max(1, prod(sides))
+
+
+def _inferred(call: Call, model: Any, given: dict[str, np.ndarray]) -> int:
+    """Bytes that the evaluator takes for what a node gives, by shape inference with the small inputs, which may be sizes."""
     import onnx
 
+    small = [onnx.numpy_helper.from_array(a, n) for n, a in given.items() if a.size <= SMALL]
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    sized.graph.initializer.extend(small)
     try:
-        inferred = onnx.shape_inference.infer_shapes(model)
+        inferred = onnx.shape_inference.infer_shapes(sized)
     except Exception:  # the evaluator says what is wrong
-        return
-    for info in [*inferred.graph.output, *inferred.graph.value_info]:
-        dims = info.type.tensor_type.shape.dim
-        if dims and all(d.HasField("dim_value") for d in dims):
-            check_bytes([d.dim_value for d in dims], call.place, 4)
+        return 0
+    shapes = [info.type.tensor_type.shape.dim for info in inferred.graph.output]
+    each = BESIDE.get(call.op, 24)
+    return sum(each * prod(d.dim_value for d in dims) for dims in shapes)
 
 
 def _unique(infos: list[Any]) -> list[Any]:

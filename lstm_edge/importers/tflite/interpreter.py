@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ..dialect import Value, check_growth, known
+from ..dialect import Value, known
 from ..dialect.call import lowering
 from .lowering import IN_LOOPS, LOWER, MAX_OPERATORS, Call, Scope, TfLowering
 from .quant import average_in_steps, fake_quantize, on_same_grid
@@ -81,7 +81,6 @@ def _evaluate(call: Call) -> list[Value]:
         result = average_in_steps(call, function) if call.kind in AVERAGES else None
         result = function(call) if result is None else result
     values = result if isinstance(result, list) else [result]
-    check_growth(call.inputs, values, call.place)
     for n, (info, value) in enumerate(zip(call.out_infos, values)):
         if info.quantization is None or value.array is not None or value.items is not None:
             pass
