@@ -1,4 +1,4 @@
-"""keras.layers.MelSpectrogram and STFTSpectrogram as layers of a network: Keras's own answers, whole and in chunks."""
+"""keras.layers.MelSpectrogram and STFTSpectrogram, as layers of a network and live in front of one: Keras's own answers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from test_features import signal
 
 import lstm_edge
 from lstm_edge import format, passes
-from lstm_edge.errors import LstmEdgeError
+from lstm_edge.around import features
+from lstm_edge.errors import LstmEdgeError, UnsupportedModelError
 from lstm_edge.importers.keras.model import read
+from lstm_edge.ir.dims import BATCH, FRAMES
+from lstm_edge.ir.graph import Graph
 
 keras = pytest.importorskip("keras")
 L = keras.layers
@@ -116,3 +119,67 @@ def test_trained_kernels_stay_what_they_became():
 def test_what_has_no_meaning_is_refused_by_name(layer, shape, message):
     with pytest.raises(LstmEdgeError, match=message):
         read(network(layer(), *shape))
+
+
+# ---- live, in front of a network -------------------------------------------------------------------------------------
+
+
+def behind(layer, *shape, rate=None):
+    """A network that gives what it takes, negated, behind the layer as a front end."""
+    graph = Graph()
+    graph.output("y", graph.add1("Unary", [graph.input("x", (BATCH, *shape))], {"kind": "neg"}))
+    passes.pipeline(graph, dress=lambda g: features.apply(g, layer, rate))
+    return lstm_edge.load(format.to_bytes(graph))
+
+
+@pytest.mark.parametrize("given", MEL, ids=range(len(MEL)))
+def test_a_live_mel_spectrogram_is_its_table(given):
+    layer = L.MelSpectrogram(**given)
+    found = -behind(layer, given.get("num_mel_bins", 128), FRAMES).run(SOUND[None])
+    close([found], [np.asarray(layer(SOUND[None]))], 1e-4)
+
+
+LIVE = [
+    {"frame_length": 64},
+    {"frame_length": 100, "frame_step": 40, "fft_length": 128, "window": "hamming", "scaling": "spectrum"},
+    {"mode": "magnitude", "frame_length": 512, "frame_step": 128, "periodic": True},
+    {"mode": "psd", "frame_length": 100, "frame_step": 50, "scaling": None},
+    {"mode": "magnitude", "frame_length": 90, "fft_length": 120, "window": None},
+]
+
+
+@pytest.mark.parametrize("given", LIVE, ids=range(len(LIVE)))
+def test_a_live_stft_spectrogram_is_its_table(given):
+    layer = L.STFTSpectrogram(**given)
+    wanted = layer(SOUND[None, :, None]).detach().numpy()
+    model = behind(layer, FRAMES, wanted.shape[2], rate=8000)
+    whole = model.run(SOUND[None])
+    # Keras makes the cosines of its kernels in float32: a bin as quiet as their rounding shows it in a logarithm.
+    close([-whole], [wanted], 1e-3 if given.get("mode") is None else 1e-4)
+    hop, stream = model.metadata["streaming"]["multiple"], model.stream(1)
+    parts = [stream.run(SOUND[None, at : at + hop]) for at in range(0, 4000 // hop * hop, hop)]
+    answers = np.concatenate([p for p in parts if p is not None], 1)
+    np.testing.assert_array_equal(answers, whole[:, : answers.shape[1]])
+
+
+def trained():
+    layer = L.STFTSpectrogram("psd", 64)
+    layer.build((None, None, 1))
+    layer.imag_kernel.assign(layer.imag_kernel.numpy() * 1.01)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (lambda: L.STFTSpectrogram("psd", 64), "expected the samples a second, which STFTSpectrogram does not know"),
+        (lambda: L.STFTSpectrogram("angle"), "mode: expected log, magnitude or psd, found 'angle'; leave the layer in"),
+        (lambda: L.STFTSpectrogram(window="blackman"), "window: expected one of hann, .*found 'blackman'"),
+        (lambda: L.STFTSpectrogram(padding="same"), "padding: expected 'valid', found 'same'"),
+        (trained, "kernels: expected those of the window hann, found trained ones"),
+        (lambda: L.Dense(2), "expected keras.layers.MelSpectrogram or .*, found a layer Dense"),
+    ],
+)
+def test_a_live_layer_that_no_table_has_is_refused_by_name(layer, message):
+    with pytest.raises(UnsupportedModelError, match=f"x: {message}"):
+        behind({"x": layer()}, FRAMES, 33)

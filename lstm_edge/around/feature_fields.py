@@ -36,7 +36,7 @@ WORDS = {
     "mel": ("slaney", "htk"),
     "norm": ("slaney", "none"),
     "spacing": SPACING,
-    "log": ("ln", "db", "none"),
+    "log": ("ln", "db", "amplitude_db", "none"),
     "floor_by": ("max", "add"),
     "dct": ("ortho", "even", "none"),
     "energy": ("none", "spectrum", "frame"),

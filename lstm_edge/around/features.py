@@ -26,11 +26,11 @@ from .feature_fields import as_metadata, kept_fields, kept_shape, tables_of
 
 def apply(graph: Graph, before: Any, rate: float | None = None) -> None:
     """Puts a front end before each input that `before` names: a TOML file of tables [before.INPUT], such a dict, {input: a live
-    keras.layers.MelSpectrogram}, or one alone where there is one input. The input then takes
+    layer of Keras or transform of torchaudio}, or one alone where there is one input. The input then takes
     samples. To be called before the graph is made to stream. FormatError, UnsupportedModelError, OSError."""
     if before is None:
         return
-    values, place = description.read(_as_tables(graph, before))
+    values, place = description.read(_as_tables(graph, before, rate))
     folder = Path() if isinstance(before, Mapping) or live_features.is_layer(before) else Path(before).parent
     fronts = tables_of(values, place, folder)
     _refuse_several_rates(fronts, place)
@@ -51,7 +51,7 @@ def apply(graph: Graph, before: Any, rate: float | None = None) -> None:
         graph.metadata["sample_rate"] = float(front.rate)
 
 
-def _as_tables(graph: Graph, before: Any) -> Any:
+def _as_tables(graph: Graph, before: Any, rate: float | None) -> Any:
     """`before` with the tables that live layers stand for in their place."""
     place = named("before")
     if live_features.is_layer(before):
@@ -61,7 +61,7 @@ def _as_tables(graph: Graph, before: Any) -> Any:
             )
         before = {graph.inputs[0].name: before}
     if isinstance(before, Mapping) and before and all(map(live_features.is_layer, before.values())):
-        return {"before": {n: live_features.table_of(layer, f"{place}: {n}") for n, layer in before.items()}}
+        return {"before": {n: live_features.table_of(layer, f"{place}: {n}", rate) for n, layer in before.items()}}
     return before
 
 
@@ -244,7 +244,7 @@ def _whole_recording(f: Fields) -> list[str]:
         whole.append("the end of a recording is padded (end = 'cut' leaves those frames out)")
     if f.pad_mode == "reflect" and f.center:
         whole.append("its beginning is padded with what comes after it (pad_mode = 'constant' pads zeros)")
-    if f.top_db and f.log == "db" and f.type in ("log_mel", "mfcc"):
+    if f.top_db and f.in_decibels:
         whole.append("decibels are counted from the loudest value of a whole recording (top_db = false does not)")
     if f.preemphasis and f.preemphasis_of == "samples" and f.preemphasis_first == "extrapolated":
         whole.append("its first sample is emphasised by the second (preemphasis_first = 'itself' leaves it as it is)")

@@ -1,41 +1,48 @@
-"""Audio features out of a live layer of Keras: its settings as a table of [before.INPUT]."""
+"""Audio features out of a live layer of Keras or transform of torchaudio: its settings as a table of [before.INPUT]."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UnsupportedModelError
+from ..options import as_typed
+from ..spectra.keras import of_mel_spectrogram, of_stft_spectrogram
+from . import torchaudio
 
-KNOWN = "MelSpectrogram"
+KNOWN = ("MelSpectrogram", "STFTSpectrogram")
 
 
 def is_layer(given: Any) -> bool:
     """Whether it is a live layer rather than a table or a path."""
-    return not isinstance(given, (str, Mapping)) and callable(getattr(given, "get_config", None))
+    return callable(given) and not isinstance(given, (str, os.PathLike, Mapping))
 
 
-def table_of(layer: Any, place: str) -> dict[str, Any]:
-    """The table that a keras.layers.MelSpectrogram stands for. UnsupportedModelError for another layer, or settings that no table has."""
+def table_of(layer: Any, place: str, rate: float | None) -> dict[str, Any]:
+    """The table that a layer stands for; rate: the samples a second, where the caller says them and the layer may not.
+    UnsupportedModelError for another layer, or settings that no table has."""
     name = type(layer).__name__
-    if name != KNOWN:
-        raise UnsupportedModelError(f"{place}: expected keras.layers.{KNOWN} or a table, found a layer {name}")
-    config = layer.get_config()
-    if not isinstance(config["window"], (str, type(None))) or config["ref_power"] != 1:
-        found = f"window {config['window']!r:.40} and ref_power {config['ref_power']!r}"
-        raise UnsupportedModelError(f"{place}: expected a window by name and ref_power 1, found {found}")
-    return {
-        "like": "keras",
-        "type": "log_mel" if config["power_to_db"] else "mel",
-        "rate": float(config["sampling_rate"]),
-        "n_fft": config["fft_length"],
-        "win_length": config["sequence_length"],
-        "hop": config["sequence_stride"],
-        "window": config["window"] or "rectangular",
-        "power": float(config["mag_exp"]),
-        "n_mels": config["num_mel_bins"],
-        "fmin": float(config["min_freq"]),
-        "fmax": float(config["max_freq"]),
-        "floor": float(config["min_power"]),
-        "top_db": float(config["top_db"]),
-    }
+    try:
+        if torchaudio.is_transform(layer):
+            table = {"like": "torchaudio", **torchaudio.table_of(layer)}
+        elif name in KNOWN and callable(getattr(layer, "get_config", None)):
+            table = {"like": "keras", **_of_keras(layer)}
+        else:
+            known = " or ".join(f"keras.layers.{n}" for n in KNOWN)
+            raise ValueError(f"expected {known}, a transform of torchaudio or a table, found a layer {name}")
+    except ValueError as why:
+        raise UnsupportedModelError(f"{place}: {why}") from why
+    if "rate" not in table:
+        if rate is None:
+            raise UnsupportedModelError(
+                f"{place}: expected the samples a second, which {name} does not know; say {as_typed('rate', value=16000)}"
+            )
+        table["rate"] = float(rate)
+    return table
+
+
+def _of_keras(layer: Any) -> dict[str, Any]:
+    if type(layer).__name__ == KNOWN[0]:
+        return of_mel_spectrogram(layer.get_config())
+    return of_stft_spectrogram(layer.get_config(), layer.get_weights())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-TYPES = ("stft", "mel", "log_mel", "pcen", "mfcc")
+TYPES = ("stft", "log_stft", "mel", "log_mel", "pcen", "mfcc")
 UTTERANCE = "utterance"  # of cmvn: by the recording itself
 
 
@@ -14,7 +14,8 @@ class Fields:
     """Every field of a front end, settled. Times are in samples.
 
     end: `pad` as the library pads the end of a recording, `cut` without the frames that need it, which streams. power: 1 magnitude, 2 power.
-    spectrum_scale: multiplies the spectrum. log: of the filter bank's sums, `ln`, `db` (10 log10) or `none`; floor: the least value that a
+    spectrum_scale: multiplies the spectrum. log: of the filter bank's sums (of log_stft: of the spectrum), `ln`, `db` (10 log10),
+    `amplitude_db` (20 log10) or `none`; floor: the least value that a
     logarithm is taken of, or (`floor_by` add) what is added to each. top_db: [0] how far below the loudest value of a whole recording
     decibels may lie. energy: `none`, or what stands in the place of the first coefficient. deltas: how many orders stand behind the
     features. cmvn: {} or {"mean": [...], "std": [...]}, of the features, or of these and their deltas; or `utterance`, of the whole recording.
@@ -40,6 +41,8 @@ class Fields:
     remove_dc: bool = False
     power: float = 2.0
     spectrum_scale: float = 1.0
+    doubled: bool = False  # whether every bin but the first and the last counts twice, as both sides of a spectrum do
+    least: float = 0.0  # of the spectrum's values
     input_scale: float = 1.0
     n_mels: int = 40
     fmin: float = 0.0
@@ -114,7 +117,16 @@ class Fields:
     @property
     def own_width(self) -> int:
         """Values of a frame's features without deltas."""
-        return {"stft": self.n_fft // 2 + 1, "mfcc": self.n_mfcc}.get(self.type, self.n_mels)
+        return self.n_mfcc if self.type == "mfcc" else self.n_mels if self.of_bank else self.n_fft // 2 + 1
+
+    @property
+    def of_bank(self) -> bool:
+        """Whether features are of a filter bank's sums, not of the spectrum itself."""
+        return self.type not in ("stft", "log_stft")
+
+    @property
+    def in_decibels(self) -> bool:
+        return self.type in ("log_stft", "log_mel", "mfcc") and self.log in ("db", "amplitude_db")
 
 
 # Defaults of each library, and where they stand. `ms`: n_fft and hop that a library gives as times.
@@ -197,7 +209,7 @@ def misfits(f: Fields) -> list[str]:
             expect(least <= value <= most, field.name, f"{least:.12g} to {most:.12g}", value)
     if wrong:
         return wrong  # what follows compares them
-    of_bank, highest = f.type != "stft", f.fmax or f.rate / 2
+    of_bank, highest = f.of_bank, f.fmax or f.rate / 2
     expect(f.win_length <= f.n_fft, "win_length", f"at most n_fft, {f.n_fft}", f.win_length)
     expect(f.fmin < highest, "fmax", f"more than fmin, {f.fmin:g}", highest)
     if of_bank and f.spacing != "sonopy":
@@ -219,6 +231,6 @@ def misfits(f: Fields) -> list[str]:
         found, all_ = len(f.cmvn["mean"]), f"the {f.own_width} values of a frame of {f.type}"
         all_ += f" or, with their deltas, {f.width}" if f.deltas else ""
         expect(found in (f.own_width, f.width), "cmvn", all_, f"statistics of {found}")
-    if of_bank and f.log != "none":
+    if f.type != "stft" and f.log != "none":
         expect(f.floor > 0, "floor", "more than 0, as a logarithm needs", f.floor)
     return wrong

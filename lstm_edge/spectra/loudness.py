@@ -22,11 +22,12 @@ def logarithm(graph: Graph, x: str, f: Fields, name: str) -> str:
         return x
     x = binary(graph, f.floor_by, x, f.floor, f"{name}.floored")
     y = graph.add1("Unary", [x], {"kind": "log"}, name)
-    if f.log != "db":
+    if f.log == "ln":
         return y
-    y = binary(graph, "mul", y, 10 * np.log10(np.e), f"{name}.db")
+    steps = 20 if f.log == "amplitude_db" else 10
+    y = binary(graph, "mul", y, steps * np.log10(np.e), f"{name}.db")
     if f.db_of != 1:
-        y = binary(graph, "sub", y, 10 * np.log10(max(f.db_of, f.floor)), f"{name}.of")
+        y = binary(graph, "sub", y, steps * np.log10(max(f.db_of, f.floor)), f"{name}.of")
     if not f.top_db:
         return y
     loudest = graph.add1("Reduce", [y], {"kind": "max", "axes": [1, 2], "keepdims": 1}, f"{name}.loudest")

@@ -55,8 +55,9 @@ def _of_frames(graph: Graph, x: str, f: Fields, name: str, kept: bool) -> str:
     spectrum = graph.add1("Rfft", [frames], {"n": f.n_fft}, f"{name}.spectrum")
     parts = {"kind": "sum_square" if f.power == 2 else "l2", "axes": [2], "keepdims": 0}
     power = graph.add1("Reduce", [spectrum], parts, f"{name}.power")
-    if f.type == "stft":
-        return power if f.spectrum_scale == 1 else binary(graph, "mul", power, f.spectrum_scale, f"{name}.stft")
+    if not f.of_bank:
+        power = _scaled(graph, power, f, f"{name}.stft")
+        return power if f.type == "stft" else logarithm(graph, power, f, f"{name}.log")
     bank = mel_bank(f.rate, f.n_fft, f.n_mels, f.fmin, f.fmax or f.rate / 2, f.mel, f.norm, f.spacing)
     bank[:, 0] *= f.first_bin
     mel = graph.add1("Dense", [power, graph.constant(bank * f.spectrum_scale, f"{name}.bank")], {}, f"{name}.mel")
@@ -77,6 +78,17 @@ def _of_frames(graph: Graph, x: str, f: Fields, name: str, kept: bool) -> str:
     first = logarithm(graph, energy, f, f"{name}.log_energy")
     rest = graph.add1("Slice", [mfcc], {"axes": [2], "starts": [1], "ends": [TO_END]}, f"{name}.rest")
     return graph.add1("Concat", [first, rest], {"axis": 2}, f"{name}.with_energy")
+
+
+def _scaled(graph: Graph, x: str, f: Fields, name: str) -> str:
+    """A spectrum that is no filter bank's, as its library scales it."""
+    if f.doubled:
+        sides = np.full(f.n_fft // 2 + 1, 2 * f.spectrum_scale)
+        sides[[0, -1]] /= 2
+        x = binary(graph, "mul", x, sides, name)
+    elif f.spectrum_scale != 1:
+        x = binary(graph, "mul", x, f.spectrum_scale, name)
+    return binary(graph, "max", x, f.least, f"{name}.least") if f.least else x
 
 
 def _emphasised_samples(graph: Graph, x: str, f: Fields, name: str, kept: bool) -> str:
