@@ -337,10 +337,11 @@ cdef class Model:
                 return value.ndim - lead < len((<Layout>layout).port.shape)
         return False
 
-    def _run_arrays(self, values):
+    def _run_arrays(self, values, stop=None, first=None):
+        """Outputs of whole arrays. stop, first: as run_long has them."""
         stream, frames, count, no_batch = self._begin(values)
         try:
-            results = (<Stream>stream)._call(values, frames, count, no_batch, False)
+            results = run_long(stream, values, frames, count, no_batch, stop, first)
         finally:
             self._end(stream)
         for port, value in zip(self.outputs, results):
@@ -371,12 +372,13 @@ cdef class Model:
             self.idle.append(stream)
 
     def _rows_apart(self, int64_t frames):
-        """Whether the sequences of a batch are each as if alone, looked at with so many frames."""
+        """Whether the sequences of a batch are each as if alone, looked at with at most so many frames: with few, since it takes several runs."""
+        cdef int64_t few = min(frames, 64 * max(int(self.metadata.get("streaming", {}).get("multiple", 1)), 1))
         if "batch" in self.ranges:
             return False
         if self.apart < 0:
             with nogil:
-                self.apart = le_model_rows_apart(self.c, frames)
+                self.apart = le_model_rows_apart(self.c, few) or (few < frames and le_model_rows_apart(self.c, frames))
         return bool(self.apart)
 
     def _borrow_many(self, Stream stream not None, int threads):
@@ -452,6 +454,7 @@ cdef class Model:
 
 
 include "_stream.pxi"
+include "_blocks.pxi"
 include "_stream_step.pxi"
 include "_stream_newest.pxi"
 include "_stream_states.pxi"

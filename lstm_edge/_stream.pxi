@@ -132,7 +132,10 @@ cdef class Stream:
         return full_frames(self, values)[1:]
 
     def run(self, *arrays, **named):
-        """Runs a chunk of frames from the current state; shapes as Model.run's. Step models take frames first."""
+        """Runs a chunk of frames from the current state; shapes as Model.run's. Step models take frames first.
+
+        Interrupted (Ctrl-C), or ended by any other error, the stream is as it was before the call.
+        """
         values = self.model._arrange(arrays, named)
         lead = self.model.step_model
         no_batch = self.model._unbatched(values, lead)
@@ -143,7 +146,7 @@ cdef class Stream:
             raise ShapeError(f"frames: expected a multiple of {self.multiple} (the model's hop), found {frames}")
         self.seen_rank = -1
         self._check_count(frames)
-        results = self._call(values, 1 if lead else frames, count, no_batch, False)
+        results = run_long(self, values, 1 if lead else frames, count, no_batch)
         self.counted += count if lead else frames
         return self.model._pack(results)
 
@@ -155,26 +158,43 @@ cdef class Stream:
 
     def _call(self, values, int64_t frames, int64_t count, bint no_batch, bint no_frames, out=None, int64_t repeat=1):
         """`count` runs (-1: one, `repeat` times) on full arrays; a list of outputs, None where absent."""
-        cdef le_error err
-        cdef le_status status
-        cdef int64_t dims[LE_MAX_RANK]
-        if self.busy:
-            raise LstmEdgeError("stream: another thread is running it")
+        self._idle()
         self.busy = True
+        try:
+            shapes = self._shapes(frames, count, no_batch, no_frames)
+            results = [self._output(i, shape, out) for i, shape in enumerate(shapes)]
+            self._compute(list(values), results, frames, count, no_frames, out, repeat)
+            return results
+        finally:
+            self.busy = False
+
+    cdef list _shapes(self, int64_t frames, int64_t count, bint no_batch, bint no_frames):
+        """Lays out for such a call. The shapes of its answers, as the caller sees them; None where absent."""
+        cdef le_error err
+        cdef int64_t dims[LE_MAX_RANK]
+        cdef int i
+        if le_stream_prepare(self.c, frames, &err) != LE_OK:
+            raise_error(&err)
+        self.prepared = le_stream_generation(self.c)
+        shapes = []
+        for i in range(self.n_out):
+            rank = le_stream_output_shape(self.c, i, dims)
+            if rank < 0 and count > 0:
+                raise UnsupportedModelError(f"output {self.model.outputs[i].name!r} has no answer yet in a step model")
+            if rank < 0:
+                shapes.append(None)
+                continue
+            shape = (<Layout>self.model._out_layouts[i]).without(tuple([dims[d] for d in range(rank)]), no_batch, no_frames)
+            shapes.append((count,) + shape if count >= 0 else shape)
+        return shapes
+
+    cdef _compute(self, list values, list results, int64_t frames, int64_t count, bint no_frames, out, int64_t repeat):
+        """The call that is laid out, on the arrays of all inputs and outputs."""
+        cdef le_error err
+        cdef le_status status = LE_OK
         cdef int held = 0, i
-        values = list(values)
         cdef int64_t turn
         try:
-            if le_stream_prepare(self.c, frames, &err) != LE_OK:
-                raise_error(&err)
-            self.prepared = le_stream_generation(self.c)
-            results = []
-            for i in range(self.n_out):
-                rank = le_stream_output_shape(self.c, i, dims)
-                if rank < 0 and count > 0:
-                    raise UnsupportedModelError(f"output {self.model.outputs[i].name!r} has no answer yet in a step model")
-                full = tuple([dims[d] for d in range(rank)]) if rank >= 0 else None
-                results.append(self._output(i, full, count, no_batch, no_frames, out))
             for i in range(self.n_in):
                 PyObject_GetBuffer(values[i], &self.views[held], PyBUF_C_CONTIGUOUS)
                 held += 1
@@ -197,11 +217,9 @@ cdef class Stream:
                 raise_error(&err)
             if self.remembers:
                 remember_newest(self, results, count, no_frames)
-            return results
         finally:
             for i in range(held):
                 PyBuffer_Release(&self.views[i])
-            self.busy = False
 
     def _address(self):
         """Where the core's stream lies: export_c reads what it planned."""
@@ -306,16 +324,13 @@ cdef class Stream:
             shapes.append(tuple([dims[d] for d in range(rank)]) if rank >= 0 else None)
         return shapes
 
-    def _output(self, int index, full, int64_t count, bint no_batch, bint no_frames, out):
-        """The array that receives an output, shaped as the caller sees it."""
-        if full is None:
+    def _output(self, int index, shape, out):
+        """The array that receives an output of the shape that the caller sees; None: it has no answer."""
+        if shape is None:
             return None
-        cdef Layout layout = self.model._out_layouts[index]
-        shape = layout.without(full, no_batch, no_frames)
-        shape = (count,) + shape if count >= 0 else shape
         if out is not None and self.n_out == 1 and 0 in shape:
             return memoryview(bytearray(1))[:0]  # no answer yet: `out` stays as it is
-        return answer_array(out, shape, layout.port.dtype, self.n_out == 1)
+        return answer_array(out, shape, self.model.outputs[index].dtype, self.n_out == 1)
 
     # ---- states ----
 

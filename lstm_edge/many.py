@@ -10,7 +10,7 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core import Many, Model, Stream, answer_array, count_of_threads
+from ._core import Many, Model, Stopped, Stream, answer_array, count_of_threads
 from .errors import ShapeError
 
 Array = NDArray[Any]
@@ -146,7 +146,8 @@ def run_in_threads(model: Model, arrays: list[Array], lengths: ArrayLike | None,
     if lengths is None and len(pieces) == 1:
         return model._run_arrays(arrays)
     pieces.sort(key=lambda piece: -max(array.size for array in piece[1]))  # the longest first: none is left for the end
-    found = _in_threads([partial(model._run_arrays, part) for _, part in pieces], threads)
+    stop: list[bool] = []
+    found = _in_threads([partial(model._run_arrays, part, stop) for _, part in pieces], threads, stop)
     if lengths is None:
         order = sorted(range(len(pieces)), key=lambda i: pieces[i][0][0])
         axes = [layout.batch_axis + lead for layout in model._out_layouts]
@@ -176,8 +177,11 @@ def _split(
     ]
 
 
-def _in_threads(jobs: Sequence[Callable[[], list[Array]]], threads: int) -> list[list[Array]]:
-    """What the jobs return, begun in order by so many threads; the first job's error is raised."""
+def _in_threads(jobs: Sequence[Callable[[], list[Array]]], threads: int, stop: list[bool]) -> list[list[Array]]:
+    """What the jobs return, begun in order by so many threads; the first job's error is raised.
+
+    stop: what the jobs look at, to end once anything is in it. Only the main thread is interrupted, and tells the others by it.
+    """
     found: list[list[Array]] = [[] for _ in jobs]
     failed: list[BaseException | None] = [None] * len(jobs)
     turns = iter(range(len(jobs)))
@@ -188,6 +192,8 @@ def _in_threads(jobs: Sequence[Callable[[], list[Array]]], threads: int) -> list
                 found[i] = jobs[i]()
             except BaseException as why:  # raised again in the caller's thread
                 failed[i] = why
+                if isinstance(why, KeyboardInterrupt):
+                    stop.append(True)
                 return
 
     helpers = [threading.Thread(target=work) for _ in range(min(threads, len(jobs)) - 1)]
@@ -199,9 +205,13 @@ def _in_threads(jobs: Sequence[Callable[[], list[Array]]], threads: int) -> list
     except RuntimeError:  # the system gives no more threads: those that there are do it
         pass
     work()
-    for helper in started:
-        helper.join()
+    try:
+        for helper in started:
+            helper.join()
+    except KeyboardInterrupt:
+        stop.append(True)
+        raise
     for why in failed:
-        if why is not None:
+        if why is not None and not isinstance(why, Stopped):
             raise why
     return found

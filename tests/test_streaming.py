@@ -75,6 +75,10 @@ def check_core(graph, isa, x, cuts, axis, out_axis, answers, want):
     whole = model.run(x)
     np.testing.assert_allclose(whole, want, atol=1e-5, err_msg=isa)
     declared = graph.shape(graph.inputs[0].tensor)
+    (in_blocks,) = model._run_arrays(
+        [x], None, model.metadata["streaming"].get("multiple", 1)
+    )  # as a run that takes long
+    assert in_blocks.tobytes() == whole.tobytes(), f"{isa}: {np.abs(in_blocks - whole).max()}"
     stream = model.stream(x.shape[declared.index(BATCH)] if BATCH in declared else None)
     outs = [stream.run(np.ascontiguousarray(part)) for part in np.split(x, np.cumsum(cuts)[:-1], axis)]
     got = joined(outs, out_axis) if answers == "frames" else outs[-1]
