@@ -95,6 +95,7 @@ cdef class Model:
     cdef list idle  # streams of finished runs, kept for the next
     cdef readonly dict _plans  # what forecasting found out about this model, by what was fed back
     cdef list idle_many  # of finished step_manys
+    cdef int64_t multiple  # frames that a stream takes at once
     cdef int apart  # whether rows of a batch are each as if alone; -1: not looked at yet
     cdef bint step_model, has_batch
 
@@ -105,22 +106,28 @@ cdef class Model:
         options.isa = NULL
         options.max_memory = 0 if max_memory is None else checked_memory(max_memory)
         if isa is not None:
-            isa_bytes = str(isa).encode()
+            isa_bytes = isa_name(isa)
             options.isa = isa_bytes
         self.c = (<OnDisk>data).open(&options, &err) if isinstance(data, OnDisk) else open_bytes(data, &options, &err)
         if self.c == NULL:
             raise_error(&err)
         self.wanted, self.most = isa, max_memory
+        self._describe(data)
 
-    def __init__(self, data, isa=None, max_memory=None):
+    cdef _describe(self, data):
+        """What the file says of the model in Python's terms: there is no object without it."""
         cdef size_t size = 0
         cdef const char *text = le_model_metadata(self.c, &size)
         try:
-            self.metadata = read_json(text[:size].decode()) if size else {}
+            metadata = read_json(text[:size].decode()) if size else {}
         except (ValueError, RecursionError) as why:
             raise FormatError(f"section META: expected JSON, found {why}") from None
-        if not isinstance(self.metadata, dict):
-            raise FormatError(f"section META: expected a JSON object, found {type(self.metadata).__name__}")
+        if not isinstance(metadata, dict):
+            raise FormatError(f"section META: expected a JSON object, found {type(metadata).__name__}")
+        self.metadata = metadata
+        from .metadata import checked  # not where the package alone is imported, for its version or its help
+        checked(metadata, "section META")
+        self.multiple = self.metadata.get("streaming", {}).get("multiple", 1)
         self.lengths = self._length_names()
         self.ranges = self._checked_ranges()
         self.isa = le_model_isa(self.c).decode()
@@ -190,7 +197,7 @@ cdef class Model:
             name = decoded(port.name, names)
             if role == LE_OUTPUT:
                 shape = shapes.get(name)
-                shape = tuple(shape) if isinstance(shape, list) else None
+                shape = None if shape is None else tuple(shape)
             else:
                 shape = tuple([size_text(port.dims[d], self.lengths) for d in range(port.rank)])
             ports.append(Port(name, shape, _DTYPES[port.dtype]))

@@ -24,7 +24,7 @@ def probe(isa, kind, int64_t times, data=b""):
     if not isinstance(kind, str) or kind not in kinds:
         raise LstmEdgeError(f"probe: kind: expected one of {', '.join(kinds)}, found {kind!r}")
     cdef le_probe_kind what = kinds[kind]
-    cdef bytes name = isa.encode()
+    cdef bytes name = isa_name(isa)
     cdef const char *text = name
     cdef double done
     cdef Py_buffer view
@@ -33,3 +33,10 @@ def probe(isa, kind, int64_t times, data=b""):
         done = le_probe(text, what, view.buf, <size_t>view.len, times)
     PyBuffer_Release(&view)
     return done
+
+
+cdef bytes isa_name(isa):
+    """The name as C takes it, which ends at a zero byte."""
+    if not isinstance(isa, str) or "\0" in isa or not isa.isascii():
+        raise UnsupportedModelError(f"isa: expected one of {', '.join([n for n, _ in isas()])}, found {isa!r}")
+    return isa.encode()

@@ -53,12 +53,14 @@ cdef class Layout:
     cdef readonly object port
     cdef readonly int batch_axis, frames_axis
     cdef readonly bint known
+    cdef bint remembered  # whether a frame of it has a shape of its own
 
-    def __init__(self, port):
+    def __cinit__(self, port):
         self.port = port
         self.known = port.shape is not None
         self.batch_axis = axis_of(port.shape, "batch") if self.known else -1
         self.frames_axis = axis_of(port.shape, "frames") if self.known else -1
+        self.remembered = self.known and all([not isinstance(s, str) or split_size(s)[1].isidentifier() for s in port.shape])
         if self.batch_axis == self.frames_axis:  # one axis that holds both
             self.batch_axis = -1
 
@@ -83,11 +85,11 @@ cdef bint is_range(value):
 
 
 cdef tuple split_size(size):
-    """(coefficient, symbol) of a size as Port.shape writes it."""
-    if isinstance(size, str):
-        head, star, tail = size.partition("*")
-        return (int(head), tail) if star else (1, size)
-    return size, ""
+    """(coefficient, symbol) of a size as Port.shape writes it. The symbol of a sum or of a product of sizes is the whole text."""
+    if not isinstance(size, str):
+        return size, ""
+    head, star, tail = size.partition("*")
+    return (int(head), tail) if star and head.isdecimal() and len(head) < 19 and tail.isidentifier() else (1, size)
 
 
 cdef str ports_text(ports):

@@ -51,8 +51,7 @@ cdef class Stream:
         self.bounded = "frames" in model.ranges
         self.batch = n_batch = 1 if batch is None else batch
         model._check_batch(n_batch)
-        streaming = model.metadata.get("streaming", {})
-        self.multiple = max(int(streaming.get("multiple", 1)), 1)
+        self.multiple = model.multiple
         n_frames = max(int(frames), self.multiple)
         for i in range(LE_MAX_LENGTHS):
             n_lengths[i] = lengths[i] if i < len(lengths) else 1
@@ -248,7 +247,10 @@ cdef class Stream:
         settle_newest(self)
         if not self.started or self.newest_size[index] == 0:
             return None
-        return np.frombuffer(self.newest[index][:self.newest_size[index]], port.dtype).reshape(shape)
+        found = np.frombuffer(self.newest[index][:self.newest_size[index]], port.dtype)
+        if found.size != product(shape):
+            raise FormatError(f"section META: outputs: {port.name}: expected a shape whose frames have {found.size} values, found {port.shape}")
+        return found.reshape(shape)
 
     # ---- forecasting ----
 

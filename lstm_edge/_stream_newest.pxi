@@ -7,7 +7,7 @@ cdef remember_newest(Stream stream, results, int64_t count, bint no_frames):
     for i in range(stream.n_in):
         remember_frame(stream, i, stream.model._in_layouts[i], &stream.views[i], count, False)
     for i in range(stream.n_out):
-        if results[i] is None or not (<Layout>stream.model._out_layouts[i]).known:
+        if results[i] is None or not (<Layout>stream.model._out_layouts[i]).remembered:
             stream.newest_size[stream.n_in + i] = 0
         else:
             remember_frame(stream, stream.n_in + i, stream.model._out_layouts[i], &stream.views[held], count, no_frames)
@@ -22,6 +22,8 @@ cdef remember_frame(Stream stream, int index, Layout layout, Py_buffer *view, in
         axis = layout.frames_axis
         if layout.batch_axis >= 0 and layout.batch_axis < axis:
             axis -= len(layout.port.shape) - view.ndim
+        if not 0 <= axis < view.ndim:  # metadata says another shape than the core's
+            raise FormatError(f"section META: outputs: {layout.port.name}: expected {view.ndim} sizes, found {layout.port.shape}")
         rows = split_size(layout.port.shape[layout.frames_axis])[0]
     for d in range(view.ndim):
         if d < axis:
@@ -73,7 +75,7 @@ cdef settle_newest(Stream stream):
     inputs, outputs = stream.newest_of
     frames = {}
     for i, (layout, rows) in enumerate(zip(stream.model._in_layouts + stream.model._out_layouts, inputs + outputs)):
-        if rows[stream.newest_row] is None or not (<Layout>layout).known:
+        if rows[stream.newest_row] is None or not (<Layout>layout).remembered:
             stream.newest_size[i] = 0
         else:
             frames[i] = np.ascontiguousarray(rows[stream.newest_row])

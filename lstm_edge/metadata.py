@@ -2,16 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from .errors import FormatError
+
+TYPE_CHECKING = False  # typing itself would take a third of the time in which the package is imported
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+LARGEST_HOP = 1 << 31
+
+
+def checked(metadata: dict[str, Any], place: str = "metadata") -> None:
+    """FormatError where an entry that every reader takes as it stands is of another kind. What one subject alone has (features,
+    answers, forecasts), its own reader checks."""
+    for name, (expected, fits) in _KINDS.items():
+        if name in metadata and not fits(metadata[name]):
+            raise FormatError(f"{place}: {name}: expected {expected}, found {_short(metadata[name])}")
+    streaming = metadata.get("streaming", {})
+    for name, (expected, fits) in _STREAMING.items():
+        if name in streaming and not fits(streaming[name]):
+            raise FormatError(f"{place}: streaming: {name}: expected {expected}, found {_short(streaming[name])}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def _object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_text, value))
+
+
+def _values_are(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(kind, value.values()))
+
+
+def _size(value: Any) -> bool:
+    return isinstance(value, str) or (type(value) is int and 0 <= value < 1 << 62)
+
+
+def _shape(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and len(value) <= 8 and all(map(_size, value)))
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < float("inf")
+
+
+_TEXTS = ("format", "name", "producer", "sha256")
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("before", "after", "delay", "scale", "unscale", "training", "text"), ("an object", _object)),
+    **dict.fromkeys(("forecast", "quantization", "pruning", "streaming"), ("an object", _object)),
+    **dict.fromkeys(("notes", "sound"), ("a list of texts", _names)),
+    "converter": ("text", _text),
+    "ports": ("an object of lists of names", _values_are(_names)),
+    "pairs": ("an object of names", _values_are(_text)),
+    "overlap": ("an object of whole numbers", _values_are(lambda v: type(v) is int and 0 <= v < LARGEST_HOP)),
+    "outputs": ("an object of shapes, lists of at most 8 sizes", _values_are(_shape)),
+    "sample_rate": ("samples a second", lambda v: v is None or _number(v)),
+    "arithmetic": ("an object with a number `relative`", lambda v: _object(v) and _number(v.get("relative", 0.0))),
+    "source": (
+        f"an object in which {', '.join(_TEXTS)} are text",
+        lambda v: _object(v) and all(_text(v.get(name, "")) for name in _TEXTS),
+    ),
+    "self_test": (
+        "an object with `source` and `why` as text and a number `tolerance`",
+        lambda v: (
+            _object(v) and _text(v.get("source", "")) and _text(v.get("why", "")) and _number(v.get("tolerance", 0))
+        ),
+    ),
+}
+_STREAMING: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "supported": ("true or false", lambda v: isinstance(v, bool)),
+    "why": ("text", _text),
+    "multiple": (f"a whole number from 1 to {LARGEST_HOP - 1}", lambda v: type(v) is int and 1 <= v < LARGEST_HOP),
+}
 
 
 def section(metadata: Mapping[str, Any], name: str, place: str = "metadata") -> Mapping[str, Any]:
     """The object of that name, empty where the file has none. FormatError names the place where it is something else."""
     found = metadata.get(name, {})
-    if not isinstance(found, Mapping):
+    if not isinstance(found, dict):
         raise FormatError(f"{place} {name!r}: expected an object, found {type(found).__name__}")
     return found
 

@@ -5,8 +5,10 @@ import json
 import multiprocessing
 import os
 import pickle
+import struct
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -173,7 +175,11 @@ def test_a_batch_that_is_none_is_refused(model, batch):
         "core.Stream(None)",
         "core.Many(None, 1, 1, 1)",
         "core.Stream.__new__(core.Stream)",
-        "core.Model.__new__(core.Model, data).stream()",
+        "core.Model.__new__(core.Model).stream()",
+        "core.Layout.__new__(core.Layout)",
+        "core.load(data, isa='scalar\\0x')",
+        "core.load(data, isa=1)",
+        "core.load(data, isa='\\ud800')",
         "model._borrow_many(None, 1)",
         "model.stream()._full_frame(None, None)",
     ],
@@ -186,6 +192,11 @@ def test_what_is_no_model_or_stream_is_an_error_and_no_crash(tmp_path, code):
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 1 and "Error" in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_a_model_is_whole_when_it_is_made(model):
+    made = lstm_edge.Model.__new__(lstm_edge.Model, lstm_dense())
+    assert made.inputs == model.inputs and made.stream().step(frames(1)[0]).shape == (OUTPUTS,)
 
 
 class Liar(np.ndarray):
@@ -241,3 +252,68 @@ def test_bytes_that_are_no_file_are_named(tmp_path):
     with pytest.raises(TypeError):
         lstm_edge.load(3.5)
     assert json.loads(json.dumps(lstm_edge.load(lstm_dense()).metadata))["streaming"]["supported"]
+
+
+# ---- metadata of other kinds than a reader expects -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        *(
+            {"streaming": {"supported": True, "multiple": m}}
+            for m in (float("inf"), "2", [1], -1, 0, 1 << 40, None, True)
+        ),
+        *({"streaming": s} for s in ([], "x", None, {"supported": 1}, {"why": 1})),
+        *(
+            {"outputs": s}
+            for s in ([], {"y": 3}, {"y": [None]}, {"y": [-1]}, {"y": [1.5]}, {"y": [1 << 62]}, {"y": [1] * 9})
+        ),
+        *(
+            {name: [1]}
+            for name in ("source", "ports", "pairs", "overlap", "self_test", "before", "scale", "forecast", "delay")
+        ),
+        *({"source": {"name": n}} for n in (None, 1, {})),
+        *({"notes": n} for n in ("x", [1], {"a": 1})),
+        {"sample_rate": "16000"},
+        {"sample_rate": float("nan")},
+        {"converter": 1},
+        {"arithmetic": {"relative": "much"}},
+        {"pairs": {"a": 1}},
+        {"overlap": {"x": "3"}},
+    ],
+    ids=repr,
+)
+def test_metadata_of_another_kind_is_a_format_error(metadata):
+    data = with_metadata(lstm_dense(), metadata)
+    for read in (lstm_edge.load, format.read):
+        with pytest.raises(FormatError, match=f"section META: {next(iter(metadata))}: .*expected .* found "):
+            read(data)
+
+
+def with_metadata(data, changed):
+    """The file with entries of its metadata replaced, size and checksum made right."""
+    row = next(at for at in range(64, len(data), 32) if data[at : at + 4] == b"META")
+    offset, size = struct.unpack_from("<QQ", data, row + 8)
+    text = json.dumps({**json.loads(data[offset : offset + size]), **changed}).encode()
+    out = bytearray(data.ljust(-(-len(data) // 64) * 64, b"\0") + text)
+    struct.pack_into("<QQ", out, row + 8, len(out) - len(text), len(text))
+    struct.pack_into("<Q", out, 16, len(out))
+    struct.pack_into("<I", out, 12, zlib.crc32(memoryview(out)[16:]))
+    return bytes(out)
+
+
+@pytest.mark.parametrize("shape", [["batch*frames", 3], ["2*frames-1", 3], ["frames", "frames", "frames", 3]])
+def test_a_stream_runs_whatever_shape_metadata_says_of_an_output(shape):
+    model = lstm_edge.load(with_metadata(lstm_dense(), {"outputs": {"y": shape}}))
+    stream = model.stream()
+    for call in (
+        lambda: stream.run(frames(4)),
+        lambda: stream.step(frames(1)[0]),
+        lambda: stream.state,
+        lambda: copy.copy(stream),
+    ):
+        try:
+            call()
+        except LstmEdgeError:
+            pass

@@ -20,6 +20,7 @@ from ..ir.ops import MAX_RANK, RUN_DTYPES
 from ..ir.shapes import infer
 from ..ir.sparse import BLOCK, blocks_of, join
 from ..ir.spec import WEIGHT_DTYPES
+from ..metadata import checked
 from .layout import (
     ALIGN,
     ATTR,
@@ -409,6 +410,7 @@ class Reader:
             raise self.error("section META", "a JSON object", exc) from exc
         if not isinstance(metadata, dict):
             raise self.error("section META", "a JSON object", type(metadata).__name__)
+        checked(metadata, f"{self.name}: section META")
         return metadata
 
     def lengths(self, graph: Graph) -> list[str]:
