@@ -139,6 +139,7 @@ cdef class Stream:
         lead = self.model.step_model
         no_batch = self.model._unbatched(values, lead)
         _, frames, count = self.model._sizes(values, no_batch, -1 if no_batch else self.batch, -1, lead)
+        frames = 1 if frames < 0 else frames  # where no input has an axis of frames, a call is a step
         if no_batch and self.batch != 1:
             raise ShapeError(f"batch: expected {self.batch} sequences, found arrays without a batch axis")
         if frames % self.multiple and not lead:

@@ -50,6 +50,14 @@ def planes():
     return g
 
 
+def frameless():
+    """No input has an axis of frames: a step is a call."""
+    g = Graph()
+    x = g.input("x", (BATCH, 3))
+    g.output("y", g.add1("Dense", [x, weights(g, 2, 3), weights(g, 2)], {"activation": "tanh"}))
+    return g
+
+
 def program(graph, folder, narrow=None):
     """What the compiled folder prints."""
     pipeline(graph)
@@ -73,8 +81,9 @@ def program(graph, folder, narrow=None):
         (lambda: recurrent("GRU", 3, reset_after=0), "float16"),
         (convolution, None),
         (planes, None),
+        (frameless, None),
     ],
-    ids=["lstm", "lstm int8", "gru float16", "conv", "planes"],
+    ids=["lstm", "lstm int8", "gru float16", "conv", "planes", "no frames"],
 )
 def test_answers_have_the_scalar_bits(graph, narrow, tmp_path):
     assert program(graph(), tmp_path, narrow).startswith("PASS")
@@ -88,3 +97,18 @@ def test_an_installed_package_writes_what_a_checkout_writes(tmp_path, monkeypatc
     for name, graph in (("lstm", recurrent("LSTM", 4)), ("planes", planes())):
         (tmp_path / name).mkdir()
         assert program(graph, tmp_path / name).startswith("PASS"), name
+
+
+def test_what_another_model_left_in_the_folder_is_named_and_not_compiled(tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/le_old.c").write_text("#error left over\n")
+    assert program(frameless(), tmp_path).startswith("PASS")
+    assert export_c(tmp_path / "net.lstm", tmp_path / "c").others == ["le_old.c"]
+
+
+def test_names_that_c_has_itself_are_changed(tmp_path):
+    g = Graph()
+    for name in ("plan", "short", "a.b", "a b"):
+        x = g.input(name, (BATCH, FRAMES, 2))
+        g.output(f"{name}!", g.add1("Unary", [x], {"kind": "neg"}))
+    assert program(g, tmp_path).startswith("PASS")

@@ -346,6 +346,18 @@ def test_step_model_is_left_alone():
 # ---- refusals --------------------------------------------------------------------------------------------------------
 
 
+def test_without_an_axis_of_frames_a_call_is_a_step():
+    g = Graph()
+    x = g.input("x", (BATCH, 3))
+    g.output("y", g.add1("Dense", [x, g.constant(weights(2, 3)), g.constant(weights(2))], {"activation": "tanh"}))
+    pipeline(g)
+    model = lstm_edge._core.Model(format.to_bytes(g))
+    x = weights(1, 3)
+    stream = model.stream()
+    for _ in range(2):
+        assert stream.run(x).tobytes() == model.run(x).tobytes()
+
+
 def _bidirectional(g, x):
     return g.add1(
         "LSTM", [x, g.constant(weights(2, 16, 3)), g.constant(weights(2, 16, 4))], {"direction": "bidirectional"}, "bi"

@@ -31,3 +31,5 @@ def command(model_path: str, output: str, name: str | None, frames: int | None, 
         f"{output}: {len(made.files)} files; a stream takes {made.memory:,} bytes; `make test` there replays {made.steps} steps",
         markup=False,
     )
+    if made.others:
+        out_console().print(f"{output}: not of this program, and left alone: {', '.join(made.others)}", markup=False)

@@ -28,7 +28,7 @@ def export_c(
     """
     path = Path(path)
     word = re.sub(r"\W", "_", name or path.stem)
-    if not re.match(r"[A-Za-z]", word):
+    if not re.match(r"[A-Za-z]", word) or word == "main" or word.startswith("le_"):  # names of the folder's other files
         word = "model_" + word
     content = path.read_bytes()
     model = Model(content, "scalar")

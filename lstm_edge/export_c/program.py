@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._core import Model
+from ..files.replacing import replacing
 from .bundle import core, specs_of
 from .cutting import cut_sources
 from .layout import Layout, layout_of, up
@@ -23,11 +24,12 @@ from .tables import model_file
 
 @dataclass
 class Program:
-    """The files of the folder, and what the header promises of memory."""
+    """The files of the folder, what the header promises of memory, and what C files of others lie in the folder."""
 
-    files: dict[str, str] = field(default_factory=dict)
-    memory: int = 0
-    steps: int = 0
+    files: dict[str, str]
+    memory: int
+    steps: int
+    others: list[str] = field(default_factory=list)
 
 
 def program_of(
@@ -44,7 +46,7 @@ def program_of(
     files[f"{name}.h"] = _header(name, frames, layout, ports)
     files[f"{name}.c"] = model_file(name, loaded, layout, structs, places, ports)
     files["main.c"] = main_file(name, ports, sample, answers, loaded.core.files["exported/main.inc"])
-    files["Makefile"] = _makefile(name)
+    files["Makefile"] = _makefile(name, files)
     return Program(files, _memory(layout), len(sample))
 
 
@@ -120,13 +122,14 @@ int {name}_step({name}_state *state, {", ".join(p.declared for p in ports)});
 """
 
 
-def _makefile(name: str) -> str:
+def _makefile(name: str, files: Iterable[str]) -> str:
     return f"""# make CC=arm-none-eabi-gcc CFLAGS="-O2 -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 --specs=rdimon.specs"
 CFLAGS ?= -O2
 FLAGS := -std=c99 -pedantic -Wall -Wextra -Werror -ffp-contract=off -ffunction-sections -fdata-sections
+SOURCES := {" ".join(sorted(f for f in files if f.endswith(".c")))}
 
-{name}: $(wildcard *.c) $(wildcard *.h) $(wildcard *.inc)
-\t$(CC) $(FLAGS) $(CFLAGS) $(filter %.c,$^) -Wl,--gc-sections -o $@ -lm
+{name}: $(SOURCES) {" ".join(sorted(f for f in files if not f.endswith(".c")))}
+\t$(CC) $(FLAGS) $(CFLAGS) $(SOURCES) -Wl,--gc-sections -o $@ -lm
 
 .PHONY: test
 test: {name}
@@ -135,7 +138,11 @@ test: {name}
 
 
 def write_folder(program: Program, folder: str | os.PathLike[str]) -> None:
+    """Also sees what other C files lie there: the Makefile names this program's alone, and leaves them."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for name, text in program.files.items():
-        (target / name).write_text(text)
+        with replacing(target / name) as file:
+            file.write(text.encode())
+    found = [p.name for pattern in ("*.c", "*.h", "*.inc") for p in target.glob(pattern)]
+    program.others = sorted(set(found) - set(program.files))

@@ -17,6 +17,7 @@ STRING = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'')
 NAMED = re.compile(r"\b(?:KERNEL|ON|NAME)\((\w+)\)")
 # Names of members are no uses of what else has the name: x.name, x->name, (*name)(...).
 MEMBER = re.compile(r"(?:->|\.)\s*[A-Za-z_]\w*|\(\*\s*\w+\)\(")
+ATTRIBUTE = re.compile(r"__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)")
 # What a .c file keeps to itself.
 LOCAL = re.compile(r"#|(?:typedef|static|enum|struct)\b|[A-Z][A-Z0-9_]*\(")
 CONDITIONS = ("#if", "#else", "#elif", "#endif")
@@ -108,7 +109,7 @@ def _names(piece: str) -> frozenset[str]:
     if piece.startswith("#"):
         define = re.match(r"#define\s+(\w+)", piece)
         return frozenset([define[1]] if define else [])
-    code = bare(piece)
+    code = ATTRIBUTE.sub("", bare(piece))
     if _is_call(code):
         return frozenset(WORD.findall(code.split("(", 1)[1])[:1])
     names: set[str] = set()
@@ -125,7 +126,7 @@ def _names(piece: str) -> frozenset[str]:
         last = pointer or re.search(r"(\w+)\s*(?:\([^;]*\))?\s*;\s*$", outer)
         names |= {last[1]} if last else set()
     elif re.search(r"\w\s*\([^=]*$", outer.split("=")[0]) and "=" not in outer.split("(")[0]:
-        function = re.search(r"(\w+)\s*\(", re.sub(r"__attribute__\s*\(\(.*?\)\)", "", outer))
+        function = re.search(r"(\w+)\s*\(", outer)
         names |= {function[1]} if function else set()
     else:
         names |= set(re.findall(r"(\w+)\s*(?:\[[^\]]*\]\s*)*(?=[=,;])", outer))
