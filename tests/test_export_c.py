@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 
+import cortex_m
 import numpy as np
 import pytest
 
@@ -51,10 +52,11 @@ def planes():
 
 
 def frameless():
-    """No input has an axis of frames: a step is a call."""
+    """No input has an axis of frames: a step is a call. Softmax takes powers, which no layer here has as its activation."""
     g = Graph()
     x = g.input("x", (BATCH, 3))
-    g.output("y", g.add1("Dense", [x, weights(g, 2, 3), weights(g, 2)], {"activation": "tanh"}))
+    y = g.add1("Dense", [x, weights(g, 2, 3), weights(g, 2)], {"activation": "tanh"})
+    g.output("y", g.add1("Softmax", [y], {"axis": -1}))
     return g
 
 
@@ -112,3 +114,15 @@ def test_names_that_c_has_itself_are_changed(tmp_path):
         x = g.input(name, (BATCH, FRAMES, 2))
         g.output(f"{name}!", g.add1("Unary", [x], {"kind": "neg"}))
     assert program(g, tmp_path).startswith("PASS")
+
+
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("arm-none-eabi-gcc", "qemu-system-arm"))),
+    reason="expected arm-none-eabi-gcc and qemu-system-arm: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm",
+)
+def test_a_cortex_m4_answers_with_the_scalar_bits(tmp_path):
+    graph = recurrent("LSTM", 4)
+    pipeline(graph)
+    (tmp_path / "net.lstm").write_bytes(format.to_bytes(graph))
+    export_c(tmp_path / "net.lstm", tmp_path / "c")
+    assert cortex_m.replay("cortex-m4", tmp_path / "c", tmp_path, "-O1") == "PASS: 16 steps, every bit"

@@ -35,9 +35,11 @@ PRODUCTS = {"matmul_f32": F32, "matmul_f16": F16, "matmul_i8": I8}
 
 def cut_sources(core: Core, suffixes: Collection[str], structs: Mapping[str, OpStructs], lanes: int) -> dict[str, str]:
     """Name in the exported folder -> text. suffixes: of the ops that run; structs: by file of src_c; lanes: of the scalar table."""
-    texts = _arranged(core, {word for s in structs.values() for word in s.writer.live} | {"LE_ACT_linear"})
+    live = {word for s in structs.values() for word in s.writer.live} | {"LE_ACT_linear"}
     roots = _roots(core, suffixes, structs)
-    fields = _fields(texts, roots, {kind for s in structs.values() for kind in s.writer.kinds})
+    live |= _activations(_ops(_arranged(core, live), roots))  # an op's code has its own: softmax takes powers
+    texts = _arranged(core, live)
+    fields = _fields(_ops(texts, roots), {kind for s in structs.values() for kind in s.writer.kinds})
     texts[SCALAR] += _table(fields, lanes)
     cut = reached(_parsed(texts), [*roots, "le_kernels_rows", *(fields & set(KERNELS))])
     if "core.c" in cut:
@@ -72,8 +74,7 @@ def _arranged(core: Core, live: set[str]) -> dict[str, str]:
 
 def _trimmed(text: str, live: set[str]) -> str:
     """Without what only enumerators reach that this model has not: cases of a switch over activations, and steps of a table."""
-    elsewhere = re.sub(r"^\s*case LE_ACT_\w+:|\.activations = \{[^}]*\}", "", text, flags=re.M)
-    kept = live | set(re.findall(r"LE_ACT_\w+", elsewhere))
+    kept = live | _activations(text)
     dropped = False
 
     def case(found: re.Match[str]) -> str:
@@ -99,13 +100,24 @@ def _roots(core: Core, suffixes: Collection[str], structs: Mapping[str, OpStruct
     return [*(f"le_run_{s}" for s in suffixes), *kinds, *ours]
 
 
-def _fields(texts: Mapping[str, str], roots: list[str], kinds: set[int]) -> set[str]:
-    """The kernels that the ops' code names, and products of the kinds of weights that there are."""
+def _ops(texts: Mapping[str, str], roots: list[str]) -> str:
+    """The code that the roots reach, kernels aside."""
     ops = [s for s in _parsed(texts) if not s.path.startswith("kernels/") or s.path.endswith(".h")]
-    words: set[str] = set()
-    for path, text in reached(ops, roots).items():
-        if path.endswith(".c") or path in ("ops/ops.h", "ops/recurrence.h"):
-            words |= set(re.findall(r"kernels->(\w+)", text))
+    return "".join(
+        t for p, t in reached(ops, roots).items() if p.endswith(".c") or p in ("ops/ops.h", "ops/recurrence.h")
+    )
+
+
+def _activations(text: str) -> set[str]:
+    """Those that code names, not as a case among all or in a table of what a layer may have."""
+    return set(
+        re.findall(r"LE_ACT_\w+", re.sub(r"^\s*case LE_ACT_\w+:|\.activations = \{[^}]*\}", "", text, flags=re.M))
+    )
+
+
+def _fields(ops: str, kinds: set[int]) -> set[str]:
+    """The kernels that the ops' code names, and products of the kinds of weights that there are."""
+    words = set(re.findall(r"kernels->(\w+)", ops))
     fields = {w for w in words if w in KERNELS} | {f for f, kind in PRODUCTS.items() if kind in kinds}
     if "pack_f32" in words:
         fields |= {"pack_f32", "pack_f32_size", "matmul_f32"}
