@@ -49,6 +49,8 @@ class Hysteresis:
         self, hop: int, threshold: float = 0.5, below: float | None = None, shortest: float = 0, silence: float = 0,
         longest: float = math.inf, gap: float = 0,
     ):  # fmt: skip
+        _check_numbers(hop=hop, threshold=threshold, shortest=shortest, silence=silence, longest=longest, gap=gap)
+        _check_numbers(below=0 if below is None else below)
         self.hop, self.threshold, self.shortest, self.silence = hop, threshold, shortest, silence
         self.below = max(threshold - 0.15, 0.01) if below is None else below
         self.longest, self.gap = longest, gap
@@ -155,6 +157,11 @@ def speech(
     speech_pad_ms: float = 30, max_speech_duration_s: float = math.inf, min_silence_at_max_speech: float = 98,
 ) -> list[Event]:  # fmt: skip
     """Where speech is, by a probability for every frame of `hop` samples: the timestamps of Silero's package, with its arguments."""
+    _check_numbers(
+        rate=rate, min_speech_duration_ms=min_speech_duration_ms, min_silence_duration_ms=min_silence_duration_ms,
+        speech_pad_ms=speech_pad_ms, max_speech_duration_s=max_speech_duration_s,
+        min_silence_at_max_speech=min_silence_at_max_speech, hop=hop, samples=0 if samples is None else samples,
+    )  # fmt: skip
     shortest, silence = rate * min_speech_duration_ms / 1000, rate * min_silence_duration_ms / 1000
     pad, gap = rate * speech_pad_ms / 1000, rate * min_silence_at_max_speech / 1000
     longest = longest_before_padding(rate * max_speech_duration_s, hop, pad)
@@ -302,6 +309,13 @@ class Answers:
             return []
         whole = self.rule.at if samples is None else samples
         return [*self.padding.finish(self.rule.finish(whole), whole)]
+
+
+def _check_numbers(**given: Any) -> None:
+    """ShapeError for the first argument that is no number."""
+    for name, value in given.items():
+        if not hasattr(value, "__float__"):
+            raise ShapeError(f"{name}: expected a number, found {value!r}")
 
 
 def _found(error: Exception) -> str:

@@ -33,8 +33,7 @@ def join(
     and the file keeps the answer that this project's float64 reference of the whole gives to raw input.
     Raises FormatError and UnsupportedModelError with the place in the description, OSError.
     """
-    networks = [networks] if isinstance(networks, (str, os.PathLike)) else networks
-    files = dict(networks) if isinstance(networks, Mapping) else _by_name(networks)
+    files = _by_name(networks)
     graphs = {name: format.read(file) for name, file in files.items()}
     graph = built(graphs, pipeline)
     graph.metadata["converter"] = f"lstm_edge {__version__}"
@@ -49,11 +48,33 @@ def join(
     return load(path)
 
 
-def _by_name(paths: Sequence[Any]) -> dict[str, Any]:
+def _by_name(networks: Any) -> dict[str, Network]:
+    """What is given by name. FormatError for what is neither a path nor, under a name, bytes."""
+    if isinstance(networks, Mapping):
+        for name, file in networks.items():
+            if not isinstance(name, str) or not isinstance(file, (str, os.PathLike, bytes)):
+                found = f"{name!r}: {_kind(file)}"
+                raise FormatError(
+                    f"networks: expected the path or the bytes of a .lstm file for each name, found {found}"
+                )
+        return dict(networks)
+    paths = [networks] if isinstance(networks, (str, os.PathLike)) else networks
+    wrong = (
+        [paths] if not isinstance(paths, (list, tuple)) else [p for p in paths if not isinstance(p, (str, os.PathLike))]
+    )
+    if wrong:
+        raise FormatError(
+            f"networks: expected paths of .lstm files, or {{name: path or bytes}}, found {_kind(wrong[0])}"
+        )
     names = [Path(path).stem for path in paths]
     if len(set(names)) < len(names):
         raise FormatError(f"networks: expected a name of its own for each, found {', '.join(names)}; rename a file")
     return dict(zip(names, paths))
+
+
+def _kind(given: Any) -> str:
+    loaded = "; give the path that it was loaded from" if isinstance(given, Model) else ""
+    return f"an object of {type(given).__name__}{loaded}"
 
 
 def _proof(name: str, graph: Graph, file: Network) -> str:

@@ -6,10 +6,12 @@ from .errors import FormatError
 
 TYPE_CHECKING = False  # typing itself would take a third of the time in which the package is imported
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
 LARGEST_HOP = 1 << 31
+BEFORE = "before"  # audio features in front of inputs, by name
+PARTS = "parts"  # of a joined file: what its networks say of features and scalers of their own, by name
 
 
 def checked(metadata: dict[str, Any], place: str = "metadata") -> None:
@@ -61,6 +63,7 @@ _TEXTS = ("format", "name", "producer", "sha256")
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("before", "after", "delay", "scale", "unscale", "training", "text"), ("an object", _object)),
     **dict.fromkeys(("forecast", "quantization", "pruning", "streaming"), ("an object", _object)),
+    PARTS: ("an object of objects", _values_are(_object)),
     **dict.fromkeys(("notes", "sound"), ("a list of texts", _names)),
     "converter": ("text", _text),
     "ports": ("an object of lists of names", _values_are(_names)),
@@ -104,8 +107,20 @@ def sample_rate(metadata: Mapping[str, Any]) -> float:
 
 
 def in_front_end(metadata: Mapping[str, Any], op: str) -> bool:
-    """Whether an op, by its name, belongs to the audio features in front of an input."""
-    return any(op.startswith(f"{name}.before.") for name in section(metadata, "before"))
+    """Whether an op, by its name, belongs to the audio features in front of an input, of the whole or of a joined part."""
+    return any(
+        op.startswith(f"{part}/{name}.before." if part else f"{name}.before.")
+        for part, about in networks(metadata)
+        for name in section(about, BEFORE)
+    )
+
+
+def networks(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The whole, under no name, and each joined part by its name, with what is said of its features and scalers."""
+    yield "", metadata
+    parts = section(metadata, PARTS)
+    for name in parts:
+        yield name, section(parts, name, f"metadata {PARTS!r}")
 
 
 def source_frames(metadata: Mapping[str, Any]) -> int:

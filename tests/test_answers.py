@@ -69,6 +69,15 @@ def test_what_cannot_be_is_refused(wrong):
         Hysteresis(**{"hop": 512, **wrong})
 
 
+def test_what_is_no_number_is_told_by_name():
+    for wrong, name in (({"hop": "5"}, "hop"), ({"hop": 5, "below": [0.1]}, "below"), ({"hop": 5, "gap": None}, "gap")):
+        with pytest.raises(ShapeError, match=f"^{name}: expected a number, found "):
+            Hysteresis(**wrong)
+    with pytest.raises(ShapeError, match="^speech_pad_ms: expected a number, found '30'"):
+        speech([0.1], speech_pad_ms="30")
+    assert Hysteresis(np.int32(5), np.float32(0.5)).hop == 5
+
+
 # The same package's rule on what onnxruntime answers for each recording, with other arguments.
 CUT = [
     ("silero_test_16k", {"max_speech_duration_s": 5, "min_silence_duration_ms": 2000}, [

@@ -10,6 +10,7 @@ import pytest
 from shared import EXAMPLES, MODELS, needs_models
 
 import lstm_edge
+from lstm_edge.answers import Answers
 from lstm_edge.cli import _run
 from lstm_edge.errors import FormatError, LstmEdgeError
 
@@ -211,6 +212,95 @@ def test_a_network_that_cannot_step_is_told(tmp_path, networks):
         lstm_edge.join(networks, pipeline=tmp_path / "p.toml")
     with pytest.raises(LstmEdgeError, match="expected a name of its own for each, found one, one"):
         lstm_edge.join([networks["one"]] * 2, pipeline=DTLN)
+
+
+def test_a_part_that_looks_back_answers_as_it_does_alone(tmp_path):
+    """What a network shifts and pads in time is a state that begins empty or full: its sizes are not those of every run."""
+    torch = pytest.importorskip("torch")
+
+    class Surprise(torch.nn.Module):
+        """How far each frame lies from what was told of it two frames before; the first two are told by nobody."""
+
+        def __init__(self):
+            super().__init__()
+            self.rnn = torch.nn.GRU(2, 3, batch_first=True)
+            self.out = torch.nn.Linear(3, 2)
+
+        def forward(self, x):
+            told = torch.nn.functional.pad(self.out(self.rnn(x)[0]), (0, 0, 2, 0))[:, :-2]
+            score = (x - told).abs().sum(2, keepdim=True)
+            return score, score > 1
+
+    lstm_edge.convert(Surprise(), tmp_path / "n.lstm", example=torch.zeros(1, 9, 2))
+    stages = [{"run": "n", "in": "x", "out": ["score", "alarm"]}]
+    after = {"alarm": {"type": "events", "frame_ms": 1000, "min_duration_ms": 0, "min_silence_ms": 0, "pad_ms": 0}}
+    pipeline = {"input": "x", "output": ["score", "alarm"], "stage": stages, "after": after}
+    model = lstm_edge.join(tmp_path / "n.lstm", pipeline=pipeline)
+    frames = RANDOM.standard_normal((12, 2)).astype(np.float32)
+    frames[6] = 9
+    alone = list(lstm_edge.load(tmp_path / "n.lstm").run(frames).values())
+    got = model.run(frames.reshape(12, 1, 1, 2))
+    np.testing.assert_array_equal(got["score"].reshape(-1), alone[0].reshape(-1))
+    np.testing.assert_array_equal(got["alarm"].reshape(-1), alone[1].reshape(-1))
+    answers = Answers(model)
+    events = [*answers.feed(got["alarm"]), *answers.finish()]
+    assert any(event.start <= 6000 < event.end for event in events)
+
+
+def test_scalers_and_columns_of_a_part_go_on_with_it(networks, tmp_path, capsys):
+    sizes = {"weight_ih_l0": (8, 2), "weight_hh_l0": (8, 2), "bias_ih_l0": (8,), "bias_hh_l0": (8,)}
+    arrays = {f"rec.{n}": RANDOM.standard_normal(s).astype(np.float32) for n, s in sizes.items()}
+    layers = [{"type": "lstm", "name": "rec", "weights": "rec"}]
+    network = {"convention": "torch", "inputs": {"x": ["batch", "frames", 2]}, "outputs": {"y": "rec"}, "layer": layers}
+    scaler = {"mean": [3000.0, 15.0], "scale": [800.0, 8.0], "columns": ["load", "warmth"]}
+    lstm_edge.convert(arrays, tmp_path / "n.lstm", network=network, scale=scaler, unscale=scaler)
+    stages = [{"run": "n", "in": "x", "out": "between"}, {"run": "m", "in": "between", "out": "y"}]
+    both = {"n": tmp_path / "n.lstm", "m": tmp_path / "n.lstm"}
+    lstm_edge.join(both, tmp_path / "two.lstm", pipeline={"input": "x", "output": "y", "stage": stages})
+    lstm_edge.join([tmp_path / "two.lstm"], tmp_path / "three.lstm", pipeline={"input": "x", "output": "y", "stage": [{"run": "two", "in": "x", "out": "y"}]})  # fmt: skip
+    capsys.readouterr()
+    for file, part in (("two.lstm", ""), ("three.lstm", "two/")):
+        assert _run(["info", str(tmp_path / file)]) == 0
+        told = capsys.readouterr().out
+        assert "scale: input x is raw: " in told and "columns load, warmth" in told
+        assert f"unscale: output y of {part}n is raw" in told and f"scale: input x of {part}m is raw" in told
+    (tmp_path / "rows.csv").write_text("warmth,load\n16,3100\n14,2900\n")
+    assert _run(["run", str(tmp_path / "two.lstm"), str(tmp_path / "rows.csv"), "-o", str(tmp_path / "y.npy")]) == 0
+    rows, one = np.float32([[3100, 16], [2900, 14]]), lstm_edge.load(tmp_path / "n.lstm")
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy").reshape(2, 2), one.run(one.run(rows)), rtol=1e-6)
+
+
+def test_features_of_a_part_stay_in_float32(tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Frame(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = torch.nn.Linear(13, 2)
+
+        def forward(self, x):
+            return self.out(x)
+
+    front = {"before": {"x": {"type": "mfcc", "like": "kaldi"}}}
+    lstm_edge.convert(Frame(), tmp_path / "n.lstm", example=torch.zeros(1, 13), shapes={"x": (1, 13)}, before=front, self_test=False)  # fmt: skip
+    stages = [{"run": "n", "in": "sound", "out": "y"}]
+    lstm_edge.join(tmp_path / "n.lstm", tmp_path / "j.lstm", pipeline={"input": "sound", "output": "y", "stage": stages}, self_test=False)  # fmt: skip
+    lstm_edge.quantize(tmp_path / "j.lstm", tmp_path / "q.lstm", weights="int8")
+    told = lstm_edge.load(tmp_path / "q.lstm").metadata["quantization"]["ops"]
+    assert [op["name"] for op in told if op["stored"] == "int8"] == ["n/out.linear"]
+
+
+def test_what_is_no_network_is_told(networks):
+    model = lstm_edge.load(networks["one"])
+    for given, found in (
+        (model, "found an object of Model; give the path that it was loaded from"),
+        ([networks["one"], model], "found an object of Model"),
+        ({"one": model}, "for each name, found 'one': an object of Model"),
+        (b"LSTM", "found an object of bytes"),
+        (None, "found an object of NoneType"),
+    ):
+        with pytest.raises(FormatError, match=f"^networks: expected .*{found}"):
+            lstm_edge.join(given, pipeline=DTLN)
 
 
 @needs_models

@@ -48,9 +48,11 @@ def settle(graph: Graph, tables: Any, place: str, folder: Path) -> None:
         port = next((p for p in graph.outputs if p.name == name), None)
         if port is None:
             table.fail(f"an output of the model ({', '.join(p.name for p in graph.outputs)})", repr(name))
-        if (dtype := graph.tensors[port.tensor].dtype) != "float32":
-            table.fail("an output of float32", dtype)
         kind = table.word("type", tuple(KINDS))
+        dtype = graph.tensors[port.tensor].dtype
+        is_alarm = kind == "events" and dtype == "bool" and not table.has("activation")
+        if dtype != "float32" and not is_alarm:
+            table.fail("an output of float32, or for events one of bool without activation", dtype)
         about = KINDS[kind](graph, port, table, folder)
         activation = table.word("activation", ("none", *ACTIVATIONS), "none")
         table.done()

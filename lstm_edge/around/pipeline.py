@@ -13,15 +13,18 @@ from ..answers import AFTER
 from ..errors import UnsupportedModelError
 from ..ir.graph import Graph
 from ..ir.notes import ASSUMED, notes_of
-from ..metadata import sample_rate, section
+from ..metadata import BEFORE, PARTS, sample_rate, section
 from ..passes import fold, pieces
-from ..passes.edit import note
+from ..passes.edit import growing, note
 from . import after
 from .compose import graft
 from .description import Description, Table, read
 from .labels import LABELLED
+from .scalers import SCALE, UNSCALE
 from .stages import KINDS, Stage, Value, latest
 
+ROUND_A_NETWORK = (BEFORE, SCALE, UNSCALE)  # of metadata: what stands in front of its inputs and behind its outputs
+TRAINED = ("classify", "label", "anomaly")  # of metadata: names of columns and labels that training keeps
 ONE = {"batch": 1, "frames": 1}  # what a network's open sizes are in a step
 
 
@@ -124,6 +127,7 @@ class _Building:
         for port_name, out in zip(outputs, outs):
             self._made(table, out, Value(made[port_name], behind))
             self._keep_meaning(name, part, port_name, out)
+        self._keep_raw(prefix, part, given, dict(zip(outputs, outs)))
         if report := section(part.metadata, "quantization"):
             self._keep_quantisation(prefix, report)
         for line in notes_of(part.metadata):
@@ -139,6 +143,24 @@ class _Building:
             self.graph.metadata.setdefault(AFTER, {})[out] = dict(about)
         elif about and out in self.outputs:
             note(self.graph, f"{name}: its events are told where [after.{out}] of the pipeline says so again")
+
+    def _keep_raw(self, prefix: str, part: Graph, reads: Mapping[str, str], makes: Mapping[str, str]) -> None:
+        """What a part says of its columns and their scalers goes on with the ports of the whole that are its own, so that a table's
+        columns are found; what it says of its other ports is kept under the part's name, for `info`."""
+        whole, inner = self.graph.metadata, {k: dict(section(part.metadata, k)) for k in ROUND_A_NETWORK}
+        sides = ((SCALE, reads, self.inputs), (UNSCALE, makes, self.outputs))
+        for kind, names, ports in sides:
+            for port in [p for p in inner[kind] if names.get(p) in ports and p not in inner[BEFORE]]:
+                if names[port] not in whole.get(kind, {}):
+                    whole.setdefault(kind, {})[names[port]] = inner[kind].pop(port)
+        for task in TRAINED:
+            about = section(part.metadata, task)
+            own = {k: names.get(str(about[k])) for k, names in (("input", reads), ("output", makes)) if k in about}
+            if own and task not in whole and all(p in (*self.inputs, *self.outputs) for p in own.values()):
+                whole[task] = {**about, **own}
+        for name, about in (("", inner), *section(part.metadata, PARTS).items()):
+            if kept := {kind: said for kind, said in about.items() if said}:
+                whole.setdefault(PARTS, {})[f"{prefix}/{name}".rstrip("/")] = kept
 
     def _keep_quantisation(self, prefix: str, report: Mapping[str, Any]) -> None:
         kept = self.graph.metadata.setdefault("quantization", {"weights": report.get("weights"), "ops": []})
@@ -205,8 +227,9 @@ class _Building:
             if self.values[name].is_sound and count != hop:
                 found = f"{name} of {count}, which would be sound of another rate"
                 top.fail(f"sound of {hop} samples a call, as many as come in", found, "output")
-        fold.fold(graph)
-        pieces.take_from_sources(graph)
+        filling = growing(graph)
+        fold.fold(graph, filling)
+        pieces.take_from_sources(graph, filling)
         graph.drop_unused()
         graph.metadata["step"] = True
         graph.metadata["streaming"] = {"supported": True, "why": "", "multiple": 1}

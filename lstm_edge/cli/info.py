@@ -13,11 +13,11 @@ from .. import format
 from ..around.features import described
 from ..ir.notes import assumptions, notes_of
 from ..ir.sparse import density, sparse_weights
-from ..metadata import section
+from ..metadata import BEFORE, networks, section
 from .io import out_console, print_json
 from .options import isa_option, json_option, memory_option, model_argument
 from .parsing import Command
-from .summary import as_dict, describe, python_snippet, quantization_text, self_test_text, show_assumptions
+from .summary import as_dict, describe, of_part, python_snippet, quantization_text, self_test_text, show_assumptions
 
 
 @click.command("info", cls=Command)
@@ -48,8 +48,9 @@ def command(
     if source:
         producer = f", made by {source['producer']}" if source.get("producer") else ""
         say(f"from {source.get('name', '?')} ({source.get('format', '?')}{producer})")
-    for name, front in section(model.metadata, "before").items():
-        say(f"before {name}: {described(front)}")
+    for part, about in networks(model.metadata):
+        for name, front in section(about, BEFORE).items():
+            say(f"before {of_part(name, part)}: {described(front)}")
     describe(model, console, notes=show_notes)
     show_assumptions(assumptions(model.metadata), console)
     say(f"quantisation: {quantization_text(model)}")

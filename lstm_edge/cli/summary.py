@@ -13,7 +13,7 @@ from ..answers import Answers, meanings
 from ..around.scaler import from_metadata
 from ..ir.notes import assumptions, notes_of
 from ..ir.ops import RECURRENT
-from ..metadata import delays, sample_rate, section
+from ..metadata import delays, networks, sample_rate, section
 from .grid import name, print_grid, text, words
 from .io import open_sizes
 
@@ -48,17 +48,24 @@ def describe(model: Any, console: Console, notes: bool = True) -> None:
 
 
 def scaler_lines(model: Any) -> list[str]:
-    """A line for each scaler around the network: whose values are raw, by what, of which columns."""
+    """A line for each scaler around a network: whose values are raw, by what, of which columns."""
     lines = []
-    for role, side in (("scale", "input"), ("unscale", "output")):
-        scalers = section(model.metadata, role)
-        for port in scalers:
-            about = section(scalers, port, f"metadata {role!r}")
-            scaler = from_metadata(about, f"metadata {role!r} {port!r}")
-            names = [str(name) for name in scaler.names or range(scaler.width)]
-            shown = ", ".join(names[:12] + ["..."] * (len(names) > 12))
-            lines.append(f"{role}: {side} {port} is raw: {about.get('kind')} of {about.get('from')}, columns {shown}")
+    for part, metadata in networks(model.metadata):
+        for role, side in (("scale", "input"), ("unscale", "output")):
+            scalers = section(metadata, role)
+            for port in scalers:
+                about = section(scalers, port, f"metadata {role!r}")
+                scaler = from_metadata(about, f"metadata {role!r} {port!r}")
+                names = [str(name) for name in scaler.names or range(scaler.width)]
+                shown = ", ".join(names[:12] + ["..."] * (len(names) > 12))
+                found = f"{about.get('kind')} of {about.get('from')}, columns {shown}"
+                lines.append(f"{role}: {side} {of_part(port, part)} is raw: {found}")
     return lines
+
+
+def of_part(port: str, part: str) -> str:
+    """A port of the whole, or of a joined part."""
+    return f"{port} of {part}" if part else port
 
 
 def meaning_lines(model: Any) -> list[str]:

@@ -47,6 +47,15 @@ def retrace(graph: Graph) -> Iterator[Node]:
     yield from old
 
 
+def growing(graph: Graph) -> set[str]:
+    """What a state that fills up reaches: in the first runs it has fewer values than its shape says, or more."""
+    reached = {s.read for s in graph.states if s.fill_axis >= 0}
+    for node in graph.nodes:
+        if reached.intersection(node.inputs):
+            reached.update(node.outputs)
+    return reached
+
+
 def constant_of(graph: Graph, tensor: str) -> np.ndarray | None:
     """The data of a float32, int32 or bool constant; None for anything else, quantised weights included."""
     if not tensor:

@@ -3,6 +3,8 @@ movements joined."""
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 
 from .. import reference
@@ -17,8 +19,9 @@ LARGEST_GROWTH = 1 << 18
 DIMS_OPS = tuple(op for op, spec in OPS.items() if "sizes" in spec.input_names)
 
 
-def fold(graph: Graph) -> None:
-    """Simplifies until nothing changes. Folded constants are the float64 result of reference.py rounded to float32."""
+def fold(graph: Graph, growing: Container[str] = ()) -> None:
+    """Simplifies until nothing changes. Folded constants are the float64 result of reference.py rounded to float32. growing: tensors
+    whose sizes are not those of every run, so that none is written down."""
     folded = 0
     while True:
         changed = 0
@@ -27,7 +30,7 @@ def fold(graph: Graph) -> None:
         for node in retrace(graph):
             node.inputs = [alias.get(i, i) for i in node.inputs]
             if node.op in DIMS_OPS:
-                _settle_sizes(graph, node)
+                _settle_sizes(graph, node, growing)
             if _fold_constant(graph, node):
                 folded += 1
                 changed += 1
@@ -36,7 +39,7 @@ def fold(graph: Graph) -> None:
                 alias[node.outputs[0]] = node.inputs[0]
                 changed += 1
                 continue
-            changed += _join(graph, node, producers)
+            changed += _join(graph, node, producers, growing)
             graph.nodes.append(node)
             producers.update((o, node) for o in node.outputs if o)
         for end in graph.outputs:
@@ -50,14 +53,14 @@ def fold(graph: Graph) -> None:
         note(graph, f"folded {folded} constant nodes")
 
 
-def _settle_sizes(graph: Graph, node: Node) -> None:
+def _settle_sizes(graph: Graph, node: Node, growing: Container[str]) -> None:
     """Writes sizes that are numbers into `shape`, and drops the inputs that are then read for nothing."""
     attrs = read_attrs(node)
     shape = attrs["shape"]
     sources, axes = each(attrs["from_input"], len(shape)), each(attrs["from_axis"], len(shape))
     for d, source in enumerate(sources):
         size = graph.shape(node.inputs[source])[axes[d]] if source >= 0 else None
-        if isinstance(size, int):
+        if isinstance(size, int) and node.inputs[source] not in growing:
             shape[d], sources[d], axes[d] = shape[d] * size, -1, 0
     read = list(range(sizes_from(node)))
     kept = read + sorted({s for s in sources if s >= 0} - set(read))
@@ -126,7 +129,7 @@ def _is_identity(graph: Graph, node: Node) -> bool:
     return True
 
 
-def _join(graph: Graph, node: Node, producers: dict[str, Node]) -> bool:
+def _join(graph: Graph, node: Node, producers: dict[str, Node], growing: Container[str]) -> bool:
     """Lets a Transpose of a Transpose, or a Reshape of a Reshape, read what the first one reads."""
     before = producers.get(node.inputs[0]) if node.inputs else None
     if before is None or before.op != node.op:
@@ -135,10 +138,10 @@ def _join(graph: Graph, node: Node, producers: dict[str, Node]) -> bool:
         node.attrs["perm"] = [before.attrs["perm"][p] for p in node.attrs["perm"]]
         node.inputs = [before.inputs[0]]
         return True
-    return node.op == "Reshape" and _join_reshapes(graph, node, before)
+    return node.op == "Reshape" and _join_reshapes(graph, node, before, growing)
 
 
-def _join_reshapes(graph: Graph, node: Node, before: Node) -> bool:
+def _join_reshapes(graph: Graph, node: Node, before: Node, growing: Container[str]) -> bool:
     """Only where each size that `node` takes from its input is said by `before` in terms of its own inputs."""
     shape, sources, axes = (list(node.attrs[k]) for k in ("shape", "from_input", "from_axis"))
     inputs = [before.inputs[0], *before.inputs[1:], *node.inputs[1:]]
@@ -155,5 +158,5 @@ def _join_reshapes(graph: Graph, node: Node, before: Node) -> bool:
     if len(inputs) > op_spec(node).max_inputs:
         return False
     node.inputs, node.attrs["shape"], node.attrs["from_input"], node.attrs["from_axis"] = inputs, shape, sources, axes
-    _settle_sizes(graph, node)
+    _settle_sizes(graph, node, growing)
     return True

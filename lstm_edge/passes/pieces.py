@@ -3,12 +3,15 @@ reads any more is then not put together."""
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from ..ir.graph import Graph, Node
 from ..ir.ops import each, read_attrs
 
 
-def take_from_sources(graph: Graph) -> None:
-    producers = graph.producers()
+def take_from_sources(graph: Graph, growing: Container[str] = ()) -> None:
+    """growing: tensors whose sizes are not those of every run (passes.edit.growing), of which no Slice knows what it takes."""
+    producers = {o: n for o, n in graph.producers().items() if o not in growing}
     for node in graph.nodes:
         while _source(graph, node, producers.get(node.inputs[0]) if node.inputs else None):
             pass
