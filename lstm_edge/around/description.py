@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Union
 
+from .. import memory
 from ..errors import FormatError
 from ..files import toml
 
@@ -29,6 +30,7 @@ def read(description: Description) -> tuple[dict[str, Any], str]:
     if path.stat().st_size > MOST_BYTES:
         raise FormatError(f"{path.name}: expected at most {MOST_BYTES} bytes, found {path.stat().st_size}")
     try:
+        memory.read(path)
         return toml.loads(path.read_text(encoding="utf-8")), path.name
     except (toml.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise FormatError(f"{path.name}: expected TOML, found {exc}") from exc

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import memory
 from ..errors import FormatError, UnsupportedModelError
 from ..files import json, pickles
 from ..files.compressed import inflated
@@ -89,6 +90,7 @@ def _content(path: str | os.PathLike[str]) -> Any:
     suffix = os.path.splitext(text)[1].lower()
     if os.path.getsize(text) > MAX_PICKLE_BYTES:
         raise FormatError(f"a file of {os.path.getsize(text)} bytes; expected a scaler, at most {MAX_PICKLE_BYTES}")
+    memory.read(text)
     data = Path(text).read_bytes()
     if suffix == ".json":
         return json.load(data)

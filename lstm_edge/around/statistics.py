@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import memory
 from ..errors import FormatError, LstmEdgeError
 from ..files.npz import read_npy
 from ..spectra.lowering import LEAST_VARIANCE
@@ -56,6 +57,7 @@ def _of_file(path: str, with_variance: bool, folder: Path) -> dict[str, list[flo
         raise FormatError(f"{whole.name}: expected at most {MOST_BYTES} bytes, found {whole.stat().st_size}")
     if whole.suffix.lower() in (".npz", ".json", ".joblib", ".pkl", ".pickle"):
         return _of_scaler(str(whole))
+    memory.read(whole)
     data = whole.read_bytes()
     try:
         sums = read_npy(data, whole.name) if data.startswith(b"\x93NUMPY") else _kaldi_matrix(data)

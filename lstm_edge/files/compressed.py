@@ -7,6 +7,7 @@ import lzma
 import zlib
 from typing import Any
 
+from .. import memory
 from ..errors import FormatError, UnsupportedModelError
 
 MOST = 64 << 20  # of what comes out
@@ -20,12 +21,14 @@ def inflated(data: bytes) -> bytes:
     opener = _opener(data)
     if opener is None:
         return data
+    most = memory.left(MOST)
     try:
-        made: bytes = opener.decompress(data, MOST + 1)
+        made: bytes = opener.decompress(data, most + 1)
     except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as why:
         raise FormatError(f"damaged compressed data ({why})") from None
     if len(made) > MOST:
         raise FormatError(f"compressed data of more than {MOST} bytes; refused")
+    memory.take(len(made), "compressed data")
     if not opener.eof:
         raise FormatError("compressed data that is truncated")
     return made

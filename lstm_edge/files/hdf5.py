@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import memory
 from ..errors import FormatError, LstmEdgeError, UnsupportedModelError
 from . import hdf5_child, hdf5_file
 from .hdf5_file import MAX_BYTES
@@ -51,7 +52,7 @@ class Hdf5:
         """The dataset at `path` in float32 (or its integer or bool type). FormatError where its claimed size does not go with
         what the file stores, or with what may be read from one file."""
         found: np.ndarray = self._ask("array", path)
-        return found
+        return memory.hold(found, path)
 
     def arrays(self, leave_out: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
         """Every array by its path, but those whose path starts with an entry of `leave_out`."""

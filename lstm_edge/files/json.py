@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import memory
 from ..errors import FormatError, ShapeError
 
 MAX_BYTES = 40 << 20  # a million weights, as an indented dump spells them
@@ -28,12 +29,22 @@ def load(source: str | os.PathLike[str] | bytes) -> dict[str, Any]:
             f"a JSON file of {text.count(b',')} numbers in {lists} lists; expected at most {MAX_NUMBERS} in {MAX_LISTS}"
         )
     try:
-        value = json.loads(text)
+        value = parsed(text)
     except (ValueError, RecursionError) as why:
         raise FormatError(f"not readable JSON ({type(why).__name__}: {str(why)[:120]})") from None
     if not isinstance(value, dict):
         raise FormatError(f"expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def parsed(text: bytes | str) -> Any:
+    """What a JSON text spells, counted in a conversion's memory before it is there: a list takes thirty times its two
+    brackets. ValueError and RecursionError as json.loads raises them."""
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    names = data.count(b",") + data.count(b":")
+    letters = len(data) * (2 if data.isascii() else 6)
+    memory.take(90 * data.count(b"[") + 200 * data.count(b"{") + 60 * names + letters, "JSON")
+    return json.loads(text)
 
 
 def array(value: Any, place: str, shape: tuple[int | None, ...] | None = None) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import memory
 from ..errors import FormatError, LstmEdgeError
 from . import pickles, zips
 
@@ -65,4 +66,6 @@ def read_npy(data: bytes, name: str) -> Any:
         raise FormatError(f"array {name!r}: expected at most {MAX_RANK} axes of at most {MAX_SIZE}, found {shape}")
     if not dtype.itemsize or not count:
         return np.zeros(shape, dtype)
-    return np.frombuffer(data, dtype, count, stream.tell()).reshape(shape, order="F" if fortran else "C")
+    return memory.hold(np.frombuffer(data, dtype, count, stream.tell()), name).reshape(
+        shape, order="F" if fortran else "C"
+    )

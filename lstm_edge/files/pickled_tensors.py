@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import memory
 from ..errors import FormatError, UnsupportedModelError
 
 MAX_EXPANDED = 1 << 24  # elements of a tensor that repeats its storage by strides of 0
@@ -101,7 +102,7 @@ def itemsize(kind: str) -> int:
 
 
 def elements(raw: bytes, kind: str, numel: int, big: bool = False) -> np.ndarray:
-    return np.frombuffer(raw, _stored(kind, big), numel) if numel else np.zeros(0, _stored(kind, big))
+    return memory.hold(np.frombuffer(raw, _stored(kind, big), numel)) if numel else np.zeros(0, _stored(kind, big))
 
 
 def widened(bits: np.ndarray) -> np.ndarray:
@@ -133,10 +134,11 @@ def materialise(t: Tensor, place: str) -> np.ndarray:
         return np.zeros(t.size, np.float32 if kind == "bfloat16" else kind)
     strides = [k * data.itemsize for k in t.stride]
     view = np.lib.stride_tricks.as_strided(data[t.offset :], t.size, strides, writeable=False)
+    memory.ask(numel * (data.itemsize + 8 * (kind == "bfloat16") + 20 * bool(t.quantizer)), place)
     if kind == "bfloat16":
-        return widened(view)
+        return memory.hold(widened(view), place)
     plain = np.array(view, dtype=np.dtype(kind), order="C")
-    return dequantized(plain, t.quantizer, place) if t.quantizer else plain
+    return memory.hold(dequantized(plain, t.quantizer, place) if t.quantizer else plain, place)
 
 
 def dequantized(integers: np.ndarray, quantizer: tuple[Any, ...], place: str) -> np.ndarray:
@@ -182,7 +184,7 @@ def array_from_state(state: Any, place: str) -> np.ndarray | list[Any]:
             f"{prod(shape) * resolved.itemsize} bytes, found {len(raw) if hasattr(raw, '__len__') else raw!r}"
         )
     array = np.frombuffer(bytes(raw), resolved).reshape(shape, order="F" if fortran else "C")
-    return np.array(array.astype(resolved.newbyteorder("=")), order="C")
+    return memory.hold(np.array(array.astype(resolved.newbyteorder("=")), order="C"), place)
 
 
 def numpy_dtype(dtype: Any, place: str) -> np.dtype:

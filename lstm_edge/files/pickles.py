@@ -123,7 +123,7 @@ def _storages(
                 raise FormatError(
                     f"{place}: storage {key}: expected {claimed} bytes for {numel} elements, found {info.file_size}"
                 )
-            raw = read_entry(archive, info, place)
+            raw = read_entry(archive, info, place, kept=False)
             read[key] = Storage(kind, numel, elements(raw, kind, numel, big), key)
         return read[key]
 

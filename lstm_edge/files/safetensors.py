@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from .. import memory
 from ..errors import FormatError, UnsupportedModelError
+from .json import parsed
 from .pickled_tensors import widened
 
 DTYPES = {
@@ -38,7 +39,7 @@ def read(data: bytes, place: str) -> dict[str, np.ndarray]:
     if size > min(MAX_HEADER, len(data) - 8):
         raise FormatError(f"{place}: a header of {size} bytes in a file of {len(data)}")
     try:
-        header = json.loads(data[8 : 8 + size].decode("utf-8"))
+        header = parsed(data[8 : 8 + size].decode("utf-8"))
     except (ValueError, RecursionError) as e:
         raise FormatError(f"{place}: the safetensors header is not JSON ({e})") from e
     body = memoryview(data)[8 + size :]
@@ -84,7 +85,6 @@ def _tensor(name: str, entry: Any, body: memoryview, place: str) -> np.ndarray:
             f"{place}: tensor {name!r}: expected {claimed} bytes for shape {shape} of {kind}, found the range {start} to "
             f"{end} of {len(body)}"
         )
+    memory.ask(claimed * (4 if kind == "BF16" else 1), place)
     array = np.frombuffer(body[start:end], dtype).reshape(shape)
-    if kind == "BF16":
-        return widened(array)
-    return np.array(array)
+    return memory.hold(widened(array) if kind == "BF16" else np.array(array), place)

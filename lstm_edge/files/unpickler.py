@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import memory
 from ..errors import FormatError
 from .pickled_tensors import (
     Array,
@@ -29,6 +30,12 @@ from .pickled_tensors import (
 
 MAX_PARTS, MAX_NESTED = 1 << 16, 64  # of an object: what is in it, counted wherever it stands, and how deep
 JOBLIB_ARRAY = "joblib.numpy_pickle.NumpyArrayWrapper"  # also within the scikit-learn of before 2019
+OPCODE_BYTES, OBJECT_BYTES, PIECE_BYTES = (
+    200,
+    700,
+    1 << 16,
+)  # of memory for an opcode, at most, and for a call; counted at once
+CALLS = {op[0] for op in (pickle.REDUCE, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.OBJ, pickle.INST, pickle.EMPTY_SET)}
 MAX_PICKLE_BYTES = 256 << 20  # an optimizer's or a plain array pickle; zip checkpoints keep tensors outside
 # Calling one of these can only be meant to run code; other unknown globals (a config class) stay inert.
 CODE_MODULES = {
@@ -120,6 +127,21 @@ class Inert:
         self.append(value)
 
 
+class _Counted(dict[int, Any]):
+    """What the opcodes do, each counted in a conversion's memory, some at a time: one byte makes a list or an object."""
+
+    def __init__(self, functions: dict[int, Any]) -> None:
+        super().__init__(functions)
+        self.left = 0
+
+    def __getitem__(self, opcode: int) -> Any:
+        self.left -= OBJECT_BYTES if opcode in CALLS else OPCODE_BYTES
+        if self.left < 0:
+            memory.take(PIECE_BYTES, "a pickle")
+            self.left += PIECE_BYTES
+        return super().__getitem__(opcode)
+
+
 class Reader(pickle._Unpickler):  # the pure Python one: its memo is a dict, so a huge memo index costs nothing
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]  # this and the next two are the library's, which its type stubs leave out
@@ -129,6 +151,7 @@ class Reader(pickle._Unpickler):  # the pure Python one: its memo is a dict, so 
     def __init__(self, file: io.BytesIO, storage: Any, place: str) -> None:
         super().__init__(file, encoding="latin1")
         self._file, self._storage, self._place = file, storage, place
+        self.dispatch = _Counted(self.dispatch)  # type: ignore[misc]
 
     def persistent_load(self, pid: Any) -> Any:
         if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module":  # a class with its source, before torch 1.6

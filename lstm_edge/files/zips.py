@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from typing import BinaryIO
 
+from .. import memory
 from ..errors import FormatError
 
 MAX_RATIO = 250  # inflated / deflated; weights do not shrink like this, bombs do (deflate's limit is 1032)
@@ -37,10 +38,16 @@ def opened(source: bytes | BinaryIO, place: str) -> zipfile.ZipFile:
 
 
 def read_entry(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: str, ratio: int = MAX_RATIO, limit: int | None = None
+    archive: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    place: str,
+    ratio: int = MAX_RATIO,
+    limit: int | None = None,
+    kept: bool = True,
 ) -> bytes:
-    """The bytes of an archive member. FormatError when it claims more than `limit` bytes, more than `ratio` times its
-    compressed ones, or holds another number than it claims, and where it is damaged."""
+    """The bytes of an archive member, counted in a conversion's memory where they are `kept` as they are. FormatError when it
+    claims more than `limit` bytes, more than `ratio` times its compressed ones, or holds another number than it claims, and where
+    it is damaged."""
     claimed, packed = info.file_size, info.compress_size
     if limit is not None and claimed > limit:
         raise FormatError(f"{place}: {info.filename} claims {claimed} bytes, expected at most {limit}")
@@ -49,11 +56,14 @@ def read_entry(
             f"{place}: {info.filename} claims {claimed} bytes from {packed} compressed ones, expected a ratio below "
             f"{ratio} to 1; refused as a zip bomb"
         )
+    if kept:
+        memory.take(claimed, place)
     return inflated(archive, info, place)
 
 
 def inflated(archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: str) -> bytes:
     """The bytes of a member whose claimed size the caller has found to be bearable. FormatError where it is damaged."""
+    memory.ask(2 * info.file_size, place)
     try:
         with archive.open(info) as stream:
             data = stream.read(info.file_size + 1)

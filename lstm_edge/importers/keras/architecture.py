@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ... import memory
 from ...errors import FormatError, UnsupportedModelError
 from ...files import hdf5
 from ...ir.notes import ASSUMED
@@ -24,6 +25,8 @@ def read_pair(weights: str | Path | bytes, architecture: Any) -> Source:
     """
     place = "weights" if isinstance(weights, bytes) else Path(weights).name
     config = _config(architecture)
+    if not isinstance(weights, bytes):
+        memory.read(weights)
     data = weights if isinstance(weights, bytes) else Path(weights).read_bytes()
     if not data.startswith(hdf5.MAGIC):
         raise FormatError(
@@ -69,6 +72,7 @@ def _config(architecture: Any) -> dict[str, Any]:
     if isinstance(architecture, Mapping):
         found = dict(architecture)
     elif isinstance(architecture, (str, os.PathLike)):
+        memory.read(architecture)
         found = json_object(Path(architecture).read_bytes(), Path(architecture).name)
     else:
         raise UnsupportedModelError(

@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import FormatError, UnsupportedModelError
 from ...files import hdf5, json, zips
 from ...files.hdf5 import Hdf5
+from ...files.json import parsed
 from ...files.zips import read_entry
 from ...options import as_typed
 from ..importer import HEAD_BYTES
@@ -110,7 +111,7 @@ def json_object(data: bytes | str, place: str) -> dict[str, Any]:
     """The object that a text spells, also where it was written twice, as a JSON string of JSON."""
     data = data.encode() if isinstance(data, str) else data
     try:
-        if data.lstrip()[:1] == b'"' and isinstance(inner := stdlib_json.loads(data), str):
+        if data.lstrip()[:1] == b'"' and isinstance(inner := parsed(data), str):
             data = inner.encode()
         return json.load(data)
     except FormatError as error:

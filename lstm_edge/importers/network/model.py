@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from ... import memory
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...files import toml
 from ...ir.graph import RUN_DTYPES, Graph
@@ -117,6 +118,7 @@ def _description(network: Any) -> tuple[dict[str, Any], str, str]:
     if path.stat().st_size > MAX_TOML:
         raise FormatError(f"{path.name}: a description of {path.stat().st_size} bytes; expected at most {MAX_TOML}")
     try:
+        memory.read(path)
         text = path.read_bytes().decode("utf-8")
         return toml.loads(text), text, path.name
     except (toml.TOMLDecodeError, UnicodeDecodeError, RecursionError) as why:

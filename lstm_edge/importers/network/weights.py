@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import memory
 from ...errors import FormatError, UnsupportedModelError
 from ...files import hdf5, json, npz, pickles, safetensors
 from ...files.json import array, whole
@@ -47,6 +48,8 @@ def read_weights(source: Any, key: str | None = None, described: bool = True) ->
             return Weights({})  # of layers that have none
         return _checked(_chosen(_without_objects(source), "the dictionary", key, described))
     place = "bytes" if isinstance(source, bytes) else Path(source).name
+    if not isinstance(source, bytes):
+        memory.read(source)
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     if data.startswith(hdf5.MAGIC):
         with hdf5.opened(data, place) as file:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ... import memory
 from ...errors import FormatError, UnsupportedModelError
 from ...ir.node import dtype_name
+from . import protobuf
 
+MAX_BYTES = 1 << 40  # of memory for a parsed file where no conversion says less
 OLDEST_ONNX = (1, 16)  # of the package, not of files: functions this importer calls; Debian 12 has 1.12
 
 
@@ -38,6 +42,7 @@ def load_model(source: Any) -> tuple[Any, Path | None]:
         path = Path(source)
         data, place, folder = path.read_bytes(), path.name, path.resolve().parent
     model = onnx.ModelProto()
+    memory.take(protobuf.parsed_size(data, model.DESCRIPTOR, memory.left(MAX_BYTES)), place)
     try:
         model.ParseFromString(data)
     except DecodeError as e:
@@ -82,8 +87,9 @@ def tensor_array(proto: Any, place: str, folder: Path | None = None) -> np.ndarr
         raise FormatError(f"{name}: negative size in {list(proto.dims)}")
     if proto.data_location == onnx.TensorProto.EXTERNAL:
         proto = _with_external(proto, name, folder)
+    memory.ask(sum(prod(proto.dims) * size for size in (4, 8)), name)
     try:
-        array = onnx.numpy_helper.to_array(proto)
+        array = memory.hold(onnx.numpy_helper.to_array(proto), name)
     except (ValueError, TypeError, OverflowError, MemoryError) as e:
         raise FormatError(f"{name}: shape {list(proto.dims)} of {dtype} does not fit its data: {e}") from e
     return array if dtype_name(array.dtype) == dtype else array.astype(dtype)
@@ -124,6 +130,8 @@ def _with_external(proto: Any, name: str, folder: Path | None) -> Any:
         raise FormatError(
             f"{name}: external data of {needed} bytes: found offset {offset}, length {length} in a file of {size} bytes"
         )
+    memory.read(path, whole=False)
+    memory.ask(3 * length, name)
     with path.open("rb") as f:
         f.seek(offset)
         data = f.read(length)

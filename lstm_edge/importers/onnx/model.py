@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import memory
 from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...ir.graph import Graph
 from ...ir.sizes import Sizes
@@ -30,6 +31,7 @@ from .lowering import MAX_NODES, Lowering
 from .refusals import Refusals
 
 MIN_OPSET, MAX_OPSET = 7, 28
+NODE_BYTES, VALUE_BYTES = 2000, 400  # of memory for a node with its tensors, however short, and for a constant
 
 
 def read(
@@ -54,6 +56,7 @@ def _read(
 ) -> Graph:
     model = _inlined(model)
     proto = model.graph
+    memory.take(NODE_BYTES * len(_all_nodes(proto.node)) + VALUE_BYTES * len(proto.initializer), "the graph")
     known_values: dict[str, Value] = {}
     for tensor in proto.initializer:
         known_values[tensor.name] = known(tensor_array(tensor, "initialiser", folder))

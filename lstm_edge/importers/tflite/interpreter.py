@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
+from ... import memory
 from ...errors import UnsupportedModelError
 from ..dialect import Value, known
 from ..dialect.call import lowering
@@ -48,6 +51,7 @@ def constant(info: TensorInfo) -> Value:
     """A constant of the file: quantised ones as the real numbers they stand for."""
     if info.quantization is not None and info.dtype in ("int8", "uint8", "int16", "int32", "int4", "uint4", "int64"):
         q = info.quantization
+        memory.ask(24 * prod(info.shape), info.place)
         along = [-1 if d == q.dim and q.scale.size > 1 else 1 for d in range(len(info.shape))]
         scale, zero = q.scale.reshape(along), q.zero_point.reshape(along)
         return known(((info.array.astype(np.float64) - zero) * scale).astype(np.float32).reshape(info.shape))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import memory
 from ...errors import FormatError, UnsupportedModelError
 from .names import OPERATORS
 from .options import OPTIONS
@@ -23,6 +24,7 @@ SCHEMA_VERSION = 3
 MAX_RANK = 8
 MAX_READ = 1 << 23  # bytes of tables; what may take a second to read
 TABLE_COST = 24
+TABLE_BYTES = 600  # of memory, for what is made of it
 
 # Element types in the order of the schema: name, NumPy dtype of the stored data (None: not stored as an array).
 TYPES: list[tuple[str, Any]] = [
@@ -219,6 +221,7 @@ class _Table:
         if not 4 <= position <= len(buffer.data) - 4:
             raise FormatError(f"damaged .tflite file: a table at byte {position} of {len(buffer.data)}")
         buffer.spend(TABLE_COST)
+        memory.take(TABLE_BYTES, "the tables")
         self._buffer, self._types, self._table = buffer, number_types, Table(buffer.data, position)
         start = position - self._table.Get(number_types.SOffsetTFlags, position)
         if not 0 <= start <= len(buffer.data) - 4:

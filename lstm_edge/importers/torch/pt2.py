@@ -3,7 +3,6 @@ checkpoint that torch_pickle reads (2.1 to 2.7)."""
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from ...errors import FormatError, UnsupportedModelError
 from ...files import pickles, zips
+from ...files.json import parsed
 from ...files.pickled_tensors import Storage, Tensor, elements, itemsize, materialise
 from ...files.zips import read_entry
 from .axes import Extent, Given, Sizes, Traced
@@ -67,7 +67,7 @@ class _Archive:
         return read_entry(self.archive, self.entries[name], self.place)
 
     def traced(self) -> Traced:
-        described = json.loads(self.read(self.model))
+        described = parsed(self.read(self.model))
         module = described["graph_module"]
         graph, signature = module["graph"], module["signature"]
         values: dict[str, Any] = graph["tensor_values"]
@@ -98,7 +98,7 @@ class _Archive:
         found: dict[str, np.ndarray] = {}
         for folder, config in (("weights", "model_weights_config.json"), ("constants", "model_constants_config.json")):
             name = f"{self.root}data/{folder}/{config}"
-            for key, entry in json.loads(self.read(name))["config"].items() if name in self.entries else ():
+            for key, entry in parsed(self.read(name))["config"].items() if name in self.entries else ():
                 found[key] = self._array(key, entry, f"{self.root}data/{folder}/{entry['path_name']}")
         for name in (*OLD_STATE, *OLD_CONSTANTS):
             if self.root + name in self.entries:
@@ -233,7 +233,7 @@ def _output_names(module: dict[str, Any], count: int) -> list[str]:
     signature = next((c["signature"] for c in calls if c.get("fqn") == "" and c.get("signature")), None)
     if signature is None:
         return [""] * count
-    spec = json.loads(signature["out_spec"])[1]
-    keys = json.loads(spec["context"]) if (spec.get("type") or "").endswith("dict") else []
+    spec = parsed(signature["out_spec"])[1]
+    keys = parsed(spec["context"]) if (spec.get("type") or "").endswith("dict") else []
     keys = keys[1] if len(keys) == 2 and isinstance(keys[1], list) else keys
     return [str(k) for k in keys] if len(keys) == count else [""] * count

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ast
+import re
 import zipfile
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from .... import memory
 from ....errors import FormatError, UnsupportedModelError
 from ....files import pickles, zips
 from ....files.pickles import Inert, below
 from ....files.zips import read_entry
 
 MAX_CODE = 16 << 20
+WORD = re.compile(rb"\w+|[^\w\s]")
 
 
 def is_script(names: list[str]) -> bool:
@@ -53,6 +56,9 @@ class Script:
             raise FormatError(f"{self.place}: {info.filename} has {info.file_size} bytes; expected at most {MAX_CODE}")
         name = info.filename.partition("code/")[2].removesuffix(".py").replace("/", ".")
         code = read_entry(archive, info, self.place)
+        words = sum(1 for _ in WORD.finditer(code))
+        memory.ask(900 * words, f"{self.place}: {info.filename}")  # of which the parser gives back the half
+        memory.take(450 * words, f"{self.place}: {info.filename}")
         try:
             tree = ast.parse(code)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
