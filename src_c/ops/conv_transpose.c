@@ -186,10 +186,11 @@ static void add_block(const job *j, int64_t group, int64_t first, int64_t n, con
     const int64_t rows = q->group_outputs * q->taps, channels = q->w.channels, positions = q->w.out[0] * q->w.out[1];
     const bool last = j->p->window.channels_last;
     const int64_t plane = last ? 1 : positions, step = last ? q->outputs : 1;
-    const le_packed packed = {.n = (int)rows, .k = (int)q->group_inputs, .data = j->packed + (size_t)group * j->packed_stride};
+    const le_packed in_run = {
+        .n = (int)rows, .k = (int)q->group_inputs, .data = j->p->is_packed ? NULL : j->packed + (size_t)group * j->packed_stride};
     const float *from =
         q->group_inputs ? x + first * channels + group * q->group_inputs : x; /* without channels there may be no x at all */
-    le_matmul(j->kernels, n, from, channels, j->p->is_packed ? &j->p->w[group] : &packed, NULL, 0, j->products, rows, j->quantized);
+    le_matmul(j->kernels, n, from, channels, j->p->is_packed ? &j->p->w[group] : &in_run, NULL, 0, j->products, rows, j->quantized);
     const float *z = j->products;
     int64_t h = first / q->w.size[1], w = first % q->w.size[1];
     for (; n > 0; h++, w = 0) {
