@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What the compiler makes code for, 1 or 0: conditions of kernels.def and of the files with kernels. */
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+/* What the compiler makes code for, 1 or 0: conditions of kernels.def and of the files with kernels. LE_SCALAR_ONLY leaves an x86's vectors out. */
+#if defined(__x86_64__) && !defined(LE_SCALAR_ONLY) && (defined(__GNUC__) || defined(__clang__))
 #define LE_X86 1
 #else
 #define LE_X86 0

@@ -55,7 +55,7 @@ void le_sparse_multiply(const le_sparse_blocks *blocks, int rows, le_sparse_args
         for (int r = 0, count; r < rows; r += count) {
             count = rows - r >= blocks->n_rows ? blocks->n_rows : 1;
             a.x = (const char *)all.x + (size_t)r * (size_t)planes * (size_t)all.x_stride * width;
-            a.x_scale = all.x_scale + (all.x_scale ? r * planes : 0);
+            a.x_scale = all.x_scale ? all.x_scale + r * planes : NULL;
             a.init = all.init ? all.init + r * all.init_stride + to : NULL;
             a.y = all.y + r * all.y_stride + to;
             if (lanes < LE_SPARSE_ROWS)

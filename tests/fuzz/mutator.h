@@ -1,5 +1,5 @@
 /* libFuzzer's changes to a .lstm file: bytes anywhere as it makes them, or one field of one record; then its size and checksum are made right, so that the
- * reader looks behind them. Requests for more memory than a small computer has are refused (allocations.h). */
+ * reader looks behind them. Kernels are named, as asking the CPU for the best takes longer than a file in a virtual machine. Requests for more memory than a small computer has are refused (allocations.h). */
 #ifndef MUTATOR_H
 #define MUTATOR_H
 
@@ -12,8 +12,30 @@
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned int seed);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+uint32_t __wrap_le_crc32(uint32_t crc, const void *data, size_t size);
 
 enum { HEADER = 64, SECTION = 32, SECTIONS_AT = 24, SIZE_AT = 16, CRC_AT = 12 };
+
+static le_model *open_with(const uint8_t *data, size_t size, const char *isa) {
+    le_error err;
+    const le_options options = {.size = sizeof options, .isa = isa};
+    return le_model_open(data, size, &options, &err);
+}
+
+/* The core's checksum, with a table that is made once and no coverage taken: every file that is made has the right one, which took four fifths of the
+ * time. The linker sends the core's calls here. */
+__attribute__((no_sanitize("coverage"))) uint32_t __wrap_le_crc32(uint32_t crc, const void *data, size_t size) {
+    static uint32_t table[256];
+    for (uint32_t b = 0; b < 256 && !table[255]; b++) {
+        table[b] = b;
+        for (int bit = 0; bit < 8; bit++)
+            table[b] = table[b] >> 1 ^ (table[b] & 1 ? 0xedb88320 : 0);
+    }
+    crc = ~crc;
+    for (const uint8_t *at = data, *end = at + size; at < end; at++)
+        crc = table[(crc ^ *at) & 255] ^ crc >> 8;
+    return ~crc;
+}
 
 static uint32_t next_random(uint32_t *seed) { return (*seed = *seed * 1664525u + 1013904223u) >> 8; }
 
@@ -58,7 +80,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned
         return size;
     memcpy(data, "LSTMEDGE", 8);
     memcpy(data + SIZE_AT, &(uint64_t){size}, 8);
-    const uint32_t crc = le_crc32(0, data + 16, size - 16);
+    const uint32_t crc = __wrap_le_crc32(0, data + 16, size - 16);
     memcpy(data + CRC_AT, &crc, sizeof crc);
     return size;
 }

@@ -2,8 +2,7 @@
 #include "mutator.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    le_error err;
-    le_model *model = le_model_open(data, size, NULL, &err);
+    le_model *model = open_with(data, size, "scalar");
     if (!model)
         return 0;
     size_t bytes = le_model_bytes(model);

@@ -1,4 +1,4 @@
-/* Opens what libFuzzer makes, and where it is a model, runs it: two lengths of call, a reset, a state set, on values that the file's bytes choose. */
+/* Opens what libFuzzer makes, and where it is a model, runs it with kernels that its size chooses: two lengths of call, a reset, a state set, on values that the file's bytes choose. */
 #include <stdlib.h>
 
 #include "mutator.h"
@@ -59,11 +59,22 @@ static void call(const le_model *model, le_stream *stream, int64_t batch, int64_
     }
 }
 
+static int kernel_tables;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc, (void)argv;
+    while (le_isa_name(kernel_tables, NULL))
+        kernel_tables++;
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    le_error err;
-    le_model *model = le_model_open(data, size, NULL, &err);
+    const char *isa = le_isa_name((int)(size / 16 % (size_t)kernel_tables), NULL);
+    le_model *model = open_with(data, size, isa);
     if (!model)
         return 0;
+    le_error err;
     uint32_t seed = (uint32_t)size;
     const int64_t batch = 1 + (int64_t)(size / 8 % 2);
     const int few = le_model_count(model, LE_INPUT) <= MOST_PORTS && le_model_count(model, LE_OUTPUT) <= MOST_PORTS;
