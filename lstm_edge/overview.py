@@ -47,6 +47,8 @@ def show() -> None:
         print(text(), flush=True)
     except BrokenPipeError:  # the reader has seen enough; what Python still flushes at its end goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as exc:
+        raise SystemExit(f"error: standard output: {exc.strerror}") from None
 
 
 def _columns() -> int:

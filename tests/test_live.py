@@ -394,3 +394,26 @@ def test_lines_before_a_wrong_one_are_answered_however_they_come(vad, stdin, cap
     assert _run(["run", vad, "-"]) == 1
     said = capsys.readouterr()
     assert said.out == whole and whole.count("\n") >= len(rows) and "line 4" in said.err
+
+
+@pytest.mark.parametrize("piece", [1, 65536])
+def test_a_header_is_not_read_as_samples(vad, stdin, capsys, tmp_path, piece):
+    stdin(wav(SOUND), piece)
+    error = error_of(capsys, vad, "-", "--raw", "s16le", "--rate", "16000")
+    assert "standard input: --raw s16le: expected samples without a header, found a .wav; leave out --raw" in error
+    stdin(b"fLaC" + bytes(100), piece)
+    assert "found FLAC; a decoder such as ffmpeg" in error_of(capsys, vad, "-", "--raw", "f32le")
+    (tmp_path / "sound.pcm").write_bytes(wav(SOUND))
+    assert "and name the file .wav" in error_of(capsys, vad, str(tmp_path / "sound.pcm"), "--raw", "s16le")
+    stdin(b"RIFF" + SOUND.tobytes(), piece)  # samples may be anything
+    answers(capsys, vad, "-", "--raw", "s16le", "--quiet")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's")
+@pytest.mark.parametrize("place, target", [("standard output", "-"), ("/dev/full", "/dev/full")])
+def test_a_full_disk_is_named(vad, tmp_path, place, target):
+    np.save(tmp_path / "x.npy", np.zeros((3, FRAME), np.float32))
+    command = [sys.executable, "-m", "lstm_edge", "run", vad, str(tmp_path / "x.npy"), "-o", target]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (1, f"error: {place}: No space left on device\n")

@@ -8,6 +8,7 @@ traceback LSTM_EDGE_TRACEBACK=1 shows, as it does where a reader stops at a file
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ import click
 from .. import __version__
 from ..errors import LstmEdgeError
 from ..files.guard import TRACEBACK, UnreadableError
+from ..files.replacing import NamedFile
 from ..options import named_as_on_command_line
 from ..overview import COMMANDS, text
 
@@ -33,6 +35,9 @@ EXTRAS = {
     "pandas": "pandas",
     "pyarrow": "pandas",
 }
+
+
+STDOUT = "standard output"
 
 
 class _LazyGroup(click.Group):
@@ -53,8 +58,7 @@ class _LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            with suppress(OSError):  # what is still to be flushed at the end goes nowhere
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _forget_stdout()
             return 0
 
 
@@ -75,7 +79,24 @@ def error_line(message: str, below: str = "") -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits with its code."""
+    _name_stdout()
     sys.exit(_run(args))
+
+
+def _name_stdout() -> None:
+    """From now on an error of writing to standard output says where: a full disk behind `>`. Not on Windows, whose consoles take no bytes."""
+    given = sys.stdout
+    if given is None or given is not sys.__stdout__ or os.name == "nt":
+        return
+    given.flush()
+    named = io.BufferedWriter(NamedFile(given.fileno(), "wb", STDOUT, closefd=False))
+    sys.stdout = io.TextIOWrapper(named, given.encoding, given.errors, None, given.line_buffering, given.write_through)
+
+
+def _forget_stdout() -> None:
+    """What is still to be flushed at the end goes nowhere."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(args: Sequence[str] | None) -> int:
@@ -97,6 +118,8 @@ def _run(args: Sequence[str] | None) -> int:
         error_line("interrupted")
         return 130
     except OSError as exc:
+        if exc.filename == STDOUT:
+            _forget_stdout()
         error_line(f"{exc.filename}: {exc.strerror}" if exc.filename and exc.strerror else str(exc))
         words = sys.argv[1:] if args is None else args
         missing = isinstance(exc, FileNotFoundError) and exc.filename

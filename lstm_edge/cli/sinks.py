@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +13,8 @@ from typing import IO, Any
 import numpy as np
 
 from ..errors import FormatError, ShapeError
+from ..files.replacing import NamedFile, written_in_place
 from ..files.replacing import replacing as whole_file
-from ..files.replacing import written_in_place
 from .io import stdout
 from .lines import FORMS, Clock, Lines
 from .meanings import Meanings
@@ -46,7 +47,7 @@ def check_output(path: str, sources: tuple[str, ...]) -> None:
 def replacing(path: str) -> Iterator[IO[bytes]]:
     """A file to write that becomes `path` at the end. A device or a pipe stays what it is and is written as it comes."""
     if written_in_place(path):
-        with open(path, "wb") as file:
+        with _in_place(path) as file:
             yield file
     else:
         with whole_file(path) as file:
@@ -193,4 +194,8 @@ class Sink:
 
 
 def _opened(path: str) -> IO[bytes]:
-    return stdout().buffer if path == "-" else open(path, "wb")
+    return stdout().buffer if path == "-" else _in_place(path)
+
+
+def _in_place(path: str) -> IO[bytes]:
+    return io.BufferedWriter(NamedFile(path, "wb", path))

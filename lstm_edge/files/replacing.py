@@ -20,6 +20,20 @@ NAME_KEPT = 50  # characters of a temporary's name that are its target's: names 
 _numbers = itertools.count()  # the threads of a process write the same file through names of their own
 
 
+class NamedFile(io.FileIO):
+    """A file whose errors say `asked`: the system's own name no path when a write fails."""
+
+    def __init__(
+        self, file: str | os.PathLike[str] | int, mode: str, asked: str | os.PathLike[str], closefd: bool = True
+    ):
+        self.asked = asked
+        super().__init__(file, mode, closefd)
+
+    def write(self, content: Any) -> int:
+        with _naming(self.asked):
+            return super().write(content)
+
+
 def written_in_place(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is there and no file: a device such as /dev/null, a pipe. Nothing takes its name."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
@@ -64,17 +78,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     _synchronise(folder)
 
 
-class _Named(io.FileIO):
-    """A file whose errors name the one that was asked for: the system's own name no path when a write fails."""
-
-    asked: str
-
-    def write(self, content: Any) -> int:
-        with _naming(self.asked):
-            return super().write(content)
-
-
-def _created(folder: str, name: str, asked: str) -> _Named:
+def _created(folder: str, name: str, asked: str) -> NamedFile:
     """A new file, locked: who finds it unlocked knows that its process has ended."""
     while True:
         temporary = os.path.join(
@@ -82,10 +86,9 @@ def _created(folder: str, name: str, asked: str) -> _Named:
         )
         try:
             with _naming(asked):
-                raw = _Named(temporary, "x+b")
+                raw = NamedFile(temporary, "x+b", asked)
         except FileExistsError:  # of a process with the same number, on another machine or long ago
             continue
-        raw.asked = asked
         if _lock(raw.fileno()) and _still_there(raw):
             return raw
         raw.close()  # found between its making and its lock, and removed
@@ -119,7 +122,7 @@ def _lock(number: int) -> bool:
     return True
 
 
-def _still_there(raw: _Named) -> bool:
+def _still_there(raw: NamedFile) -> bool:
     try:
         return os.path.samestat(os.stat(raw.name), os.fstat(raw.fileno()))
     except FileNotFoundError:
@@ -137,7 +140,7 @@ def _synchronise(folder: str) -> None:
 
 
 @contextmanager
-def _naming(asked: str) -> Iterator[None]:
+def _naming(asked: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
