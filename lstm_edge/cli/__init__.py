@@ -56,7 +56,10 @@ class _LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """click ends with 1 where the reader of stdout has gone: that it has seen enough is no error."""
         try:
-            return super().invoke(ctx)
+            code = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return code
         except BrokenPipeError:
             _forget_stdout()
             return 0
