@@ -88,8 +88,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 def _name_stdout() -> None:
     """From now on an error of writing to standard output says where: a full disk behind `>`. Not on Windows, whose consoles take no bytes."""
-    given = sys.stdout
-    if given is None or given is not sys.__stdout__ or os.name == "nt":
+    given: object = sys.stdout
+    if not isinstance(given, io.TextIOWrapper) or given is not sys.__stdout__ or os.name == "nt":
         return
     given.flush()
     named = io.BufferedWriter(NamedFile(given.fileno(), "wb", STDOUT, closefd=False))
