@@ -25,7 +25,7 @@ from shared import ROOT
 from lstm_edge.cli import COMMANDS, _run, group
 from lstm_edge.forecasting import Description
 
-PAGES = "python streaming command-line keras torch refused insight tasks adaptation training-loop benchmark forecasting tutorial scaling features answers".split()
+PAGES = "python streaming command-line keras torch refused insight tasks adaptation training-loop benchmark forecasting tutorial scaling features answers pipelines".split()
 RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in PAGES)]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 FENCE = re.compile(r"^```(\w+)( norun| refused)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -175,6 +175,28 @@ def make_forecast_files():
     Path("two.csv").write_text("\n".join(f"{n % 5},{n % 7}" for n in range(40)))
 
 
+def make_parts_of_pipelines():
+    """dtln_1.lstm and dtln_2.lstm, recurrences of a unit over frames as wide as theirs, and noisy.wav."""
+    import lstm_edge
+
+    pytest.importorskip("torch").set_num_threads(1)
+    pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    for name, width in (("dtln_1", 257), ("dtln_2", 512)):
+        sizes = {
+            "rec.weight_ih_l0": (3, width),
+            "rec.weight_hh_l0": (3, 1),
+            "rec.bias_ih_l0": (3,),
+            "rec.bias_hh_l0": (3,),
+        }
+        sizes = {**sizes, "out.weight": (width, 1), "out.bias": (width,)}
+        layers = [{"type": "gru", "weights": "rec"}, {"type": "dense", "weights": "out"}]
+        network = {"convention": "torch", "inputs": {"x": ["batch", "frames", width]}, "layer": layers}
+        weights = {n: rng.standard_normal(s).astype(np.float32) / 8 for n, s in sizes.items()}
+        lstm_edge.convert(weights, f"{name}.lstm", network=network, self_test=False)
+    write_wav(Path("noisy.wav"), rng.integers(-3000, 3000, 16000), 16000)
+
+
 def frameworks_of_tutorial():
     """Its models are made by the page itself."""
     for name in ("keras", "onnx", "torch"):
@@ -193,6 +215,7 @@ MADE_FOR = {
     "forecasting.md": (make_forecast_files,),
     "tutorial.md": (frameworks_of_tutorial,),
     "features.md": (frameworks_of_features,),
+    "pipelines.md": (make_parts_of_pipelines,),
 }
 
 
