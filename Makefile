@@ -75,6 +75,7 @@ $(C_BUILD)/%.o: src_c/%.c src_c/flags.mk Makefile
 LINK_FLAGS_test_model := -Wl,--wrap=malloc,--wrap=calloc,--wrap=mmap,--wrap=le_alloc_aligned
 LINK_FLAGS_test_adapt := $(LINK_FLAGS_test_model)
 LINK_FLAGS_test_forecast := $(LINK_FLAGS_test_model)
+LINK_FLAGS_test_faults := $(LINK_FLAGS_test_model)
 
 # gcc 12's vectoriser for AArch64 crashes on a test.
 .SECONDARY: $(C_TESTS:%$(EXE)=%.o)

@@ -6,47 +6,42 @@
 
 A fault is a file of src_c, a text that stands there exactly once, and what is written in its place. The copy lies outside the repository; it is
 built by the Makefile with -O1 and without sanitizers, so that what is caught is caught by what a test says, and only what the fault touches is
-compiled again. Prints by what each was caught; exits 1 where fewer than 95 of 100 were, or where a text does not stand in its file once.
+compiled again. Each answer is added to build/mutants.jsonl at once: a run that was ended goes on where it stopped, and a fault that was caught is
+made again only when it or its file changed, or with --anew (tests were taken away). Prints by what each was caught; exits 1 where fewer than 95 of
+100 were, or where a text does not stand in its file once.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from core_copy import ROOT, CoreCopy
+
 sys.path.insert(0, str(ROOT))
 
 from lstm_edge.files import toml  # noqa: E402 (the tool runs without being installed)
 
-COPIED = (
-    "docs",
-    "lstm_edge",
-    "src_c",
-    "tests",
-    "tools",
-    "examples",
-    "Makefile",
-    "pyproject.toml",
-    "README.md",
-    "CHANGELOG.md",
-)
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "corpus")
+RESULTS = ROOT / "build/mutants.jsonl"
+
 # Quickest first: the first failure ends it.
 PYTHON_TESTS = [
     "tests/test_reference_vectors.py", "tests/test_op_table.py", "tests/test_further_lengths.py", "tests/test_ops.py",
     "tests/test_sparse.py", "tests/test_int8.py", "tests/test_many.py", "tests/test_streaming.py", "tests/test_runtime.py",
     "tests/test_forecasting.py", "tests/test_reference.py", "tests/test_import_tflite_integer.py",
 ]  # fmt: skip
+# They take many seconds, and what they ask is about training and memory.
+SKIPPED = "not (digits_pruned or leave_no_memory)"
 LEAST = 0.95
 LIMITS = {"C": 60, "Python": 300}  # seconds: a fault that loops for ever is caught, too
 
@@ -58,73 +53,68 @@ class Fault:
     file: str
     old: str
     new: str
+    digest: str  # the same while neither the fault nor its file changes
+
+
+@dataclass
+class Answer:
+    caught: str | None
+    seconds: float
+
+    @property
+    def by_a_test(self) -> bool:
+        """A fault that does not compile is none."""
+        return self.caught is not None and not self.caught.startswith("the compiler")
+
+
+class Results:
+    """What was answered before, by the faults' digests; each new answer is kept at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.answers: dict[str, Answer] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            row = json.loads(line)
+            self.answers[row["digest"]] = Answer(row["caught"], row["seconds"])
+
+    def caught(self, fault: Fault) -> Answer | None:
+        answer = self.answers.get(fault.digest)
+        return answer if answer and answer.by_a_test else None
+
+    def add(self, fault: Fault, answer: Answer) -> None:
+        row = {"digest": fault.digest, "room": fault.room, "name": fault.name, **asdict(answer)}
+        self.path.parent.mkdir(exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 def read_faults() -> list[Fault]:
     faults = []
     for path in sorted((ROOT / "tests/mutants").glob("*.toml")):
         for row in toml.loads(path.read_text(encoding="utf-8"))["fault"]:
-            fault = Fault(path.stem, **row)
-            found = (ROOT / fault.file).read_text(encoding="utf-8").count(fault.old)
-            if found != 1:
+            text = (ROOT / row["file"]).read_text(encoding="utf-8")
+            if text.count(row["old"]) != 1:
                 raise SystemExit(
-                    f"{path.name}: {fault.name!r}: expected its text once in {fault.file}, found it {found} times"
+                    f"{path.name}: {row['name']!r}: expected its text once in {row['file']}, found it {text.count(row['old'])} times"
                 )
-            faults.append(fault)
+            digest = hashlib.sha256("\0".join([row["file"], row["old"], row["new"], text]).encode()).hexdigest()
+            faults.append(Fault(path.stem, **row, digest=digest))
     return faults
 
 
-class Copy:
+class Copy(CoreCopy):
     """The tree, its objects without a fault, and what is built with one."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in COPIED:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=LEFT_OUT)
-            else:
-                shutil.copy2(source, folder / name)
-        flags = folder / "src_c/flags.mk"
-        flags.write_text(re.sub(r"-O[23]", "-O1", flags.read_text()))
-        self.make("base")
-        self.build_layer()
-
-    def run(
-        self, *command: str | Path, limit: float | None = None, **surroundings: str
-    ) -> subprocess.CompletedProcess[str]:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("LSTM_EDGE_")} | surroundings
-        return subprocess.run(
-            list(map(str, command)), cwd=self.folder, env=environment, capture_output=True, text=True, timeout=limit
-        )
-
-    def make(self, build: str) -> str:
-        """Objects and C tests in a folder of their own; what the compiler says where it fails."""
-        done = self.run("make", "-s", f"-j{os.cpu_count()}", "build-test-c", f"C_BUILD={build}", "SANITIZE_FLAGS=-fPIC")
-        return "" if done.returncode == 0 else done.stderr or "make failed"
-
-    def build_layer(self) -> None:
-        """Cython's part of the module, which no fault touches."""
-        python = sysconfig.get_paths()["include"]
-        steps = [
-            [sys.executable, "-m", "cython", "-3", "lstm_edge/_core.pyx", "-o", "_core.c"],
-            ["gcc", "-O0", "-fPIC", "-Isrc_c", f"-I{python}", "-c", "_core.c", "-o", "_core.o"],
-        ]
-        for step in steps:
-            done = self.run(*step)
-            if done.returncode:
-                raise SystemExit(f"{' '.join(step)}:\n{done.stdout}{done.stderr}")
-
-    def link(self, build: str) -> None:
-        objects = [p for p in (self.folder / build).rglob("*.o") if p.parent.name != "tests"]
-        module = self.folder / "lstm_edge" / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
-        self.run("gcc", "-shared", "-o", module, "_core.o", *objects, "-lm", "-lpthread").check_returncode()
+        super().__init__(folder, "-O1")
+        wrong = self.make("objects")
+        if wrong:
+            raise SystemExit(wrong)
+        shutil.copytree(folder / "objects", folder / "base")
 
     def judged(self, build: str) -> str | None:
         """The test that fails, or None."""
-        for test in sorted((self.folder / build / "tests").glob("test_*")):
-            if test.suffix:
-                continue
+        for test in self.c_tests(build):
             try:
                 done = self.run(test, limit=LIMITS["C"], LSTM_EDGE_TEST_STRIDE="200003")
             except subprocess.TimeoutExpired:
@@ -132,12 +122,8 @@ class Copy:
             if done.returncode:
                 return f"{test.name}.c"
         self.link(build)
-        present = [name for name in PYTHON_TESTS if (self.folder / name).exists()]
         try:
-            done = self.run(
-                sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *present,
-                limit=LIMITS["Python"], HYPOTHESIS_PROFILE="emulated", OMP_NUM_THREADS="1", PYTHONFAULTHANDLER="1",
-            )  # fmt: skip
+            done = self.pytest(PYTHON_TESTS, LIMITS["Python"], "-x", "-k", SKIPPED)
         except subprocess.TimeoutExpired:
             return "Python (does not end)"
         if done.returncode == 0:
@@ -146,38 +132,50 @@ class Copy:
         crashed = re.search(r'File ".*?tests/(test_\w+\.py)", line \d+ in (test_\w+)', done.stderr)
         return told[1] if told else "::".join(crashed.groups()) + " (crash)" if crashed else "Python (crash)"
 
-    def judge(self, fault: Fault) -> tuple[str | None, float]:
-        """By what the fault is caught (None: by nothing), and the seconds that took."""
+    def judge(self, fault: Fault) -> Answer:
         start = time.monotonic()
         path = self.folder / fault.file
         text, times = path.read_text(encoding="utf-8"), path.stat()
-        shutil.rmtree(self.folder / "faulty", ignore_errors=True)
-        shutil.copytree(self.folder / "base", self.folder / "faulty")
+        # By the name they were built under, which stands in what the compiler wrote about headers.
+        shutil.rmtree(self.folder / "objects")
+        shutil.copytree(self.folder / "base", self.folder / "objects")
         path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
         try:
-            wrong = self.make("faulty")
-            caught = f"the compiler: {wrong.splitlines()[0]}" if wrong else self.judged("faulty")
+            wrong = self.make("objects")
+            caught = f"the compiler: {wrong.splitlines()[0]}" if wrong else self.judged("objects")
         finally:
             path.write_text(text, encoding="utf-8")
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-        return caught, time.monotonic() - start
+        return Answer(caught, time.monotonic() - start)
+
+
+def tell(fault: Fault, answer: Answer) -> None:
+    print(f"{fault.room:8} {answer.seconds:5.1f} s  {fault.name:70} {answer.caught or 'SURVIVED'}", flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Makes faults, one by one, and tells which tests see them.")
     parser.add_argument("words", nargs="*", help="only faults whose name, file or list has one of these")
-    words = parser.parse_args().words
+    parser.add_argument("--anew", action="store_true", help="judge those again that were caught before, too")
+    options = parser.parse_args()
+    words = options.words
     faults = [f for f in read_faults() if not words or any(w in f"{f.room} {f.file} {f.name}" for w in words)]
+    results = Results(RESULTS)
+    known = [] if options.anew else [(fault, answer) for fault in faults if (answer := results.caught(fault))]
+    for fault, answer in known:
+        tell(fault, answer)
+    left = [fault for fault in faults if all(fault is not one for one, _ in known)]
     survived: list[str] = []
     with tempfile.TemporaryDirectory(prefix="lstm_edge_mutants_") as folder:
-        copy = Copy(Path(folder))
-        wrong = copy.judged("base")
+        copy = Copy(Path(folder)) if left else None
+        wrong = copy.judged("objects") if copy else None
         if wrong:
             raise SystemExit(f"without a fault: expected every test to pass, found that {wrong} fails")
-        for fault in faults:
-            caught, seconds = copy.judge(fault)
-            print(f"{fault.room:8} {seconds:5.1f} s  {fault.name:70} {caught or 'SURVIVED'}", flush=True)
-            if not caught or caught.startswith("the compiler"):
+        for fault in left:
+            answer = copy.judge(fault)
+            results.add(fault, answer)
+            tell(fault, answer)
+            if not answer.by_a_test:
                 survived.append(fault.name)
     print(f"{len(faults) - len(survived)} of {len(faults)} caught", *survived, sep="\n  survived: ")
     return len(faults) - len(survived) < LEAST * len(faults)

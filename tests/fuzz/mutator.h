@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "allocations.h"
-#include "lstm_edge.h"
+#include "call_any.h"
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned int seed);
@@ -36,8 +36,6 @@ __attribute__((no_sanitize("coverage"))) uint32_t __wrap_le_crc32(uint32_t crc, 
         crc = table[(crc ^ *at) & 255] ^ crc >> 8;
     return ~crc;
 }
-
-static uint32_t next_random(uint32_t *seed) { return (*seed = *seed * 1664525u + 1013904223u) >> 8; }
 
 /* A field of 1 to 8 bytes, of a section's row or within the section, becomes a number near what it was, near a limit, or any. */
 static void change_field(uint8_t *data, size_t size, uint32_t *seed) {
