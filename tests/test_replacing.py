@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import resource
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared import ROOT
 
 from lstm_edge.errors import FormatError
 from lstm_edge.files.replacing import replacing
@@ -67,6 +69,15 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, name):
             other.write(b"first")
         file.write(b"whole")
     assert path.read_bytes() == b"whole" and left_over(tmp_path) == [f".{name}.notes.tmp"]
+
+
+def test_a_conversion_that_is_killed_leaves_a_whole_file(tmp_path):
+    """By hand: python tools/kill_convert.py 200."""
+    spec = importlib.util.spec_from_file_location("kill_convert", ROOT / "tools/kill_convert.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    found = tool.kill(4, tmp_path)
+    assert found["before"] + found["new"] == 4
 
 
 def test_a_link_stays_and_its_file_is_replaced(tmp_path):
