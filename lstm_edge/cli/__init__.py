@@ -8,11 +8,11 @@ traceback LSTM_EDGE_TRACEBACK=1 shows, as it does where a reader stops at a file
 from __future__ import annotations
 
 import importlib
-import io
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from io import BufferedWriter, TextIOWrapper  # by name: this package has a module io
 from typing import Any, NoReturn
 
 import click
@@ -89,11 +89,11 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 def _name_stdout() -> None:
     """From now on an error of writing to standard output says where: a full disk behind `>`. Not on Windows, whose consoles take no bytes."""
     given: object = sys.stdout
-    if not isinstance(given, io.TextIOWrapper) or given is not sys.__stdout__ or os.name == "nt":
+    if not isinstance(given, TextIOWrapper) or given is not sys.__stdout__ or os.name == "nt":
         return
     given.flush()
-    named = io.BufferedWriter(NamedFile(given.fileno(), "wb", STDOUT, closefd=False))
-    sys.stdout = io.TextIOWrapper(named, given.encoding, given.errors, None, given.line_buffering, given.write_through)
+    named = BufferedWriter(NamedFile(given.fileno(), "wb", STDOUT, closefd=False))
+    sys.stdout = TextIOWrapper(named, given.encoding, given.errors, None, given.line_buffering, given.write_through)
 
 
 def _forget_stdout() -> None:
