@@ -159,7 +159,27 @@ static void test_wrong_states_and_options(void) {
     le_model_close(model);
 }
 
+/* Each allocation of turning it on fails once: refused with its words, and then it turns on. */
+static void test_failing_allocations(void) {
+    le_error err;
+    le_model *model = open_model(0);
+    le_stream *stream = model ? le_stream_open(model, BATCH, 1, &err) : NULL;
+    CHECK(stream != NULL);
+    int refused = 0;
+    for (le_status status = LE_ERR_MEMORY; stream && status != LE_OK; refused++) {
+        refused_allocation = allocations + 1 + refused;
+        err = (le_error){LE_OK, ""};
+        status = le_stream_adaptation(stream, &plain, &err);
+        CHECK(status == LE_OK || (status == LE_ERR_MEMORY && strstr(err.message, "cannot allocate")), "%d: %s", refused, err.message);
+    }
+    refused_allocation = 0;
+    CHECK(refused > 2, "%d", refused);
+    le_stream_close(stream);
+    le_model_close(model);
+}
+
 int main(void) {
+    test_failing_allocations();
     test_learns(0);
     test_learns(1);
     test_wrong_states_and_options();

@@ -122,6 +122,30 @@ static void test_refusals(le_stream *stream) {
     }
 }
 
+/* Each allocation of a first roll fails once: refused with its words, the states as they were, and the same stream rolls afterwards. */
+static void test_failing_allocations(const le_model *model) {
+    float x[BATCH * VALUES] = {0}, y[BATCH * VALUES] = {0}, kept[BATCH * VALUES];
+    const int64_t advance = 0, room = sizeof y;
+    le_roll roll = {sizeof roll, 1, 1, 0, (void *[]){x}, &advance, (void *[]){y}, &room, &whole, 1, &whole, (void *[]){kept}, 1};
+    le_error err;
+    le_stream *stream = le_stream_open(model, BATCH, 1, &err);
+    CHECK(stream != NULL);
+    int refused = 0;
+    for (le_status status = LE_ERR_MEMORY; stream && status != LE_OK; refused++) {
+        refused_allocation = allocations + 1 + refused;
+        err = (le_error){LE_OK, ""};
+        status = le_stream_roll(stream, &roll, &err);
+        CHECK(status == LE_OK || (status == LE_ERR_MEMORY && strstr(err.message, "a copy of the states")), "%d: %s", refused, err.message);
+    }
+    refused_allocation = 0;
+    CHECK(refused == 4, "%d", refused); /* the list, and both buffers of the state */
+    roll.frames = -1;
+    CHECK(stream && le_stream_roll(stream, &roll, &err) == LE_ERR_VALUE && strstr(err.message, "frames: expected 0"), "%s", err.message);
+    roll.size = 1;
+    CHECK(stream && le_stream_roll(stream, &roll, NULL) == LE_ERR_VALUE);
+    le_stream_close(stream);
+}
+
 int main(void) {
     size_t size;
     uint8_t *file = one_step_ahead(&size);
@@ -133,6 +157,7 @@ int main(void) {
     if (stream) {
         test_equals_the_loop(stream);
         test_windows(model);
+        test_failing_allocations(model);
         test_refusals(stream);
     }
     le_stream_close(stream);

@@ -5,10 +5,10 @@
 #include "check.h"
 #include "lstm_file.h"
 
-enum { ROWS = 10, INPUTS = 6, HIDDEN = 9, STREAMS = 150, THREADS = 4 };
+enum { ROWS = 10, INPUTS = 6, HIDDEN = 9, STREAMS = 150, THREADS = 4, FRAMES = 2 };
 
-/* Rows of a table -> RNN over (batch, frames), its h a state: a whole number beyond the table fails. */
-static uint8_t *table_rnn(size_t *size) {
+/* Rows of a table -> RNN over (batch, frames), or (frames, batch), its h a state: a whole number beyond the table fails. */
+static uint8_t *table_rnn(size_t *size, int time_major) {
     static builder f;
     static float weights[ROWS * INPUTS + HIDDEN * (INPUTS + HIDDEN)];
     memset(&f, 0, sizeof f);
@@ -23,9 +23,9 @@ static uint8_t *table_rnn(size_t *size) {
         hn = tensor(&f, "hn", LE_F32, 0, NULL, NULL);
     int_attr(&f, "axis", 0);
     node(&f, "Gather", "rows", 2, (int[]){ti, x}, 1, (int[]){e}, 1);
-    int_attr(&f, "time_major", 0);
+    int_attr(&f, "time_major", time_major);
     node(&f, "RNN", "rnn", 5, (int[]){e, wi, ri, -1, h}, 2, (int[]){y, hn}, 1);
-    input(&f, "x", x, 2, (le_dim[]){{1, LE_BATCH}, {1, LE_FRAMES}});
+    input(&f, "x", x, 2, time_major ? (le_dim[]){{1, LE_FRAMES}, {1, LE_BATCH}} : (le_dim[]){{1, LE_BATCH}, {1, LE_FRAMES}});
     output(&f, "y", y);
     state(&f, "rnn.h", h, hn, 3, (le_dim[]){{1, LE_NUMBER}, {1, LE_BATCH}, {HIDDEN, LE_NUMBER}});
     return finish(&f, size);
@@ -58,11 +58,11 @@ static le_status step(le_many *many, int threads, le_stream **streams, const int
 }
 
 static void test_threads(const le_model *model, int threads) {
-    static float want[STREAMS * HIDDEN], got[STREAMS * HIDDEN];
+    static float want[STREAMS * FRAMES * HIDDEN], got[STREAMS * FRAMES * HIDDEN];
     static le_stream *alone[STREAMS], *together[STREAMS];
-    int32_t x[STREAMS];
+    int32_t x[STREAMS * FRAMES];
     le_error err;
-    le_many *many = le_many_open(model, 1, 1, threads, &err);
+    le_many *many = le_many_open(model, 1, FRAMES, threads, &err);
     CHECK(many != NULL);
     CHECK(le_many_rows(many) > 1);
     for (int i = 0; i < STREAMS; i++) {
@@ -71,17 +71,17 @@ static void test_threads(const le_model *model, int threads) {
     }
     le_stream_profile(together[7], 1);
     for (int t = 0; t < 12; t++) {
-        for (int i = 0; i < STREAMS; i++)
+        for (int i = 0; i < STREAMS * FRAMES; i++)
             x[i] = (int32_t)(random_bits() % ROWS);
         if (t % 3 == 2) {
-            int32_t kept = x[77];
-            x[77] = x[78] = x[140] = ROWS;
+            int32_t kept = x[77 * FRAMES];
+            x[77 * FRAMES] = x[78 * FRAMES] = x[140 * FRAMES] = ROWS;
             CHECK(step(many, threads, together, x, got, &err) == LE_ERR_VALUE);
             CHECK(strncmp(err.message, "stream 77: ", 11) == 0, "%s", err.message);
-            x[77] = x[78] = x[140] = kept;
+            x[77 * FRAMES] = x[78 * FRAMES] = x[140 * FRAMES] = kept;
         }
         for (int i = 0; i < STREAMS; i++)
-            CHECK(le_stream_run(alone[i], 1, (const void *[]){&x[i]}, (void *[]){want + i * HIDDEN}, &err) == LE_OK);
+            CHECK(le_stream_run(alone[i], FRAMES, (const void *[]){&x[i * FRAMES]}, (void *[]){want + i * FRAMES * HIDDEN}, &err) == LE_OK);
         CHECK(step(many, threads, together, x, got, &err) == LE_OK, "%s", err.message);
         CHECK(memcmp(got, want, sizeof want) == 0);
         CHECK(le_many_alone(many, 7) && !le_many_alone(many, 8));
@@ -96,16 +96,18 @@ static void test_threads(const le_model *model, int threads) {
 }
 
 int main(void) {
-    size_t size;
     le_error err;
-    uint8_t *file = table_rnn(&size);
-    le_model *model = le_model_open(file, size, NULL, &err);
-    CHECK(model != NULL, "%s", err.message);
-    CHECK(le_model_rows_apart(model, 1));
-    CHECK(le_many_open(model, 1, 1, 0, &err) == NULL && err.status == LE_ERR_VALUE);
-    for (int threads = 1; threads <= THREADS; threads++)
-        test_threads(model, threads);
-    le_model_close(model);
-    free(file);
+    for (int time_major = 0; time_major < 2; time_major++) {
+        size_t size;
+        uint8_t *file = table_rnn(&size, time_major);
+        le_model *model = le_model_open(file, size, NULL, &err);
+        CHECK(model != NULL, "%s", err.message);
+        CHECK(le_model_rows_apart(model, 1));
+        CHECK(le_many_open(model, 1, 1, 0, &err) == NULL && err.status == LE_ERR_VALUE);
+        for (int threads = 1; threads <= THREADS; threads++)
+            test_threads(model, threads);
+        le_model_close(model);
+        free(file);
+    }
     return report();
 }

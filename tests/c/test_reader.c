@@ -102,6 +102,8 @@ static void test_sections_and_names(const file f) {
     REFUSED(row_of(&f, "INPT") + 4, 4, 0, "records of");
     REFUSED(row_of(&f, "STAT"), 1, 'X', "section STAT is missing");
     REFUSED(row_of(&f, "DATA") + 8, 8, section(&f, "TENS"), "overlap");
+    REFUSED(row_of(&f, "VALS"), 4, 0x53525453, "section STRS occurs twice");
+    REFUSED(24, 4, f.size / SECTION_ROW, "sections do not fit");
     file longer = {calloc(1, f.size + 64), f.size + 64};
     memcpy(longer.bytes, f.bytes, f.size);
     repair_crc(longer.bytes, longer.size);
@@ -186,6 +188,40 @@ static void test_states(const file f) {
     REFUSED(section(&f, "INPT") + READ, 4, B, "is a constant");
 }
 
+/* A file need not lie at a boundary of eight bytes. */
+static void test_bytes_anywhere(const file f) {
+    uint8_t *moved = malloc(f.size + 1);
+    memcpy(moved + 1, f.bytes, f.size);
+    le_error err;
+    le_model *model = le_model_open(moved + 1, f.size, NULL, &err);
+    CHECK(model != NULL, "%s", err.message);
+    memset(moved, 0xff, f.size + 1); /* it is not looked at again */
+    le_stream *stream = model ? le_stream_open(model, 1, 1, &err) : NULL;
+    const float x[WIDTH] = {1, 1, 1, 1, 1, 1, 1, 1};
+    float y[WIDTH] = {0};
+    CHECK(stream && le_stream_run(stream, 1, (const void *[]){x}, (void *[]){y}, &err) == LE_OK);
+    CHECK(y[0] == weights[0] + 1 && y[7] == weights[7] + 1);
+    CHECK(model && strcmp(le_model_precision(model), "float32") == 0);
+    le_stream_close(stream);
+    le_model_close(model);
+    free(moved);
+}
+
+/* Numbers of streams and frames that no call takes. */
+static void test_sizes_of_calls(const file f) {
+    le_error err;
+    le_model *model = le_model_open(f.bytes, f.size, NULL, &err);
+    CHECK(model != NULL);
+    const int64_t wrong[] = {-1, (int64_t)1 << 31, INT64_MAX, INT64_MIN};
+    for (size_t i = 0; model && i < sizeof wrong / sizeof *wrong; i++) {
+        CHECK(!le_stream_open(model, wrong[i], 1, &err) && strstr(err.message, "batch: expected 1 to 2^31-1"), "%s", err.message);
+        CHECK(!le_stream_open(model, 1, wrong[i], &err) && strstr(err.message, "frames: expected 0 to 2^31-1"), "%s", err.message);
+    }
+    CHECK(model && !le_stream_open(model, 0, 1, &err) && err.status == LE_ERR_VALUE);
+    CHECK(model && !le_stream_open(model, 1, -1, NULL));
+    le_model_close(model);
+}
+
 /* A weight by its blocks: 16 rows of 8 columns in 8 blocks, two of which it holds; and int8 with scales. */
 static void test_blocks_and_scales(void) {
     static builder b;
@@ -212,6 +248,11 @@ static void test_blocks_and_scales(void) {
     const size_t record = section(&f, "CNST"), bits = (size_t)get(&f, record + 8, 8), scaled = record + 104;
     const uint64_t at = section(&f, "DATA") + scales;
     memcpy(f.bytes + scaled + 24, &at, 8);
+    le_error err;
+    repair_crc(f.bytes, f.size);
+    le_model *model = le_model_open(f.bytes, f.size, NULL, &err);
+    CHECK(model && strcmp(le_model_precision(model), "int8") == 0, "%s", err.message);
+    le_model_close(model);
     OPENS(scaled + 32, 8, 2);
     OPENS(scaled + 32, 8, 4);
     REFUSED(scaled + 32, 8, 3, "scales at");
@@ -296,6 +337,8 @@ int main(void) {
     test_constants(f);
     test_nodes(f);
     test_states(f);
+    test_bytes_anywhere(f);
+    test_sizes_of_calls(f);
     free(f.bytes);
     test_blocks_and_scales();
     test_tensors_named_twice_and_absent_states();
