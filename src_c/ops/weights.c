@@ -74,9 +74,11 @@ void le_weight_gather(const le_weight *w, const le_weight_view *v, float *rows) 
             le_weight_widen(w, v->offset + j * v->n_stride + a * v->k0_stride, v->k1, v->k1_stride, rows);
 }
 
+/* Kernels round both up to whole vectors. */
 static bool packable(int64_t n, int64_t k) {
+    const int64_t most = INT_MAX - 63;
     int64_t count;
-    return n >= 0 && k >= 0 && n <= INT_MAX && k <= INT_MAX && le_mul_size(n, k, &count);
+    return n >= 0 && k >= 0 && n <= most && k <= most && le_mul_size(n, k, &count);
 }
 
 /* Whether the view's rows lie in place: no gathering. */

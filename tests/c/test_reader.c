@@ -207,6 +207,25 @@ static void test_bytes_anywhere(const file f) {
     free(moved);
 }
 
+/* Kernels count a weight's rows in an int, and round them up to whole vectors. */
+static void test_as_many_rows_as_an_int_counts(void) {
+    static builder b;
+    memset(&b, 0, sizeof b);
+    int x = tensor(&b, "x", LE_F32, 0, NULL, NULL), w = tensor(&b, "w", LE_F32, 0, NULL, NULL), y = tensor(&b, "y", LE_F32, 0, NULL, NULL);
+    node(&b, "Conv", "wide", 2, (int[]){x, w}, 1, (int[]){y}, 0);
+    input(&b, "x", x, 3, (le_dim[]){{1, LE_NUMBER}, {1, LE_NUMBER}, {1, LE_NUMBER}});
+    input(&b, "w", w, 3, (le_dim[]){{INT32_MAX, LE_NUMBER}, {1, LE_NUMBER}, {1, LE_NUMBER}});
+    output(&b, "y", y);
+    size_t size;
+    uint8_t *bytes = finish(&b, &size);
+    le_error err;
+    le_model *model = le_model_open(bytes, size, &(le_options){sizeof(le_options), NULL, INT64_MAX}, &err);
+    CHECK(model != NULL, "%s", err.message);
+    CHECK(model && !le_stream_open(model, 1, 1, &err) && strstr(err.message, "2147483647 x 1 is too large"), "%s", err.message);
+    le_model_close(model);
+    free(bytes);
+}
+
 /* Numbers of streams and frames that no call takes. */
 static void test_sizes_of_calls(const file f) {
     le_error err;
@@ -338,6 +357,7 @@ int main(void) {
     test_nodes(f);
     test_states(f);
     test_bytes_anywhere(f);
+    test_as_many_rows_as_an_int_counts();
     test_sizes_of_calls(f);
     free(f.bytes);
     test_blocks_and_scales();
