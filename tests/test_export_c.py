@@ -102,17 +102,28 @@ def test_an_installed_package_writes_what_a_checkout_writes(tmp_path, monkeypatc
 
 
 def test_what_another_model_left_in_the_folder_is_named_and_not_compiled(tmp_path):
+    graph = frameless()
+    pipeline(graph)
+    (tmp_path / "net.lstm").write_bytes(format.to_bytes(graph))
     (tmp_path / "c").mkdir()
     (tmp_path / "c/le_old.c").write_text("#error left over\n")
-    assert program(frameless(), tmp_path).startswith("PASS")
     assert export_c(tmp_path / "net.lstm", tmp_path / "c").others == ["le_old.c"]
+    makefile = (tmp_path / "c/Makefile").read_text()
+    assert "le_softmax.c" in makefile and "le_old.c" not in makefile and "wildcard" not in makefile
 
 
-def test_names_that_c_has_itself_are_changed(tmp_path):
+def test_other_recurrences_and_names_that_c_has_itself(tmp_path):
+    """IntegerLSTM asks at run which inputs there are, ConvLSTM may be traced, and no op of the last two has weights."""
     g = Graph()
-    for name in ("plan", "short", "a.b", "a b"):
-        x = g.input(name, (BATCH, FRAMES, 2))
-        g.output(f"{name}!", g.add1("Unary", [x], {"kind": "neg"}))
+    image = g.input("plan", (BATCH, FRAMES, 3, 8))
+    g.output("plan!", g.add("ConvLSTM", [image, weights(g, 8, 2, 2), "", ""], {})[0])
+    whole = [g.constant(RNG.integers(-128, 128, (1, 8, n)).astype(np.int32)) for n in (3, 2)]
+    scales = {"x_scale": [0.01] * 4, "h_scale": [0.01] * 4, "peephole_scale": [0.01] * 3, "norm_scale": [0.01] * 4}
+    attrs = {**scales, "hidden_scale": 2.0**-23, "proj_scale": 0.004, "hidden_bounds": [-128, 127], "cell_bits": 11}
+    x = g.input("short", (BATCH, FRAMES, 3), "int32")
+    g.output("short!", g.add("IntegerLSTM", [x, *whole], attrs | {"state_bounds": [-128, 127]})[0])
+    for name in ("a.b", "a b"):
+        g.output(f"{name}!", g.add1("Unary", [g.input(name, (BATCH, FRAMES, 2))], {"kind": "neg"}))
     assert program(g, tmp_path).startswith("PASS")
 
 

@@ -45,21 +45,11 @@ class Figures(NamedTuple):
 
 
 def compile_for(
-    cpu: str, sources: list[Path], program: Path, flags: list[str], compiler: str = "arm-none-eabi-gcc"
+    cpu: str, sources: list[Path], program: Path, flags: list[str], libraries: tuple[str, ...] = ("-lm",)
 ) -> int:
     """Links a program; its bytes of flash."""
-    command = [
-        compiler,
-        *CPUS[cpu][1],
-        *flags,
-        *LINK,
-        f"-T{BOARD / 'mps2.ld'}",
-        *map(str, sources),
-        "-lm",
-        "-o",
-        str(program),
-    ]
-    _checked(command)
+    linked = [*map(str, sources), f"-T{BOARD / 'mps2.ld'}", *libraries, "-o", str(program)]
+    _checked(["arm-none-eabi-gcc", *CPUS[cpu][1], *flags, *LINK, *linked])
     text, data, *_ = map(int, _checked(["arm-none-eabi-size", str(program)]).splitlines()[1].split()[:3])
     return text + data
 
@@ -90,8 +80,13 @@ def count(cpu: str, folder: Path, name: str, work: Path, optimise: str = "-O2") 
     program = [p for p in sorted(folder.glob("*.c")) if p.name != "main.c"]
     flags = [*STRICT, optimise, f"-I{folder}", f"-I{work}"]
     flash = compile_for(cpu, [*program, COUNT, BOARD / "startup.c"], work / "count", flags)
-    blank = compile_for(cpu, [COUNT, BOARD / "startup.c"], work / "blank", [*flags, "-DBLANK"])
-    return Figures(flash - blank, *map(int, run_on(cpu, work / "count").split()))
+    return figures_of(cpu, work / "count", flash, flags)
+
+
+def figures_of(cpu: str, program: Path, flash: int, flags: list[str]) -> Figures:
+    """Of a program of count.c with so many bytes of flash, compiled with these flags."""
+    blank = compile_for(cpu, [COUNT, BOARD / "startup.c"], program.with_name("blank"), [*flags, "-DBLANK"])
+    return Figures(flash - blank, *map(int, run_on(cpu, program).split()))
 
 
 def _hooks(folder: Path, name: str) -> str:

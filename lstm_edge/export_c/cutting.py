@@ -89,7 +89,7 @@ def _trimmed(text: str, live: set[str]) -> str:
         unused = "    (void)alpha, (void)beta, (void)zero;\n"
         text = text.replace("    switch (act.kind) {", unused + "    switch (act.kind) {")
     text = re.sub(r"\[(LE_STEP_\w+)\] = (\w+)(, )?", lambda f: f[0] if f[1] in live else "", text)
-    return re.sub(r",\s*\.trace = \w+", "", text)
+    return re.sub(r",\s*\.trace = \w+(?=\s*[,}])", "", text)
 
 
 def _roots(core: Core, suffixes: Collection[str], structs: Mapping[str, OpStructs]) -> list[str]:
