@@ -126,7 +126,7 @@ cdef class Model:
             raise FormatError(f"section META: expected a JSON object, found {type(metadata).__name__}")
         self.metadata = metadata
         from .metadata import checked  # not where the package alone is imported, for its version or its help
-        checked(metadata, "section META")
+        checked(metadata, text[:size], "section META")
         self.multiple = self.metadata.get("streaming", {}).get("multiple", 1)
         self.lengths = self._length_names()
         self.ranges = self._checked_ranges()

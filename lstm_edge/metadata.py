@@ -14,9 +14,11 @@ BEFORE = "before"  # audio features in front of inputs, by name
 PARTS = "parts"  # of a joined file: what its networks say of features and scalers of their own, by name
 
 
-def checked(metadata: dict[str, Any], place: str = "metadata") -> None:
-    """FormatError where an entry that every reader takes as it stands is of another kind. What one subject alone has (features,
-    answers, forecasts), its own reader checks."""
+def checked(metadata: dict[str, Any], text: bytes, place: str) -> None:
+    """FormatError where an entry that every reader takes as it stands is of another kind, or a text is half of a character, which
+    cannot be printed. What one subject alone has (features, answers, forecasts), its own reader checks. text: the JSON that it was."""
+    if b"\\ud" in text.lower():
+        _check_texts(metadata, place)
     for name, (expected, fits) in _KINDS.items():
         if name in metadata and not fits(metadata[name]):
             raise FormatError(f"{place}: {name}: expected {expected}, found {_short(metadata[name])}")
@@ -24,6 +26,21 @@ def checked(metadata: dict[str, Any], place: str = "metadata") -> None:
     for name, (expected, fits) in _STREAMING.items():
         if name in streaming and not fits(streaming[name]):
             raise FormatError(f"{place}: streaming: {name}: expected {expected}, found {_short(streaming[name])}")
+
+
+def _check_texts(metadata: Any, place: str) -> None:
+    waiting = [metadata]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise FormatError(f"{place}: expected text, found half of a character in {_short(value)}") from None
 
 
 def _short(value: Any) -> str:

@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -13,10 +14,12 @@ import pytest
 from shared import ROOT
 
 import lstm_edge
-from lstm_edge.errors import FormatError, LstmEdgeError
-from lstm_edge.files import npz, safetensors, zips
+from lstm_edge import memory
+from lstm_edge.errors import FormatError, LstmEdgeError, MemoryLimitError
+from lstm_edge.files import npz, pickles, safetensors, zips
 from lstm_edge.files.guard import UnreadableError, reading
 from lstm_edge.importers import registry
+from lstm_edge.importers.network.weights import read_weights
 
 WEIGHTS = {"rnn.weight_ih_l0": np.ones((16, 3), np.float32)}
 
@@ -170,3 +173,50 @@ def test_weights_of_a_description_are_a_regular_file_below_it(named, tmp_path):
     (inner / "net.toml").write_text(f'weights = "{named.format(folder=tmp_path)}"\n')
     with pytest.raises(LstmEdgeError, match="weights: expected a file in the folder of the description or below"):
         lstm_edge.convert(inner / "net.toml")
+
+
+# ---- pickles that share and nest what is in them ---------------------------------------------------------------------
+
+DOUBLED = b"".join(b"2\x86" for _ in range(100))  # a tuple of the last thing twice, over and over
+NESTED = b"\x85" * 300_000
+LISTS = b"]q\x00" + b"".join(b"]q" + bytes([n + 1]) + b"(" + 2 * (b"h" + bytes([n])) + b"e" for n in range(100))
+TUPLES = b"K\x01" + b"2\x86" * 15  # 65,534 parts, as many as there may be
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"K\x01" + DOUBLED,
+        b"K\x01" + NESTED,
+        b"}K\x01" + DOUBLED + b"K\x01s",
+        b"}K\x01" + NESTED + b"K\x01s",
+        b"}" + TUPLES + b"q\x00K\x01s" + b"h\x00K\x02s" * 5000,
+        b"cbuiltins\nset\n)R(" + b"K\x01" + NESTED + b"\x90",
+        b"(K\x01" + DOUBLED + b"\x91",
+        b"(K\x01" + NESTED + b"K\x01d",
+        LISTS + b"Q",
+        b"(X\x07\x00\x00\x00storage" + LISTS + LISTS + b"X\x03\x00\x00\x00cpuK\x01tQ",
+        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" + LISTS + b"X\x03\x00\x00\x00cpuK\x01tQ",
+        b"cbuiltins\nstr\n" + LISTS + b"\x85R",
+        b"cbuiltins\nbytes\n}K\x01" + LISTS + b"s\x85R",
+        b"cbuiltins\nset\n]K\x01" + DOUBLED + b"a\x85R",
+        b"ctorch\ndevice\n" + LISTS + b"\x85R",
+        b"ctorch._utils\n_rebuild_tensor_v2\n" + LISTS + b"K\x00" + LISTS + LISTS + b"tR",
+        b"c_codecs\nencode\nX\x01\x00\x00\x00a" + LISTS + b"\x86R",
+        b"cbuiltins\nlist\nq\x01(" + b"K\x01" * 5000 + b"lq\x020" + b"(" + b"h\x01h\x02\x85R" * 20_000 + b"t",
+    ],
+    ids=range(18),
+)
+def test_a_short_pickle_takes_no_long_time_and_does_not_end_the_process(program):
+    start = time.process_time()
+    with pytest.raises(LstmEdgeError):
+        read_weights(b"\x80\x04" + program + b".")
+    assert time.process_time() - start < 2
+
+
+def test_arrays_of_a_pickle_that_share_their_bytes_are_held_to_the_budget():
+    """20,000 arrays of the same million bytes."""
+    one = b"cnumpy._core.multiarray\n_reconstruct\n)R(K\x01J\x40\x42\x0f\x00\x85cnumpy\ndtype\nX\x02\x00\x00\x00u1\x85R\x89h\x00tb"
+    raw = b"B\x40\x42\x0f\x00" + bytes(1_000_000) + b"q\x000"
+    with pytest.raises(MemoryLimitError, match="asks for 1000000 bytes"), memory.limited(len(raw)):
+        pickles.load(b"\x80\x04" + raw + b"](" + one * 20_000 + b"e.", "a")

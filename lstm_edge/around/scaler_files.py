@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from .. import memory
 from ..errors import FormatError, UnsupportedModelError
 from ..files import json, pickles
 from ..files.compressed import inflated
+from ..files.guard import reading
 from ..files.npz import read_npy, read_npz
 from ..files.unpickler import MAX_PICKLE_BYTES
 from ..options import spelled
@@ -35,7 +37,8 @@ def read_scaler(given: Any) -> tuple[Scaler, str]:
     place = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
     name = os.path.basename(place) if place else "a live object"
     try:
-        scaler = _of(_content(source) if place else source)
+        with reading(place) if place else nullcontext():
+            scaler = _of(_content(source) if place else source)
         if columns is not None:
             if isinstance(columns, str):
                 columns = [columns] if columns in scaler.names else [c.strip() for c in columns.split(",")]

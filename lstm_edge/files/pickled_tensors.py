@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import reprlib
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -80,7 +81,7 @@ class Dtype:
 
 
 def dtype_of_class(kind: Any, place: str) -> str:
-    name = kind.name if isinstance(kind, Global) else str(kind)
+    name = kind.name if isinstance(kind, Global) else kind if isinstance(kind, str) else reprlib.repr(kind)
     if isinstance(kind, Global) and kind.module == "torch" and name in DTYPES.values():
         return name
     dtype = DTYPES.get(name.removesuffix("Storage").removesuffix("Tensor").lower())
@@ -121,7 +122,8 @@ def materialise(t: Tensor, place: str) -> np.ndarray:
     ints = [*t.size, *t.stride, t.offset]
     if len(t.size) != len(t.stride) or len(t.size) > 32 or any(not isinstance(v, int) or v < 0 for v in ints):
         raise FormatError(
-            f"{place}: a tensor over storage {s.key} with size {t.size}, stride {t.stride}, offset {t.offset}"
+            f"{place}: a tensor over storage {s.key} with size {reprlib.repr(t.size)}, stride {reprlib.repr(t.stride)}, "
+            f"offset {reprlib.repr(t.offset)}"
         )
     numel = prod(t.size)
     last = t.offset + sum((n - 1) * k for n, k in zip(t.size, t.stride)) if numel else 0
@@ -130,6 +132,7 @@ def materialise(t: Tensor, place: str) -> np.ndarray:
             f"{place}: a tensor of size {t.size}, stride {t.stride}, offset {t.offset} does not fit its "
             f"storage {s.key} of {len(data)} elements"
         )
+    memory.ask(numel * (4 if t.quantizer or kind == "bfloat16" else data.itemsize), place)
     if not numel:
         return np.zeros(t.size, np.float32 if kind == "bfloat16" else kind)
     strides = [k * data.itemsize for k in t.stride]
@@ -180,17 +183,20 @@ def array_from_state(state: Any, place: str) -> np.ndarray | list[Any]:
     raw = raw.encode("latin1") if isinstance(raw, str) else raw
     if not isinstance(raw, (bytes, bytearray)) or len(raw) != prod(shape) * resolved.itemsize:
         raise FormatError(
-            f"{place}: an array of shape {shape} and dtype {resolved}: expected "
-            f"{prod(shape) * resolved.itemsize} bytes, found {len(raw) if hasattr(raw, '__len__') else raw!r}"
+            f"{place}: an array of shape {reprlib.repr(shape)} and dtype {resolved}: expected "
+            f"{prod(shape) * resolved.itemsize} bytes, found {len(raw) if hasattr(raw, '__len__') else type(raw).__name__}"
         )
-    array = np.frombuffer(bytes(raw), resolved).reshape(shape, order="F" if fortran else "C")
-    return memory.hold(np.array(array.astype(resolved.newbyteorder("=")), order="C"), place)
+    array = np.frombuffer(raw, resolved).reshape(shape, order="F" if fortran else "C")
+    memory.ask(array.nbytes, place)
+    return memory.hold(np.array(array, resolved.newbyteorder("="), order="C"), place)
 
 
 def numpy_dtype(dtype: Any, place: str) -> np.dtype:
     code = dtype.code if isinstance(dtype, Dtype) else dtype
     if not isinstance(code, str) or code.lstrip("<>|=")[:1] not in "fiub?":
-        raise UnsupportedModelError(f"{place}: an array of dtype {code!r}: expected floats, integers or bools")
+        raise UnsupportedModelError(
+            f"{place}: an array of dtype {reprlib.repr(code)}: expected floats, integers or bools"
+        )
     resolved = np.dtype(code)
     if isinstance(dtype, Dtype) and dtype.order in "<>":
         return resolved.newbyteorder(">" if dtype.order == ">" else "<")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import reprlib
 import struct
 import tarfile
 import zipfile
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import FormatError, UnsupportedModelError
+from ..errors import FormatError, LstmEdgeError, UnsupportedModelError
 from . import zips
 from .pickled_tensors import Storage, Tensor, dtype_of_class, elements, itemsize
 from .unpickler import MAX_PICKLE_BYTES, Inert, Reader, below, finish
@@ -56,7 +57,7 @@ def load(source: str | Path | bytes, place: str = "", part: str = "data") -> Any
         OverflowError,
         RecursionError,
     ) as e:
-        if isinstance(e, (FormatError, UnsupportedModelError)):
+        if isinstance(e, LstmEdgeError):
             raise
         raise FormatError(f"{place}: not a readable torch checkpoint or pickle ({type(e).__name__}: {e})") from e
 
@@ -151,8 +152,8 @@ def _load_stream(data: bytes, place: str) -> Any:
     system = Reader(file, storage, place).load()
     big = isinstance(system, dict) and system.get("little_endian") is False
     value = Reader(file, storage, place).load()
-    for key in Reader(file, storage, place).load():
-        held = storages.get(str(key))
+    for key in map(_word, Reader(file, storage, place).load()):
+        held = storages.get(key)
         (numel,) = struct.unpack(">q" if big else "<q", file.read(8))
         if held is None:
             raise FormatError(f"{place}: storage {key} is in the file but no tensor names it")
@@ -173,7 +174,7 @@ def _load_tar(data: bytes, place: str) -> Any:
             return io.BytesIO(found.read())
 
         def no_storage(pid: Any) -> Any:
-            raise FormatError(f"{place}: unexpected reference {pid!r}")
+            raise FormatError(f"{place}: unexpected reference {reprlib.repr(pid)}")
 
         storages: dict[str, Storage] = {}
         file = member("storages")
@@ -182,7 +183,8 @@ def _load_tar(data: bytes, place: str) -> Any:
             kind = dtype_of_class(kind_global, place)
             (numel,) = struct.unpack("<q", file.read(8))
             raw = _take(file, numel * itemsize(kind), place)
-            storages[str(key)] = Storage(kind, numel, elements(raw, kind, numel, False), str(key))
+            key = _word(key)
+            storages[key] = Storage(kind, numel, elements(raw, kind, numel, False), key)
         views = Reader(file, no_storage, place).load()
         if views:
             raise UnsupportedModelError(
@@ -197,8 +199,13 @@ def _load_tar(data: bytes, place: str) -> Any:
             sizes = struct.unpack(f"<{ndim}q", _take(file, 8 * ndim, place))
             strides = struct.unpack(f"<{ndim}q", _take(file, 8 * ndim, place))
             (offset,) = struct.unpack("<q", file.read(8))
-            tensors[str(key)] = Tensor(storages[str(storage_key)], offset, sizes, strides)
-        return finish(Reader(member("pickle"), lambda pid: tensors[str(pid)], place).load(), place)
+            tensors[_word(key)] = Tensor(storages[_word(storage_key)], offset, sizes, strides)
+        return finish(Reader(member("pickle"), lambda pid: tensors[_word(pid)], place).load(), place)
+
+
+def _word(key: Any) -> str:
+    """The name of a storage, a number or a text; of anything else a short one, which no storage has."""
+    return str(key) if isinstance(key, (str, int)) else reprlib.repr(key)
 
 
 def _take(file: io.BytesIO, count: int, place: str) -> bytes:
@@ -210,9 +217,14 @@ def _take(file: io.BytesIO, count: int, place: str) -> bytes:
 
 def _storage_id(pid: Any, place: str) -> tuple[str, str, int]:
     """(dtype, key, numel) of a persistent id ('storage', class, key, location, numel[, view])."""
-    if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] not in ("storage", b"storage"):
+    if not (
+        isinstance(pid, tuple)
+        and len(pid) >= 5
+        and pid[0] in ("storage", b"storage")
+        and isinstance(pid[2], (str, int))
+    ):
         raise FormatError(
-            f"{place}: unknown reference {str(pid)[:80]}: expected ('storage', type, key, location, numel)"
+            f"{place}: unknown reference {reprlib.repr(pid)}: expected ('storage', type, key, location, numel)"
         )
     if len(pid) > 5 and pid[5] is not None:
         raise UnsupportedModelError(
@@ -220,5 +232,5 @@ def _storage_id(pid: Any, place: str) -> tuple[str, str, int]:
         )
     numel = pid[4]
     if not isinstance(numel, int) or numel < 0:
-        raise FormatError(f"{place}: storage {pid[2]}: expected a number of elements, found {numel!r}")
+        raise FormatError(f"{place}: storage {pid[2]}: expected a number of elements, found {reprlib.repr(numel)}")
     return dtype_of_class(pid[1], place), str(pid[2]), numel

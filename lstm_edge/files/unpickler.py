@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import reprlib
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,9 @@ from .pickled_tensors import (
 )
 
 MAX_PARTS, MAX_NESTED = 1 << 16, 64  # of an object: what is in it, counted wherever it stands, and how deep
+# Elements that calls copy and keys are hashed by, of every pickle and for each of its bytes: a short program may do so often.
+MAX_SPENT, SPENT_PER_BYTE = 1 << 22, 4
+HASHING = {"set", "frozenset", "dict", "OrderedDict"}
 JOBLIB_ARRAY = "joblib.numpy_pickle.NumpyArrayWrapper"  # also within the scikit-learn of before 2019
 OPCODE_BYTES, OBJECT_BYTES, PIECE_BYTES = (
     200,
@@ -101,6 +105,7 @@ PLAIN_BUILTINS = {
     "bytearray": bytearray,
     "bytes": bytes,
     "range": range,
+    "xrange": range,  # as protocol 2 calls it
 }
 
 
@@ -144,14 +149,18 @@ class _Counted(dict[int, Any]):
 
 class Reader(pickle._Unpickler):  # the pure Python one: its memo is a dict, so a huge memo index costs nothing
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
-    stack: list[Any]  # this and the next two are the library's, which its type stubs leave out
+    stack: list[Any]  # this and the next three are the library's, which its type stubs leave out
     append: Callable[[Any], None]
     read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
 
     def __init__(self, file: io.BytesIO, storage: Any, place: str) -> None:
         super().__init__(file, encoding="latin1")
         self._file, self._storage, self._place = file, storage, place
         self.dispatch = _Counted(self.dispatch)  # type: ignore[misc]
+        self._weights: dict[int, tuple[int, int]] = {}  # of tuples of tuples, by id: all that is in them, and how deep
+        self._weighed: list[tuple[Any, ...]] = []  # they live as long as their ids stand there
+        self._left = MAX_SPENT + SPENT_PER_BYTE * file.getbuffer().nbytes
 
     def persistent_load(self, pid: Any) -> Any:
         if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module":  # a class with its source, before torch 1.6
@@ -164,7 +173,93 @@ class Reader(pickle._Unpickler):  # the pure Python one: its memo is a dict, so 
     def get_extension(self, code: int) -> None:
         raise FormatError(f"{self._place}: the pickle uses extension code {code}; expected none")
 
+    def _tuple(self, parts: Any) -> tuple[Any, ...]:
+        """A tuple. Python hashes, prints and compares one by all that is in it: a small pickle may put one tuple into exponentially
+        many places, or nest it deeper than the C stack."""
+        made = tuple(parts)
+        inner = [self._weights.get(id(part), (len(part), 1)) for part in made if isinstance(part, tuple)]
+        if inner:
+            weight = len(made) + sum(size for size, _ in inner), 1 + max(depth for _, depth in inner)
+            if weight[0] > MAX_PARTS or weight[1] > MAX_NESTED:
+                raise FormatError(
+                    f"{self._place}: a tuple of more than {MAX_PARTS} parts, or nested more than {MAX_NESTED} deep"
+                )
+            self._weights[id(made)] = weight
+            self._weighed.append(made)
+        return made
+
+    def _key(self, key: Any) -> Any:
+        """What a dictionary or a set is to be given, the work of hashing it counted."""
+        if isinstance(key, tuple):
+            self._spend(self._weights.get(id(key), (len(key), 1))[0])
+        elif isinstance(key, int):
+            self._spend(key.bit_length() >> 5)
+        return key
+
+    def _spend(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise FormatError(f"{self._place}: a pickle that copies and hashes far more than it holds")
+
+    def load_tuple(self) -> None:
+        items = self.pop_mark()  # which changes what append is
+        self.append(self._tuple(items))
+
+    dispatch[pickle.TUPLE[0]] = load_tuple
+
+    def _load_some(self, count: int) -> None:
+        self.stack[-count:] = [self._tuple(self.stack[-count:])]
+
+    dispatch[pickle.TUPLE1[0]] = lambda self: self._load_some(1)
+    dispatch[pickle.TUPLE2[0]] = lambda self: self._load_some(2)
+    dispatch[pickle.TUPLE3[0]] = lambda self: self._load_some(3)
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({self._key(key): value for key, value in zip(items[::2], items[1::2])})
+
+    dispatch[pickle.DICT[0]] = load_dict
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.stack[-1][self._key(key)] = value
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        target = self.stack[-1]
+        for key, value in zip(items[::2], items[1::2]):
+            target[self._key(key)] = value
+
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+    def load_additems(self) -> None:
+        items = self.pop_mark()
+        for item in items:
+            self.stack[-1].add(self._key(item))
+
+    dispatch[pickle.ADDITEMS[0]] = load_additems
+
+    def load_frozenset(self) -> None:
+        items = self.pop_mark()
+        self.append(frozenset(map(self._key, items)))
+
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+
     def _call(self, function: Any, args: tuple[Any, ...]) -> Any:
+        for given in args:
+            if isinstance(given, (str, bytes, bytearray, dict, list, tuple, set, frozenset)):
+                self._spend(len(given))
+        if isinstance(function, Global) and function.name in HASHING and args and isinstance(args[0], (list, tuple)):
+            for item in args[0]:
+                self._key(
+                    item[0] if function.name.endswith("ict") and isinstance(item, (list, tuple)) and item else item
+                )
+        made = self._called(function, args)
+        return self._tuple(made) if isinstance(made, tuple) else made
+
+    def _called(self, function: Any, args: tuple[Any, ...]) -> Any:
         if not isinstance(function, Global):
             raise FormatError(f"{self._place}: the pickle calls {type(function).__name__!r}, which is not a global")
         rebuild = _REBUILD.get(function.full)
@@ -240,10 +335,12 @@ class Reader(pickle._Unpickler):  # the pure Python one: its memo is a dict, so 
 
 def _plain(name: str, args: tuple[Any, ...], place: str) -> Any:
     if name == "object" or not args:
-        return PLAIN_BUILTINS[name]() if name not in ("range", "slice") else Inert(name)
+        return PLAIN_BUILTINS[name]() if name not in ("range", "xrange", "slice") else Inert(name)
     if name in ("bytes", "bytearray", "str") and not isinstance(args[0], (bytes, str, list)):
-        raise FormatError(f"{place}: the pickle calls {name}({args[0]!r})")  # bytes(2**40) would allocate
-    if name in ("range", "slice", "int") or (name == "bytes" and isinstance(args[0], str)):
+        raise FormatError(f"{place}: the pickle calls {name}({reprlib.repr(args[0])})")  # bytes(2**40) would allocate
+    if name == "str" and isinstance(args[0], list):
+        raise FormatError(f"{place}: the pickle calls str({reprlib.repr(args[0])})")
+    if name in ("range", "xrange", "slice", "int") or (name == "bytes" and isinstance(args[0], str)):
         return Inert(f"builtins.{name}", args)
     return PLAIN_BUILTINS[name](*args)
 
@@ -287,7 +384,7 @@ def _numpy_frombuffer(raw: Any, dtype: Any, shape: Any, order: str) -> Array:
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
     """_codecs.encode: how protocol 2 spells bytes."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
-        raise pickle.UnpicklingError(f"_codecs.encode with {encoding!r}")
+        raise pickle.UnpicklingError(f"_codecs.encode with {reprlib.repr(encoding)}")
     return text.encode(encoding)
 
 
@@ -309,7 +406,7 @@ _REBUILD: dict[str, Any] = {
     "torch.jit._pickle.build_boollist": lambda values: values,
     "torch.jit._pickle.build_tensorlist": lambda values: values,
     "torch.Size": lambda sizes=(): tuple(sizes),
-    "torch.device": lambda *a: ":".join(map(str, a)),
+    "torch.device": lambda *a: ":".join(str(v) if isinstance(v, (str, int)) else "" for v in a),
     "torch.serialization._get_layout": lambda name: name,
     "_codecs.encode": _encode,
     "numpy.dtype": lambda code, *_: Dtype(code),
@@ -323,7 +420,7 @@ for _core in ("numpy.core", "numpy._core"):
 
 def _from_type(function: Any, args: tuple[Any, ...]) -> Any:
     rebuild = _REBUILD.get(function.full) if isinstance(function, Global) else None
-    return rebuild(*args) if rebuild else Inert(str(function), args)
+    return rebuild(*args) if rebuild else Inert(type(function).__name__, args)
 
 
 def below(root: Any, parts_of: Callable[[Any], Mapping[Any, Any]]) -> Iterator[tuple[str, Any]]:
@@ -347,7 +444,7 @@ def below(root: Any, parts_of: Callable[[Any], Mapping[Any, Any]]) -> Iterator[t
 
 def finish(value: Any, place: str) -> Any:
     """Replaces every pending tensor and array inside `value` in place; linear in the number of objects."""
-    done: dict[int, Any] = {}
+    done: dict[int, Any] = {}  # a tuple may stand in exponentially many places
     keep: list[Any] = []  # ids in `done` stay valid while their objects live
 
     def convert(v: Any) -> Any:
@@ -359,7 +456,10 @@ def finish(value: Any, place: str) -> Any:
         if isinstance(v, Array):
             return v.value
         if isinstance(v, tuple) and any(isinstance(e, (Tensor, Array, tuple)) for e in v):
-            return tuple(convert(e) for e in v)
+            if id(v) not in done:
+                keep.append(v)
+                done[id(v)] = tuple(convert(e) for e in v)
+            return done[id(v)]
         return v
 
     root = [value]

@@ -405,12 +405,13 @@ class Reader:
             return {}
         section = self.sections[b"META"]
         try:
-            metadata = json.loads(self.content[section.offset : section.offset + section.size].decode())
+            text = self.content[section.offset : section.offset + section.size]
+            metadata = json.loads(text.decode())
         except (ValueError, RecursionError) as exc:
             raise self.error("section META", "a JSON object", exc) from exc
         if not isinstance(metadata, dict):
             raise self.error("section META", "a JSON object", type(metadata).__name__)
-        checked(metadata, f"{self.name}: section META")
+        checked(metadata, text, f"{self.name}: section META")
         return metadata
 
     def lengths(self, graph: Graph) -> list[str]:

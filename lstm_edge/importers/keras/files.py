@@ -109,8 +109,8 @@ def paths_of(h5: Hdf5) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def json_object(data: bytes | str, place: str) -> dict[str, Any]:
     """The object that a text spells, also where it was written twice, as a JSON string of JSON."""
-    data = data.encode() if isinstance(data, str) else data
     try:
+        data = data.encode() if isinstance(data, str) else data
         if data.lstrip()[:1] == b'"' and isinstance(inner := parsed(data), str):
             data = inner.encode()
         return json.load(data)

@@ -104,7 +104,16 @@ def _recurrence(m: Layer, everything: dict[str, np.ndarray], place: str) -> Laye
                 raise _refused(
                     f"recurrence {m.name!r}: weights of layer {n}{' reverse' * reverse} are missing", everything, place
                 )
-            rows, fed = w["w_hh"].shape
+            ranks = {name: 1 if name.startswith("b") else 2 for name in w}
+            rows = w["w_hh"].shape[0] if w["w_hh"].size else 0
+            if not rows or any(a.ndim != ranks[name] for name, a in w.items()) or len(w.get("b_ih", w["w_hh"])) != rows:
+                shapes = ", ".join(f"{name} {a.shape}" for name, a in w.items())
+                raise _refused(
+                    f"recurrence {m.name!r}: expected matrices and biases of as many rows, found {shapes}",
+                    everything,
+                    place,
+                )
+            fed = w["w_hh"].shape[1]
             hidden = w["w_hr"].shape[1] if "w_hr" in w else fed
             gates.add(rows // hidden if rows % hidden == 0 and w["w_ih"].shape[0] == rows else 0)
             if n and w["w_ih"].shape[1] != width:
