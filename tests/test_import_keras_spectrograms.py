@@ -79,7 +79,8 @@ def test_spectra_are_those_of_the_layer(name, first, tmp_path):
     model.save(tmp_path / ("m.h5" if first else "m.keras"))
     close(run(read(next(tmp_path.iterdir())), x), run(read(model), x), 0)
     graph, found = converted(model)
-    assert ("Rfft" in [n.op for n in graph.nodes]) == (name not in ("log", "hamming", "angle", "stft", "image"))
+    of_table = given.get("mode", "log") in ("log", "magnitude", "psd")
+    assert any("is a Fourier transform, which costs less" in n for n in found.metadata["notes"]) == of_table
     whole = found.run(x)
     if name == "angle":  # of what is not silent, and -pi and pi are one
         loud = keras.Sequential([keras.Input(shape), L.STFTSpectrogram("magnitude", 64, data_format=layer.data_format)])
@@ -98,13 +99,22 @@ def test_spectra_are_those_of_the_layer(name, first, tmp_path):
     np.testing.assert_array_equal(answers, whole.take(range(answers.shape[time]), time))
 
 
-def test_trained_kernels_stay_what_they_became():
-    layer = L.STFTSpectrogram("magnitude", 64)
-    model = network(layer, None, 1, behind=[L.GRU(3)])
-    layer.real_kernel.assign(layer.real_kernel.numpy() + 1e-3)
-    graph, found = converted(model)
-    assert "Rfft" not in [n.op for n in graph.nodes]
-    close([found.run(SOUND[None, :, None])], [model(SOUND[None, :, None]).detach().numpy()], 1e-4)
+def test_trained_kernels_stay_what_they_became_and_conversion_agrees_with_keras(tmp_path):
+    for layer in (
+        L.STFTSpectrogram("magnitude", 64),
+        L.STFTSpectrogram("log", 512),
+        L.MelSpectrogram(512, num_mel_bins=16),
+    ):
+        is_mel = type(layer).__name__ == "MelSpectrogram"
+        model = network(layer, None, *[1][: not is_mel], behind=[*[L.Permute((2, 1))][:is_mel], L.GRU(3)])
+        if layer.weights and layer.frame_length == 64:
+            layer.real_kernel.assign(layer.real_kernel.numpy() + 1e-3)
+        found = lstm_edge.convert(model, tmp_path / "m.lstm")
+        assert found.metadata["self_test"]["source"].startswith("keras")
+        trained = bool(layer.weights) and layer.frame_length == 64
+        assert any("which costs less" in n for n in found.metadata["notes"]) == (not is_mel and not trained)
+        x = SOUND[None] if is_mel else SOUND[None, :, None]
+        close([found.run(x)], [np.asarray(model(x).detach())], 1e-4)
 
 
 @pytest.mark.parametrize(

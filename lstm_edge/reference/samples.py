@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
-from ..ir.dims import Dim, value
+from ..ir.dims import Dim, Size, value
 from ..ir.graph import Graph
 from ..ir.ops import axes_of_frames, input_of, op_spec, read_attrs
 from ..metadata import section
@@ -26,12 +26,25 @@ def is_framed(graph: Graph) -> bool:
 
 
 def enough_frames(graph: Graph, frames: int) -> int:
-    """At least `frames`, as many as every output needs to have an element, a multiple of the model's hop."""
+    """At least `frames`, as many as every output and every window over frames needs to have an element, a multiple of the model's hop."""
     multiple = int(graph.metadata.get("streaming", {}).get("multiple", 1))
     frames = -(-frames // multiple) * multiple
-    while frames < MOST_FRAMES and any(value(s, 1, frames) <= 0 for p in graph.outputs for s in graph.shape(p.tensor)):
+    needed = [(size, 1) for p in graph.outputs for size in graph.shape(p.tensor)] + _windows(graph)
+    while frames < MOST_FRAMES and any(value(size, 1, frames) < least for size, least in needed):
         frames *= 2
     return _allowed(graph, "frames", frames)
+
+
+def _windows(graph: Graph) -> list[tuple[Size, int]]:
+    """Sizes that windows leave, or that are padded with what lies beside their ends, and the least that there must be of each."""
+    found: list[tuple[Size, int]] = []
+    for node in graph.nodes:
+        if node.op in ("Frames", "Conv", "Pool"):
+            found += [(size, 1) for size in graph.shape(node.outputs[0])]
+        elif node.op == "Pad" and node.attrs.get("mode") == "reflect":
+            pads, shape = node.attrs["pads"], graph.shape(node.inputs[0])
+            found += [(size, max(pads[d], pads[d + len(shape)]) + 1) for d, size in enumerate(shape)]
+    return [(size, least) for size, least in found if isinstance(size, Dim)]
 
 
 def _allowed(graph: Graph, name: str, wanted: int) -> int:

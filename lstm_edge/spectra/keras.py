@@ -72,18 +72,16 @@ def of_stft_spectrogram(config: Mapping[str, Any], kernels: Sequence[np.ndarray]
     }
 
 
-def taper_of(real: np.ndarray | None, imaginary: np.ndarray | None) -> np.ndarray | None:
-    """The window, scaled, of kernels (samples, bins) of a Fourier transform of 2 (bins - 1) points, one of them at least; None where they
-    are none, as after training. Keras makes them in float32, phases too, which are many turns: they count as far as that allows."""
-    given = [k for k in (real, imaginary) if k is not None]
-    samples, bins = given[0].shape
+def taper_of(real: np.ndarray, imaginary: np.ndarray) -> np.ndarray | None:
+    """The window, scaled, of kernels (samples, bins) of a Fourier transform of 2 (bins - 1) points; None where they are none, as after
+    training. Keras makes them in float32, phases too, which are many turns: they count as far as that allows."""
+    samples, bins = real.shape
     points = 2 * (bins - 1)
     if not 1 <= samples <= points:
         return None
     turns = np.outer(np.arange(samples), np.arange(bins)) % points * (2 * np.pi / points)
-    waves = [w for k, w in ((real, np.cos(turns)), (imaginary, -np.sin(turns))) if k is not None]
-    squares = sum((w**2).sum(1) for w in waves)
-    taper = sum((k * w).sum(1) for k, w in zip(given, waves)) / np.maximum(squares, EPSILON)
+    wave = np.exp(-1j * turns)
+    given = real + 1j * imaginary
+    taper = (given * wave.conj()).real.mean(1)
     rounding = max(1e-6, np.pi * samples * 2.0**-23) * np.abs(taper).max(initial=0.0)
-    near = all(np.abs(k - taper[:, None] * w).max() <= rounding for k, w in zip(given, waves))
-    return np.asarray(taper) if near else None
+    return taper if np.abs(given - taper[:, None] * wave).max() <= rounding else None

@@ -15,8 +15,6 @@ from .config import Layer
 from .emit import Call, Emit, Rule
 
 MODES = ("log", "magnitude", "psd", "real", "imag", "angle", "stft")
-# A logarithm or an angle of a quiet bin shows how Keras rounded its kernels; elsewhere that is far below what is loud.
-_BY_KERNELS = ("log", "angle")
 
 
 def mel_spectrogram(e: Emit, layer: Layer, call: Call) -> Value:
@@ -39,6 +37,10 @@ def mel_spectrogram(e: Emit, layer: Layer, call: Call) -> Value:
     e.note(
         f"{e.place}: does not stream: Keras pads a recording with what it begins and ends with{decibels}; a network without this "
         f"layer does, behind features of like = 'keras' with end = 'cut', pad_mode = 'constant', top_db = false ({named('before')})"
+    )
+    e.rounds(
+        1e-3 if decibels else 1e-4,
+        "Keras makes its filter bank in float32, where the weight of a bin at a filter's edge has few digits",
     )
     e.graph.metadata.setdefault("sample_rate", fields.rate)
     y = Value("float32", tensor=features(e.graph, e.tensor(x), fields, e.node_name))
@@ -65,29 +67,22 @@ def stft_spectrogram(e: Emit, layer: Layer, call: Call) -> Value:
 
 
 def _spectra(e: Emit, layer: Layer, x: Value, mode: str) -> Value:
-    """(batch, channels, samples) to (batch, channels, frames, parts, bins), a Fourier transform where the kernels are one."""
+    """(batch, channels, samples) to (batch, channels, frames, parts, bins): a convolution with the layer's kernels, as Keras computes
+    it. They may have been trained; and where they are cosines, Keras has rounded these, which is far more than a transform does."""
     config = layer.config
     length = config.size("frame_length", 256)
     hop = length // 2 if config.take("frame_step") is None else config.size("frame_step")
     points = 1 << (length - 1).bit_length() if config.take("fft_length") is None else config.size("fft_length")
-    bins = points // 2 + 1
-    padding = config.word("padding", ("valid", "same"), "valid")
+    bins, padding = points // 2 + 1, config.word("padding", ("valid", "same"), "valid")
     for key in ("window", "periodic", "scaling"):
         config.take(key)  # the kernels hold them
     names = [n for n, lacking in (("real_kernel", "imag"), ("imag_kernel", "real")) if mode != lacking]
-    kernels = {name: layer.weight(name, (length, 1, bins))[:, 0].astype(np.float64) for name in names}
-    taper = None if mode in _BY_KERNELS else taper_of(kernels.get("real_kernel"), kernels.get("imag_kernel"))
-    if taper is None:
-        return _by_kernels(e, x, list(kernels.values()), hop, padding)
-    pads = windows.pads_of(e, padding, e.shape(x)[2:], [length], [hop], [1])
-    y = spectra.stft(e, movement.pad(e, x, [0, 0, pads[0]], [0, 0, pads[1]]), taper, hop, 2 * (bins - 1))
-    parts = ["real_kernel", "imag_kernel"].index(names[0])
-    return e.slice_axis(y, 3, parts, parts + 1) if len(names) == 1 else y
-
-
-def _by_kernels(e: Emit, x: Value, kernels: list[np.ndarray], hop: int, padding: str) -> Value:
-    """The layer as Keras computes it: a convolution with cosines and sines, which may have been trained."""
-    length, bins = kernels[0].shape
+    kernels = [layer.weight(name, (length, 1, bins))[:, 0].astype(np.float64) for name in names]
+    if mode in ("log", "magnitude", "psd") and taper_of(*kernels) is not None:
+        e.note(
+            f"{e.place}: a convolution with {bins} waves of {length} samples, as Keras computes it; the layer given as a front end of the "
+            f"network behind it ({named('before')}) is a Fourier transform, which costs less and leaves out how Keras rounded the waves"
+        )
     channels = movement.fixed_sizes(e, [e.shape(x)[1]], "channels")[0]
     weight = np.tile(np.concatenate([k.T for k in kernels])[:, None], (channels, 1, 1))
     y = windows.conv(e, x, e.weight(weight, "kernels"), strides=[hop], padding=padding, groups=channels)
