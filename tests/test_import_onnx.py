@@ -18,6 +18,8 @@ from onnx_helpers import (
     value_info,
 )
 
+from lstm_edge.errors import LstmEdgeError
+
 
 def test_opset_9_spellings():
     """Attributes that became inputs (Slice, Squeeze, Split, Clip, Pad...), and Softmax over all axes that follow."""
@@ -158,3 +160,33 @@ def test_other_float_widths_become_float32(dtype):
     assert graph.metadata["input_dtypes"] == {"x": dtype} and graph.tensors["x"].dtype == "float32"
     x = normal(2, 4)
     assert np.allclose(run(graph, {"x": x})["y"], x @ weight.astype(np.float32), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sides", "op", "given"),
+    [(1, "Rfft", {"window": np.hanning(20)}), (1, "Rfft", {}), (0, "Conv", {"window": np.hamming(20)})],
+)
+def test_short_time_spectra_are_fourier_transforms(sides, op, given):
+    constants = {"step": np.array(7), **{k: v.astype(np.float32) for k, v in given.items()}, "length": np.array(20)}
+    names = ["x", "step", "window" if given else "", "length"]
+    nodes = [node("STFT", names, ["z"], onesided=sides), node("ReduceL2", ["z"], ["y"], axes=[-1], keepdims=0)]
+    model = make_model(nodes, [value_info("x", ["batch", "samples", 1])], [value_info("y", None)], constants)
+    graph = against_onnxruntime(model, {"x": normal(2, 90, 1)})
+    assert op in [n.op for n in graph.nodes]
+
+
+@pytest.mark.parametrize(
+    ("step", "length", "message"),
+    [
+        (0, 20, "20 samples every 0"),
+        (1, 0, "0 samples"),
+        (1, 1 << 40, "a constant of shape"),
+        (1, 1 << 15, "a constant of shape"),
+    ],
+)
+def test_spectra_that_nobody_can_compute_are_refused(step, length, message):
+    constants = {"step": np.array(step), "length": np.array(length)}
+    nodes = [node("STFT", ["x", "step", "", "length"], ["y"], onesided=0)]
+    model = make_model(nodes, [value_info("x", [1, 90, 1])], [value_info("y", None)], constants)
+    with pytest.raises(LstmEdgeError, match=message):
+        importer.read(model.SerializeToString())

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...ir.dims import Dim, product
+from ...ir.ops.signal import MOST_POINTS
 from ...options import as_typed
-from ..dialect import Value, known, norms, windows
+from ..dialect import Value, check_bytes, known, norms, spectra, windows
 from ..dialect.arithmetic import scaled_silu
 from ..dialect.products import matmul
 from .lowering import Call, lowers
@@ -269,21 +270,31 @@ def _microsoft_gelu(call: Call) -> Value:
 
 @lowers("STFT")
 def _stft(call: Call) -> Value:
-    """A convolution with the windowed cosines and sines of a Fourier transform: (B, frames, bins, 2)."""
+    """(B, frames, bins, 2): Fourier transforms of frames; of both sides, or too many points for the core's, a convolution."""
     ctx, x, shape = call.ctx, call.input(0), call.shape(0)
     step = call.known_ints(1)[0]
     window = call.optional(2)
     if window is None and call.optional(3) is None:
         raise call.refuse("neither window nor frame_length is given")
     length = call.known_ints(3)[0] if call.optional(3) is not None else int(call.known(2).size)
+    if length < 1 or step < 1:
+        raise call.refuse(f"frames of {length} samples every {step}: expected 1 or more")
+    check_bytes([length], call.place)
     taper = call.known(2).astype(np.float64) if window is not None else np.ones(length)
     if len(shape) == 3 and shape[2] != 1:
         raise call.refuse(f"a complex signal of shape {list(shape)} is not supported")
+    signal = ctx.reshape(x, [shape[0], product(shape[1:])])
+    if call.attr("onesided", 1) and len(taper) == length <= MOST_POINTS:
+        return ctx.transpose(spectra.stft(ctx, signal, taper, step, length), [0, 1, 3, 2])
     bins = length // 2 + 1 if call.attr("onesided", 1) else length
+    check_bytes([bins, length], call.place)
     phase = 2 * np.pi * np.outer(np.arange(bins), np.arange(length)) / length
     kernel = np.stack([np.cos(phase) * taper, -np.sin(phase) * taper], 1).reshape(2 * bins, 1, length)
-    signal = ctx.reshape(x, [shape[0], 1, product(shape[1:])])
-    frames = ctx.emit("Conv", [signal, known(kernel.astype(np.float32))], {"strides": [step]})
+    frames = ctx.emit(
+        "Conv",
+        [ctx.reshape(signal, [shape[0], 1, *ctx.shape(signal)[1:]]), known(kernel.astype(np.float32))],
+        {"strides": [step]},
+    )
     count = ctx.shape(frames)[2]
     return ctx.reshape(ctx.transpose(frames, [0, 2, 1]), [shape[0], count, bins, 2])
 

@@ -13,12 +13,14 @@ from ...errors import LstmEdgeError, UnsupportedModelError
 from ...ir.dims import Dim, Size
 from ...ir.graph import Graph
 from ...ir.sizes import NeedsNumber
+from ...options import named
 from .. import plugins
 from ..dialect import Dialect, Value, known
 from ..dialect.value import MEANINGLESS
+from .complex import Complex
 from .folding import fold
 from .program import VIEWS, Program, Ref, Step, leaves, used_items
-from .registry import KEEP_LAZY, OPS
+from .registry import COMPLEX, KEEP_LAZY, OPS
 
 RANKED = ("bool", "int32", "float32")  # torch's promotion order among the dtypes the core computes in
 
@@ -84,6 +86,8 @@ class Lowering(Dialect):
         rule = plugins.op_rule(library, step.base)
         if rule is not None:
             return self._by_rule(rule, args, kwargs)
+        if library == "aten" and any(isinstance(v, Complex) for v in leaves([args, kwargs])):
+            function = COMPLEX.get(base) or self._of_complex
         if function is None:
             own = library in ("aten", "prim", "prims", "operator", "math")
             door = "" if own else f"; {plugins.way_out(f'register_op({library!r}, {step.base!r}, rule)')}"
@@ -95,6 +99,12 @@ class Lowering(Dialect):
         except MEANINGLESS as e:
             message = f"arguments of {step.target} are not understood ({type(e).__name__}: {e})"
             raise self.refuse(message) from _asking_for_a_number(e, args, kwargs) or e
+
+    def _of_complex(self, *_: Any, **__: Any) -> Any:
+        raise self.refuse(
+            f"the call {self.step.target} of a complex tensor is not supported: expected abs, real, imag, angle, view_as_real, moves of "
+            f"elements; spectra in front of a network can be a table [before.INPUT] in the place of calls ({named('before')})"
+        )
 
     def _by_rule(self, rule: plugins.Rule, args: Any, kwargs: Any) -> Any:
         """A custom operator that the user described: its value, or several as a list."""

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 OPS: dict[str, Callable[..., Any]] = {}
+COMPLEX: dict[str, Callable[..., Any]] = {}  # where an argument is a complex tensor, by the call's base
 KEEP_LAZY: set[str] = set()  # handled here even when all arguments are constants
 
 

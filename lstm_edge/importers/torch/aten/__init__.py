@@ -11,6 +11,7 @@ from . import (  # noqa: F401  (they fill OPS)
     recurrences,
     reductions,
     sizes,
+    spectra,
     windows,
 )
 
