@@ -1,4 +1,4 @@
-# make demo | build | lib | abi | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | test-windows | bench-check | peers | mutants | fuzz | wheels | wheels-all | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | lib | abi | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | test-windows | bench-check | peers | mutants | fuzz | graphs | wheels | wheels-all | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi test-pythons test-avx512 test-windows wheels wheels-all test-wheels build-test-c test-c bench-check peers mutants fuzz fuzz-open fuzz-run build-fuzz build-fuzz-objects test-m32 test-threads test-python test-sanitize lint clean
+.PHONY: build demo test test-pi test-pythons test-avx512 test-windows wheels wheels-all test-wheels build-test-c test-c bench-check peers mutants graphs fuzz fuzz-open fuzz-run build-fuzz build-fuzz-objects test-m32 test-threads test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -133,6 +133,12 @@ build-fuzz:
 	for target in open run; do $(FUZZ_CC) -std=c11 $(C_WARNINGS) $(FUZZ_FLAGS) -fsanitize=fuzzer -Isrc_c -Itests/c tests/fuzz/$$target.c \
 		$$(find $(FUZZ_OBJECTS) -name '*.o') $(FUZZ_WRAP) -o build/fuzz/$$target -lm -lpthread || exit 1; done
 build-fuzz-objects: $(C_OBJECTS)
+
+# ---- random graphs of many ops on every ISA beside the oracle (tests/test_graphs.py), others at every run, for SECONDS or until one fails
+
+graphs: build
+	@end=$$(($$(date +%s) + $(SECONDS))); while [ $$(date +%s) -lt $$end ]; do \
+		HYPOTHESIS_PROFILE=default $(PYTEST) -q tests/test_graphs.py || exit 1; done
 
 # The same for 32-bit x86, which runs the scalar kernels.
 test-m32:

@@ -172,7 +172,7 @@ class Builder:
                 self.case.graph.output(name, name)
 
 
-# Ops whose answers are sums of rounded products: tests/test_ops.py bounds them by their conditioning.
+# Ops whose answers are sums of rounded products: tests/op_bounds.py bounds them by their conditioning.
 SUMS = {
     "LSTM",
     "GRU",

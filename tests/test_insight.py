@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from op_bounds import CONDITION, changed
 from shared import EXAMPLES, ISAS, MODELS, needs_models
 from strategies import Case, cases
-from test_ops import CONDITION, changed
 
 import lstm_edge
 from lstm_edge import format, reference
