@@ -1,4 +1,4 @@
-# make demo | build | lib | abi | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | test-windows | bench-check | peers | mutants | fuzz | graphs | wheels | wheels-all | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
+# make demo | build | lib | abi | test | test-m32 | test-threads | test-sanitize | test-pi | test-pythons | test-avx512 | test-windows | bench-check | peers | mutants | coverage | fuzz | graphs | wheels | wheels-all | test-wheels | lint | clean.  VENV: the environment to use; made when it does not exist.
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -9,7 +9,7 @@ LOCK := flock build/.lock
 
 include src_c/flags.mk
 
-.PHONY: build demo test test-pi test-pythons test-avx512 test-windows wheels wheels-all test-wheels build-test-c test-c bench-check peers mutants graphs fuzz fuzz-open fuzz-run build-fuzz build-fuzz-objects test-m32 test-threads test-python test-sanitize lint clean
+.PHONY: build demo test test-pi test-pythons test-avx512 test-windows wheels wheels-all test-wheels build-test-c test-c bench-check peers mutants coverage graphs fuzz fuzz-open fuzz-run build-fuzz build-fuzz-objects test-m32 test-threads test-python test-sanitize lint clean
 
 build: $(STAMP)
 	@mkdir -p build
@@ -111,6 +111,11 @@ peers: build
 
 mutants: build
 	$(PY) tools/mutants.py
+
+# ---- lines and branches of the core that the C tests and some Python files run, by gcov (tools/coverage.py, tests/uncovered.toml); some 15 minutes
+
+coverage: build
+	$(PY) tools/coverage.py
 
 # ---- libFuzzer on opening and on running (tests/fuzz), side by side, from tests/corpus on, each for SECONDS; what it finds lies in build/fuzz as crash-*
 # FUZZ_KERNELS=-DLE_SCALAR_ONLY leaves the vectors of x86 out: the build takes a quarter of the time.

@@ -52,11 +52,14 @@ class CoreCopy:
     def run(
         self, *command: str | Path, limit: float | None = None, **surroundings: str
     ) -> subprocess.CompletedProcess[str]:
-        """In the copy, without the LSTM_EDGE_ variables that are set here."""
+        """In the copy, without the LSTM_EDGE_ variables that are set here. limit: seconds of processor time; twenty times as many by the clock, as the
+        machine may be busy with other things. Raises subprocess.TimeoutExpired past the clock's; past the processor's, the command is killed."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LSTM_EDGE_")} | surroundings
+        limited = ["prlimit", f"--cpu={limit:.0f}"] if limit else []
         return subprocess.run(
-            list(map(str, command)), cwd=self.folder, env=environment, capture_output=True, text=True, timeout=limit
-        )
+            [*limited, *map(str, command)], cwd=self.folder, env=environment, capture_output=True, text=True,
+            timeout=20 * limit if limit else None,
+        )  # fmt: skip
 
     def must(self, *command: str | Path) -> None:
         done = self.run(*command)
@@ -89,10 +92,12 @@ class CoreCopy:
     def c_tests(self, build: str) -> list[Path]:
         return [p for p in sorted((self.folder / build / "tests").glob("test_*")) if not p.suffix]
 
-    def pytest(self, files: list[str], limit: float, *options: str) -> subprocess.CompletedProcess[str]:
-        """Those of the test files that exist, with few examples each."""
+    def pytest(
+        self, files: list[str], limit: float, *options: str, profile: str = "emulated"
+    ) -> subprocess.CompletedProcess[str]:
+        """Those of the test files that exist; profile: hypothesis's, of tests/conftest.py."""
         present = [name for name in files if (self.folder / name).exists()]
         return self.run(
             sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, *present,
-            limit=limit, HYPOTHESIS_PROFILE="emulated", OMP_NUM_THREADS="1", PYTHONFAULTHANDLER="1",
+            limit=limit, HYPOTHESIS_PROFILE=profile, OMP_NUM_THREADS="1", PYTHONFAULTHANDLER="1",
         )  # fmt: skip
