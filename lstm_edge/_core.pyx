@@ -185,7 +185,14 @@ cdef class Model:
         if size < least or (most is not None and size > most) or size % multiple != rest:
             limits = f"at least {least}" if most is None else f"{least} to {most}"
             steps = "" if multiple == 1 else f" that leave {rest} when divided by {multiple}"
-            raise ShapeError(f"{name}: expected {limits}{steps}, for which the model was exported, found {size}{advice}")
+            reason = "for which the model was exported"
+            if name == "frames" and self._sounds():
+                name, reason = f"input {self._sounds()[0]!r}: samples", "which its audio features need"
+            raise ShapeError(f"{name}: expected {limits}{steps}, {reason}, found {size}{advice}")
+
+    def _sounds(self):
+        """The inputs that take samples, of which the file computes features."""
+        return list(self.metadata.get("before", ()))
 
     cdef tuple _ports(self, le_role role):
         cdef le_port port
@@ -353,7 +360,9 @@ cdef class Model:
             self._end(stream)
         for port, value in zip(self.outputs, results):
             if value is None:
-                raise ShapeError(f"output {port.name!r}: expected a sequence long enough to answer it, found {max(frames, count)} frames")
+                long = f"expected a sequence long enough to answer it, found {max(frames, count)}"
+                sounds = self._sounds()
+                raise ShapeError(f"input {sounds[0]!r}: output {port.name!r}: {long} samples" if sounds else f"output {port.name!r}: {long} frames")
         return results
 
     def trace(self, *arrays, lengths=None, **named):

@@ -109,6 +109,7 @@ def to_graph(
         tell(graph, ahead)
         scalers.apply(graph, scale if before is None else None, unscale)
         meanings.apply(graph, after, labels, source)
+        scalers.tell_half(graph)
     graph.metadata["converter"] = f"lstm_edge {__version__}"
     graph.metadata["source"] = {**_about(source, kind), **graph.metadata.get("source", {})}
     return graph

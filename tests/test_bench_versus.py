@@ -121,6 +121,55 @@ def test_what_an_engine_cannot_do_is_said(tmp_path: Path, capsys: pytest.Capture
         assert _run(["bench", model, *wrong]) == 2 and words in " ".join(capsys.readouterr().err.split())
 
 
+SCALERS = {
+    "scale": {"x": {"mean": [3e3, 15.0], "scale": [800.0, 8.0]}},
+    "unscale": {"y": {"mean": 1e-5, "scale": 1e-6}},
+}
+LABELS = {"type": "labels", "labels": ["a", "b", "c"], "activation": "softmax"}
+RAW = np.float32([[3e3, 15.0], [2e3, 20.0]] * 20)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("around", "words", "limit"),
+    [
+        (SCALERS, "between the file's scalers in float64", 1e-6),
+        ({"after": {"after": {"y": LABELS}}}, "behind whom the file's softmax stood in float64", 1),
+    ],
+)
+def test_what_stands_around_the_network_stands_around_an_engine(around, words, limit, tmp_path: Path, capsys) -> None:
+    """What may differ is of real units' own size: values of 1e-5 that differ by 1e-6 would all be within 1e-4."""
+    source, model, small = (str(tmp_path / name) for name in ("m.onnx", "m.lstm", "q.lstm"))
+    le.convert(_lstm(tmp_path / "m.onnx"), model, self_test=False, **around)
+    le.quantize(model, small, precision="int8", calibration=RAW)
+    for path, share in ((model, 1.1e-4), (small, 0.11)):
+        args = [path, "--mode", "chunk", "--vs", "onnxruntime", "--source", source]
+        theirs = _told(capsys, args, 0)[1]
+        assert theirs["agrees"] and words in theirs["name"] and 0 < theirs["allowed"] <= share * limit
+    other = _lstm(tmp_path / "other.onnx", 1)
+    theirs = _told(capsys, [model, "--mode", "chunk", "--vs", "onnxruntime", "--source", other], 3)[1]
+    assert not theirs["agrees"]
+
+
+def test_a_file_that_computes_features_is_not_timed_against_features(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    weights = numpy_helper.from_array(rng.standard_normal((13, UNITS)).astype(np.float32), "W")
+    _save(
+        tmp_path / "w.onnx",
+        [helper.make_node("MatMul", ["x", "W"], ["y"])],
+        {"x": ("t", 1, 13)},
+        {"y": ("t", 1, UNITS)},
+        [weights],
+    )
+    before = {"before": {"x": {"type": "mfcc", "like": "kaldi"}}}
+    le.convert(
+        tmp_path / "w.onnx", tmp_path / "w.lstm", before=before, shapes={"x": (1, "frames", 13)}, self_test=False
+    )
+    row = _told(capsys, [str(tmp_path / "w.lstm"), "--mode", "sequence", "--vs", "onnxruntime"], 1)[1]
+    assert "the source takes features" in row["why"] and row["median"] is None
+
+
 def test_ncnn_runs_files_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ncnn")
     source, model = _lstm(tmp_path / "m.onnx"), str(tmp_path / "m.lstm")

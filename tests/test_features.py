@@ -16,7 +16,7 @@ import lstm_edge
 from lstm_edge import format, passes
 from lstm_edge.around import features
 from lstm_edge.around.feature_fields import as_metadata, kept_fields, settled
-from lstm_edge.errors import FormatError, UnsupportedModelError
+from lstm_edge.errors import FormatError, ShapeError, UnsupportedModelError
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 from lstm_edge.spectra.fields import LIKE, TYPES
@@ -89,6 +89,25 @@ def test_what_needs_the_whole_recording_does_not_stream_and_says_so():
     assert not model.metadata["streaming"]["supported"]
     (note,) = [n for n in model.metadata["notes"] if "does not stream as librosa" in n]
     assert "end = 'cut'" in note and "top_db = false" in note
+
+
+@pytest.mark.parametrize(
+    ("fields", "least"),
+    [({"deltas": 1}, 1280), ({"deltas": 2, "delta_edges": "mirror"}, 640), ({"pad_mode": "reflect"}, 257)],
+)
+def test_a_recording_too_short_for_its_features_is_told_by_the_input(fields, least):
+    model = fronted({"like": "librosa", "type": "mfcc", "rate": 16000, "n_fft": 512, "hop": 160, **fields})
+    assert model.run(signal()[None, :least]).shape[1] == least // 160 + 1
+    with pytest.raises(ShapeError, match=f"^input 'x': samples: expected at least {least}, .* found {least - 1}$"):
+        model.run(signal()[None, : least - 1])
+
+
+def test_a_recording_without_a_frame_is_told_by_the_input():
+    model = fronted({"like": "librosa", "type": "mfcc", "center": False, "n_fft": 512, "hop": 160})
+    with pytest.raises(
+        ShapeError, match="^input 'x': output 'y': expected a sequence long enough .* found 300 samples"
+    ):
+        model.run(signal()[None, :300])
 
 
 def test_features_fit_networks_that_lay_them_out_otherwise():

@@ -147,6 +147,29 @@ def test_one_target_column_out_of_all(make):
         assert_near(model.run(np.float32(FRAMES * 1e-5))[:, 0], want, spread)
 
 
+def test_one_side_alone_is_said():
+    """The usual mistake is a target that was a column of what was scaled; what has no unit needs none."""
+    scaler, layer = fitted(MinMaxScaler()), {"type": "dense", "name": "out", "weights": "out"}
+    arrays = {"out.weight": np.ones((4, 4), np.float32), "out.bias": np.zeros(4, np.float32)}
+    network = {
+        "convention": "torch",
+        "inputs": {"x": ["batch", "frames", 4]},
+        "outputs": {"y": "out"},
+        "layer": [layer],
+    }
+    kinds = {"after": {"y": {"type": "labels", "labels": list("abcd")}}}
+    for given, said in (
+        ({"scale": scaler}, "assumed: output 'y' stays in the units"),
+        ({"unscale": scaler}, "assumed: input 'x' takes columns as the network was trained on them"),
+        ({"scale": scaler, "unscale": scaler}, None),
+        ({"scale": scaler, "after": kinds}, None),
+        ({}, None),
+    ):
+        notes = to_graph(arrays, network=network, **given).metadata.get("notes", [])
+        found = [note for note in notes if " is given" in note]
+        assert [note.startswith(said) for note in found] == [True] * (said is not None), found
+
+
 def test_columns_that_a_transformer_drops_are_not_asked_for():
     scaler = ColumnTransformer([("a", StandardScaler(), [3, 0])])
     fitted(scaler)

@@ -11,7 +11,7 @@ import numpy as np
 from ..answers import AFTER, Answers
 from ..errors import FormatError
 from ..ir.dims import value
-from ..ir.graph import Graph, Port
+from ..ir.graph import Graph, Node, Port
 from ..metadata import section
 from ..passes.edit import rename
 from ..passes.fuse import fuse
@@ -157,9 +157,7 @@ KINDS = {"events": _events, "labels": _labels, "ctc": _ctc}
 def _activate(graph: Graph, port: Port, kind: str, table: Table) -> int:
     """Probabilities of logits, as an op of the file; the axis of the values, from the end. FormatError where they are that already."""
     node = graph.producers().get(port.tensor)
-    if node is not None and (
-        node.op == "Softmax" or "sigmoid" in (node.attrs.get("kind"), node.attrs.get("activation"))
-    ):
+    if node is not None and _gives_probabilities(node):
         table.fail(
             "logits, which become probabilities", f"what {node.op} {node.name} made probabilities of", "activation"
         )
@@ -181,6 +179,19 @@ def _activate(graph: Graph, port: Port, kind: str, table: Table) -> int:
         port.tensor = graph.add1("Unary", [inner], {"kind": kind}, name)
     fuse(graph, {port.tensor})
     return axis
+
+
+def _gives_probabilities(node: Node) -> bool:
+    return node.op == "Softmax" or "sigmoid" in (node.attrs.get("kind"), node.attrs.get("activation"))
+
+
+def tells(graph: Graph, port: Port) -> bool:
+    """Whether an output has no unit: it has a meaning of its own, is a probability, or no number."""
+    node = graph.producers().get(port.tensor)
+    is_number = graph.tensors[port.tensor].dtype == "float32"
+    return (
+        not is_number or port.name in graph.metadata.get(AFTER, {}) or (node is not None and _gives_probabilities(node))
+    )
 
 
 def activated(metadata: Mapping[str, Any], answers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

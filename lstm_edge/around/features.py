@@ -10,9 +10,9 @@ import numpy as np
 
 from .. import reference
 from ..errors import ShapeError, UnsupportedModelError
-from ..ir.dims import BATCH, FRAMES, Dim, Size, mentions
+from ..ir.dims import BATCH, FRAMES, Dim, Size, mentions, value
 from ..ir.graph import Graph, Port, State, Tensor
-from ..ir.ops import TO_END
+from ..ir.ops import TO_END, read_attrs
 from ..metadata import section
 from ..options import named
 from ..passes.edit import note
@@ -142,11 +142,38 @@ def _put_before(graph: Graph, port: Port, f: Fields, place: str) -> None:
         whole.output(output.name, outputs[output.name])
     vars(graph).update({key: value for key, value in vars(whole).items() if key != "ask"})
     _note_delay(graph, port.name, f)
+    _keep_least(graph, port.name)
     if by_call and f.calls_before:
         note(
             graph,
             f"input {port.name}: {f.hop} samples a call; {f.calls_before} calls answer before the first whole frame",
         )
+
+
+def _keep_least(graph: Graph, name: str) -> None:
+    """Keeps how many samples a recording must have where its end is repeated or mirrored: so much of it must be there."""
+    least = 0
+    for node in graph.nodes:
+        if node.op != "Pad" or not node.name.startswith(f"{name}.before.") or read_attrs(node)["mode"] == "constant":
+            continue
+        pads = np.reshape(read_attrs(node)["pads"], (2, -1))
+        for size, behind, most in zip(graph.shape(node.inputs[0]), pads[1], pads.max(0)):
+            if behind and mentions(size, "frames"):
+                least = max(least, _samples_for(size, int(most) + 1 if read_attrs(node)["mode"] == "reflect" else 1))
+    if least:
+        found = graph.metadata.setdefault("ranges", {}).setdefault("frames", [0, None, 1, 0])
+        found[0] = max(found[0], least)
+
+
+def _samples_for(size: Size, wanted: int) -> int:
+    """The fewest samples of which a size becomes `wanted`."""
+    low, high = 0, 1
+    while value(size, 1, high) < wanted:
+        low, high = high + 1, 2 * high
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if value(size, 1, middle) >= wanted else (middle + 1, high)
+    return high
 
 
 def _behind_kept(graph: Graph, x: str, f: Fields, name: str) -> str:

@@ -14,6 +14,7 @@ from ..ir.notes import ASSUMED
 from ..options import named
 from ..passes.edit import note, redirect, rename
 from ..passes.fuse import fuse
+from . import after
 from .coarse import coarse, refuse_coarse
 from .scaler import LARGEST, Scaler, Step, from_metadata, step
 from .scaler_files import read_scaler, typed
@@ -48,6 +49,38 @@ def apply(graph: Graph, scale: Any, unscale: Any) -> None:
         for name, m, d in zip(_labels(scaler), *scaler.spread):
             if (text := coarse(name, m, d)) is not None:
                 note(graph, f"{argument}: {text}")
+
+
+def tell_half(graph: Graph) -> None:
+    """Notes that one side alone is raw, where the other may be scaled as well: a target is often a column of what was scaled."""
+    scaled, unscaled = (graph.metadata.get(kind) or {} for kind in (SCALE, UNSCALE))
+    if scaled and not unscaled and not graph.metadata.get("before"):
+        source, names = (next(iter(scaled.values())).get(k) for k in ("from", "columns"))
+        for port in graph.outputs:
+            if not after.tells(graph, port):
+                given = typed(UNSCALE, port.name, str(source), str(names[0]) if names else "0")
+                note(
+                    graph,
+                    f"{ASSUMED}output {port.name!r} stays in the units that the network was trained to give, as no {named(UNSCALE)} is "
+                    f"given; where its target was a column of {source}, {given} gives real ones",
+                )
+    if unscaled and not scaled:
+        for port in graph.inputs:
+            if graph.tensors[port.tensor].dtype == "float32" and port.name not in (graph.metadata.get("before") or {}):
+                if not _scales_itself(graph, port):
+                    note(
+                        graph,
+                        f"{ASSUMED}input {port.name!r} takes columns as the network was trained on them, scaled where they were, as no "
+                        f"{named(SCALE)} is given",
+                    )
+
+
+def _scales_itself(graph: Graph, port: Port) -> bool:
+    """Whether all that reads an input is arithmetic with constants, as a normalisation in the network is."""
+    readers = [n for n in graph.nodes if port.tensor in n.inputs]
+    return bool(readers) and all(
+        n.op == "Binary" and any(graph.tensors[i].is_constant for i in n.inputs) for n in readers
+    )
 
 
 def around(metadata: Mapping[str, Any], arrays: dict[str, np.ndarray], argument: str) -> dict[str, np.ndarray]:

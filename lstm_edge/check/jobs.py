@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -53,16 +54,14 @@ def answered(question: Question) -> Answer:
 def _outputs(question: Question, module: Any) -> Answer:
     how = {"careful": True} if question.careful else {}
     runner, name = module.runner(question.source, question.constants, question.graph, **how)
-    return Answer(original_answers(question.graph, runner, question.inputs), named(name, question.graph))
+    return Answer(original_answers(question.graph, runner, question.inputs), named(name, question.graph.metadata))
 
 
-def named(name: str, graph: Graph) -> str:
+def named(name: str, metadata: Mapping[str, Any]) -> str:
     """What answered, and that the file's scalers and activations stood around it where the file has some."""
-    scaled = graph.metadata.get("scale") or graph.metadata.get("unscale")
+    scaled = metadata.get("scale") or metadata.get("unscale")
     name = f"{name} between the file's scalers in float64" if scaled else name
-    activations = {
-        str(about["activation"]) for about in section(graph.metadata, AFTER).values() if "activation" in about
-    }
+    activations = {str(about["activation"]) for about in section(metadata, AFTER).values() if "activation" in about}
     return " ".join([name, *(f"behind whom the file's {kind} stood in float64" for kind in sorted(activations))])
 
 
@@ -72,4 +71,4 @@ def _values(question: Question, module: Any) -> Answer:
     wanted = [n for n in dict.fromkeys(names) if n in {p.name for p in question.graph.outputs}]
     shown = replace(question.graph, outputs=[Port(n, n) for n in wanted])
     answers: Arrays = original_answers(shown, runner, question.inputs) if wanted else {}
-    return Answer(answers, named(name, question.graph))
+    return Answer(answers, named(name, question.graph.metadata))

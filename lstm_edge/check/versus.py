@@ -18,23 +18,26 @@ import numpy as np
 from .. import format
 from .._core import load
 from ..around.after import activated
-from ..around.scalers import SCALE, UNSCALE, around
+from ..around.scalers import SCALE, UNSCALE, around, scales
 from ..bench.measure import frames_of, sample_inputs
 from ..bench.sampling import MOST
 from ..bench.statistics import median_interval, summarise
 from ..errors import LstmEdgeError
 from ..files.python import NotStarted
 from ..ir.graph import Graph
+from ..metadata import BEFORE, section
 from ..reference.samples import Arrays, difference, scale_of
 from .against import TOLERANCE
 from .child import Child
 from .engines import CHECKED, Opened, Setup
 from .frameworks import LITERT
 from .frameworks.question import outline
+from .jobs import named
 
 BLOCK = 10e-3  # seconds of one engine's calls before the next one's turn
 ROUNDS = 15  # at least, so that the ratios of the rounds give an interval
 QUANTISED = 0.1  # of the largest answer: what int8 may cost against a source of float32; another model differs by more
+FEATURES = "the file computes audio features of samples, the source takes features; compare the network alone, converted without --before"
 IDLE = 600.0  # seconds that an engine waits for its turn
 
 
@@ -143,18 +146,26 @@ def versus(
         cannot = []
         for name in engines:
             source, why = _source_for(name, sources)
+            if section(model.metadata, BEFORE):
+                source, why = None, FEATURES
             if source is None:
                 cannot.append(Rival(mode, name, why=why))
                 continue
             setup = _setup(name, source, mode, fed, batch, cpu)
             child, theirs = stack.enter_context(_started(setup))
-            row = Rival(mode, name, theirs.name, os.path.basename(source.path), theirs.why)
+            row = Rival(
+                mode,
+                name,
+                theirs.name and named(theirs.name, model.metadata),
+                os.path.basename(source.path),
+                theirs.why,
+            )
             if child is None:
                 cannot.append(row)
                 continue
             raw = [activated(model.metadata, around(model.metadata, each, UNSCALE)) for each in theirs.answers]
             limit = tolerance or max(coarse, source.graph.metadata.get("arithmetic", {}).get("relative", 0.0))
-            rows.append(Rival(**{**vars(row), **_compared(opened.answers, raw, limit)}))
+            rows.append(Rival(**{**vars(row), **_compared(opened.answers, raw, limit, model.metadata)}))
             children.append(child)
         times = _in_turn(children, runs, seconds)
     return [*_with_figures(rows, times), *cannot]
@@ -200,10 +211,12 @@ def _asked(child: Child, setup: Setup) -> Opened:
         return Opened(why=f"the framework {child.end() or 'ended'} on this model")
 
 
-def _compared(ours: list[Arrays], theirs: list[Arrays], limit: float) -> dict[str, Any]:
-    """error, allowed and agrees: of the output that is farthest beyond what is allowed, in any of the first calls."""
+def _compared(ours: list[Arrays], theirs: list[Arrays], limit: float, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """error, allowed and agrees: of the output that is farthest beyond what is allowed, in any of the first calls. metadata: whose
+    scalers say how large real units are, without what is merely added to all of them."""
     worst = (0.0, limit)
     for own, other in zip(ours, theirs):
+        sizes = scales(metadata, own)
         if own and len(own) == len(other) and set(own) != set(other):
             other = dict(zip(own, other.values()))  # a source of another format may name them otherwise
         for name, got in own.items():
@@ -211,6 +224,9 @@ def _compared(ours: list[Arrays], theirs: list[Arrays], limit: float) -> dict[st
             if want is not None and want.size == got.size:
                 want = want.reshape(got.shape)
             allowed = limit * scale_of(got)
+            if name in sizes:
+                largest = np.float32(np.abs(got).max(initial=0))
+                allowed = limit * sizes[name] + 2 * float(np.spacing(largest))  # what float32 has of such values
             error = difference(want, got)
             worst = max(worst, (error, allowed), key=lambda each: each[0] / each[1])
     return {"error": worst[0], "allowed": worst[1], "agrees": worst[0] <= worst[1]}
