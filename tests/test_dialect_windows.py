@@ -264,3 +264,7 @@ def test_adaptive_pooling_of_open_sizes():
     for sizes in ([4], [FRAMES]):
         with pytest.raises(UnsupportedModelError, match="not of one size"):
             windows.adaptive_pool(Dialect(), known(numbers(2, 3, 6)), "max", sizes)
+
+
+def test_the_stride_of_a_damaged_file_takes_no_memory():
+    assert windows.same_pads(None, FRAMES, 1, 1 << 40) == (0, 0)

@@ -36,15 +36,15 @@ def read_scaler(given: Any) -> tuple[Scaler, str]:
     source, columns = _with_columns(given)
     place = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
     name = os.path.basename(place) if place else "a live object"
-    try:
-        with reading(place) if place else nullcontext():
+    with reading(place) if place else nullcontext():
+        try:
             scaler = _of(_content(source) if place else source)
-        if columns is not None:
-            if isinstance(columns, str):
-                columns = [columns] if columns in scaler.names else [c.strip() for c in columns.split(",")]
-            scaler = scaler.of([_column(scaler, c) for c in columns])
-    except (FormatError, UnsupportedModelError) as error:
-        raise error if not place or str(place) in str(error) else error.at(place) from None
+            if columns is not None:
+                if isinstance(columns, str):
+                    columns = [columns] if columns in scaler.names else [c.strip() for c in columns.split(",")]
+                scaler = scaler.of([_column(scaler, c) for c in columns])
+        except (FormatError, UnsupportedModelError) as error:
+            raise error if not place or str(place) in str(error) else error.at(place) from None
     return scaler, name
 
 

@@ -64,7 +64,8 @@ def same_pads(d: Dialect, size: Size, extent: int, stride: int, lower: bool = Fa
     rest = size % stride
     if not isinstance(rest, Dim):
         return _halves(max(extent - (rest or stride), 0), lower)
-    lengths = range(4 * extent * stride, 4 * extent * stride + stride)
+    # Of the remainders from 4 on only the last can differ: where the beginning is the same for 1 and 3, windows are of at most 2.
+    lengths = [4 * extent * stride + rest for rest in sorted({*range(min(stride, 4)), stride - 1})]
     pairs = [_halves(max(extent - (n % stride or stride), 0), lower) for n in lengths]
     begin, end = pairs[0][0], max(end for _, end in pairs)
     if any(
