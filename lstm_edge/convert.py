@@ -61,8 +61,8 @@ def convert(
     alone understands, docs/command-line.md. rate: samples a second of the sound that the model takes, kept in the file; None
     takes what the source says. scale: input name -> the scaler that its columns were scaled by when the network was trained, unscale:
     output name -> that of its targets (or the scaler alone, where there is one port): a fitted object of scikit-learn, a file of one
-    (.joblib, .pkl, .json, .npz), (scaler, column); the model then takes and gives raw values (docs/scaling.md). before: a TOML file (or such a dict) that describes the audio features in
-    front of inputs, which then take samples, docs/features.md. after: a TOML file (or such a dict)
+    (.joblib, .pkl, .json, .npz), (scaler, column); the model then takes and gives raw values (docs/scaling.md). before: a TOML file (or such a dict, a live layer of
+    Keras or transform of torchaudio) that describes the audio features in front of inputs, which then take samples, docs/features.md. after: a TOML file (or such a dict)
     that says what outputs mean, labels or events, docs/answers.md. labels: output name -> the names of its values, a list or a file with
     one on each line (or that alone, where there is one output). sample: arrays for the self-test, shaped as Model.run takes them.
     max_memory: bytes that the conversion may hold, and then the model as load takes it; None: 56 MiB and 20 times the files that

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 
 import lstm_edge
 from lstm_edge import format, passes
+from lstm_edge.errors import LstmEdgeError
 from lstm_edge.ir.dims import BATCH, FRAMES
 from lstm_edge.ir.graph import Graph
 
@@ -90,3 +93,23 @@ def test_a_transform_has_a_number_of_points():
         transform("Rfft", 1, 2)
     with pytest.raises(lstm_edge.ShapeError, match="attribute n: expected 1 to 65536, found 65537"):
         transform("Rfft", 65537, 2)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2**16 + 1, 1_000_003, 2**31 - 1, 2**31, 2**40 + 15, -(2**63), 2**63 - 1])
+@pytest.mark.parametrize(("op", "key"), [("Rfft", "n"), ("Irfft", "n"), ("Frames", "size"), ("Frames", "hop")])
+def test_a_size_that_somebody_wrote_into_a_file_is_refused_or_answers_as_it_says(op, key, size):
+    graph, shape = Graph(), (BATCH, 2, 9) if op == "Irfft" else (BATCH, 16)
+    y = graph.add1(op, [graph.input("x", shape)], {"size": 4, "hop": 2} if op == "Frames" else {"n": 16})
+    graph.output("y", y)
+    graph.nodes[0].attrs[key] = mark = 0x7A5B3C1D  # no other number of the file
+    content = bytearray(format.to_bytes(graph))
+    assert content.count(mark.to_bytes(8, "little")) == 1
+    at = content.index(mark.to_bytes(8, "little"))
+    content[at : at + 8] = size.to_bytes(8, "little", signed=True)
+    content[12:16] = zlib.crc32(content[16:]).to_bytes(4, "little")
+    try:
+        answer = lstm_edge.load(bytes(content)).run(np.ones((3, *shape[1:]), np.float32))
+    except LstmEdgeError as why:
+        assert f"attribute {key}" in str(why) or "expected" in str(why)
+    else:
+        assert op == "Frames" and size > 0 and answer.shape[1] == (key == "hop")
