@@ -110,6 +110,13 @@ def ask(count: int, place: str = "") -> None:
     (_CURRENT.get() or Budget(FREE_BYTES, True)).ask(count, place)
 
 
+def foresee(count: int, place: str = "") -> None:
+    """`ask`, in a conversion alone: for what is of any size elsewhere."""
+    budget = _CURRENT.get()
+    if budget is not None:
+        budget.ask(count, place)
+
+
 def take(count: int, place: str = "") -> None:
     """Before so many bytes are taken to the end of the conversion. MemoryLimitError where they go beyond the limit."""
     budget = _CURRENT.get()

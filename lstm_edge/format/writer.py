@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import struct
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import memory
 from ..errors import UnsupportedModelError
 from ..ir.dims import Dim, Size, symbols
 from ..ir.graph import Graph, Node, Port, SelfTest, State, Tensor
@@ -49,10 +51,12 @@ class Writer:
     """Collects the sections of one file. Data offsets are relative to DATA until `finish` knows where it lies."""
 
     def __init__(self, graph: Graph):
+        held = (a.nbytes for t in graph.tensors.values() for a in (t.data, t.scale) if a is not None)
+        memory.foresee(3 * sum(held), "the file to be written")
         self.strings = bytearray(b"\0")
         self.string_at: dict[str, int] = {"": 0}
         self.data = bytearray()
-        self.data_at: dict[bytes, int] = {}
+        self.data_at: dict[bytes, int] = {}  # by digest
         self.values = bytearray()
         self.values_at: dict[bytes, int] = {}
         self.indices: list[int] = []
@@ -72,7 +76,7 @@ class Writer:
         inputs = b"".join([self.port(p, graph.shape(p.tensor)) for p in graph.inputs])
         outputs = b"".join([self.port(p, None) for p in graph.outputs])
         # DATA comes last: every other size is known before it.
-        self.sections: list[tuple[bytes, bytes]] = [
+        self.sections: list[tuple[bytes, bytes | bytearray]] = [
             (b"STRS", bytes(self.strings)),
             (b"TENS", b"".join(self.tensors)),
             (b"CNST", bytes(CONSTANT.size * len(self.constants))),
@@ -87,7 +91,7 @@ class Writer:
         ]
         if graph.self_test is not None:
             self.sections.append((b"TEST", _self_test_bytes(graph.self_test)))
-        self.sections.append((b"DATA", bytes(self.data)))
+        self.sections.append((b"DATA", self.data))
 
     def finish(self) -> bytes:
         offsets = []
@@ -130,10 +134,12 @@ class Writer:
         content = b""
         for array in arrays:
             content += bytes(_aligned(len(content)) - len(content)) + _little(array).tobytes()
-        if content not in self.data_at:
-            self.data_at[content] = _aligned(len(self.data))
-            self.data += bytes(self.data_at[content] - len(self.data)) + content
-        return self.data_at[content]
+        digest = hashlib.sha256(content).digest()
+        if digest not in self.data_at:
+            self.data_at[digest] = _aligned(len(self.data))
+            self.data += bytes(self.data_at[digest] - len(self.data))
+            self.data += content
+        return self.data_at[digest]
 
     def tensor(self, tensor: Tensor) -> int:
         """Adds a tensor; returns its number."""

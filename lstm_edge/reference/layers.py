@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import memory
 from ..ir.activations import activate
 from ..ir.graph import Node
 from ..ir.ops import channel_axis, each, spatial_axes
@@ -54,6 +55,7 @@ def _conv(node: Node, a: Attrs, arrays: list[Array]) -> Array:
     parts = []
     for x_g, w_g in zip(np.split(x, groups, axis=1), np.split(w, groups)):
         windows = _windows(x_g, kernel, strides, dilations, sizes)
+        memory.foresee(8 * windows.size, "a convolution's windows")
         y = np.tensordot(windows, w_g, ([1, *range(2 + n, 2 + 2 * n)], list(range(1, 2 + n))))  # (B,*sizes,O)
         parts.append(np.moveaxis(y, -1, 1))
     return _as_laid_out(a, _finish(a, np.concatenate(parts, axis=1), bias))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
+from .. import memory
+from ..ir.dims import Dim
 from ..ir.graph import Node
 from ..ir.ops import op_spec, place, read_attrs, spatial_axes
 from ..ir.shapes import Result, infer
@@ -29,13 +33,14 @@ def run_node(node: Node, arrays: list[np.ndarray | None]) -> list[np.ndarray | N
     if any(name and array is None for name, array in zip(node.inputs, arrays)):
         return [None] * len(op_spec(node).outputs)
     shapes = infer(node, [None if a is None else Shaped(dtype_of(a), a.shape) for a in arrays])
+    memory.foresee(16 * sum(prod(s for s in shape if not isinstance(s, Dim)) for _, shape in shapes), place(node))
     attrs = read_attrs(node)
     if _has_nothing_to_answer(node, attrs, arrays, shapes):
         return [None] * len(shapes)
     arrays = arrays + [None] * (len(op_spec(node).inputs) - len(arrays))
     with np.errstate(all="ignore"):
         results = RULES[node.op](node, attrs, arrays)
-    results = [np.asarray(r) for r in (results if isinstance(results, list) else [results])]
+    results = [memory.hold(np.asarray(r)) for r in (results if isinstance(results, list) else [results])]
     for result, (dtype, shape) in zip(results, shapes):
         assert (result.dtype, result.shape) == (RUN_AS[dtype], shape), (place(node), result.dtype, result.shape, shape)
     return results

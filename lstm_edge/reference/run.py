@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import memory
 from ..errors import ShapeError
 from ..ir.dims import Dim, Size, value
 from ..ir.graph import Graph, State, Tensor
@@ -28,7 +29,7 @@ def run(
     `trace`, when given, is filled with every tensor by its name. ShapeError when an array does not fit.
     """
     sizes = open_sizes(graph, inputs)
-    values: dict[str, Array] = {n: constant(t) for n, t in graph.tensors.items() if t.is_constant}
+    values: dict[str, Array] = {n: memory.hold(constant(t)) for n, t in graph.tensors.items() if t.is_constant}
     for port in graph.inputs:
         values[port.tensor] = np.asarray(inputs[port.name]).astype(RUN_AS[graph.tensors[port.tensor].dtype])
     before = initial_states(graph, sizes["batch"])
@@ -38,9 +39,14 @@ def run(
         before[name] = np.asarray(array).astype(before[name].dtype)
     for state in graph.states:
         values[state.read] = before[state.name]
+    read_last = {i: node for node in graph.nodes for i in node.inputs}
+    kept = {p.tensor for p in graph.outputs} | {s.write for s in graph.states}
     for node in graph.nodes:
         results = run_node(node, [values[i] if i else None for i in node.inputs])
         values.update({o: r for o, r in zip(node.outputs, results) if o})
+        if trace is None:
+            for name in {i for i in node.inputs if i and read_last[i] is node} - kept:
+                del values[name]
     if trace is not None:
         trace.update(values)
     after = {s.name: before[s.name] if values[s.write] is None else values[s.write] for s in graph.states}

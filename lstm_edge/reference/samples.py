@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from .. import memory
 from ..errors import FormatError
 from ..ir.dims import Dim, Size, value
 from ..ir.graph import Graph
@@ -84,6 +86,7 @@ def _raw(values: np.ndarray, about: Mapping[str, Any], name: str) -> np.ndarray:
 def _draw(rng: np.random.Generator, graph: Graph, tensor: str, shape: tuple[int, ...], frames: int) -> np.ndarray:
     """N(0,1); numbers within the table for tokens; full length for lengths."""
     dtype = graph.tensors[tensor].dtype
+    memory.foresee(16 * prod(shape), f"the self-test's input of shape {list(shape)}")
     use, rows = use_of(graph, tensor)
     if use == "lengths":
         return np.full(shape, rows if rows else frames, dtype)
