@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import memory
-from ..errors import FormatError, ShapeError
+from ..errors import FormatError, MemoryLimitError, ShapeError
 
 MAX_BYTES = 40 << 20  # a million weights, as an indented dump spells them
 MAX_NUMBERS, MAX_LISTS = 4 << 20, 1 << 19  # parsed, a number takes 32 bytes and a list some 90, however short its text
@@ -30,6 +30,8 @@ def load(source: str | os.PathLike[str] | bytes) -> dict[str, Any]:
         )
     try:
         value = parsed(text)
+    except MemoryLimitError:
+        raise
     except (ValueError, RecursionError) as why:
         raise FormatError(f"not readable JSON ({type(why).__name__}: {str(why)[:120]})") from None
     if not isinstance(value, dict):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import memory
-from ..errors import FormatError, UnsupportedModelError
+from ..errors import FormatError, MemoryLimitError, UnsupportedModelError
 from .json import parsed
 from .pickled_tensors import widened
 
@@ -40,6 +40,8 @@ def read(data: bytes, place: str) -> dict[str, np.ndarray]:
         raise FormatError(f"{place}: a header of {size} bytes in a file of {len(data)}")
     try:
         header = parsed(data[8 : 8 + size].decode("utf-8"))
+    except MemoryLimitError:
+        raise
     except (ValueError, RecursionError) as e:
         raise FormatError(f"{place}: the safetensors header is not JSON ({e})") from e
     body = memoryview(data)[8 + size :]

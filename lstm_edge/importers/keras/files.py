@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ...errors import FormatError, UnsupportedModelError
+from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...files import hdf5, json, zips
 from ...files.hdf5 import Hdf5
 from ...files.json import parsed
@@ -114,7 +114,7 @@ def json_object(data: bytes | str, place: str) -> dict[str, Any]:
         if data.lstrip()[:1] == b'"' and isinstance(inner := parsed(data), str):
             data = inner.encode()
         return json.load(data)
-    except FormatError as error:
+    except LstmEdgeError as error:
         raise error.at(place) from None
     except ValueError as why:
         raise FormatError(f"{place}: not readable JSON ({why})") from None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import FormatError, UnsupportedModelError
+from ...errors import FormatError, LstmEdgeError, UnsupportedModelError
 from ...files import pickles, zips
 from ...files.json import parsed
 from ...files.pickled_tensors import Storage, Tensor, elements, itemsize, materialise
@@ -49,7 +49,7 @@ def traced(data: bytes, place: str) -> Traced:
         OverflowError,
         RecursionError,
     ) as e:
-        if isinstance(e, (FormatError, UnsupportedModelError)):
+        if isinstance(e, LstmEdgeError):
             raise
         raise FormatError(f"{place}: not a readable exported program ({type(e).__name__}: {e})") from e
 
