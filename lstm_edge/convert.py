@@ -134,7 +134,7 @@ def suggest_network(
     options: `key`, the entry of a checkpoint, and what is known of the network, docs/command-line.md.
     Raises UnsupportedModelError where the source holds its network, or weights that suggest none.
     """
-    with _named(source):
+    with _named(source), _limited(source, None):
         text = registry.suggest_network(source, dict(options or {}))
     if path is not None:
         with replacing(path) as file:
