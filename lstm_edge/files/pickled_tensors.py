@@ -132,7 +132,6 @@ def materialise(t: Tensor, place: str) -> np.ndarray:
             f"{place}: a tensor of size {t.size}, stride {t.stride}, offset {t.offset} does not fit its "
             f"storage {s.key} of {len(data)} elements"
         )
-    memory.ask(numel * (4 if t.quantizer or kind == "bfloat16" else data.itemsize), place)
     if not numel:
         return np.zeros(t.size, np.float32 if kind == "bfloat16" else kind)
     strides = [k * data.itemsize for k in t.stride]
