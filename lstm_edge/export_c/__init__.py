@@ -80,7 +80,7 @@ def _sample(path: Path, model: Model, count: int) -> list[list[np.ndarray]]:
         arrays = sample_inputs(graph)
     parts = []
     for port in model.inputs:
-        values = np.ascontiguousarray(arrays[port.name], port.dtype)
+        values = np.array(arrays[port.name], port.dtype, order="C")  # a scalar stays one
         axis = next((i for i, s in enumerate(port.shape or ()) if "frames" in str(s)), -1)
         if model.is_step_model:
             batch = next((i + 1 for i, s in enumerate(port.shape or ()) if "batch" in str(s)), -1)

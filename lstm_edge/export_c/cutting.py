@@ -30,6 +30,9 @@ SCALAR = "kernels/scalar.c"
 TABLE = "const le_kernels le_kernels_rows"
 # Bodies that the table of kernels names: they stand between the lanes and the products.
 BODIES = ("kernels/lanes.inc", "kernels/pointwise.inc", "kernels/quantize.inc")
+INCLUDE = re.compile(r'^#include "([^"]+)"\n?', re.M)
+# What the model's own file is written in, whatever its ops are.
+TYPES = ("le_packed", "le_status", "le_tensor", "le_node", "le_ctx", "LE_OK", "LE_MAX_RANK")
 PRODUCTS = {"matmul_f32": F32, "matmul_f16": F16, "matmul_i8": I8}
 
 
@@ -46,7 +49,7 @@ def cut_sources(core: Core, suffixes: Collection[str], structs: Mapping[str, OpS
         cut["core.c"] = re.sub(r"#if defined\(__linux__\).*?#endif\n", "", cut["core.c"], flags=re.S)
     made = {}
     for path, text in cut.items():
-        text = _renamed(text, {flat(p) for p in cut})
+        text = _renamed(text, texts, {flat(p) for p in cut})
         if path == SCALAR:
             bodies = "".join(f'#include "{flat(p)}"\n' for p in BODIES if p in cut)
             text = text.replace(TABLE, f"{bodies}extern {TABLE};\n{TABLE}", 1)
@@ -96,7 +99,7 @@ def _roots(core: Core, suffixes: Collection[str], structs: Mapping[str, OpStruct
     """What any program of these ops reaches, beside the kernels."""
     kinds = {":".join(core.packed[s]) for s in suffixes if s in core.packed}
     kinds |= {f"{path}:{table}" for path, s in structs.items() for table in s.writer.tables.values()}
-    ours = ("LE_JOIN", f"{SCALAR}:I8_OFFSET", f"{SCALAR}:KERNEL", "le_packed", "LE_OK")
+    ours = ("LE_JOIN", f"{SCALAR}:I8_OFFSET", f"{SCALAR}:KERNEL", *TYPES)
     return [*(f"le_run_{s}" for s in suffixes), *kinds, *ours]
 
 
@@ -137,11 +140,14 @@ def _parsed(texts: Mapping[str, str]) -> list[Source]:
     return found
 
 
-def _renamed(text: str, kept: Collection[str]) -> str:
-    """Includes by the names of the folder, without those of files that nothing reaches."""
+def _renamed(text: str, texts: Mapping[str, str], kept: Collection[str]) -> str:
+    """Includes by the names of the folder; a header that nothing reaches gives its place to what it includes itself."""
+    headers = {flat(path): header for path, header in texts.items()}
 
     def include(found: re.Match[str]) -> str:
         name = flat(found[1])
-        return f'#include "{name}"\n' if name in kept else ""
+        if name in kept:
+            return f'#include "{name}"\n'
+        return "".join(include(inner) for inner in INCLUDE.finditer(headers.get(name, "")))
 
-    return re.sub(r'^#include "([^"]+)"\n?', include, text, flags=re.M)
+    return INCLUDE.sub(include, text)

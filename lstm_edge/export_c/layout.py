@@ -82,7 +82,7 @@ def layout_of(model: Model, frames: int, types: Types) -> Layout:
     blank = [np.zeros(_shape(p.shape or (), frames), p.dtype) for p in model.inputs]
     while True:
         stream.run(*blank)
-        plan = _plan(types, s, m, made)
+        plan = _plan(_Prepared(types, s, m, made.states))
         last = made.plans[-1] if made.plans else None
         if last and (last.values, last.calls, last.copies) == (plan.values, plan.calls, plan.copies):
             last.repeats += 1
@@ -110,84 +110,102 @@ def _dtype(types: Types, m: Any, tensor: int) -> int:
     return int(types.array("le_tensor_def", m.tensors, m.n_tensors)[tensor].dtype)
 
 
-def _plan(types: Types, s: Any, m: Any, made: Layout) -> Plan:
-    tensors = types.array("le_tensor", s.tensors, m.n_tensors)
-    within = types.array("le_place", s.within, m.n_tensors)
-    outside = types.array("bool", s.outside, m.n_tensors)
-    nodes = types.array("le_node", m.nodes, m.n_nodes)
-    contexts = types.array("le_ctx", s.nodes, m.n_nodes)
-    active = types.array("int", s.active, s.n_active)
-    inputs, outputs = (types.array("le_io", at, n) for at, n in ((m.inputs, m.n_inputs), (m.outputs, m.n_outputs)))
-    direct = types.array("bool", s.direct, m.n_outputs)
-    defs = types.array("le_state_def", m.states, m.n_states)
-    slots = types.array("le_state_slot", s.states, m.n_states)
+class _Prepared:
+    """What a stream has planned for the call that it has just run."""
 
-    fixed: dict[int, tuple[str, int]] = {t: (CONSTANT, 0) for t in range(m.n_tensors) if tensors[t].is_const}
-    for i, port in enumerate(inputs):
-        fixed[port.tensor] = (f"AT_INPUT + {i}", 0)
-    for (offset, *_), state in zip(made.states, defs):
-        fixed[state.read] = (STATE, offset)
-    for i, port in enumerate(outputs):
-        if direct[i]:
-            fixed[port.tensor] = (f"AT_OUTPUT + {i}", 0)
-    for (offset, *_), state, slot in zip(made.states, defs, slots):
-        if slot.direct:
-            fixed[state.write] = (NEXT, offset)
+    def __init__(self, types: Types, s: Any, m: Any, states: list[tuple[int, int, bytes]]):
+        self.n_nodes = m.n_nodes
+        self.tensors = types.array("le_tensor", s.tensors, m.n_tensors)
+        self.within = types.array("le_place", s.within, m.n_tensors)
+        self.outside = types.array("bool", s.outside, m.n_tensors)
+        self.contexts = types.array("le_ctx", s.nodes, m.n_nodes)
+        self.active = types.array("int", s.active, s.n_active)
+        self.inputs = types.array("le_io", m.inputs, m.n_inputs)
+        self.outputs = types.array("le_io", m.outputs, m.n_outputs)
+        self.direct = types.array("bool", s.direct, m.n_outputs)
+        defs = types.array("le_state_def", m.states, m.n_states)
+        slots = types.array("le_state_slot", s.states, m.n_states)
+        self.states = [(offset, state, slot) for (offset, *_), state, slot in zip(states, defs, slots)]
+        nodes = types.array("le_node", m.nodes, m.n_nodes)
+        self.ports = {
+            n: (_ints(types, getattr(nodes[n], "in"), nodes[n].n_in), _ints(types, nodes[n].out, nodes[n].n_out))
+            for n in self.active
+        }
+        self.kept = {p.tensor for p in self.outputs} | {state.write for _, state, _ in self.states}
 
-    ports = {
-        n: (_ints(types, getattr(nodes[n], "in"), nodes[n].n_in), _ints(types, nodes[n].out, nodes[n].n_out))
-        for n in active
-    }
-    used = {t for pair in ports.values() for side in pair for t in side if t >= 0}
-    kept = {p.tensor for p in outputs} | {d.write for d in defs}
-    used |= kept
-    holder = {t: within[t].holder if within[t].holder >= 0 else t for t in used}
-    lives: dict[int, list[int]] = {}
-    for n in active:
-        for t in (t for side in ports[n] for t in side if t >= 0):
-            lives.setdefault(holder[t], []).append(n)
-    for t in kept:
-        lives.setdefault(holder[t], []).append(m.n_nodes)
-    sizes = {
-        t: int(np.prod(tensors[t].dims[: tensors[t].rank], dtype=np.int64)) * WIDTHS[tensors[t].dtype]
-        for t in set(holder.values())
-    }
-    items = [
-        (t, min(at), max(at), up(sizes[t]))
-        for t, at in lives.items()
-        if t not in fixed and not outside[t] and not tensors[t].absent
-    ]
-    items += [(-1 - n, n, n, up(contexts[n].scratch_size)) for n in active if contexts[n].scratch_size]
-    places, arena = _arena(items)
+    def dims(self, t: int) -> tuple[int, ...]:
+        return tuple(self.tensors[t].dims[: self.tensors[t].rank])
+
+    def holder(self, t: int) -> int:
+        """The tensor whose bytes hold this one's."""
+        return self.within[t].holder if self.within[t].holder >= 0 else t
+
+    def fixed(self) -> dict[int, tuple[str, int]]:
+        """Where tensors lie that are not in the arena."""
+        fixed: dict[int, tuple[str, int]] = {t: (CONSTANT, 0) for t, at in enumerate(self.tensors) if at.is_const}
+        for i, port in enumerate(self.inputs):
+            fixed[port.tensor] = (f"AT_INPUT + {i}", 0)
+        for offset, state, _ in self.states:
+            fixed[state.read] = (STATE, offset)
+        for i, port in enumerate(self.outputs):
+            if self.direct[i]:
+                fixed[port.tensor] = (f"AT_OUTPUT + {i}", 0)
+        for offset, state, slot in self.states:
+            if slot.direct:
+                fixed[state.write] = (NEXT, offset)
+        return fixed
+
+    def items(self, fixed: dict[int, tuple[str, int]]) -> list[tuple[int, int, int, int]]:
+        """What the arena holds, as _arena takes it: tensors, and scratch of node n as item -1 - n."""
+        lives: dict[int, list[int]] = {}
+        for n in self.active:
+            for t in (t for side in self.ports[n] for t in side if t >= 0):
+                lives.setdefault(self.holder(t), []).append(n)
+        for t in self.kept:
+            lives.setdefault(self.holder(t), []).append(self.n_nodes)
+        made = [
+            (t, min(at), max(at), up(int(np.prod(self.dims(t), dtype=np.int64)) * WIDTHS[self.tensors[t].dtype]))
+            for t, at in lives.items()
+            if t not in fixed and not self.outside[t] and not self.tensors[t].absent
+        ]
+        sizes = {n: self.contexts[n].scratch_size for n in self.active}
+        return made + [(-1 - n, n, n, up(size)) for n, size in sizes.items() if size]
+
+    def copies(self, values: dict[int, Value]) -> list[tuple[Value, Value]]:
+        """Outputs and states that no op writes where they go, and states that are not written."""
+        made = []
+        for i, port in enumerate(self.outputs):
+            if not self.direct[i] and not self.tensors[port.tensor].absent:
+                value = values[port.tensor]
+                made.append((value, Value(f"AT_OUTPUT + {i}", 0, value.dtype, value.dims)))
+        for offset, state, slot in self.states:
+            if self.tensors[state.write].absent:
+                dtype, dims = self.tensors[state.read].dtype, tuple(self.tensors[state.read].dims[: state.rank])
+                made.append((Value(STATE, offset, dtype, dims), Value(NEXT, offset, dtype, dims)))
+            elif not slot.direct:
+                value = values[state.write]
+                made.append((value, Value(NEXT, offset, value.dtype, value.dims)))
+        return made
+
+
+def _plan(prepared: _Prepared) -> Plan:
+    fixed = prepared.fixed()
+    places, arena = _arena(prepared.items(fixed))
 
     def value(t: int) -> Value:
-        place, offset = fixed.get(holder[t], (ARENA, places.get(holder[t], 0)))
-        at = within[t].at if within[t].holder >= 0 else 0
-        return Value(place, offset + at, tensors[t].dtype, tuple(tensors[t].dims[: tensors[t].rank]))
+        holder, within = prepared.holder(t), prepared.within[t]
+        place, offset = fixed.get(holder, (ARENA, places.get(holder, 0)))
+        return Value(
+            place, offset + (within.at if within.holder >= 0 else 0), prepared.tensors[t].dtype, prepared.dims(t)
+        )
 
-    values = {t: value(t) for t in sorted(used) if not tensors[t].absent}
-    calls = [Call(n, ports[n][0], ports[n][1], places.get(-1 - n, 0)) for n in active]
-    copies = []
-    for i, port in enumerate(outputs):
-        if not direct[i] and not tensors[port.tensor].absent:
-            made_at = values[port.tensor]
-            copies.append((made_at, Value(f"AT_OUTPUT + {i}", 0, made_at.dtype, made_at.dims)))
-    for (offset, *_), state, slot in zip(made.states, defs, slots):
-        if tensors[state.write].absent:
-            dims = tuple(tensors[state.read].dims[: state.rank])
-            copies.append(
-                (
-                    Value(STATE, offset, tensors[state.read].dtype, dims),
-                    Value(NEXT, offset, tensors[state.read].dtype, dims),
-                )
-            )
-        elif not slot.direct:
-            now = values[state.write]
-            copies.append((now, Value(NEXT, offset, now.dtype, now.dims)))
+    used = {t for pair in prepared.ports.values() for side in pair for t in side if t >= 0} | prepared.kept
+    values = {t: value(t) for t in sorted(used) if not prepared.tensors[t].absent}
+    calls = [Call(n, *prepared.ports[n], places.get(-1 - n, 0)) for n in prepared.active]
     written = tuple(
-        0 if tensors[p.tensor].absent else int(np.prod(values[p.tensor].dims, dtype=np.int64)) for p in outputs
+        int(np.prod(values[p.tensor].dims, dtype=np.int64)) if p.tensor in values else 0 for p in prepared.outputs
     )
-    return Plan(values, calls, copies, written, arena)
+    return Plan(values, calls, prepared.copies(values), written, arena)
 
 
 def _ints(types: Types, address: int, count: int) -> tuple[int, ...]:

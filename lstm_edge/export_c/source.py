@@ -17,6 +17,8 @@ STRING = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'')
 NAMED = re.compile(r"\b(?:KERNEL|ON|NAME)\((\w+)\)")
 # Names of members are no uses of what else has the name: x.name, x->name, (*name)(...).
 MEMBER = re.compile(r"(?:->|\.)\s*[A-Za-z_]\w*|\(\*\s*\w+\)\(")
+# Entries of lists, X(name), of which enumerators are pasted: no uses of the functions of that name.
+LISTED = re.compile(r"\bX\(\w+\)")
 ATTRIBUTE = re.compile(r"__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)")
 # What a .c file keeps to itself.
 LOCAL = re.compile(r"#|(?:typedef|static|enum|struct)\b|[A-Z][A-Z0-9_]*\(")
@@ -144,7 +146,7 @@ def _outside_braces(code: str) -> str:
 
 
 def _uses(piece: str) -> frozenset[str]:
-    code = bare(piece)
+    code = LISTED.sub(" ", bare(piece))
     words = set(WORD.findall(MEMBER.sub(" ", code)))
     pasted = set(re.findall(r"\bON\((\w+)\)", code)) | (words if _is_call(code) else set())
     words |= {f"{prefix}{w}" for w in pasted for prefix in ("v_", "v4_")}
