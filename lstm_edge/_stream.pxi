@@ -27,6 +27,7 @@ cdef class Stream:
     cdef tuple seen_out
     cdef Py_ssize_t seen_bytes  # of the answer
     cdef object seen_type, answer_type  # NumPy's dtypes of them, where arrays are read and made by its C interface
+    cdef void *seen_class  # the type of the object that held the frame
     cdef Py_ssize_t seen_size  # of the frame
     cdef char seen_format, answer_format
     cdef bint flat  # whether the frame came as a flat buffer of values of several axes, or as PCM, which arrays may not

@@ -114,7 +114,8 @@ cdef bint find_frame(Stream stream, array, Place *frame) except -1:
         and is_aligned(view) and not (stream.flat and is_array(array))
     for d in range(view.ndim):
         same = same and view.shape[d] == stream.seen_shape[d]
-    return same
+    # The first array of NumPy's after other buffers is looked at anew, so that those after it are read by its C interface.
+    return same and (stream.seen_type is not None or <void *>Py_TYPE(array) == stream.seen_class or not is_array(array))
 
 
 cdef object new_answer(Stream stream, Place *answer):
@@ -172,7 +173,7 @@ cdef step_first(Stream stream, given, out):
     stream.counted += stream.multiple
     results = [None if r is not None and r.nbytes == 0 else r for r in results]
     if stream.n_in == 1 and stream.n_out == 1 and results[0] is not None:
-        remember_step(stream, views[0], values[0], memoryview(results[0]))
+        remember_step(stream, given[0], views[0], values[0], memoryview(results[0]))
         results[0] = results[0] if out is None else out
     return stream.model._pack(results)
 
@@ -198,8 +199,8 @@ cdef tuple step_shape(Stream stream, port):
     return tuple([coef * sizes.get(symbol, 1) for coef, symbol in map(split_size, port.shape)])
 
 
-cdef remember_step(Stream stream, view, value, answer):
-    """What the next step is compared with. view: of the frame as it was given, None for what became an array; value: the frame as the core took it."""
+cdef remember_step(Stream stream, given, view, value, answer):
+    """What the next step is compared with. given: the frame's object; view: of the frame as it was given, None for what became an array; value: the frame as the core took it."""
     cdef bint array = is_array(value)
     view = memoryview(value) if array else view
     if stream.bounded or view.ndim > LE_MAX_RANK or len(view.format) != 1 or len(answer.format) != 1:
@@ -218,6 +219,7 @@ cdef remember_step(Stream stream, view, value, answer):
     stream.answer_rank = answer.ndim
     stream.seen_size, stream.seen_bytes, stream.seen_out = view.nbytes, answer.nbytes, answer.shape
     stream.brief = le_model_bytes(stream.model.c) + le_stream_bytes(stream.c) <= BRIEF_BYTES
+    stream.seen_class = <void *>Py_TYPE(given)
     stream.seen_generation = stream.prepared
     stream.seen_rank = view.ndim
 

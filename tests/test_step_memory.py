@@ -103,6 +103,13 @@ def test_every_form_of_a_frame_gives_the_same_answer(model, x, form):
     assert _core.arrays_in_place()
 
 
+def test_buffers_then_arrays_then_buffers(model, x):
+    """The first array after buffers is looked at anew."""
+    want, stream = model.run(x), model.stream()
+    for row, answer, form in zip(x, want, ["buffer", "buffer", "array", "array", "array", "buffer", "array", "array"]):
+        np.testing.assert_array_equal(stream.step(FORMS[form](row)), answer)
+
+
 def test_answers_are_arrays_of_their_own(model, x):
     stream = model.stream()
     answers = [stream.step(row) for row in x]

@@ -85,7 +85,7 @@ def kill(count: int, folder: Path, seed: int = 0) -> Counter[str]:
         new = n % 2
         target.write_bytes(whole[1 - new])
         child = started(sources[new], target)
-        if n % 4 < 2:
+        if n % 4 > 1:
             time.sleep(draw.uniform(0, 1.1 * seconds))
         else:
             wait_for_temporary(folder, child)
