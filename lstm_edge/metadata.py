@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
+MAGIC = b"LSTMEDGE"  # the first bytes of a .lstm file
 LARGEST_HOP = 1 << 31
 BEFORE = "before"  # audio features in front of inputs, by name
 PARTS = "parts"  # of a joined file: what its networks say of features and scalers of their own, by name

@@ -490,3 +490,9 @@ def test_rows_become_frames_of_the_input(shape, step_model, rows, expected):
 def test_samples_need_a_model_with_frames():
     with pytest.raises(ShapeError, match="expected a model with frames"):
         frames_of_samples(np.zeros(8, np.float32), lstm_edge.Port("x", ("batch", 8), "float32"), False, "a.wav")
+
+
+def test_commands_that_run_files_start_without_what_converts():
+    code = "import sys, lstm_edge.cli.run; print(*{m.split('.')[1] for m in sys.modules if m.startswith('lstm_edge.')})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0 and not {"importers", "format", "ir", "passes"} & {*done.stdout.split()}, done.stdout

@@ -30,8 +30,9 @@ from ..errors import FormatError, LstmEdgeError
 from ..options import OPTIONS
 from .bench_report import print_csv, print_markdown, print_tables
 from .bench_versus import code_of, engines_of, measured, sources_of
+from .conversion import conversion_options, plugin_option
 from .io import err_console, print_json, suffix_of
-from .options import Duration, conversion_options, json_option, memory_option, model_argument, plugin_option
+from .options import Duration, json_option, memory_option, model_argument
 from .parsing import Command
 from .sinks import PICTURES, check_output, replacing
 from .summary import delay_lines

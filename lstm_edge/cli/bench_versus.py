@@ -12,8 +12,8 @@ from ..convert import to_graph
 from ..errors import LstmEdgeError
 from ..format import read
 from ..importers import registry
+from .conversion import taken
 from .io import err_console
-from .options import taken
 
 
 def engines_of(given: dict[str, Any]) -> list[str]:

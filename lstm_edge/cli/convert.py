@@ -12,10 +12,10 @@ import lstm_edge
 from ..errors import FormatError
 from ..ir.notes import assumptions, notes_of
 from ..options import OPTIONS, named
+from .conversion import conversion_memory_option, conversion_options, plugin_option, taken
 from .explain import explain
 from .io import err_console, out_console
 from .model_files import as_lstm, check_model_output
-from .options import conversion_memory_option, conversion_options, plugin_option, taken
 from .parsing import Command
 from .sinks import check_output
 from .summary import describe, show_assumptions

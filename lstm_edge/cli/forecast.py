@@ -19,8 +19,9 @@ from ..forecasting import Description, picture
 from ..forecasting.description import description_of
 from ..forecasting.history import History
 from ..metadata import section
+from .assignments import Assignment
 from .io import err_console, read_inputs, stdout, suffix_of
-from .options import Assignment, isa_option, model_argument
+from .options import isa_option, model_argument
 from .parsing import Command
 from .sinks import PICTURES, check_output, replacing
 from .tables import Reading, histories, table_options

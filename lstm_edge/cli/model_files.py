@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
 from typing import Any
@@ -11,12 +12,16 @@ from rich.console import Console
 
 from ..errors import FormatError, LstmEdgeError
 from ..files.replacing import written_in_place
-from ..format import MAGIC
-from ..importers import registry
+from ..metadata import MAGIC
 from .io import err_console
 from .sinks import PICTURES, SUFFIXES, check_output
 
 DATA = (".csv", ".wav", ".npy", ".parquet")
+
+
+def _importers() -> Any:
+    """importers.registry, which takes longer to import than all else that a command does with a .lstm file."""
+    return importlib.import_module("lstm_edge.importers.registry")
 
 
 class ModelFile(click.Path):
@@ -49,7 +54,7 @@ def _refuse(path: str) -> None:
     if os.path.splitext(path)[1].lower() in DATA:
         raise FormatError(f"{path}: expected a .lstm file, found data; the model comes first, its input behind it")
     try:
-        kind = registry.kind_of(path)
+        kind = _importers().kind_of(path)
     except FormatError as exc:  # a web page, an empty file: what went wrong is known
         raise exc.at(path) from None
     except (LstmEdgeError, OSError):
@@ -63,7 +68,7 @@ def check_model_output(path: str, sources: tuple[str, ...]) -> None:
     suffix of another kind of file. A suffix that says nothing is left as it is, with a word."""
     check_output(path, sources)
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in registry.extensions() | {*SUFFIXES, *PICTURES, *DATA}:
+    if suffix in _importers().extensions() | {*SUFFIXES, *PICTURES, *DATA}:
         raise FormatError(f"{path}: expected a name that ends in .lstm to write a model to, found {suffix}")
     if written_in_place(path):
         raise FormatError(f"{path}: expected the name of a file to write a model to, found a pipe or a device")

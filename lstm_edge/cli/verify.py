@@ -12,8 +12,9 @@ import lstm_edge
 from ..check.against import compare
 from ..check.verify import Report
 from ..options import OPTIONS
+from .conversion import conversion_options, plugin_option, taken
 from .io import out_console, print_json
-from .options import conversion_options, isa_option, json_option, memory_option, model_argument, plugin_option, taken
+from .options import isa_option, json_option, memory_option, model_argument
 from .parsing import Command
 from .summary import show_assumptions
 

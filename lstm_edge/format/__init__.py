@@ -7,7 +7,7 @@ from typing import Union
 
 from ..files.replacing import replacing
 from ..ir.graph import Graph
-from .layout import MAGIC
+from ..metadata import MAGIC
 from .reader import Reader
 from .writer import Writer
 

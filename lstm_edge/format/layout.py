@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from ..ir.dims import BATCH, FRAMES, Dim, Size
 from ..ir.spec import RUN_DTYPES, WEIGHT_DTYPES
 
-MAGIC = b"LSTMEDGE"
 MAJOR, MINOR = 1, 0
 NEWER = 2  # the major version of a file that stores a constant by its blocks, or an op with input_bits
 CONSTANT_KINDS = VARIABLE, WHOLE, BLOCKS = 0, 1, 2

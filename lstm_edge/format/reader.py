@@ -20,7 +20,7 @@ from ..ir.ops import MAX_RANK, RUN_DTYPES
 from ..ir.shapes import infer
 from ..ir.sparse import BLOCK, blocks_of, join
 from ..ir.spec import WEIGHT_DTYPES
-from ..metadata import checked
+from ..metadata import MAGIC, checked
 from .layout import (
     ALIGN,
     ATTR,
@@ -33,7 +33,6 @@ from .layout import (
     DTYPES,
     HEADER,
     INDEX,
-    MAGIC,
     MAJOR,
     MAX_LENGTHS,
     NEWER,

@@ -17,6 +17,7 @@ from ..ir.dims import Dim, Size, symbols
 from ..ir.graph import Graph, Node, Port, SelfTest, State, Tensor
 from ..ir.ops import MAX_RANK, OPS, RUN_DTYPES
 from ..ir.sparse import cut, sparse_weights
+from ..metadata import MAGIC
 from ..options import as_typed
 from .layout import (
     ALIGN,
@@ -28,7 +29,6 @@ from .layout import (
     DIM,
     DTYPES,
     HEADER,
-    MAGIC,
     MAJOR,
     MAX_LENGTHS,
     MINOR,
