@@ -247,7 +247,6 @@ def test_what_is_no_model_or_stream_is_refused():
         lambda: _core.Model(None),
         lambda: _core.Model.__new__(_core.Model),
         lambda: _core.Stream.__new__(_core.Stream, None),
-        lambda: _core.Stream(_core.Model.__new__(_core.Model, file())),  # its __init__ was not called
         lambda: _core.Many(None, 1, 1, 1),
         lambda: _core.Layout(None),
         lambda: lstm_edge.load(None),
@@ -258,6 +257,7 @@ def test_what_is_no_model_or_stream_is_refused():
     ):
         with pytest.raises((TypeError, AttributeError, ValueError)):
             make()
+    assert _core.Stream(_core.Model.__new__(_core.Model, file())).batch == 1  # there is no model but a whole one
 
 
 class Refusing:
