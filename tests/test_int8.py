@@ -39,10 +39,7 @@ def recurrence(op: str, inputs: int, hidden: int, rng: np.random.Generator, x: s
 
 def network(op: str, inputs: int, hidden: int, seed: int = 0, **attrs) -> Graph:
     """One recurrence over frames, uniform weights of torch's default range."""
-    graph, rng = (
-        Graph(metadata={"streaming": {"supported": attrs.get("direction", "forward") == "forward"}}),
-        np.random.default_rng(seed),
-    )
+    graph, rng = Graph(), np.random.default_rng(seed)
     x = graph.input("x", (BATCH, FRAMES, inputs))
     graph.output("y", recurrence(op, inputs, hidden, rng, x, graph, **attrs))
     return graph
