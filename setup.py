@@ -78,7 +78,9 @@ def check_windows_compiler(kind: str, compiler: list[str]) -> None:
 def file_flags(source: str, architecture: str | None) -> list[str]:
     """The flags of one file of the core beside everyone's."""
     name = Path(source).stem
-    return FLAGS.get(f"FLAGS_{name}", []) + FLAGS.get(f"FLAGS_{name}_{architecture}", [])
+    guarded = name in FLAGS["GUARDED_FILES"] and not WINDOWS and not SANITIZE
+    guard = FLAGS.get(f"GUARD_FLAGS_{architecture}", []) if guarded else []
+    return guard + FLAGS.get(f"FLAGS_{name}", []) + FLAGS.get(f"FLAGS_{name}_{architecture}", [])
 
 
 def check_headers(compiler: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import platform
 import re
 import runpy
 import subprocess
@@ -23,6 +24,11 @@ HEAVY = (
     *("click", "rich", "onnx", "onnxruntime", "h5py", "torch", "keras", "tensorflow", "flatbuffers", "safetensors"),
     *("pandas", "optuna", "tensorboard", "matplotlib", "ncnn", "soxr"),
 )
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="guards: x86-64 Linux")
+def test_what_reads_files_guards_its_stack():
+    assert b"__stack_chk_fail" in Path(lstm_edge._core.__file__).read_bytes()
 
 
 def imported_by(statement: str) -> set[str]:

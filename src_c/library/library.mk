@@ -12,7 +12,8 @@ LIB_FRONT := $(wildcard src_c/*.c src_c/library/*.c)
 LIB_BACK := $(patsubst src_c/%.c,$(LIB_BUILD)/back/%.o,$(wildcard src_c/ops/*.c src_c/kernels/*.c))
 LIB_STATIC := $(LIB_FRONT:src_c/%.c=$(LIB_BUILD)/static/%.o) $(LIB_BACK)
 LIB_SHARED := $(LIB_FRONT:src_c/%.c=$(LIB_BUILD)/shared/%.o) $(LIB_BACK)
-LIB_FLAGS = $(C_FLAGS) $(C_FLAGS_$(ARCH)) $(if $(filter __MINGW32__,$(MACROS)),$(C_FLAGS_mingw),-fPIC) $(TARGET_FLAGS) $(C_WARNINGS) $(FILE_FLAGS) -Isrc_c
+GUARD_FLAGS = $(if $(filter $(notdir $*),$(GUARDED_FILES)),$(if $(filter __MINGW32__,$(MACROS)),,$(GUARD_FLAGS_$(ARCH))))
+LIB_FLAGS = $(C_FLAGS) $(C_FLAGS_$(ARCH)) $(if $(filter __MINGW32__,$(MACROS)),$(C_FLAGS_mingw),-fPIC) $(TARGET_FLAGS) $(C_WARNINGS) $(GUARD_FLAGS) $(FILE_FLAGS) -Isrc_c
 
 .PHONY: lib abi abi-write
 lib: $(LIB_BUILD)/liblstm_edge.a $(LIB_BUILD)/liblstm_edge.so
