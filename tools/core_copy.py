@@ -57,7 +57,7 @@ class CoreCopy:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LSTM_EDGE_")} | surroundings
         limited = ["prlimit", f"--cpu={limit:.0f}"] if limit else []
         return subprocess.run(
-            [*limited, *map(str, command)], cwd=self.folder, env=environment, capture_output=True, text=True,
+            [*limited, *map(str, command)], cwd=self.folder, env=environment, capture_output=True, text=True, errors="replace",
             timeout=20 * limit if limit else None,
         )  # fmt: skip
 
