@@ -109,7 +109,7 @@ def test_an_entry_of_options_is_refused_by_what_there_is():
 
 def test_convert_takes_the_options_that_are_declared():
     taken = inspect.signature(lstm_edge.convert).parameters
-    assert [*taken] == ["source", "path", *OPTIONS, "self_test"]
+    assert [*taken] == ["source", "path", *OPTIONS, "self_test", "max_memory"]
     for importer in IMPORTERS:
         assert set(importer.options) <= {o.name for o in OPTIONS.values() if o.of_importer}
         assert bool(importer.settings) == ("options" in importer.options)
