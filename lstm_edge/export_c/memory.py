@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import UnsupportedModelError
 from .source import bare
 
 SCALARS: dict[str, Any] = {
@@ -49,6 +50,10 @@ class Types:
         if kind in self.enums:
             return ctypes.c_int
         if kind not in self._layouts:
+            if kind not in self.fields:
+                raise UnsupportedModelError(
+                    f"export-c: expected a struct that the op's own files declare, found {kind}"
+                )
             members = [(f.name, self._member(f)) for f in self.fields[kind]]
             self._layouts[kind] = type(kind, (ctypes.Structure,), {"_fields_": members})
         return self._layouts[kind]
