@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._core import Model
+from ..errors import UnsupportedModelError
 from ..files.replacing import replacing
 from .bundle import core, specs_of
 from .cutting import cut_sources
@@ -66,7 +67,11 @@ def _structs(loaded: Loaded, active: Iterable[int]) -> tuple[dict[str, OpStructs
             tables = {"le_recurrence_spec": specs[0]} if specs else {}
             writer = Packed(types_of(loaded.core, path), blocks, loaded.lanes, f"{stem}_data", tables)
             files[path] = OpStructs(stem, writer)
-        places[n] = files[path].add(kind, n, address)
+        try:
+            places[n] = files[path].add(kind, n, address)
+        except KeyError as missing:  # a struct that no exported header declares, as a Fourier plan
+            op, node = loaded.model.ops[n]
+            raise UnsupportedModelError(f"export-c: node {node} ({op}): its {missing} cannot be exported") from None
         if suffix == "unary":
             files[path].writer.see("le_act", address)
     return files, places
