@@ -69,11 +69,9 @@ def _structs(loaded: Loaded, active: Iterable[int]) -> tuple[dict[str, OpStructs
             files[path] = OpStructs(stem, writer)
         try:
             places[n] = files[path].add(kind, n, address)
-        except KeyError as missing:  # a struct that no exported header declares, as a Fourier plan
+        except UnsupportedModelError as why:  # a struct that no exported header declares, as a Fourier plan
             op, node = loaded.model.ops[n]
-            raise UnsupportedModelError(f"export-c: node {node} ({op}): its {missing} cannot be exported") from None
-        if suffix == "unary":
-            files[path].writer.see("le_act", address)
+            raise UnsupportedModelError(f"{why}; node {node} ({op}) cannot be exported") from None
     return files, places
 
 
