@@ -95,6 +95,7 @@ static void test_sections_and_names(const file f) {
     OPENS(section(&f, "TENS"), 4, section_size(&f, "STRS") - 1);
     REFUSED(section(&f, "STRS") + section_size(&f, "STRS") - 1, 1, 'x', "does not end with a zero byte");
     REFUSED(row_of(&f, "STAT") + 8, 8, section(&f, "STAT") + 4, "do not fit");
+    REFUSED(row_of(&f, "INPT") + 8, 8, section(&f, "INPT") + 8, "do not fit"); /* it fits, but not at a multiple of 64 */
     REFUSED(row_of(&f, "STAT") + 8, 8, (f.size + 63) / 64 * 64, "do not fit");
     REFUSED(row_of(&f, "STAT") + 16, 8, f.size, "do not fit");
     REFUSED(row_of(&f, "STAT") + 16, 8, f.size - section(&f, "STAT") + 1, "do not fit");
