@@ -227,6 +227,33 @@ static void test_as_many_rows_as_an_int_counts(void) {
     free(bytes);
 }
 
+/* The logarithm of a softmax, along the last axis and along one before it: that of 1, e and e^2 less log(1 + e + e^2). */
+static void test_logarithm_of_softmax(int rows, int columns, int axis) {
+    static builder b;
+    memset(&b, 0, sizeof b);
+    int x = tensor(&b, "x", LE_F32, 0, NULL, NULL), y = tensor(&b, "y", LE_F32, 0, NULL, NULL);
+    int_attr(&b, "axis", axis);
+    int_attr(&b, "log", 1);
+    node(&b, "Softmax", "log", 1, (int[]){x}, 1, (int[]){y}, 2);
+    input(&b, "x", x, 2, (le_dim[]){{rows, LE_NUMBER}, {columns, LE_NUMBER}});
+    output(&b, "y", y);
+    size_t size;
+    uint8_t *bytes = finish(&b, &size);
+    le_error err;
+    le_model *model = le_model_open(bytes, size, NULL, &err);
+    le_stream *stream = model ? le_stream_open(model, 1, 1, &err) : NULL;
+    const float in[6] = {0, 1, 2, 0, 1, 2}, across[6] = {0, 0, 1, 1, 2, 2};
+    float out[6] = {0};
+    CHECK(stream && le_stream_run(stream, 1, (const void *[]){axis ? in : across}, (void *[]){out}, &err) == LE_OK, "%s", err.message);
+    for (int i = 0; i < 6; i++) {
+        const float wanted = (float)(axis ? i % 3 : i / 2) - 2.4076059644f;
+        CHECK(out[i] - wanted < 1e-6f && wanted - out[i] < 1e-6f, "%d: %g", i, (double)out[i]);
+    }
+    le_stream_close(stream);
+    le_model_close(model);
+    free(bytes);
+}
+
 /* Numbers of streams and frames that no call takes. */
 static void test_sizes_of_calls(const file f) {
     le_error err;
@@ -359,6 +386,8 @@ int main(void) {
     test_states(f);
     test_bytes_anywhere(f);
     test_as_many_rows_as_an_int_counts();
+    test_logarithm_of_softmax(2, 3, 1);
+    test_logarithm_of_softmax(3, 2, 0);
     test_sizes_of_calls(f);
     free(f.bytes);
     test_blocks_and_scales();
