@@ -118,14 +118,15 @@ coverage: build
 	$(PY) tools/coverage.py
 
 # ---- libFuzzer on opening and on running (tests/fuzz), side by side, from tests/corpus on, each for SECONDS; what it finds lies in build/fuzz as crash-*
-# FUZZ_KERNELS=-DLE_SCALAR_ONLY leaves the vectors of x86 out: the build takes a quarter of the time.
+# FUZZ_SEED: 0, another at every run. FUZZ_KERNELS=-DLE_SCALAR_ONLY leaves the vectors of x86 out: the build takes a quarter of the time.
 
 SECONDS ?= 60
 FUZZ_CC := $(or $(shell command -v clang-14 || command -v clang),clang)
 FUZZ_KERNELS ?=
+FUZZ_SEED ?= 0
 FUZZ_FLAGS := -O1 -gline-tables-only $(FUZZ_KERNELS) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-sanitize=function
 FUZZ_WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=mmap,--wrap=le_alloc_aligned,--wrap=le_crc32
-FUZZ_OPTIONS := -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix=build/fuzz/
+FUZZ_OPTIONS := -seed=$(FUZZ_SEED) -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix=build/fuzz/
 fuzz: build-fuzz
 	@$(MAKE) -j2 -Otarget fuzz-open fuzz-run
 fuzz-open fuzz-run: fuzz-%:

@@ -37,7 +37,7 @@ BUILDERS = ["build>=1.2", "wheel>=0.45"]
 TOOLS = [*BUILDERS, "auditwheel>=6.4", "abi3audit>=0.0.20", "numpy>=1.24"]
 OLDER = (9, 10)  # minor versions that get a wheel of their own
 
-SIZE_LIMIT = 1_480_000  # the core 0.44 MB, importers 0.32, training 0.09, the command 0.08; tables, recordings and features came after 1.3, export-c with the sources that it cuts (0.06) after 1.4
+SIZE_LIMIT = 1_550_000  # the core 0.44 MB, importers 0.32, training 0.09, the command 0.08; tables, recordings and features came after 1.3, export-c with the sources that it cuts (0.06) after 1.4, spectra of frameworks and the budget of a conversion (0.04) after 1.48
 NEWEST_GLIBC = (2, 17)  # the oldest that manylinux tags of all three architectures name
 LIBRARIES = {
     "libc.so.6",
