@@ -67,13 +67,14 @@ cdef run_blocks(Stream stream, list values, list whole, int64_t total, int64_t b
     cdef double started, seconds
     cdef list axes = [0 if lead else input_axis(layout, value) for layout, value in zip(stream.model._in_layouts, values)]
     cdef list ends = [0] * stream.n_out
+    cdef list left = [0 if array is None else array.size for array in whole]
     while done < total:
         now = min(block, total - done)
         stream.remembers = remembers and done + now == total
         started = perf_counter()
         inputs = [value if axis < 0 else part_of(value, axis, done * (value.shape[axis] // total), now * (value.shape[axis] // total))
                   for axis, value in zip(axes, values)]
-        run_block(stream, inputs, whole, ends, now, lead, no_batch)
+        run_block(stream, inputs, whole, ends, left, now, lead, no_batch)
         done += now
         seconds = perf_counter() - started
         if not BLOCK_SECONDS / 4 < seconds < BLOCK_SECONDS * 2:
@@ -81,6 +82,14 @@ cdef run_blocks(Stream stream, list values, list whole, int64_t total, int64_t b
         PyErr_CheckSignals()
         if stop:
             raise Stopped
+    for port, missing in zip(stream.model.outputs, left):
+        if missing:
+            raise other_size(port)
+
+
+cdef other_size(port):
+    """What raises where a file says that it streams, and its answers in parts are not those of the whole."""
+    return FormatError(f"output {port.name!r}: expected as many values from a stream as from one run")
 
 
 cdef int input_axis(Layout layout, value) except -2:
@@ -93,8 +102,8 @@ cdef part_of(value, int axis, int64_t start, int64_t size):
     return np.ascontiguousarray(value[(slice(None),) * axis + (slice(start, start + size),)])
 
 
-cdef run_block(Stream stream, list inputs, list whole, list ends, int64_t now, bint lead, bint no_batch):
-    """Runs `now` frames. Their answers go into those of the whole, each behind what `ends` says is there."""
+cdef run_block(Stream stream, list inputs, list whole, list ends, list left, int64_t now, bint lead, bint no_batch):
+    """Runs `now` frames. Their answers go into those of the whole, each behind what `ends` says is there; `left`: how much is missing then."""
     cdef int64_t frames = 1 if lead else now
     cdef int64_t count = now if lead else -1
     cdef list places = []
@@ -106,9 +115,10 @@ cdef run_block(Stream stream, list inputs, list whole, list ends, int64_t now, b
         start = 0 if axis < 0 else ends[i]
         place = whole[i] if axis < 0 else whole[i][(slice(None),) * axis + (slice(start, start + shape[axis]),)]
         if place.shape != shape:
-            raise FormatError(f"output {stream.model.outputs[i].name!r}: expected as many values from a stream as from one run")
+            raise other_size(stream.model.outputs[i])
         places.append(place)
         ends[i] = start + (0 if axis < 0 else shape[axis])
+        left[i] = 0 if axis < 0 else whole[i].shape[axis] - ends[i]
     answers = [place if place is None or place.flags.c_contiguous else np.empty(place.shape, place.dtype) for place in places]
     stream._compute(inputs, answers, frames, count, False, None, 1)
     for place, answer in zip(places, answers):

@@ -162,10 +162,13 @@ cdef class Stream:
         self._idle()
         self.busy = True
         try:
-            shapes = self._shapes(frames, count, no_batch, no_frames)
-            results = [self._output(i, shape, out) for i, shape in enumerate(shapes)]
-            self._compute(list(values), results, frames, count, no_frames, out, repeat)
-            return results
+            done = 0
+            while True:  # once more where a state filled up: the next answers have other shapes
+                shapes = self._shapes(frames, count, no_batch, no_frames)
+                results = [self._output(i, shape, out) for i, shape in enumerate(shapes)]
+                done += self._compute(list(values), results, frames, count, no_frames, out, repeat - done)
+                if done >= repeat:
+                    return results
         finally:
             self.busy = False
 
@@ -173,6 +176,7 @@ cdef class Stream:
         """Lays out for such a call. The shapes of its answers, as the caller sees them; None where absent."""
         cdef le_error err
         cdef int64_t dims[LE_MAX_RANK]
+        cdef Layout layout
         cdef int i
         if le_stream_prepare(self.c, frames, &err) != LE_OK:
             raise_error(&err)
@@ -185,16 +189,20 @@ cdef class Stream:
             if rank < 0:
                 shapes.append(None)
                 continue
-            shape = (<Layout>self.model._out_layouts[i]).without(tuple([dims[d] for d in range(rank)]), no_batch, no_frames)
+            layout = <Layout>self.model._out_layouts[i]
+            if layout.known and rank != len(layout.port.shape):
+                raise FormatError(f"section META: outputs: {layout.port.name}: expected {rank} sizes, as its answers have, found {layout.port.shape}")
+            shape = layout.without(tuple([dims[d] for d in range(rank)]), no_batch, no_frames)
             shapes.append((count,) + shape if count >= 0 else shape)
         return shapes
 
-    cdef _compute(self, list values, list results, int64_t frames, int64_t count, bint no_frames, out, int64_t repeat):
-        """The call that is laid out, on the arrays of all inputs and outputs."""
+    cdef int64_t _compute(self, list values, list results, int64_t frames, int64_t count, bint no_frames, out, int64_t repeat) except -1:
+        """The call that is laid out, on the arrays of all inputs and outputs. How many of the `repeat` it made: fewer where the
+        answers that follow are laid out otherwise."""
         cdef le_error err
         cdef le_status status = LE_OK
         cdef int held = 0, i
-        cdef int64_t turn
+        cdef int64_t turn = 0
         try:
             for i in range(self.n_in):
                 PyObject_GetBuffer(values[i], &self.views[held], PyBUF_C_CONTIGUOUS)
@@ -208,16 +216,16 @@ cdef class Stream:
             settle_inputs(self, values, out)
             with nogil:
                 if count < 0:
-                    for turn in range(repeat):
+                    while turn < repeat and status == LE_OK and (turn == 0 or le_stream_generation(self.c) == self.prepared):
                         status = le_stream_run(self.c, frames, self.in_pointers, self.out_pointers, &err)
-                        if status != LE_OK:
-                            break
+                        turn += 1
                 else:
                     status = le_stream_run_many(self.c, count, frames, self.in_pointers, self.out_pointers, &err)
             if status != LE_OK:
                 raise_error(&err)
             if self.remembers:
                 remember_newest(self, results, count, no_frames)
+            return turn if count < 0 else repeat
         finally:
             for i in range(held):
                 PyBuffer_Release(&self.views[i])

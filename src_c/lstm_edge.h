@@ -144,7 +144,8 @@ LE_API int le_stream_output_shape(const le_stream *stream, int index, int64_t di
  * arrays start at an address that their dtype takes, and an output may lie over no input. */
 LE_API le_status le_stream_run(le_stream *stream, int64_t frames, const void *const *inputs, void *const *outputs, le_error *err);
 
-/* `count` runs in a row, of `frames` frames each, reading and writing arrays that lie one after the other. Stops at the first error. */
+/* `count` runs in a row, of `frames` frames each, reading and writing arrays that lie one after the other. Stops at the first error.
+ * LE_ERR_SHAPE where an answer would be of another size than that of the first run that had one. */
 LE_API le_status le_stream_run_many(le_stream *stream, int64_t count, int64_t frames, const void *const *inputs, void *const *outputs,
                                     le_error *err);
 

@@ -287,8 +287,9 @@ static bool allocate(le_stream *s) {
     s->states = zeroed((size_t)m->n_states, sizeof *s->states);
     s->many_in = zeroed((size_t)m->n_inputs, sizeof *s->many_in);
     s->many_out = zeroed((size_t)m->n_outputs, sizeof *s->many_out);
-    return s->within && s->planned && s->moving && s->lists && s->many_in && s->many_out && s->tensors && s->pointers && s->nodes &&
-           s->active && s->capacity && s->offset && s->outside && s->direct && s->states;
+    s->many_bytes = zeroed((size_t)m->n_outputs, sizeof *s->many_bytes);
+    return s->many_bytes && s->within && s->planned && s->moving && s->lists && s->many_in && s->many_out && s->tensors && s->pointers &&
+           s->nodes && s->active && s->capacity && s->offset && s->outside && s->direct && s->states;
 }
 
 /* Whether any state's extent varies: a convolution's window that fills up. */
@@ -394,6 +395,7 @@ void le_stream_close(le_stream *s) {
     free(s->states);
     free(s->many_in);
     free(s->many_out);
+    free(s->many_bytes);
     le_free_aligned(s->arena);
     free(s->seconds);
     le_adapt_free(s->adapt);
@@ -497,14 +499,37 @@ le_status le_stream_run(le_stream *s, int64_t frames, const void *const *inputs,
     return status;
 }
 
+/* Answers of several runs lie one after the other in room for as many of the first's size: a state that fills up must not make a later one
+ * larger. */
+static le_status expect_answers_alike(le_stream *s, int64_t frames) {
+    le_status status = frames == s->frames ? LE_OK : prepare(s, frames);
+    for (int i = 0; i < s->model->n_outputs && status == LE_OK; i++) {
+        uint64_t bytes = le_tensor_bytes(&s->tensors[s->model->outputs[i].tensor]), *before = &s->many_bytes[i];
+        if (*before && bytes != *before)
+            status =
+                le_fail(&s->error, LE_ERR_SHAPE, "output %.60s: expected %llu bytes as of the first run, found %llu: run them one by one",
+                        s->model->outputs[i].name, (unsigned long long)*before, (unsigned long long)bytes);
+        *before = bytes;
+    }
+    return status;
+}
+
 le_status le_stream_run_many(le_stream *s, int64_t count, int64_t frames, const void *const *inputs, void *const *outputs, le_error *err) {
     const le_model *m = s->model;
     const void **in = s->many_in;
     void **out = s->many_out;
     memcpy(in, inputs, (size_t)m->n_inputs * sizeof *in);
     memcpy(out, outputs, (size_t)m->n_outputs * sizeof *out);
+    memset(s->many_bytes, 0, (size_t)m->n_outputs * sizeof *s->many_bytes);
     le_status status = LE_OK;
     for (int64_t n = 0; n < count && status == LE_OK; n++) {
+        if (n == 0 || frames != s->frames)
+            status = expect_answers_alike(s, frames);
+        if (status != LE_OK) {
+            if (err)
+                *err = s->error;
+            break;
+        }
         status = le_stream_run(s, frames, in, out, err);
         for (int i = 0; i < m->n_inputs && status == LE_OK; i++)
             in[i] = (const uint8_t *)in[i] + le_tensor_bytes(&s->tensors[m->inputs[i].tensor]);

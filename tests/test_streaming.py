@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from shared import ISAS
 
 import lstm_edge
-from lstm_edge import format, reference
+from lstm_edge import FormatError, ShapeError, format, reference
 from lstm_edge.ir.dims import BATCH, FRAMES
-from lstm_edge.ir.graph import Graph
+from lstm_edge.ir.graph import Graph, State, Tensor
 from lstm_edge.passes import fold, fuse, overlap, pipeline, streaming
 
 RNG = np.random.default_rng(7)
@@ -548,3 +548,44 @@ def test_windows_that_fill_take_no_more_memory():
     answers = [stream.step(np.ones((1, 3), np.float32)) for _ in range(6)]
     assert [a is None for a in answers] == [True] * 3 + [False] * 3
     assert stream.nbytes == opened
+
+
+def growing(rows=400):
+    """A step model whose answer is all rows so far: one more at every step, until its state is full."""
+    g = Graph()
+    x = g.input("x", (BATCH, 1, 3))
+    past = g.fresh("past")
+    g.tensors[past] = Tensor(past, "float32", (BATCH, 0, 3))
+    joined = g.add1("Concat", [past, x], {"axis": 1})
+    g.states.append(State("past", past, joined, (BATCH, rows, 3), 1))
+    g.output("y", joined)
+    g.metadata["streaming"] = {"supported": True, "why": "", "multiple": 1}
+    return lstm_edge.load(format.to_bytes(g))
+
+
+@pytest.mark.parametrize("steps", [2, 300])
+def test_answers_that_grow_from_step_to_step_are_not_written_beyond_their_array(steps):
+    """The first answer's size was taken for that of all: a file of 2.5 kB wrote beyond the array."""
+    x = np.arange(steps * 3, dtype=np.float32).reshape(steps, 1, 1, 3)
+    for run in (growing().run, growing().stream().run):
+        with pytest.raises(ShapeError, match="output y: expected 12 bytes as of the first run, found 24"):
+            run(x)
+    stream = growing().stream()
+    assert [len(stream.step(row[0])) for row in x] == list(range(1, steps + 1))
+
+
+def test_a_call_that_is_repeated_has_room_for_answers_that_grow():
+    stream = growing().stream()
+    stream._repeat([np.ones((1, 1, 3), np.float32)], 1, 300)
+    assert stream.step(np.ones((1, 3), np.float32)).shape == (302, 3)  # one to warm up, 300, and this
+
+
+def test_answers_of_another_rank_than_the_file_says_are_refused():
+    g = Graph()
+    x = g.input("x", (BATCH, FRAMES, 3))
+    y = g.add1("Unary", [x], {"kind": "tanh"})
+    g.output("y", y)
+    g.tensors[y] = Tensor(y, "float32", (BATCH, FRAMES))
+    model = lstm_edge.load(format.to_bytes(g))
+    with pytest.raises(FormatError, match="section META: outputs: y: expected 3 sizes, as its answers have, found"):
+        model.run(np.ones((1, 4, 3), np.float32))
