@@ -25,11 +25,23 @@ def command(model_path: str, output: str, name: str | None, frames: int | None, 
     """
     made = export_c(model_path, output, name=name, frames=frames)
     if as_json:
-        print_json({"folder": output, "files": sorted(made.files), "memory": made.memory, "steps": made.steps})
+        print_json(
+            {
+                "folder": output,
+                "files": sorted(made.files),
+                "memory": made.memory,
+                "steps": made.steps,
+                "meanings": made.meanings,
+            }
+        )
         return
     out_console().print(
         f"{output}: {len(made.files)} files; a stream takes {made.memory:,} bytes; `make test` there replays {made.steps} steps",
         markup=False,
     )
+    for meant in made.meanings:
+        out_console().print(
+            f"{output}: {meant}: its numbers alone; what they mean ([after]) is not part of a program", markup=False
+        )
     if made.others:
         out_console().print(f"{output}: not of this program, and left alone: {', '.join(made.others)}", markup=False)

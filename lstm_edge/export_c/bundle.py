@@ -21,7 +21,7 @@ LANES_END = "#define I8_OFFSET"
 FILES = (
     "lstm_edge.h", "core.h", "core.c", "stream.h",
     "kernels/kernels.h", "kernels/scalar.c", "kernels/exponentials.inc", "kernels/pointwise.inc", "kernels/cells.inc",
-    "kernels/quantize.inc", "exported/rows.inc", "exported/tables.inc", "exported/step.inc",
+    "kernels/quantize.inc", "kernels/fft.h", "kernels/fft.inc", "exported/rows.inc", "exported/tables.inc", "exported/step.inc",
     "exported/main.inc",
 )  # fmt: skip
 KERNELS = ("activate", "lstm_cell", "gru_cell", "axpy", "quantize", "quantize_fine")
@@ -35,6 +35,15 @@ class Core:
     files: dict[str, str]
     ops: dict[str, str]
     packed: dict[str, tuple[str, str]]
+
+
+def parameters_of(text: str) -> list[str]:
+    """The macros that a file of src_c/ops defines for a body of kernels/ that it includes below them."""
+    return [
+        word
+        for found in re.finditer(r'((?:^#define .*\n)+)#include "kernels/\w+\.inc"', text, re.M)
+        for word in re.findall(r"#define (\w+)", found[1])
+    ]
 
 
 def specs_of(text: str) -> list[str]:
@@ -54,7 +63,7 @@ def pack(folder: Path) -> bytes:
     """core.xz: of src_c what any model may need."""
     made = from_folder(folder)
     kept = [f"{path}:{kind}" for path, kind in made.packed.values()]
-    kept += [f"{path}:{spec}" for path, text in made.files.items() for spec in specs_of(text)]
+    kept += [f"{path}:{w}" for path, text in made.files.items() for w in (*specs_of(text), *parameters_of(text))]
     roots = [*(f"le_run_{s}" for s in made.ops.values()), *KERNELS, *STRUCTS, *kept]
     cut = reached([read(p, t) for p, t in made.files.items() if not p.startswith("exported/")], roots)
     cut |= {p: t for p, t in made.files.items() if p.startswith(("exported/", "kernels/"))}

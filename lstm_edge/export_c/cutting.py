@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from .bundle import KERNELS, Core
+from .bundle import KERNELS, Core, parameters_of
 from .packed import F16, F32, I8, OpStructs
 from .source import Source, reached, read
 from .weights import PANEL_TILES
@@ -98,6 +98,7 @@ def _trimmed(text: str, live: set[str]) -> str:
 def _roots(core: Core, suffixes: Collection[str], structs: Mapping[str, OpStructs]) -> list[str]:
     """What any program of these ops reaches, beside the kernels."""
     kinds = {":".join(core.packed[s]) for s in suffixes if s in core.packed}
+    kinds |= {f"{path}:{w}" for path in structs for w in parameters_of(core.files[path])}
     kinds |= {f"{path}:{table}" for path, s in structs.items() for table in s.writer.tables.values()}
     ours = ("LE_JOIN", f"{SCALAR}:I8_OFFSET", f"{SCALAR}:KERNEL", *TYPES)
     return [*(f"le_run_{s}" for s in suffixes), *kinds, *ours]

@@ -11,6 +11,7 @@ from .weights import PANEL_TILES
 HEADERS = (
     "lstm_edge.h",
     "kernels/kernels.h",
+    "kernels/fft.h",
     "core.h",
     "core.c",
     "stream.h",

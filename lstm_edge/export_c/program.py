@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._core import Model
+from ..answers import AFTER
 from ..errors import UnsupportedModelError
 from ..files.replacing import replacing
 from .bundle import core, specs_of
@@ -30,6 +31,9 @@ class Program:
     files: dict[str, str]
     memory: int
     steps: int
+    meanings: list[str] = field(
+        default_factory=list
+    )  # outputs whose events or labels the file knows, and a program does not
     others: list[str] = field(default_factory=list)
 
 
@@ -48,7 +52,7 @@ def program_of(
     files[f"{name}.c"] = model_file(name, loaded, layout, structs, places, ports)
     files["main.c"] = main_file(name, ports, sample, answers, loaded.core.files["exported/main.inc"])
     files["Makefile"] = _makefile(name, files)
-    return Program(files, _memory(layout), len(sample))
+    return Program(files, _memory(layout), len(sample), sorted(model.metadata.get(AFTER, {})))
 
 
 def _structs(loaded: Loaded, active: Iterable[int]) -> tuple[dict[str, OpStructs], dict[int, str]]:
@@ -69,7 +73,7 @@ def _structs(loaded: Loaded, active: Iterable[int]) -> tuple[dict[str, OpStructs
             files[path] = OpStructs(stem, writer)
         try:
             places[n] = files[path].add(kind, n, address)
-        except UnsupportedModelError as why:  # a struct that no exported header declares, as a Fourier plan
+        except UnsupportedModelError as why:  # a struct that no exported header declares
             op, node = loaded.model.ops[n]
             raise UnsupportedModelError(f"{why}; node {node} ({op}) cannot be exported") from None
     return files, places
