@@ -117,7 +117,7 @@ def test_what_is_no_decoder_is_named():
 
 @pytest.mark.parametrize("wrong", [[], "text", None, {"source": 3}])
 def test_metadata_that_is_no_object_is_refused(wrong):
-    with pytest.raises(FormatError, match="metadata 'text': expected"):
+    with pytest.raises(FormatError, match="(META: text|metadata 'text'): expected"):
         generate(network(4, 0, text=wrong), "a", 1)
     with pytest.raises(FormatError, match="metadata 'seq2seq': expected"):
         Translator(network(4, 0), network(4, 0, seq2seq=wrong))
@@ -196,7 +196,7 @@ def test_arguments_and_files_of_another_kind_are_named():
             generate(model, **{"prompt": "ab", "length": 3, **arguments})
     assert len(generate(model, "ab", 3, temperature=1e-320)) == 3
     for text in ({"vocabulary": {**symbols, "symbols": ["a"]}}, {"vocabulary": []}, ["vocabulary"]):
-        with pytest.raises(FormatError, match="metadata 'text': expected"):
+        with pytest.raises(FormatError, match="(META: text|metadata 'text'): expected"):
             generate(network(3, 0, text=text), "a", 3)
     with pytest.raises(LstmEdgeError, match="path: expected the name of a pair of files"):
         Translator.load("")

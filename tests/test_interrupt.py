@@ -25,6 +25,14 @@ HIDDEN = 512  # a step takes some 100 us
 LONG = 50_000  # frames: several seconds
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """Where whoever started the tests ignores SIGINT, as a shell does for what runs behind it, Python does as well."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def slow() -> lstm_edge.Model:
     g = Graph()

@@ -87,7 +87,9 @@ def tensor_array(proto: Any, place: str, folder: Path | None = None) -> np.ndarr
         raise FormatError(f"{name}: negative size in {list(proto.dims)}")
     if proto.data_location == onnx.TensorProto.EXTERNAL:
         proto = _with_external(proto, name, folder)
-    memory.ask(sum(prod(proto.dims) * size for size in (4, 8)), name)
+    memory.ask(
+        12 * min(prod(proto.dims), proto.ByteSize()), name
+    )  # as it lies in the file, and widened; not of sizes it has no data for
     try:
         array = memory.hold(onnx.numpy_helper.to_array(proto), name)
     except (ValueError, TypeError, OverflowError, MemoryError) as e:
