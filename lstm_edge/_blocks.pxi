@@ -79,9 +79,10 @@ cdef run_blocks(Stream stream, list values, list whole, int64_t total, int64_t b
         seconds = perf_counter() - started
         if not BLOCK_SECONDS / 4 < seconds < BLOCK_SECONDS * 2:
             block = max(<int64_t>(block * min(BLOCK_SECONDS / max(seconds, 1e-9), <double>MOST_GROWTH)) // unit * unit, unit)
-        PyErr_CheckSignals()
-        if stop:
-            raise Stopped
+        if done < total:  # what comes during the last block is seen behind the call, whose newest frames are kept by then
+            PyErr_CheckSignals()
+            if stop:
+                raise Stopped
     for port, missing in zip(stream.model.outputs, left):
         if missing:
             raise other_size(port)

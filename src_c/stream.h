@@ -49,7 +49,7 @@ struct le_stream {
     int n_states;         /* kept here: a stream may be closed after its model */
     const void **many_in; /* le_stream_run_many's moving pointers */
     void **many_out;
-    uint64_t *many_bytes; /* of each of its answers so far; 0 before there is one */
+    uint64_t *many_bytes; /* of each of its answers so far; UINT64_MAX before there is one */
     double *seconds;
     bool traced;     /* whether a node ever was: then it is no row of many.c's */
     bool unbound;    /* the states' buffers have changed places: the tensors are told by the next run of the stream's own */

@@ -3,6 +3,7 @@ them is told apart."""
 
 import io
 import json
+import os
 import pickle
 import random
 import struct
@@ -66,7 +67,7 @@ BROKEN = """
 import os, signal, sys, time
 from fuzz import mutate_files
 def use(kind, path, number):
-    [lambda: None, lambda: {}["x"], lambda: os.kill(os.getpid(), signal.SIGSEGV), lambda: time.sleep(60), lambda: bytearray(1 << 40)][number % 5]()
+    [lambda: None, lambda: {}["x"], lambda: os.kill(os.getpid(), signal.SIGSEGV), lambda: time.sleep(600), lambda: bytearray(1 << 40)][number % 5]()
 mutate_files.use, mutate_files.FOLDER = use, mutate_files.Path(sys.argv.pop())
 mutate_files.main()
 """
@@ -75,8 +76,8 @@ mutate_files.main()
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked, with Linux's limits")
 def test_what_comes_of_files_is_told_apart(tmp_path):
     ran = subprocess.run(
-        [sys.executable, "-c", BROKEN, "toml", "--count", "6", "--seconds", "0.5", str(tmp_path)],
-        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        [sys.executable, "-c", BROKEN, "toml", "--count", "6", "--seconds", "5", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
         capture_output=True,
         text=True,
     )

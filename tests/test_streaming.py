@@ -550,15 +550,15 @@ def test_windows_that_fill_take_no_more_memory():
     assert stream.nbytes == opened
 
 
-def growing(rows=400):
-    """A step model whose answer is all rows so far: one more at every step, until its state is full."""
+def growing(rows=400, before=False):
+    """A step model whose answer is all rows so far: one more at every step, until its state is full. before: without this step's."""
     g = Graph()
     x = g.input("x", (BATCH, 1, 3))
     past = g.fresh("past")
     g.tensors[past] = Tensor(past, "float32", (BATCH, 0, 3))
     joined = g.add1("Concat", [past, x], {"axis": 1})
     g.states.append(State("past", past, joined, (BATCH, rows, 3), 1))
-    g.output("y", joined)
+    g.output("y", g.add1("Unary", [past], {"kind": "tanh"}) if before else joined)
     g.metadata["streaming"] = {"supported": True, "why": "", "multiple": 1}
     return lstm_edge.load(format.to_bytes(g))
 
@@ -572,6 +572,14 @@ def test_answers_that_grow_from_step_to_step_are_not_written_beyond_their_array(
             run(x)
     stream = growing().stream()
     assert [len(stream.step(row[0])) for row in x] == list(range(1, steps + 1))
+
+
+@pytest.mark.parametrize("steps", [2, 1000])
+def test_answers_that_begin_empty_and_grow_are_not_written_beyond_their_array(steps):
+    """A state that is empty at first is an answer of no bytes, not one that is absent."""
+    for run in (growing(before=True).run, growing(before=True).stream().run):
+        with pytest.raises(ShapeError, match="output y: expected 0 bytes as of the first run, found 12"):
+            run(np.ones((steps, 1, 1, 3), np.float32))
 
 
 def test_a_call_that_is_repeated_has_room_for_answers_that_grow():

@@ -136,7 +136,7 @@ def materialise(t: Tensor, place: str) -> np.ndarray:
         return np.zeros(t.size, np.float32 if kind == "bfloat16" else kind)
     strides = [k * data.itemsize for k in t.stride]
     view = np.lib.stride_tricks.as_strided(data[t.offset :], t.size, strides, writeable=False)
-    memory.ask(numel * (data.itemsize + 8 * (kind == "bfloat16") + 20 * bool(t.quantizer)), place)
+    memory.foresee(numel * (data.itemsize + 8 * (kind == "bfloat16") + 20 * bool(t.quantizer)), place)
     if kind == "bfloat16":
         return memory.hold(widened(view), place)
     plain = np.array(view, dtype=np.dtype(kind), order="C")
@@ -186,7 +186,7 @@ def array_from_state(state: Any, place: str) -> np.ndarray | list[Any]:
             f"{prod(shape) * resolved.itemsize} bytes, found {len(raw) if hasattr(raw, '__len__') else type(raw).__name__}"
         )
     array = np.frombuffer(raw, resolved).reshape(shape, order="F" if fortran else "C")
-    memory.ask(array.nbytes, place)
+    memory.foresee(array.nbytes, place)
     return memory.hold(np.array(array, resolved.newbyteorder("="), order="C"), place)
 
 

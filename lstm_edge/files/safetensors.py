@@ -87,6 +87,6 @@ def _tensor(name: str, entry: Any, body: memoryview, place: str) -> np.ndarray:
             f"{place}: tensor {name!r}: expected {claimed} bytes for shape {shape} of {kind}, found the range {start} to "
             f"{end} of {len(body)}"
         )
-    memory.ask(claimed * (4 if kind == "BF16" else 1), place)
+    memory.foresee(claimed * (4 if kind == "BF16" else 1), place)
     array = np.frombuffer(body[start:end], dtype).reshape(shape)
     return memory.hold(widened(array) if kind == "BF16" else np.array(array), place)

@@ -63,7 +63,7 @@ def read_entry(
 
 def inflated(archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: str) -> bytes:
     """The bytes of a member whose claimed size the caller has found to be bearable. FormatError where it is damaged."""
-    memory.ask(2 * info.file_size, place)
+    memory.foresee(2 * info.file_size, place)
     try:
         with archive.open(info) as stream:
             data = stream.read(info.file_size + 1)

@@ -1,6 +1,7 @@
 /* Every file of tests/corpus, which has every op: any one allocation of its life may fail, and any one field of it may be another. What follows is an
  * answer or an error with its words; ASan sees the rest. A few places of each file here, of fewer files
  * under emulation (LSTM_EDGE_TEST_STRIDE), all of them with LSTM_EDGE_TEST_THOROUGH (make coverage). */
+#define _FILE_OFFSET_BITS 64 /* 32-bit readers of folders else refuse the numbers of files of a 64-bit system, as under qemu */
 #include <dirent.h>
 
 #include "allocations.h"

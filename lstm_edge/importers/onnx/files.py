@@ -87,7 +87,7 @@ def tensor_array(proto: Any, place: str, folder: Path | None = None) -> np.ndarr
         raise FormatError(f"{name}: negative size in {list(proto.dims)}")
     if proto.data_location == onnx.TensorProto.EXTERNAL:
         proto = _with_external(proto, name, folder)
-    memory.ask(
+    memory.foresee(
         12 * min(prod(proto.dims), proto.ByteSize()), name
     )  # as it lies in the file, and widened; not of sizes it has no data for
     try:
@@ -133,7 +133,7 @@ def _with_external(proto: Any, name: str, folder: Path | None) -> Any:
             f"{name}: external data of {needed} bytes: found offset {offset}, length {length} in a file of {size} bytes"
         )
     memory.read(path, whole=False)
-    memory.ask(3 * length, name)
+    memory.foresee(3 * length, name)
     with path.open("rb") as f:
         f.seek(offset)
         data = f.read(length)
