@@ -185,9 +185,9 @@ le_status le_shape_conv(le_ctx *ctx) {
     LE_TRY(product3(ctx, q.f.taps, q.f.per_group, 1, &patch));
     if (!p->is_packed) {
         LE_TRY(le_expect_dtype(ctx, 1, LE_F32));
-        LE_TRY(le_add_scratch(ctx, q.f.depthwise ? q.f.outputs * q.f.taps : count, sizeof(float)));
         if (!q.f.depthwise)
             LE_TRY(le_add_packed_scratch(ctx, q.f.group_outputs, patch, p->groups));
+        LE_TRY(le_add_scratch(ctx, q.f.depthwise ? q.f.outputs * q.f.taps : count, sizeof(float)));
     }
     if (q.across || q.planes)
         return le_add_scratch(ctx, le_planes_scratch(ctx->kernels, &q.w, q.f.per_group, q.across), sizeof(float));
