@@ -14,7 +14,7 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from ..files.python import NotStarted, started
+from ..files.python import NotStarted, killed, started
 from .frameworks import framework_of
 from .frameworks.question import Answer, Question
 from .jobs import answered
@@ -85,14 +85,7 @@ class Child:
         return f"ended the process with exit code {code}" if code else ""
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            try:
-                if stream is not None:
-                    stream.close()
-            except OSError:  # bytes that a dead child did not take
-                pass
+        killed(self.process)
 
 
 _lock = threading.Lock()

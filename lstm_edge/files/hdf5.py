@@ -27,7 +27,7 @@ from .. import memory
 from ..errors import FormatError, LstmEdgeError, UnsupportedModelError
 from . import hdf5_child, hdf5_file
 from .hdf5_file import MAX_BYTES
-from .python import NotStarted, started
+from .python import NotStarted, killed, started
 
 __all__ = ["MAGIC", "MAX_BYTES", "Hdf5", "opened"]
 
@@ -179,14 +179,7 @@ class _Child:
 
     def kill(self) -> None:
         self._clock.cancel()
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            try:
-                if stream is not None:
-                    stream.close()
-            except OSError:  # bytes that a dead child did not take
-                pass
+        killed(self.process)
 
 
 def _array(said: dict[str, Any], data: bytearray) -> np.ndarray:

@@ -25,6 +25,18 @@ def started(module: str, *arguments: str) -> subprocess.Popen[bytes]:
         raise NotStarted(str(why)) from why
 
 
+def killed(process: subprocess.Popen[bytes]) -> None:
+    """Ends it, if it has not ended, and gives its pipes back."""
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        try:
+            if stream is not None:
+                stream.close()
+        except OSError:  # bytes that a dead process did not take
+            pass
+
+
 def _python() -> str:
     """This Python. NotStarted where sys.executable is another program that has Python in it: that must not run again."""
     if getattr(sys, "frozen", False) or "python" not in os.path.basename(sys.executable or "").lower():
