@@ -63,24 +63,24 @@ class Assignment(Kind):
         return text
 
     def parse_scaler(self, text: str) -> str:
-        if not text:
-            raise ValueError("expected the file of a scaler, found nothing")
-        return text
+        return _something(text, "the file of a scaler")
 
     def parse_labels(self, text: str) -> str:
-        if not text:
-            raise ValueError("expected a file with a name on each line, found nothing")
-        return text
+        return _something(text, "a file with a name on each line")
 
     def parse_name(self, text: str) -> str:
-        if not text:
-            raise ValueError("expected the name of an output, found nothing")
-        return text
+        return _something(text, "the name of an output")
 
     def parse_integer(self, text: str) -> int:
         if not re.fullmatch(r"[0-9]+", text):
             raise ValueError(f"expected a whole number, found {text!r}")
         return int(text)
+
+
+def _something(text: str, what: str) -> str:
+    if not text:
+        raise ValueError(f"expected {what}, found nothing")
+    return text
 
 
 def _size(text: str) -> int | str:

@@ -149,7 +149,8 @@ class _Child:
         self.reads = False
         self._clock.cancel()
         self.waits_until = time.monotonic() + hdf5_child.IDLE_SECONDS / 2
-        _idle.append(self)
+        if self.process.poll() is None:
+            _idle.append(self)
 
     def _talk(self, message: dict[str, Any], data: bytes = b"") -> Any:
         """The answer. FormatError where the file is what is wrong, or ended the child."""
@@ -160,6 +161,7 @@ class _Child:
             if isinstance(why, ValueError):
                 self.process.kill()  # it says what it should not
             code = self.process.wait()
+            self.kill()  # its timer and pipes do not stay behind it
             self.reads = False
             raise FormatError(
                 f"{self.place}: damaged HDF5 file, or one that takes too long: expected one that libhdf5 reads with "
